@@ -1,0 +1,32 @@
+# `make demo` and `make test` each work as the first command in a fresh clone (Python 3.11, pip, make).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test quick format clean
+
+demo: $(READY)
+	$(BIN)/fsrcache draw demo/faces --count 350
+	$(BIN)/fsrcache data demo/faces --sheet demo/sheet.png --scales 1..8
+
+test: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest
+
+quick: $(READY)  ## what one runs while editing
+	$(BIN)/python -m pytest -m "not slow" -q
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf build demo $(VENV) *.egg-info
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt pip setuptools
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[dev]'
+	touch $@

@@ -1,0 +1,112 @@
+"""``fsrcache data``: print what is recognised in a data set."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+from fsrcache.cli.main import to_json
+from fsrcache.cli.options import Scales, write_picture
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from fsrcache.faces.faces import Faces, check_side, faces_of
+from fsrcache.faces.index import FORMATS, list_faces, title_of
+from fsrcache.faces.report import report
+from fsrcache.faces.sheet import class_sheet, scale_sheet
+from fsrcache.faces.survey import survey
+
+_SHOWN = 20  # unreadable pictures that are printed; --json has them all
+
+
+@click.command
+@click.argument("path", type=click.Path(path_type=Path), default=Path("drawn"))
+@click.option("--format", "layout", type=click.Choice(FORMATS), help="The layout, where it is not to be found out.")
+@click.option("--votes", type=click.Choice(["majority", "argmax", "soft"]), default="majority", show_default=True,
+              help="How FERPlus's votes become labels.")  # fmt: skip
+@click.option("--side", type=int, help="Pixels of every picture's side.  [default: the commonest]")
+@click.option("--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Draw a sheet of the faces into a PNG.")
+@click.option("--scales", type=Scales(), help="On the sheet, one face per class at these scales, such as 1..8.")
+@click.option("--on-error", type=click.Choice(["skip", "fail"]), default="skip", show_default=True,
+              help="Whether one unusable picture makes the command fail.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead.")
+def data(
+    path: Path,
+    layout: str | None,
+    votes: str,
+    side: int | None,
+    sheet: Path | None,
+    scales: list[int] | None,
+    on_error: str,
+    as_json: bool,
+) -> None:
+    """Print what is recognised at PATH: layout, counts, label mapping, sizes, duplicates, unusable pictures.
+
+    PATH is a folder or a file: RAF-DB, FER2013 (CSV or folders), FERPlus, class folders, or a table of path, label,
+    split. Without it, or as drawn:COUNT, the built-in drawn faces are taken. Exits with 0 if any picture is usable.
+    """
+    if scales and not sheet:
+        raise click.UsageError("--scales is for the sheet; add --sheet FILE.")
+    check_side(side)
+    listing = list_faces(path, layout=layout, votes=votes)
+    errors = Console(stderr=True)
+    with Progress(
+        TextColumn("reading"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn(),
+        console=errors, transient=True, disable=not errors.is_terminal,
+    ) as progress:  # fmt: skip
+        task = progress.add_task("reading", total=len(listing.names))
+        faces = faces_of(listing, survey(listing, advance=lambda: progress.advance(task)), side=side)
+    record = report(faces)
+    click.echo(to_json(record)) if as_json else _show(path, faces, record)
+    if sheet and len(faces.rows):
+        write_picture(scale_sheet(faces, scales) if scales else class_sheet(faces), sheet)
+        errors.print(f"Sheet: {escape(str(sheet))}", highlight=False)
+    if not len(faces.rows) or (on_error == "fail" and faces.seen.unreadable):
+        raise click.exceptions.Exit(1)
+
+
+class _Rate(TextColumn):
+    """Pictures a second."""
+
+    def __init__(self) -> None:
+        super().__init__("")
+
+    def render(self, task: Any) -> Any:  # rich's task and text
+        """Return the rate as text."""
+        self.text_format = f"{task.speed or 0:,.0f}/s"
+        return super().render(task)
+
+
+def _show(path: Path, faces: Faces, record: dict[str, Any]) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"[bold]{escape(str(path))}[/]: {title_of(record['layout'])}")
+    table = Table(*("class", "written as"), *record["splits"], box=None, header_style="dim", pad_edge=False)
+    for column in table.columns[2:]:
+        column.justify = "right"
+    for name in faces.classes:
+        written = ", ".join(escape(word) for word, meaning in record["mapping"].items() if meaning == name)
+        table.add_row(name, written, *(f"{counts[name]:,}" for counts in record["splits"].values()))
+    table.add_section()
+    table.add_row("all", "", *(f"{sum(counts.values()):,}" for counts in record["splits"].values()), style="bold")
+    console.print(table)
+    sizes = list(record["sizes"].items())
+    more = f", and {len(sizes) - 4} more" if len(sizes) > 4 else ""
+    colour = "grey" if record["grey"] else "colour"
+    console.print(f"sizes: {', '.join(f'{size} ({n:,})' for size, n in sizes[:4]) or 'none'}{more}; {colour}")
+    console.print(f"side: {record['side']} pixels; {record['resized']:,} resized to it")
+    twins = record["duplicates"]
+    console.print(
+        f"duplicates: {twins['pictures']:,} pictures in {twins['groups']:,} groups of equal ones, "
+        f"{twins['across_splits']:,} across splits, {twins['conflicting_labels']:,} with conflicting labels"
+    )
+    for split, count in twins["twins_in_train"].items():
+        console.print(f"  {count:,} of {split} stand in train too")
+    for reason, count in record["left_out"].items():
+        console.print(f"left out: {count:,} ({reason})")
+    if record["unreadable"]:
+        console.print(f"[red]unusable: {len(record['unreadable']):,} pictures[/]")
+        for entry in record["unreadable"][:_SHOWN]:
+            console.print(f"  {escape(entry['path'])}: {escape(entry['reason'])}")
+        if len(record["unreadable"]) > _SHOWN:
+            console.print(f"  and {len(record['unreadable']) - _SHOWN:,} more; --json lists them all")

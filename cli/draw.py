@@ -1,0 +1,35 @@
+"""``fsrcache draw``: write drawn faces to disk, in a layout that every command reads."""
+
+from pathlib import Path
+
+import click
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+
+from fsrcache.faces.drawn import draw_face, drawn_expression
+from fsrcache.faces.expressions import EXPRESSIONS
+from fsrcache.faces.layouts.drawn import drawn_name, drawn_split
+
+
+@click.command
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--count", type=click.IntRange(1), default=700, show_default=True, help="How many faces.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Another seed, other people.")
+def draw(folder: Path, count: int, seed: int) -> None:
+    """Write drawn faces into FOLDER as train, val and test folders of class folders, 100x100 PNG.
+
+    A face that is there already is kept, so an interrupted run goes on where it stopped.
+    """
+    errors = Console(stderr=True)
+    written = 0
+    for i in track(range(count), "drawing", console=errors, transient=True, disable=not errors.is_terminal):
+        target = folder / drawn_split(i) / EXPRESSIONS[drawn_expression(seed, i)] / f"{drawn_name(seed, i)}.png"
+        if target.exists():
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_suffix(".partial")
+        Image.fromarray(draw_face(seed, i)).save(partial, format="PNG")
+        partial.replace(target)
+        written += 1
+    click.echo(f"{folder}: {written:,} faces drawn, {count - written:,} were there.")

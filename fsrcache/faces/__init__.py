@@ -1,0 +1,1 @@
+"""Labelled faces: the layouts they are kept in, decoding, resizing and drawing."""

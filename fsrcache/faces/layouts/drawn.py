@@ -1,0 +1,50 @@
+"""The built-in faces as data: ``drawn`` or ``drawn:COUNT`` in place of a path."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from fsrcache.errors import RequestError
+from fsrcache.faces.drawn import draw_face, drawn_expression
+from fsrcache.faces.expressions import EXPRESSIONS, SPLITS
+from fsrcache.faces.listing import Listing, string_array
+
+NAME = "drawn"
+TITLE = "drawn faces (built in)"
+DEFAULT_COUNT = 1400
+_SEED = 0
+_SPLIT_OF_ROUND = ("train",) * 7 + ("val",) + ("test",) * 2
+
+
+def recognises(path: Path) -> bool:
+    """Tell whether a path is the word ``drawn``, and no such file exists."""
+    return re.fullmatch(r"drawn(:.*)?", str(path)) is not None and not path.exists()
+
+
+def read(path: Path, *, votes: str) -> Listing:  # noqa: ARG001  # a layout's signature
+    """List drawn faces; seven in ten are train, one val, two test, with every expression in equal parts."""
+    word, _, number = str(path).partition(":")
+    if word != "drawn" or (number and (not number.isdigit() or int(number) < 1)):
+        raise RequestError(f"{path} does not say how many faces to draw.", "Write drawn or drawn:COUNT.")
+    count = int(number) if number else DEFAULT_COUNT
+    return Listing(
+        layout=NAME,
+        classes=EXPRESSIONS,
+        names=string_array(drawn_name(_SEED, i) for i in range(count)),
+        labels=np.array([drawn_expression(_SEED, i) for i in range(count)], np.uint8),
+        splits=np.array([SPLITS.index(drawn_split(i)) for i in range(count)], np.uint8),
+        load=lambda i: draw_face(_SEED, i),
+        where=lambda i: drawn_name(_SEED, i),
+        mapping={name: name for name in EXPRESSIONS},
+    )
+
+
+def drawn_name(seed: int, index: int) -> str:
+    """Return the name of a drawn face."""
+    return f"drawn-{seed}-{index:07d}"
+
+
+def drawn_split(index: int) -> str:
+    """Return the split of a drawn face: it turns once every seven faces."""
+    return _SPLIT_OF_ROUND[index // len(EXPRESSIONS) % len(_SPLIT_OF_ROUND)]

@@ -1,0 +1,55 @@
+"""FER2013 as image folders whose file names carry the true split: angry/Training_3908.jpg."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+from fsrcache.errors import FsrcacheError
+from fsrcache.faces.expressions import SPLITS, split_named, understand_expressions
+from fsrcache.faces.listing import Listing, file_listing, walk_pictures
+
+NAME = "fer2013-folders"
+TITLE = "FER2013 (image folders)"
+_PREFIX = re.compile(r"(Training|PublicTest|PrivateTest)_\d+")
+_ORIGINAL = re.compile(r"(Training|PublicTest|PrivateTest)_\d+\.[A-Za-z]+")  # augmented: Training_1.jpg0.jpg
+_LOOKED_AT = 200  # files after which a folder without such a name is something else
+
+
+def recognises(path: Path) -> bool:
+    """Tell whether one of the first pictures of a folder is named as FER2013's are."""
+    return path.is_dir() and any(
+        _PREFIX.match(parts[-1]) for parts in islice(walk_pictures(path, Counter()), _LOOKED_AT)
+    )
+
+
+def read(path: Path, *, votes: str) -> Listing:  # noqa: ARG001  # a layout's signature
+    """List the original pictures; the split is the file name's, whatever folder it lies in."""
+    left_out = Counter[str]()
+
+    def entries() -> Iterator[tuple[str, str, int]]:
+        for parts in walk_pictures(path, left_out):
+            match = _ORIGINAL.fullmatch(parts[-1])
+            if match is None:
+                augmented = _PREFIX.match(parts[-1]) is not None
+                left_out["augmented copy" if augmented else "not named as FER2013's pictures"] += 1
+                continue
+            if len(parts) < 2:
+                raise FsrcacheError(f"{path / parts[-1]} is in no class folder.", "Give the folder above it.")
+            split = split_named(match[1])
+            assert split is not None  # the pattern's three words are all known
+            yield "/".join(parts), parts[-2], split
+
+    found = list(entries())
+    if not found:
+        raise FsrcacheError(f"No picture below {path} is named Training_N, PublicTest_N or PrivateTest_N.")
+    listed = {(split, parts[-1]) for name, _, split in found if (parts := name.split("/"))}
+    if len(listed) != len(found):
+        twice = next(name for name, count in Counter(n.split("/")[-1] for n, _, _ in found).items() if count > 1)
+        raise FsrcacheError(
+            f"{len(found) - len(listed)} pictures below {path} are there twice, {twice} among them.",
+            f"Give the folder of one copy (splits: {', '.join(SPLITS)}).",
+        )
+    meaning = understand_expressions({written for _, written, _ in found}, where=f"the folders of {path}")
+    return file_listing(NAME, path, entries=found, meaning=meaning, left_out=left_out)

@@ -1,0 +1,40 @@
+"""Class folders, below folders of train, val and test or alone: train/happy/a.png."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from fsrcache.errors import FsrcacheError
+from fsrcache.faces.expressions import SPLITS, expression_named, split_named, understand_expressions
+from fsrcache.faces.listing import Listing, file_listing, single_folder, walk_pictures
+
+NAME = "folders"
+TITLE = "class folders"
+
+
+def recognises(path: Path) -> bool:
+    """Tell whether a folder has a split folder, or a folder that an expression is named after."""
+    return path.is_dir() and any(
+        child.is_dir() and (split_named(child.name) is not None or expression_named(child.name) is not None)
+        for child in single_folder(path).iterdir()
+    )
+
+
+def read(path: Path, *, votes: str) -> Listing:  # noqa: ARG001  # a layout's signature
+    """List the pictures below ``SPLIT/CLASS/`` or, where no folder is a split, below ``CLASS/`` (all train)."""
+    if not path.is_dir():
+        raise FsrcacheError(f"{path} is not a folder.", "Give a folder of class folders.")
+    root, left_out = single_folder(path), Counter[str]()
+    has_splits = any(child.is_dir() and split_named(child.name) is not None for child in root.iterdir())
+
+    def entries() -> Iterator[tuple[str, str, int]]:
+        for parts in walk_pictures(root, left_out):
+            split = split_named(parts[0]) if has_splits else SPLITS.index("train")
+            if split is None or len(parts) < 2 + has_splits:
+                left_out["not in a class folder" if split is not None else "not in a split's folder"] += 1
+            else:
+                yield "/".join(parts), parts[has_splits], split
+
+    found = list(entries())
+    meaning = understand_expressions({written for _, written, _ in found}, where=f"the folders of {root}")
+    return file_listing(NAME, root, entries=found, meaning=meaning, left_out=left_out)

@@ -1,0 +1,49 @@
+"""Contact sheets: a row of pictures per class, or one picture per class at every scale."""
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from fsrcache.faces.decode import Pictures
+from fsrcache.faces.degrade import low_resolution_view
+from fsrcache.faces.faces import Faces
+
+_TILE = 100  # pixels of a picture on the sheet, at least
+_GAP, _LABEL, _HEAD = 4, 92, 22
+_INK, _PAPER = (40, 40, 40), (250, 249, 246)
+
+
+def class_sheet(faces: Faces, *, columns: int = 10) -> Image.Image:
+    """Draw a row of pictures per class, taken evenly from the whole data."""
+    rows = []
+    for k in range(len(faces.classes)):
+        members = np.flatnonzero(faces.labels == k)
+        chosen = members[np.linspace(0, len(members) - 1, min(columns, len(members))).astype(int)]
+        rows.append(list(faces.batch(chosen)))
+    return _sheet(rows, names=faces.classes, heads=[""] * columns, side=faces.side)
+
+
+def scale_sheet(faces: Faces, scales: list[int]) -> Image.Image:
+    """Draw a row per class: its first picture at each scale, as the extractor will see it."""
+    rows: list[list[Pictures]] = []
+    for k in range(len(faces.classes)):
+        picture = faces.batch(np.flatnonzero(faces.labels == k)[:1])  # [0 or 1, S, S, C]
+        rows.append([view for scale in scales for view in low_resolution_view(picture, scale)])
+    heads = ["HR" if scale == 1 else f"x{scale}: {-(-faces.side // scale)} px" for scale in scales]
+    return _sheet(rows, names=faces.classes, heads=heads, side=faces.side)
+
+
+def _sheet(rows: list[list[Pictures]], *, names: tuple[str, ...], heads: list[str], side: int) -> Image.Image:
+    tile = side * max(1, -(-_TILE // side))
+    head = _HEAD if any(heads) else _GAP
+    sheet = Image.new("RGB", (_LABEL + len(heads) * (tile + _GAP), head + len(rows) * (tile + _GAP)), _PAPER)
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
+    for column, text in enumerate(heads):
+        draw.text((_LABEL + column * (tile + _GAP) + tile / 2, head / 2), text, _INK, font, anchor="mm")
+    for row, (name, pictures) in enumerate(zip(names, rows, strict=True)):
+        top = head + row * (tile + _GAP)
+        draw.text((_LABEL - 8, top + tile / 2), name, _INK, font, anchor="rm")
+        for column, picture in enumerate(pictures):
+            shown = Image.fromarray(np.broadcast_to(picture, (side, side, 3)).copy())
+            shown = shown.resize((tile, tile), Image.Resampling.NEAREST)
+            sheet.paste(shown, (_LABEL + column * (tile + _GAP), top))
+    return sheet

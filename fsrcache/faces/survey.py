@@ -1,0 +1,128 @@
+"""Decodes every listed picture once, on several threads: its size, the hash of its pixels, or why it is unusable."""
+
+import os
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from fsrcache.errors import FsrcacheError
+from fsrcache.faces.decode import PictureError, Pictures
+from fsrcache.faces.listing import Listing
+
+HASH_BYTES = 16
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What decoding every picture showed.
+
+    Attributes
+    ----------
+    sizes
+        int32 ``[n, 2]``, height and width in pixels; 0 where unreadable.
+    hashes
+        uint8 ``[n, 16]``, of the decoded pixels: equal pictures have equal hashes, whatever their file format.
+    grey
+        bool ``[n]``.
+    unreadable
+        Index of a picture -> the reason.
+    """
+
+    sizes: NDArray[np.int32]
+    hashes: NDArray[np.uint8]
+    grey: NDArray[np.bool_]
+    unreadable: dict[int, str]
+
+    @property
+    def usable(self) -> NDArray[np.bool_]:
+        """Which pictures were read, bool ``[n]``."""
+        return self.sizes[:, 0] > 0
+
+    def common_side(self) -> int:
+        """Return the commonest of the longer sides in pixels, the larger one of two as common; 0 for none."""
+        sides, counts = np.unique(self.sizes[self.usable].max(axis=1), return_counts=True)
+        return int(sides[counts == counts.max()].max()) if len(sides) else 0
+
+
+def survey(listing: Listing, *, threads: int | None = None, advance: Callable[[], object] = lambda: None) -> Survey:
+    """Decode every picture of a listing, each forgotten at once, so that memory does not grow with pixels.
+
+    Parameters
+    ----------
+    listing
+        The pictures.
+    threads
+        How many decode at a time; the number of usable cores where None.
+    advance
+        Called after each picture.
+    """
+    count = len(listing.names)
+    sizes = np.zeros((count, 2), np.int32)
+    hashes = np.zeros((count, HASH_BYTES), np.uint8)
+    grey = np.zeros(count, np.bool_)
+    unreadable: dict[int, str] = {}
+
+    def look(i: int) -> tuple[tuple[int, int], bytes, bool] | str:
+        try:
+            picture = listing.load(i)
+        except PictureError as error:
+            return str(error)
+        return (picture.shape[0], picture.shape[1]), picture_hash(picture), picture.ndim == 2
+
+    with warnings.catch_warnings():  # decode has a limit of its own, stricter than the one Pillow warns of
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        for i, seen in enumerate(ordered_map(look, range(count), threads=threads)):
+            if isinstance(seen, str):
+                unreadable[i] = seen
+            else:
+                sizes[i], grey[i] = seen[0], seen[2]
+                hashes[i] = np.frombuffer(seen[1], np.uint8)
+            advance()
+    return Survey(sizes, hashes, grey, unreadable)
+
+
+def picture_hash(picture: Pictures) -> bytes:
+    """Return 16 bytes of BLAKE2b over the shape and the pixels of a decoded picture."""
+    digest = blake2b(repr(picture.shape).encode(), digest_size=HASH_BYTES)
+    digest.update(np.ascontiguousarray(picture).data)
+    return digest.digest()
+
+
+def refuse_unreadable(listing: Listing, seen: Survey, *, on_error: str) -> None:
+    """Raise, with the whole list, if pictures are unusable and ``on_error`` is ``fail``, or if none is usable."""
+    if seen.unreadable and (on_error == "fail" or not seen.usable.any()):
+        lines = "\n".join(f"  {listing.where(i)}: {reason}" for i, reason in seen.unreadable.items())
+        raise FsrcacheError(
+            f"{len(seen.unreadable)} of {len(listing.names)} pictures cannot be used:\n{lines}",
+            "Mend or remove them, or leave them out with --on-error skip.",
+        )
+    if not len(listing.names):
+        raise FsrcacheError("No labelled picture was found.", "Check the path and its layout.")
+
+
+def ordered_map(
+    function: Callable[[_Item], _Result], items: Iterable[_Item], *, threads: int | None = None
+) -> Iterator[_Result]:
+    """Map on several threads, in order, with a bounded number under way."""
+    threads = threads or len(os.sched_getaffinity(0))
+    waiting: deque[Future[_Result]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) >= 16 * threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)

@@ -50,15 +50,12 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit; an error is words on standard error, and JSON on the other if asked for."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        group.main(args=arguments, prog_name="fsrcache", standalone_mode=False)
-        code = 0
+        code = group.main(args=arguments, prog_name="fsrcache", standalone_mode=False) or 0
     except FsrcacheError as error:
         code = _fail(arguments, error.what, error.remedy, error.exit_code)
     except click.UsageError as error:
         where = f"See {error.ctx.command_path} --help." if error.ctx else ""
         code = _fail(arguments, error.format_message(), where, 2)
-    except click.exceptions.Exit as stop:
-        code = stop.exit_code
     except (click.Abort, KeyboardInterrupt):
         code = _fail(arguments, "Interrupted.", "Run the same command again to go on.", 1)
     except BrokenPipeError:  # the reader of standard output has gone

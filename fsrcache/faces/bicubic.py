@@ -12,9 +12,10 @@ from fsrcache.errors import RequestError
 Border = Literal["replicate", "mirror"]
 Pictures = NDArray[np.uint8]
 
+# Half up; float64 may lose an exact half by 1e-13, which would make a pixel depend on the order of the additions.
+ROUNDING = 0.5 + 1e-9
 _BLOCK = 1 << 20  # elements of a picture that are float64 at one time: a large picture is resized in slabs
 _CACHED_SIDE = 1024  # sides up to this keep their matrices
-_TIE = 1e-9  # what float64 loses on an exact half: far above its error, far below the next possible value
 
 
 def imresize(
@@ -153,7 +154,7 @@ def _apply(matrix: NDArray[np.float64], pictures: Pictures, axis: int) -> Pictur
         for column in range(0, columns.shape[2], wide):
             part = (slice(row, row + many), slice(None), slice(column, column + wide))
             product = matrix @ columns[part].astype(np.float64)
-            product += 0.5 + _TIE
+            product += ROUNDING
             np.floor(product, out=product)
             result[part] = product.clip(0, 255, out=product)
     return result.reshape(*before, matrix.shape[0], *after)

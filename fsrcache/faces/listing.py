@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fsrcache.errors import FsrcacheError
 from fsrcache.faces.decode import PICTURE_SUFFIXES, PictureError, Pictures, decode
-from fsrcache.faces.expressions import classes_of
+from fsrcache.faces.expressions import classes_of, expression_named, split_named
 
 
 @dataclass(frozen=True)
@@ -146,10 +146,16 @@ def walk_pictures(root: Path, left_out: Counter[str]) -> Iterator[tuple[str, ...
 
 
 def single_folder(path: Path) -> Path:
-    """Return the folder that really holds the data: archives often unpack into one folder in a folder."""
+    """Return the folder that really holds the data: archives often unpack into one folder in a folder.
+
+    A folder named after a split or an expression is data itself.
+    """
     while True:
         children = [child for child in path.iterdir() if not child.name.startswith(".") and child.name != "__MACOSX"]
         folders = [child for child in children if child.is_dir()]
         if len(folders) != 1 or any(child.suffix.lower() in PICTURE_SUFFIXES for child in children):
+            return path
+        name = folders[0].name
+        if split_named(name) is not None or expression_named(name) is not None or name.isdigit():
             return path
         path = folders[0]

@@ -104,20 +104,18 @@ class PixelRows:
         return f"{self.csv}: row {i + 1}"
 
     def _picture(self, text: bytes) -> bytes:
-        values = text.split()
-        side, row = isqrt(len(values)), len(self.sides)
-        packed = b""
+        """Enter the next row's pixels, or why it has none, and return what is to be kept of it."""
+        row, packed = len(self.sides), b""
         try:
-            packed = bytes(map(_VALUES.__getitem__, values))
+            packed = bytes(map(_VALUES.__getitem__, text.split()))
+            if not packed or isqrt(len(packed)) ** 2 != len(packed):
+                self.problems[row] = f"{len(packed)} pixels are not a square"
+                packed = b""
         except KeyError as error:
             self.problems[row] = f"pixel value {error.args[0].decode(errors='replace')!r} is not in 0..255"
-        if not values:
-            self.problems[row] = "no pixels"
-        elif side * side != len(values):
-            self.problems[row] = f"{len(values)} pixels are not a square"
         self.starts.append(self.starts[-1] + self.sides[-1] ** 2 if self.sides else 0)
-        self.sides.append(0 if row in self.problems else side)
-        return b"" if row in self.problems else packed
+        self.sides.append(isqrt(len(packed)))
+        return packed
 
     def _emotion(self, text: bytes, line: int) -> int:
         if not text.strip().isdigit() or int(text) not in NUMBERS:

@@ -1,0 +1,27 @@
+"""MATLAB's bicubic ``imresize`` for batches on a device: the same matrices, the same pixels."""
+
+import torch
+
+from fsrcache.errors import RequestError
+from fsrcache.faces.bicubic import ROUNDING, Border, resize_plan
+
+
+def imresize_tensor(
+    pictures: torch.Tensor,
+    *,
+    scale: float | None = None,
+    size: tuple[int, int] | None = None,
+    border: Border = "replicate",
+) -> torch.Tensor:
+    """Resize uint8 ``[B, C, H, W]`` on its device, as :func:`fsrcache.faces.bicubic.imresize` does a picture.
+
+    The products are float64: fp32 would move pixels that lie on a half. Raises RequestError as ``imresize`` does.
+    """
+    if pictures.dtype != torch.uint8 or pictures.ndim != 4:
+        raise RequestError(f"imresize_tensor takes uint8 [B, C, H, W], not {pictures.dtype} {list(pictures.shape)}.")
+    for axis, weights in resize_plan((pictures.shape[2], pictures.shape[3]), scale=scale, size=size, border=border):
+        matrix = torch.tensor(weights, device=pictures.device)
+        exact = pictures.double()
+        product = matrix @ exact if axis == 0 else exact @ matrix.T
+        pictures = product.add_(ROUNDING).floor_().clamp_(0, 255).to(torch.uint8)
+    return pictures

@@ -1,0 +1,128 @@
+"""The command line from outside: help, exit codes, JSON alone on standard output, errors in words."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from fsrcache.cli.main import COMMANDS
+from fsrcache.cli.options import Scales
+from PIL import Image
+
+
+def run(*arguments, cwd=None):
+    command = [sys.executable, "-c", "from fsrcache.cli import main; main()", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    root = tmp_path / "faces"
+    for k, name in enumerate(("happy", "sad", "happy")):
+        path = root / "train" / name / f"{k}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.random.default_rng(k).integers(0, 256, (10, 10), np.uint8)).save(path)
+    return root
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["data", "--help"], ["draw", "--help"]])
+def test_help_is_quick(arguments):
+    program = (
+        "import sys\nfrom fsrcache.cli import main\n"
+        "try: main(sys.argv[1:])\nexcept SystemExit as stop: code = stop.code\n"
+        "print([name for name in ('torch', 'zarr', 'matplotlib', 'sklearn') if name in sys.modules], code)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[] 0"
+
+
+def test_help_lists_every_command_with_its_own_first_line():
+    shown = run("--help").stdout
+    for name, line in COMMANDS.items():
+        assert line in shown
+        assert f"Usage: fsrcache {name}" in run(name, "--help").stdout
+
+
+def test_data_prints_and_answers_in_json(folder, tmp_path):
+    shown = run("data", folder, "--sheet", tmp_path / "sheet.png", "--scales", "1,2,4")
+    assert shown.returncode == 0, shown.stderr
+    assert "class folders" in shown.stdout
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size[0] == 92 + 3 * 104
+    done = run("data", folder, "--json")
+    record = json.loads(done.stdout)
+    assert done.returncode == 0
+    assert record["layout"] == "folders"
+    assert record["splits"] == {"train": dict.fromkeys(record["classes"], 0) | {"happiness": 2, "sadness": 1}}
+    assert (record["side"], record["resized"], record["unreadable"]) == (10, 0, [])
+
+
+def test_data_exit_codes(folder):
+    (folder / "train/sad/broken.png").write_text("-")
+    assert run("data", folder).returncode == 0
+    strict = run("data", folder, "--on-error", "fail", "--json")
+    assert strict.returncode == 1
+    assert len(json.loads(strict.stdout)["unreadable"]) == 1
+    for picture in folder.rglob("*.png"):
+        picture.write_bytes(b"")
+    none = run("data", folder, "--json")
+    assert none.returncode == 1
+    assert len(json.loads(none.stdout)["unreadable"]) == 4
+    assert run("data", folder).returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["data", "nowhere"], 2, "nothing at nowhere"),
+        (["data", "."], 1, "not recognised"),
+        (["data", "--format", "zip"], 2, "zip"),
+        (["data", "drawn:7", "--side", "0"], 2, "side is 0"),
+        (["data", "drawn:7", "--scales", "2"], 2, "--sheet"),
+        (["data", "drawn:7", "--sheet", "a.png", "--scales", "0..3"], 2, "1..16"),
+        (["data", "drawn:7", "--sheet", "no/a.png"], 1, "cannot be written"),
+        (["data", "drawn:7", "--sheet", "a.doc"], 1, "cannot be written"),
+        (["draw", "faces", "--count", "0"], 2, "--count"),
+        (["dta"], 2, "dta"),
+        ([], 2, ""),
+    ],
+)
+def test_errors_are_words_without_a_traceback(tmp_path, arguments, code, words):
+    done = run(*arguments, cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert words in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
+    if code and arguments[:1] == ["data"] and "--sheet" not in arguments:
+        answer = run(*arguments, "--json", cwd=tmp_path)
+        assert answer.returncode == code
+        assert json.loads(answer.stdout)["exit_code"] == code
+
+
+def test_draw_goes_on_where_it_stopped(tmp_path):
+    assert run("draw", tmp_path / "a", "--count", "14").returncode == 0
+    pictures = sorted((tmp_path / "a").rglob("*.png"))
+    assert len(pictures) == 14
+    before = {picture: picture.read_bytes() for picture in pictures}
+    pictures[3].unlink()
+    done = run("draw", tmp_path / "a", "--count", "14")
+    assert "1 faces drawn, 13 were there" in done.stdout
+    assert {picture: picture.read_bytes() for picture in pictures} == before
+    (tmp_path / "file").touch()
+    assert run("draw", tmp_path / "file").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "scales"),
+    [("2..8", [2, 3, 4, 5, 6, 7, 8]), ("2,4,8", [2, 4, 8]), ("1..3,16", [1, 2, 3, 16]), (" 5 ", [5])],
+)
+def test_scales(text, scales):
+    assert Scales().convert(text, None, None) == scales
+
+
+@pytest.mark.parametrize("text", ["", "0", "17", "8..2", "4,2", "2,2", "2..4,4", "2.5", "x2", "-1", "1..", "²"])
+def test_wrong_scales(text):
+    import click
+
+    with pytest.raises(click.BadParameter):
+        Scales().convert(text, None, None)

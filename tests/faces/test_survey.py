@@ -1,0 +1,142 @@
+"""Decoding everything once: sizes, sides, duplicates, what is unusable, in bounded memory."""
+
+import threading
+import tracemalloc
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fsrcache import imresize
+from fsrcache.errors import FsrcacheError, RequestError
+from fsrcache.faces.faces import usable_faces
+from fsrcache.faces.index import list_faces
+from fsrcache.faces.report import equal_rows, report
+from fsrcache.faces.sheet import class_sheet, scale_sheet
+from fsrcache.faces.survey import ordered_map, survey
+
+
+@pytest.fixture
+def data(tmp_path, write):
+    write(tmp_path / "train/happy/1.png", 1)
+    write(tmp_path / "train/happy/2.png", 2, 20)
+    write(tmp_path / "train/sad/3.png", 3)
+    write(tmp_path / "val/happy/4.bmp", 1)  # stands in train too, in another file format
+    write(tmp_path / "test/sad/5.png", 3)
+    write(tmp_path / "test/angry/6.png", 3)  # and with another label
+    return tmp_path
+
+
+def test_faces_are_read_at_the_commonest_side(data, tile):
+    faces = usable_faces(list_faces(data))
+    assert (faces.side, faces.resized, faces.grey) == (12, 1, True)
+    batch = faces.batch(np.arange(6))
+    assert batch.shape == (6, 12, 12, 1)
+    small = list(faces.names).index("train/happy/2.png")
+    assert np.array_equal(batch[small, ..., 0], imresize(tile(2, 20), size=(12, 12)))
+    assert np.array_equal(batch[list(faces.names).index("train/happy/1.png"), ..., 0], tile(1))
+    larger = usable_faces(list_faces(data), side=20)
+    assert (larger.side, larger.resized) == (20, 5)
+    with pytest.raises(RequestError, match="side is 0"):
+        usable_faces(list_faces(data), side=0)
+
+
+def test_a_face_that_is_not_square_or_grey(tmp_path, write):
+    write(tmp_path / "train/happy/1.png", 1)
+    Image.new("RGB", (9, 12), "red").save(tmp_path / "train/happy/2.png")
+    batch = usable_faces(list_faces(tmp_path)).batch(np.array([1, 0]))
+    assert batch.shape == (2, 12, 12, 3)
+    assert (batch[0] == (255, 0, 0)).all()
+    assert np.array_equal(batch[1, ..., 0], batch[1, ..., 2])
+
+
+def test_report(data):
+    (data / "train/sad/empty.png").touch()
+    faces = usable_faces(list_faces(data), on_error="skip")
+    record = report(faces)
+    assert record["splits"]["train"] == dict.fromkeys(faces.classes, 0) | {"happiness": 2, "sadness": 1}
+    assert record["splits"]["test"]["anger"] == 1
+    assert record["sizes"] == {"12 x 12": 5, "20 x 20": 1}
+    assert record["unreadable"] == [{"path": str(data / "train/sad/empty.png"), "reason": "empty file"}]
+    twins = record["duplicates"]
+    assert (twins["groups"], twins["pictures"], twins["across_splits"], twins["conflicting_labels"]) == (2, 5, 2, 1)
+    assert twins["twins_in_train"] == {"val": 1, "test": 2}
+    assert sorted(len(group) for group in twins["examples"]) == [2, 3]
+
+
+def test_equal_rows_groups_like_a_dictionary():
+    hashes = np.random.default_rng(0).integers(0, 2, (200, 16), np.uint8) * np.array([1] * 5 + [0] * 11, np.uint8)
+    order, starts = equal_rows(hashes)
+    groups = {tuple(sorted(order[a:b].tolist())) for a, b in pairwise(starts)}
+    expected = {}
+    for row, value in enumerate(hashes):
+        expected.setdefault(value.tobytes(), []).append(row)
+    assert groups == {tuple(rows) for rows in expected.values()}
+
+
+def test_unusable_pictures_stop_later_commands_with_the_whole_list(data):
+    (data / "train/sad/empty.png").touch()
+    (data / "val/happy/text.jpg").write_text("text")
+    with pytest.raises(FsrcacheError) as caught:
+        usable_faces(list_faces(data))
+    assert "2 of 8" in caught.value.what
+    assert "empty.png: empty file" in caught.value.what
+    assert "text.jpg: not a picture" in caught.value.what
+    assert len(usable_faces(list_faces(data), on_error="skip").rows) == 6
+    for picture in data.rglob("*.*"):
+        picture.write_bytes(b"")
+    with pytest.raises(FsrcacheError, match="8 of 8"):
+        usable_faces(list_faces(data), on_error="skip")
+
+
+def test_a_picture_that_goes_away_is_named(data):
+    faces = usable_faces(list_faces(data))
+    (data / "train/happy/1.png").unlink()
+    with pytest.raises(FsrcacheError, match=r"1\.png could be read before"):
+        faces.batch(np.arange(6))
+
+
+def test_ordered_map_keeps_order_and_few_under_way():
+    begun, most = 0, 0
+
+    def items():
+        nonlocal begun
+        for i in range(500):
+            begun += 1
+            yield i
+
+    for done, value in enumerate(ordered_map(lambda i: i * i, items(), threads=2), start=1):
+        most = max(most, begun - done)
+        assert value == (done - 1) ** 2
+    assert done == 500
+    assert most <= 33
+    assert threading.active_count() == 1
+
+
+def test_memory_does_not_grow_with_pictures(tmp_path, write):
+    for i in range(4):
+        write(tmp_path / f"{i}.png", i, 200)
+
+    def peak(count):
+        table = tmp_path / f"{count}.csv"
+        table.write_text("path,label\n" + "".join(f"{i % 4}.png,happy\n" for i in range(count)))
+        listing = list_faces(table)
+        tracemalloc.start()
+        survey(listing)
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most
+
+    assert peak(2000) - peak(200) < 1800 * 100  # a picture's record, not its 40,000 pixels
+
+
+def test_sheets(data):
+    faces = usable_faces(list_faces(data))
+    sheet = class_sheet(faces, columns=3)
+    assert sheet.size == (92 + 3 * (108 + 4), 4 + 7 * (108 + 4))
+    scales = np.asarray(scale_sheet(faces, [1, 2, 4]))
+    happy = scales[22 + 3 * 112 : 22 + 3 * 112 + 108, 92:]
+    first = faces.batch(np.flatnonzero(faces.labels == 3)[:1])[0, ..., 0]
+    assert np.array_equal(happy[:108:9, :108:9, 0], first)
+    assert happy[:, 224:332].std() < happy[:, :108].std()

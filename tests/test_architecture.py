@@ -1,0 +1,103 @@
+"""The house keeps its floors: who may import whom, no bare `kernels`, no torch where there must be none."""
+
+import ast
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+HOMES = {
+    "fsrcache": "fsrcache",
+    "cli": "fsrcache.cli",
+    "kernels": "fsrcache.kernels",
+    "benchmarks": "fsrcache.benchmarks",
+}
+
+# A module's floor is that of the longest name here that begins its own; it imports only from lower floors,
+# or from its own folder.
+FLOORS = {
+    "fsrcache": 0,
+    "fsrcache.errors": 0,
+    "fsrcache.kernels": 1,
+    "fsrcache.presets": 2,
+    "fsrcache.spd": 2,
+    "fsrcache.faces.bicubic": 2,
+    "fsrcache.faces.bicubic_torch": 2,
+    "fsrcache.models": 3,
+    "fsrcache.store": 3,
+    "fsrcache.faces": 3,
+    "fsrcache.training": 4,
+    "fsrcache.evaluation": 4,
+    "fsrcache.benchmarks": 6,
+    "fsrcache.cli": 7,
+}
+WITHOUT_TORCH = ("fsrcache.store", "fsrcache.faces", "fsrcache.errors", "fsrcache.presets", "fsrcache.cli")
+
+
+def modules():
+    """Yield (name, path) of every module of the package."""
+    for folder, package in HOMES.items():
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            parts = path.relative_to(ROOT / folder).with_suffix("").parts
+            yield ".".join((package, *parts)).removesuffix(".__init__"), path
+
+
+def imports(path):
+    """Yield every module that a file imports, anywhere in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} has a relative import"
+            yield node.module
+
+
+def floor(name):
+    """Return the floor of a module."""
+    known = [place for place in FLOORS if name == place or (place != "fsrcache" and name.startswith(place + "."))]
+    return FLOORS[max(known, key=len)] if known else 5  # a verb
+
+
+MODULES = dict(modules())
+
+
+def test_the_house_is_found():
+    assert len(MODULES) > 20
+    assert floor("fsrcache.cli.data") == 7
+    assert floor("fsrcache.faces.layouts.table") == 3
+    assert floor("fsrcache.train") == 5
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_go_down(name):
+    for imported in imports(MODULES[name]):
+        assert imported.split(".")[0] not in ("kernels", "cli", "benchmarks"), f"{name}: import it as fsrcache.*"
+        if imported.split(".")[0] == "fsrcache" and name != "fsrcache":
+            same_room = name.split(".")[1:2] == imported.split(".")[1:2] and len(imported.split(".")) > 2
+            assert floor(imported) < floor(name) or same_room, f"{name} imports {imported}"
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name.startswith(WITHOUT_TORCH)])
+def test_rooms_without_torch(name):
+    if name != "fsrcache.faces.bicubic_torch":
+        assert not {"torch", "triton"} & {imported.split(".")[0] for imported in imports(MODULES[name])}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("*.py")), ids=lambda path: path.name)
+def test_tests_import_only_the_package(path):
+    assert path.name != "__init__.py"
+    assert not {"kernels", "cli", "benchmarks"} & {imported.split(".")[0] for imported in imports(path)}
+
+
+def test_every_folder_is_packaged():
+    packages = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+    assert packages == {name for name, path in MODULES.items() if path.name == "__init__.py"}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_file_has_one_job_and_says_it(name):
+    text = MODULES[name].read_text()
+    assert ast.get_docstring(ast.parse(text)), f"{name} says nothing of itself"
+    assert text.count("\n") <= 400, f"{name} has grown too large for one job"
+    assert MODULES[name].stem not in ("utils", "common", "helpers", "base")

@@ -1,10 +1,11 @@
 # `make demo` and `make test` each work as the first command in a fresh clone (Python 3.11, pip, make).
 PYTHON ?= python3
 VENV := .venv
+CONSTRAINTS := constraints.txt
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test quick format clean
+.PHONY: demo test quick lowest format clean
 
 demo: $(READY)
 	$(BIN)/fsrcache draw demo/faces --count 350
@@ -15,18 +16,21 @@ test: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest
 
-quick: $(READY)  ## what one runs while editing
+quick: $(READY)  # what one runs while editing
 	$(BIN)/python -m pytest -m "not slow" -q
+
+lowest:  # the same with the oldest versions that pyproject.toml allows
+	$(MAKE) quick VENV=.venv-lowest CONSTRAINTS=constraints-lowest.txt
 
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf build demo $(VENV) *.egg-info
+	rm -rf build demo .venv .venv-lowest *.egg-info
 
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt pip setuptools
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) pip setuptools
+	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --no-build-isolation --editable '.[dev]'
 	touch $@

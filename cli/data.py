@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 from fsrcache.cli.main import to_json
-from fsrcache.cli.options import Scales, write_picture
+from fsrcache.cli.options import parse_scales, write_picture
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -27,7 +27,12 @@ _SHOWN = 20  # unreadable pictures that are printed; --json has them all
               help="How FERPlus's votes become labels.")  # fmt: skip
 @click.option("--side", type=int, help="Pixels of every picture's side.  [default: the commonest]")
 @click.option("--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Draw a sheet of the faces into a PNG.")
-@click.option("--scales", type=Scales(), help="On the sheet, one face per class at these scales, such as 1..8.")
+@click.option(
+    "--scales",
+    metavar="SCALES",
+    callback=parse_scales,
+    help="On the sheet, one face per class at these scales, such as 1..8.",
+)
 @click.option("--on-error", type=click.Choice(["skip", "fail"]), default="skip", show_default=True,
               help="Whether one unusable picture makes the command fail.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead.")
@@ -49,13 +54,14 @@ def data(
     if scales and not sheet:
         raise click.UsageError("--scales is for the sheet; add --sheet FILE.")
     check_side(side)
-    listing = list_faces(path, layout=layout, votes=votes)
     errors = Console(stderr=True)
     with Progress(
-        TextColumn("reading"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn(),
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn(),
         console=errors, transient=True, disable=not errors.is_terminal,
     ) as progress:  # fmt: skip
-        task = progress.add_task("reading", total=len(listing.names))
+        task = progress.add_task("listing", total=None)
+        listing = list_faces(path, layout=layout, votes=votes)
+        progress.reset(task, description="reading", total=len(listing.names))
         faces = faces_of(listing, survey(listing, advance=lambda: progress.advance(task)), side=side)
     record = report(faces)
     click.echo(to_json(record)) if as_json else _show(path, faces, record)

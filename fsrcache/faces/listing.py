@@ -150,6 +150,8 @@ def single_folder(path: Path) -> Path:
 
     A folder named after a split or an expression is data itself.
     """
+    if not path.is_dir():
+        raise FsrcacheError(f"{path} is not a folder.", "Give the folder that holds the pictures.")
     while True:
         children = [child for child in path.iterdir() if not child.name.startswith(".") and child.name != "__MACOSX"]
         folders = [child for child in children if child.is_dir()]

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 from fsrcache.cli.main import COMMANDS
-from fsrcache.cli.options import Scales
+from fsrcache.cli.options import parse_scales
 from PIL import Image
 
 
@@ -117,7 +117,7 @@ def test_draw_goes_on_where_it_stopped(tmp_path):
     [("2..8", [2, 3, 4, 5, 6, 7, 8]), ("2,4,8", [2, 4, 8]), ("1..3,16", [1, 2, 3, 16]), (" 5 ", [5])],
 )
 def test_scales(text, scales):
-    assert Scales().convert(text, None, None) == scales
+    assert parse_scales(None, None, text) == scales
 
 
 @pytest.mark.parametrize("text", ["", "0", "17", "8..2", "4,2", "2,2", "2..4,4", "2.5", "x2", "-1", "1..", "²"])
@@ -125,4 +125,4 @@ def test_wrong_scales(text):
     import click
 
     with pytest.raises(click.BadParameter):
-        Scales().convert(text, None, None)
+        parse_scales(None, None, text)

@@ -13,6 +13,7 @@ from fsrcache.faces.listing import Listing, string_array
 NAME = "drawn"
 TITLE = "drawn faces (built in)"
 DEFAULT_COUNT = 1400
+MAX_COUNT = 10_000_000
 _SEED = 0
 _SPLIT_OF_ROUND = ("train",) * 7 + ("val",) + ("test",) * 2
 
@@ -25,8 +26,10 @@ def recognises(path: Path) -> bool:
 def read(path: Path, *, votes: str) -> Listing:  # noqa: ARG001  # a layout's signature
     """List drawn faces; seven in ten are train, one val, two test, with every expression in equal parts."""
     word, _, number = str(path).partition(":")
-    if word != "drawn" or (number and (not number.isdigit() or int(number) < 1)):
-        raise RequestError(f"{path} does not say how many faces to draw.", "Write drawn or drawn:COUNT.")
+    if word != "drawn" or (number and (not number.isdecimal() or not 1 <= int(number) <= MAX_COUNT)):
+        raise RequestError(
+            f"{path} does not say how many faces to draw.", f"Write drawn or drawn:COUNT, at most {MAX_COUNT}."
+        )
     count = int(number) if number else DEFAULT_COUNT
     return Listing(
         layout=NAME,

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from fsrcache.errors import FsrcacheError
 from fsrcache.faces.expressions import SPLITS, expression_named, split_named, understand_expressions
 from fsrcache.faces.listing import Listing, file_listing, single_folder, walk_pictures
 
@@ -22,8 +21,6 @@ def recognises(path: Path) -> bool:
 
 def read(path: Path, *, votes: str) -> Listing:  # noqa: ARG001  # a layout's signature
     """List the pictures below ``SPLIT/CLASS/`` or, where no folder is a split, below ``CLASS/`` (all train)."""
-    if not path.is_dir():
-        raise FsrcacheError(f"{path} is not a folder.", "Give a folder of class folders.")
     root, left_out = single_folder(path), Counter[str]()
     has_splits = any(child.is_dir() and split_named(child.name) is not None for child in root.iterdir())
 

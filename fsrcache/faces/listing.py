@@ -1,9 +1,11 @@
 """What a layout yields: every labelled picture by name, its label and split, and how to load it."""
 
 import os
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -54,9 +56,17 @@ class Listing:
 
 def string_array(names: Iterable[str]) -> NDArray[np.str_]:
     """Return names as one compact array: 16 bytes each and their text, instead of a Python object each."""
-    listed = [name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") for name in names]
-    array: NDArray[np.str_] = np.array(listed, dtype=np.dtypes.StringDType())
-    return array
+    kind = np.dtypes.StringDType()
+    parts, rest = [np.empty(0, kind)], iter(names)
+    while some := [_printable(name) for name in islice(rest, 1 << 14)]:
+        parts.append(np.array(some, dtype=kind))
+    whole: NDArray[np.str_] = np.concatenate(parts)
+    return whole
+
+
+def _printable(name: str) -> str:
+    """Return a file's name with bytes that are not UTF-8 written as ``\\xe9``."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def file_listing(
@@ -64,7 +74,7 @@ def file_listing(
     root: Path,
     *,
     entries: Iterable[tuple[str, str, int]],
-    meaning: dict[str, str],
+    understand: Callable[[set[str]], dict[str, str]],
     left_out: Counter[str] | None = None,
 ) -> Listing:
     """Make a listing of files.
@@ -74,21 +84,25 @@ def file_listing(
     layout, root
         The layout's name and the folder that the names are relative to.
     entries
-        ``(name, class as written, split)`` a picture.
-    meaning
-        Class as written -> expression.
+        ``(name, class as written, split)`` a picture, read once and not kept.
+    understand
+        Called after the entries with all classes as written; returns the expression that each one means.
     left_out
-        As in :class:`Listing`; read after the entries, so a generator may still count.
+        As in :class:`Listing`; looked at after the entries, so that a generator of them may count into it.
     """
+    codes: dict[str, int] = {}
+    written_codes, splits = array("L"), bytearray()
+
+    def named() -> Iterator[str]:
+        for name, written, split in entries:
+            written_codes.append(codes.setdefault(written, len(codes)))
+            splits.append(split)
+            yield name
+
+    listed = string_array(named())
+    meaning = understand(set(codes))
     classes = classes_of(set(meaning.values()))
-    index = {written: classes.index(expression) for written, expression in meaning.items()}
-    names: list[str] = []
-    labels, splits = bytearray(), bytearray()
-    for name, written, split in entries:
-        names.append(name)
-        labels.append(index[written])
-        splits.append(split)
-    listed = string_array(names)
+    label_of_code = np.array([classes.index(meaning[written]) for written in codes], np.uint8)
 
     def load(i: int) -> Pictures:
         if "\\x" in listed[i] and not (root / listed[i]).exists():
@@ -99,7 +113,7 @@ def file_listing(
         layout=layout,
         classes=classes,
         names=listed,
-        labels=np.frombuffer(bytes(labels), np.uint8),
+        labels=label_of_code[np.asarray(written_codes, np.int64)],
         splits=np.frombuffer(bytes(splits), np.uint8),
         load=load,
         where=lambda i: str(root / listed[i]),

@@ -242,7 +242,7 @@ def test_table(tmp_path, write, name, text, tile):
     [
         ("path,label\n1.png,3\n", "'3'"),
         ("path,label,split\n1.png,happy,middle\n", "'middle'"),
-        ("path,label\n1.png\n", "Line 2"),
+        ("path,label\n1.png\n", "line 2"),
         ("path,label\n1.png,\xff\n", "UTF-8"),
     ],
 )

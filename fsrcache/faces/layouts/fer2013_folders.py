@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -51,5 +52,5 @@ def read(path: Path, *, votes: str) -> Listing:  # noqa: ARG001  # a layout's si
             f"{len(found) - len(listed)} pictures below {path} are there twice, {twice} among them.",
             f"Give the folder of one copy (splits: {', '.join(SPLITS)}).",
         )
-    meaning = understand_expressions({written for _, written, _ in found}, where=f"the folders of {path}")
-    return file_listing(NAME, path, entries=found, meaning=meaning, left_out=left_out)
+    understand = partial(understand_expressions, where=f"the folders of {path}")
+    return file_listing(NAME, path, entries=found, understand=understand, left_out=left_out)

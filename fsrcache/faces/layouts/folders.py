@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from fsrcache.faces.expressions import SPLITS, expression_named, split_named, understand_expressions
@@ -32,6 +33,5 @@ def read(path: Path, *, votes: str) -> Listing:  # noqa: ARG001  # a layout's si
             else:
                 yield "/".join(parts), parts[has_splits], split
 
-    found = list(entries())
-    meaning = understand_expressions({written for _, written, _ in found}, where=f"the folders of {root}")
-    return file_listing(NAME, root, entries=found, meaning=meaning, left_out=left_out)
+    understand = partial(understand_expressions, where=f"the folders of {root}")
+    return file_listing(NAME, root, entries=entries(), understand=understand, left_out=left_out)

@@ -39,7 +39,7 @@ def read(path: Path, *, votes: str) -> Listing:  # noqa: ARG001  # a layout's si
         if split is None:
             raise FsrcacheError(f"{where} names {name!r}.", f"Names begin with one of {', '.join(SPLITS)} and '_'.")
         entries.append((f"Image/aligned/{Path(name).stem}_aligned.jpg", label, split))
-    return file_listing(NAME, basic, entries=entries, meaning=NUMBERS)
+    return file_listing(NAME, basic, entries=entries, understand=lambda _: NUMBERS)
 
 
 def _basic(path: Path) -> Path | None:

@@ -44,4 +44,4 @@ def read(path: Path, *, votes: str) -> Listing:  # noqa: ARG001  # a layout's si
             else:
                 yield "/".join(parts), parts[1], split
 
-    return file_listing(NAME, root, entries=entries(), meaning=NUMBERS, left_out=left_out)
+    return file_listing(NAME, root, entries=entries(), understand=lambda _: NUMBERS, left_out=left_out)

@@ -2,10 +2,11 @@
 
 import csv
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from fsrcache.errors import FsrcacheError
-from fsrcache.faces.expressions import SPLITS, understand_expressions, understand_splits
+from fsrcache.faces.expressions import understand_expressions, understand_splits
 from fsrcache.faces.layouts.text import header_of, is_table, open_text
 from fsrcache.faces.listing import Listing, file_listing
 
@@ -38,13 +39,8 @@ def read(path: Path, *, votes: str) -> Listing:  # noqa: ARG001  # a layout's si
             raise FsrcacheError(
                 f"{path} has no column for the {needed}; its columns are {header}.", f"Name one: {names}."
             )
-    rows = list(_rows(path, columns, len(header)))
-    meaning = understand_expressions({label for _, label, _ in rows}, where=str(path))
-    splits = {"": SPLITS.index("train")}
-    if "split" in columns:
-        splits = understand_splits({split for *_, split in rows}, where=str(path))
-    entries = ((name, label, splits[split]) for name, label, split in rows)
-    return file_listing(NAME, path.parent, entries=entries, meaning=meaning)
+    understand = partial(understand_expressions, where=str(path))
+    return file_listing(NAME, path.parent, entries=_rows(path, columns, len(header)), understand=understand)
 
 
 def _columns(header: list[str]) -> dict[str, int]:
@@ -57,17 +53,21 @@ def _columns(header: list[str]) -> dict[str, int]:
     }
 
 
-def _rows(path: Path, columns: dict[str, int], width: int) -> Iterator[tuple[str, str, str]]:
+def _rows(path: Path, columns: dict[str, int], width: int) -> Iterator[tuple[str, str, int]]:
+    splits: dict[str, int] = {}
     with open_text(path) as lines:
         reader = csv.reader(lines, delimiter="\t" if ".tsv" in path.suffixes else ",", skipinitialspace=True)
         next(reader)
         for row in reader:
             if not row:
                 continue
+            where = f"line {reader.line_num} of {path}"
             if len(row) != width:
                 raise FsrcacheError(
-                    f"Line {reader.line_num} of {path} has {len(row)} columns, the header {width}.",
+                    f"In {where} there are {len(row)} columns, in the header {width}.",
                     "Quote a value that contains the delimiter.",
                 )
-            split = row[columns["split"]].strip() if "split" in columns else ""
-            yield row[columns["path"]].strip(), row[columns["label"]].strip(), split
+            written = row[columns["split"]] if "split" in columns else "train"
+            if written not in splits:
+                splits |= understand_splits({written}, where=where)
+            yield row[columns["path"]].strip(), row[columns["label"]].strip(), splits[written]

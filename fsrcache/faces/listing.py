@@ -57,7 +57,8 @@ class Listing:
 def string_array(names: Iterable[str]) -> NDArray[np.str_]:
     """Return names as one compact array: 16 bytes each and their text, instead of a Python object each."""
     kind = np.dtypes.StringDType()
-    parts, rest = [np.empty(0, kind)], iter(names)
+    parts: list[NDArray[np.str_]] = [np.empty(0, kind)]
+    rest = iter(names)
     while some := [_printable(name) for name in islice(rest, 1 << 14)]:
         parts.append(np.array(some, dtype=kind))
     whole: NDArray[np.str_] = np.concatenate(parts)
@@ -65,7 +66,7 @@ def string_array(names: Iterable[str]) -> NDArray[np.str_]:
 
 
 def _printable(name: str) -> str:
-    """Return a file's name with bytes that are not UTF-8 written as ``\\xe9``."""
+    """Return a file's name, any bytes in it that are not UTF-8 written as escapes."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 

@@ -119,7 +119,7 @@ def _hardness() -> dict[str, Any]:
     test, test_labels = _drawn(seed=2, count=_TEST)
     whole = _fit(train, train_labels)
     rows = []
-    for scale in (1, 2, 4, 8):
+    for scale in (1, 4, 8):
         view = low_resolution_view(test, scale)
         at_scale = whole if scale == 1 else _fit(low_resolution_view(train, scale), train_labels)
         rows.append(

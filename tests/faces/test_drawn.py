@@ -6,7 +6,9 @@ import sys
 import numpy as np
 import pytest
 
-from fsrcache.faces.drawing.action_units import NAMES, NEIGHBOURS, VARIANTS, expression_units
+from fsrcache.faces.drawing.action_units import NAMES, NEIGHBOURS, VARIANTS, expression_units, rest_units
+from fsrcache.faces.drawing.features import draw_mouth
+from fsrcache.faces.drawing.person import draw_person
 from fsrcache.faces.drawn import draw_face, draw_units, drawn_expression
 from fsrcache.faces.expressions import EXPRESSIONS
 
@@ -64,19 +66,33 @@ def test_a_unit_moves_its_part_of_the_face(number):
     assert change.max() / 24 > 2  # grey levels, in the row that moves most
 
 
-def test_a_smile_raises_the_corners_and_sadness_lowers_them():
-    """The dark line of closed lips rises from centre to corner under AU12, and falls under AU15."""
-    bends = {}
-    for number in (12, 15):
-        whole = []
-        for index in range(40):
-            face = draw_units(9, index, {number: 1.0}).astype(float) - draw_units(9, index, {}).astype(float)
-            darker = np.maximum(-face[60:90].sum(axis=2), 0)  # [30, 100]
-            rows = np.arange(30)[:, None]
-            corners = np.concatenate([darker[:, 28:42], darker[:, 58:72]], axis=1)
-            whole.append((rows * corners).sum() / max(corners.sum(), 1))
-        bends[number] = np.mean(whole)
-    assert bends[12] < bends[15] - 2  # rows
+class Recorder:
+    """A pen that keeps the outlines it is given, in head coordinates, y down."""
+
+    def __init__(self):
+        self.outlines = []
+
+    def fill_face(self, points, *_):
+        self.outlines.append(points)
+
+    def stroke_face(self, *_):
+        pass
+
+
+def corners_of_mouth(person, units):
+    """Return the mean height of the widest outline's two ends."""
+    pen = Recorder()
+    draw_mouth(pen, person, {**rest_units(), **units})
+    lips = max(pen.outlines, key=lambda points: np.ptp(points[:, 0]))
+    return (lips[lips[:, 0].argmin(), 1] + lips[lips[:, 0].argmax(), 1]) / 2
+
+
+def test_a_smile_raises_the_corners_of_the_mouth_and_sadness_lowers_them():
+    for seed in range(20):
+        person = draw_person(np.random.default_rng(seed))
+        rest = corners_of_mouth(person, {})
+        assert corners_of_mouth(person, {12: 1.0}) < rest - 0.05
+        assert corners_of_mouth(person, {15: 1.0}) > rest + 0.05
 
 
 def test_pictures_are_exposed():

@@ -51,6 +51,14 @@ def test_a_face_that_is_not_square_or_grey(tmp_path, write):
     assert np.array_equal(batch[1, ..., 0], batch[1, ..., 2])
 
 
+def test_the_side_is_the_longer_one(tmp_path):
+    for i, size in enumerate([(9, 12), (12, 7), (9, 9)]):
+        path = tmp_path / f"happy/{i}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.new("L", size).save(path)
+    assert usable_faces(list_faces(tmp_path)).side == 12
+
+
 def test_report(data):
     (data / "train/sad/empty.png").touch()
     faces = usable_faces(list_faces(data), on_error="skip")

@@ -7,12 +7,12 @@ before a background, blurred and given noise. Face `index` of `seed` depends on 
 import numpy as np
 from numpy.typing import NDArray
 
-from fsrcache.faces.drawing.action_units import Units, expression_units, rest_units
+from fsrcache.faces.drawing.action_units import Units, expression_units
 from fsrcache.faces.drawing.features import draw_brows, draw_creases, draw_eyes, draw_mouth, draw_nose, mouth_opening
 from fsrcache.faces.drawing.hair import draw_behind, draw_front_hair, draw_head
 from fsrcache.faces.drawing.head import SIDE, Head, Pen
 from fsrcache.faces.drawing.person import Person, Scene, draw_person, draw_scene
-from fsrcache.faces.drawing.relief import backdrop, relief
+from fsrcache.faces.drawing.relief import backdrop, relief, times
 from fsrcache.faces.drawing.wear import draw_glasses, draw_occlusion
 from fsrcache.faces.expressions import EXPRESSIONS
 
@@ -38,27 +38,19 @@ def draw_face(
     intensity
         0 (at rest) to 1 (full strength) in place of the face's own.
     """
-    rng = _generator(seed, index)
-    person, scene = draw_person(rng), draw_scene(rng)
+    person, scene, rng = _sitting(seed, index)
     name = EXPRESSIONS[drawn_expression(seed, index)] if expression is None else expression
     units = expression_units(rng, name, intensity=intensity)
-    return _photograph(_paint(person, scene, units, rng), scene, rng)
+    return _photograph(paint_face(person, scene, units, rng), scene, rng)
 
 
-def draw_units(seed: int, index: int, units: Units) -> NDArray[np.uint8]:
-    """Draw face `index` of `seed` with these action units active and the other muscles at rest, uint8 [100, 100, 3]."""
-    rng = _generator(seed, index)
-    person, scene = draw_person(rng), draw_scene(rng)
-    expression_units(rng, EXPRESSIONS[0])
-    return _photograph(_paint(person, scene, {**rest_units(), **units}, rng), scene, rng)
+def _sitting(seed: int, index: int) -> tuple[Person, Scene, np.random.Generator]:
+    rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, index])))
+    return draw_person(rng), draw_scene(rng), rng
 
 
-def _generator(seed: int, index: int) -> np.random.Generator:
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, index])))
-
-
-def _paint(person: Person, scene: Scene, units: Units, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Return the scene as light, float32 [100, 100, 3] around 0..255."""
+def paint_face(person: Person, scene: Scene, units: Units, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Return the light of a scene before lens and sensor, float32 [100, 100, 3] around 0..255."""
     head = Head(person, scene)
     pen = Pen(head)
     drop = 0.55 * mouth_opening(units)
@@ -85,8 +77,9 @@ def _photograph(light: NDArray[np.float32], scene: Scene, rng: np.random.Generat
     if scene.blur > 0:
         distance = np.arange(SIDE, dtype=np.float32)
         weights = np.exp(np.float32(-0.5 / scene.blur**2) * (distance[:, None] - distance) ** 2)
-        weights /= weights.sum(1, keepdims=True)
-        light = np.tensordot(weights, (weights @ light.reshape(SIDE, -1)).reshape(light.shape), (1, 1)).swapaxes(0, 1)
+        weights /= weights.sum(0)  # [from, to]
+        across = times(light.transpose(2, 0, 1), weights)  # [3, 100, 100]
+        light = times(across.transpose(0, 2, 1), weights).transpose(2, 1, 0)
     grain = rng.standard_normal((SIDE, SIDE + 2 * _APART), np.float32) * np.float32(scene.noise)
     noisy = np.stack([light[..., c] + grain[:, c * _APART :][:, :SIDE] for c in range(3)], -1)
     noisy += np.float32(0.5)

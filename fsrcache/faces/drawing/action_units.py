@@ -74,7 +74,7 @@ NEIGHBOURS = {
     "anger": "disgust",
     "neutral": "sadness",
 }
-_WEAKEST = 0.35  # of an expression's full strength, before jitter
+_WEAKEST = 0.4  # of an expression's full strength, before jitter
 _REST = 0.10  # the largest activation of a face that means nothing by it
 _LARGEST_SHARE = 0.35  # of a neighbouring expression mixed in
 
@@ -89,7 +89,7 @@ def expression_units(rng: np.random.Generator, expression: str, *, intensity: fl
     rng
         Where this face's habits come from.
     expression
-        One of ``EXPRESSIONS``.
+        One of ``fsrcache.faces.expressions.EXPRESSIONS``.
     intensity
         0 (the face at rest) to 1 (full strength); drawn if None.
     """
@@ -108,8 +108,3 @@ def expression_units(rng: np.random.Generator, expression: str, *, intensity: fl
         )
         for number, wobble, idle in zip(numbers, jitter.tolist(), rest.tolist(), strict=True)
     }
-
-
-def rest_units() -> dict[int, float]:
-    """Return a face with no muscle active."""
-    return dict.fromkeys(NAMES, 0.0)

@@ -22,14 +22,15 @@ _LASH = (34.0, 24.0, 22.0)
 
 def mouth_opening(units: Units) -> float:
     """Return how far the lips part in the middle, in half head heights."""
-    return 0.035 * units[25] + 0.13 * units[26] + 0.25 * units[27] + 0.03 * units[16]
+    return 0.035 * units[25] + 0.16 * units[26] + 0.27 * units[27] + 0.03 * units[16]
 
 
 def draw_nose(pen: Pen, person: Person, units: Units) -> None:
     """Draw nostrils, wings and the shadow under the tip; the rest of the nose is relief."""
+    shape = person.shape
     base, wing = (
-        person.nose_level - 0.035 * units[9] - 0.01 * units[10],
-        person.nose_width * (1 + 0.14 * units[9] + 0.06 * units[12]),
+        shape.nose_level - 0.035 * units[9] - 0.01 * units[10],
+        shape.nose_width * (1 + 0.14 * units[9] + 0.06 * units[12]),
     )
     dark, darker = shade(person.skin, 0.68), mix(shade(person.skin, 0.42), (60, 20, 20), 0.3)
     tip = curve(wing * 0.55 * _T, base + 0.018 + 0.012 * _ARCH)
@@ -45,36 +46,37 @@ def draw_nose(pen: Pen, person: Person, units: Units) -> None:
 
 def draw_eyes(pen: Pen, person: Person, scene: Scene, units: Units) -> None:
     """Draw both eyes: white, iris, pupil, highlight, lids, lashes and the fold above."""
+    shape = person.shape
     lifted = (
         1 + 0.75 * units[5] - 0.30 * units[7] - 0.22 * units[6] - 0.15 * units[4] - 0.2 * units[9] - 0.85 * units[43]
     )
-    upper = person.eye_height * max(0.06, lifted)
+    upper = shape.eye_height * max(0.06, lifted)
     lower = (
-        person.eye_height * 0.72 * max(0.12, 1 - 0.50 * units[7] - 0.55 * units[6] - 0.45 * units[9] + 0.12 * units[5])
+        shape.eye_height * 0.72 * max(0.12, 1 - 0.50 * units[7] - 0.55 * units[6] - 0.45 * units[9] + 0.12 * units[5])
     )
     oblique = 0.045 * max(0.0, units[1] - 0.8 * units[2]) - 0.025 * units[4]  # how far the inner part of the lid rises
     radius = 0.060
     gaze_x = float(np.clip(0.035 * scene.gaze[0] - 0.05 * scene.yaw, -0.06, 0.06))
     gaze_y = float(np.clip(0.015 * scene.gaze[1], -0.02, 0.02)) - 0.004
     for side in (-1, 1):
-        x = side * person.eye_distance + person.eye_width * _T
+        x = side * shape.eye_distance + shape.eye_width * _T
         outward = _T * side
-        skew = person.eye_level - person.eye_tilt * person.eye_width * outward
+        skew = shape.eye_level - shape.eye_tilt * shape.eye_width * outward
         top = skew - upper * _ARCH**0.75 * (1 - 0.12 * outward) + oblique * outward * _ARCH
         bottom = np.maximum(skew + lower * _ARCH**0.9 * (1 + 0.15 * outward), top)
         rim, floor = curve(x, top), curve(x, bottom)
-        fold = top - person.lid_fold * (0.45 + 0.55 * _ARCH) * (1 + 0.4 * units[43] + 0.25 * units[5]) + 0.02 * units[4]
+        fold = top - shape.lid_fold * (0.45 + 0.55 * _ARCH) * (1 + 0.4 * units[43] + 0.25 * units[5]) + 0.02 * units[4]
         lid = mix(shade(person.skin, 0.84), (110, 50, 80), 0.35 * person.makeup)
         pen.fill_face(np.concatenate((curve(x, fold), rim[::-1])), lid)
         pen.stroke_face(curve(x, fold), shade(person.skin, 0.60), 0.8)
         pen.fill_face(np.concatenate((rim, floor[::-1])), _SCLERA)
-        middle_x, middle_y = side * person.eye_distance + gaze_x, person.eye_level + gaze_y
+        middle_x, middle_y = side * shape.eye_distance + gaze_x, shape.eye_level + gaze_y
         for size, colour in ((1.0, shade(person.iris, 0.55)), (0.86, person.iris), (0.46, _PUPIL)):
             disc = ellipse(middle_x, middle_y, size * radius, size * radius, points=16)
             above, below = np.interp(disc[:, 0], x, top), np.interp(disc[:, 0], x, bottom)
             disc[:, 1] = np.minimum(np.maximum(disc[:, 1], above), below)
             pen.fill_face(disc, colour)
-        if upper > 0.35 * person.eye_height:
+        if upper > 0.35 * shape.eye_height:
             glint = ellipse(
                 middle_x + 0.022 * (1 if scene.light[0] > 0 else -1), middle_y - 0.022, 0.014, 0.014, points=8
             )
@@ -90,13 +92,14 @@ def draw_eyes(pen: Pen, person: Person, scene: Scene, units: Units) -> None:
 
 def draw_brows(pen: Pen, person: Person, units: Units) -> None:
     """Draw both brows: raised inside by AU1, outside by AU2, lowered and drawn together by AU4."""
-    inner_x = person.eye_distance - person.eye_width * 1.05 - 0.045 * units[4] + 0.01 * units[2]
-    x = inner_x + (2.25 * person.eye_width) * _BROW
+    shape = person.shape
+    inner_x = shape.eye_distance - shape.eye_width * 1.05 - 0.045 * units[4] + 0.01 * units[2]
+    x = inner_x + (2.25 * shape.eye_width) * _BROW
     y = (
-        person.eye_level
-        - person.brow_gap
-        - person.brow_arch * np.sin(np.pi * _BROW**0.85)
-        - person.brow_slope * (_BROW - 0.5)
+        shape.eye_level
+        - shape.brow_gap
+        - shape.brow_arch * np.sin(np.pi * _BROW**0.85)
+        - shape.brow_slope * (_BROW - 0.5)
         - 0.125 * units[1] * (1 - _BROW) ** 1.3
         - 0.130
         * units[2]
@@ -106,7 +109,7 @@ def draw_brows(pen: Pen, person: Person, units: Units) -> None:
         + 0.045 * units[9] * (1 - _BROW)
         + 0.012 * units[6]
     )
-    thick = person.brow_thickness * (0.75 + 0.45 * np.minimum(1, _BROW * 3) - 0.85 * _BROW**2) * (1 + 0.15 * units[4])
+    thick = shape.brow_thickness * (0.75 + 0.45 * np.minimum(1, _BROW * 3) - 0.85 * _BROW**2) * (1 + 0.15 * units[4])
     for side in (-1, 1):
         upper, lower = curve(side * x, y - thick), curve(side * x, y + thick)
         pen.fill_face(np.concatenate((upper, lower[::-1])), person.brow, 0.02)
@@ -115,8 +118,9 @@ def draw_brows(pen: Pen, person: Person, units: Units) -> None:
 
 def draw_mouth(pen: Pen, person: Person, units: Units) -> None:
     """Draw lips, and between them teeth, tongue and throat."""
+    shape = person.shape
     press = 0.5 * max(units[23], 0.9 * units[24])
-    width = person.mouth_width * (
+    width = shape.mouth_width * (
         1
         + 0.32 * units[12]
         + 0.28 * units[20]
@@ -126,9 +130,9 @@ def draw_mouth(pen: Pen, person: Person, units: Units) -> None:
         - 0.08 * units[17]
         - 0.05 * units[26]
     )
-    corner = person.mouth_rest - 0.115 * units[12] + 0.085 * units[15] + 0.035 * units[20] + 0.02 * units[16]
+    corner = shape.mouth_rest - 0.115 * units[12] + 0.085 * units[15] + 0.035 * units[20] + 0.02 * units[16]
     line = (
-        person.mouth_level
+        shape.mouth_level
         + corner * np.abs(_T) ** 1.7
         + (0.018 * units[12] - 0.035 * units[17] - 0.012 * units[15]) * _ARCH
     )
@@ -140,8 +144,8 @@ def draw_mouth(pen: Pen, person: Person, units: Units) -> None:
     follow = 1.0 if gape < 0.01 else 0.35  # a closed lower lip goes along with the upper
     inner_lower = np.maximum(inner_upper, line + 0.82 * gape * _ARCH**0.75 - follow * raised * (0.6 + 0.4 * units[17]))
     bow = 1 - 0.28 * np.exp(-((_T / 0.13) ** 2)) + 0.10 * np.exp(-(((np.abs(_T) - 0.28) / 0.16) ** 2))
-    upper = person.lip_upper * (1 - press) * (1 - 0.25 * units[12] - 0.15 * units[20] - 0.25 * units[10])
-    lower = person.lip_lower * (1 - press) * (1 - 0.18 * units[12] - 0.12 * units[20] + 0.12 * units[17])
+    upper = shape.lip_upper * (1 - press) * (1 - 0.25 * units[12] - 0.15 * units[20] - 0.25 * units[10])
+    lower = shape.lip_lower * (1 - press) * (1 - 0.18 * units[12] - 0.12 * units[20] + 0.12 * units[17])
     outer_upper = inner_upper - upper * _ARCH**0.6 * bow
     outer_lower = inner_lower + lower * _ARCH**0.65
     lip = mix(mix(shade(person.skin, 0.86), _BLOOD, 0.36), (176, 30, 58), 0.6 * person.makeup)
@@ -172,41 +176,42 @@ def draw_mouth(pen: Pen, person: Person, units: Units) -> None:
 
 def draw_creases(pen: Pen, person: Person, units: Units) -> None:
     """Draw the lines that muscles and years put into skin."""
-    years = max(0.0, person.age - 0.45)
+    shape = person.shape
+    years = max(0.0, shape.age - 0.45)
     raised = max(units[1], units[2])
     if (depth := 0.55 * raised + 0.55 * years - 0.12) > _FAINT:
         reach = 0.16 + 0.22 * min(1.0, units[2] + years)
         for level in (0.0, 0.10, 0.20):
-            y = person.eye_level - person.brow_gap - 0.19 - 0.06 * raised - level + 0.02 * np.cos(3 * _T)
+            y = shape.eye_level - shape.brow_gap - 0.19 - 0.06 * raised - level + 0.02 * np.cos(3 * _T)
             _crease(pen, person, curve(reach * _T, y), depth)
     for side in (-1, 1):
         if (depth := 0.85 * units[4] + 0.4 * years - 0.12) > _FAINT:
-            _crease(pen, person, curve(side * (0.035 + 0.02 * _FALL), person.eye_level - 0.22 + 0.13 * _FALL), depth)
+            _crease(pen, person, curve(side * (0.035 + 0.02 * _FALL), shape.eye_level - 0.22 + 0.13 * _FALL), depth)
         if (depth := 0.9 * units[9] - 0.12) > _FAINT:
             for low in (0.0, 0.05):
                 _crease(
                     pen,
                     person,
-                    curve(side * (0.02 + 0.07 * _FALL), person.eye_level - 0.02 + low + 0.045 * _FALL),
+                    curve(side * (0.02 + 0.07 * _FALL), shape.eye_level - 0.02 + low + 0.045 * _FALL),
                     depth,
                 )
         if (depth := 0.6 * units[6] + 0.7 * years - 0.15) > _FAINT:
-            outer = person.eye_distance + person.eye_width + 0.03
+            outer = shape.eye_distance + shape.eye_width + 0.03
             for slope in (-0.05, 0.0, 0.05):
-                foot = curve(side * (outer + 0.09 * _FALL), person.eye_level + 0.01 + 0.6 * slope + slope * _FALL)
+                foot = curve(side * (outer + 0.09 * _FALL), shape.eye_level + 0.01 + 0.6 * slope + slope * _FALL)
                 _crease(pen, person, foot, depth)
         if (depth := 0.55 * units[12] + 0.6 * max(units[9], units[10]) + 0.6 * years - 0.12) > _FAINT:
-            start = person.nose_width + 0.03
-            reach = person.mouth_width * (1.10 + 0.36 * units[12]) + 0.05 - start
+            start = shape.nose_width + 0.03
+            reach = shape.mouth_width * (1.10 + 0.36 * units[12]) + 0.05 - start
             x = start + reach * _FALL + 0.03 * np.sin(np.pi * _FALL)
-            y = person.nose_level - 0.05 - 0.03 * units[9] + (person.mouth_gap + 0.06 - 0.05 * units[12]) * _FALL
+            y = shape.nose_level - 0.05 - 0.03 * units[9] + (shape.mouth_gap + 0.06 - 0.05 * units[12]) * _FALL
             _crease(pen, person, curve(side * x, y), depth)
         if (depth := 0.35 * max(units[6], units[7]) + 0.6 * years - 0.12) > _FAINT:
-            x = person.eye_distance + 0.9 * person.eye_width * _T[4:15]
-            _crease(pen, person, curve(side * x, person.eye_level + 0.115 + 0.03 * _ARCH[4:15]), depth)
+            x = shape.eye_distance + 0.9 * shape.eye_width * _T[4:15]
+            _crease(pen, person, curve(side * x, shape.eye_level + 0.115 + 0.03 * _ARCH[4:15]), depth)
         if (depth := 0.5 * units[15] + 0.6 * years - 0.15) > _FAINT:
-            x = person.mouth_width + 0.05 + 0.02 * _FALL
-            _crease(pen, person, curve(side * x, person.mouth_level + 0.07 + 0.09 * _FALL), depth)
+            x = shape.mouth_width + 0.05 + 0.02 * _FALL
+            _crease(pen, person, curve(side * x, shape.mouth_level + 0.07 + 0.09 * _FALL), depth)
 
 
 def _crease(pen: Pen, person: Person, line: Points, depth: float) -> None:

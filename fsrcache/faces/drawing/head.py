@@ -23,9 +23,10 @@ class Head:
     """A posed head: the ellipsoid its features lie on and the way from head coordinates to pixels."""
 
     def __init__(self, person: Person, scene: Scene) -> None:
+        shape = person.shape
         self.person = person
         self.scene = scene
-        self.axes = np.array([person.head_width * 1.06, 1.2, 0.88])
+        self.axes = np.array([shape.head_width * 1.06, 1.2, 0.88])
         self.rotation = _rotation(scene.roll, scene.yaw, scene.pitch)  # head -> camera
         self.scale = scene.scale
         self._curvature = 1 / self.axes[:2] ** 2
@@ -55,7 +56,7 @@ class Head:
     def visible(self, points: Points) -> Points:
         """Move points [n, 2] of the face that a turned head hides to the edge of what is seen."""
         across, deep = self.axes[0] * np.cos(self.scene.yaw), self.axes[2] * np.sin(self.scene.yaw)
-        edge = 0.97 * self.axes[0] * across / np.hypot(across, deep) * np.sqrt(1 - (points[:, 1] / self.axes[1]) ** 2)
+        edge = 0.90 * self.axes[0] * across / np.hypot(across, deep) * np.sqrt(1 - (points[:, 1] / self.axes[1]) ** 2)
         x = np.minimum(points[:, 0], edge) if deep > 0 else np.maximum(points[:, 0], -edge)
         return curve(x, points[:, 1])
 
@@ -65,13 +66,13 @@ class Head:
         Each level of the head is an ellipse; its tangent points towards the viewer make the silhouette, so a head that
         turns shows its depth. `drop` lowers the chin, `swell` widens skull and jaw (hair, beards).
         """
-        person = self.person
+        shape = self.person.shape
         middle = 0.05
-        low_y = middle + (1 - middle) * np.sin(_QUARTER) ** (2 / person.jaw_square)
-        low_w = person.head_width * np.cos(_QUARTER) ** (2 / person.chin_round)
+        low_y = middle + (1 - middle) * np.sin(_QUARTER) ** (2 / shape.jaw_square)
+        low_w = shape.head_width * np.cos(_QUARTER) ** (2 / shape.chin_round)
         low_y = low_y + drop * np.clip((low_y - 0.3) / 0.6, 0, 1) ** 2
         high_y = middle - (1 + middle) * np.sin(_QUARTER)
-        high_w = person.head_width * np.cos(_QUARTER) ** 0.9
+        high_w = shape.head_width * np.cos(_QUARTER) ** 0.75
         y = np.concatenate((low_y, low_y[-2::-1], high_y[1:], high_y[-2:0:-1]))
         w = np.concatenate((low_w, -low_w[-2::-1], -high_w[1:], high_w[-2:0:-1])) * swell
         y = np.where(y < middle, middle + (y - middle) * swell, y)
@@ -111,7 +112,7 @@ class Pen:
     def finish(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return colours [100, 100, 3], already weighted by their cover, and the cover [100, 100, 1] in 0..1."""
         small = np.asarray(self._canvas.reduce(OVERSAMPLING), np.float32)
-        return small[..., :3], small[..., 3:] / np.float32(255)
+        return small[..., :3], small[..., 3:] * np.float32(1 / 255)
 
 
 def ellipse(x: float, y: float, width: float, height: float, *, angle: float = 0.0, points: int = 20) -> Points:
@@ -145,8 +146,8 @@ def _rotation(roll: float, yaw: float, pitch: float) -> NDArray[np.float64]:
     about_z = np.array([[c[0], -s[0], 0], [s[0], c[0], 0], [0, 0, 1]])
     about_y = np.array([[c[1], 0, s[1]], [0, 1, 0], [-s[1], 0, c[1]]])
     about_x = np.array([[1, 0, 0], [0, c[2], s[2]], [0, -s[2], c[2]]])
-    rotation: NDArray[np.float64] = about_z @ about_x @ about_y
-    return rotation
+    turned: NDArray[np.float64] = about_z @ about_x @ about_y
+    return turned
 
 
 def _ink(colour: Colour) -> tuple[int, int, int, int]:

@@ -38,7 +38,7 @@ _OCCLUSIONS = ("hand", "scarf", "lock", "mask", "cup")
 _TRAITS = {
     "head_width": (0.645, 0.735),
     "jaw_square": (2.1, 3.0),
-    "chin_round": (1.35, 1.85),
+    "chin_round": (1.25, 1.75),
     "eye_level": (-0.05, 0.03),
     "eye_distance": (0.285, 0.335),
     "eye_width": (0.142, 0.178),
@@ -53,18 +53,19 @@ _TRAITS = {
     "nose_width": (0.115, 0.18),
     "nose_bridge": (0.06, 0.12),
     "mouth_gap": (0.20, 0.26),
-    "mouth_width": (0.225, 0.29),
+    "mouth_width": (0.235, 0.30),
     "lip_upper": (0.030, 0.066),
     "lip_lower": (0.045, 0.088),
     "mouth_rest": (-0.016, 0.022),
     "cheek": (0.03, 0.08),
     "hairline": (-0.72, -0.58),
+    "age": (0.0, 1.0),
 }
 
 
 @dataclass(frozen=True)
-class Person:
-    """An identity: the shape of a head and of what is on it, and their colours."""
+class Shape:
+    """The measures of a face."""
 
     head_width: float
     jaw_square: float
@@ -90,6 +91,23 @@ class Person:
     cheek: float
     hairline: float
     age: float  # 0 young, 1 old
+
+    @property
+    def nose_level(self) -> float:
+        """The height of the nose's base."""
+        return self.eye_level + self.nose_length
+
+    @property
+    def mouth_level(self) -> float:
+        """The height of the closed lips."""
+        return self.nose_level + self.mouth_gap
+
+
+@dataclass(frozen=True)
+class Person:
+    """An identity: the shape of a face, its colours, and what grows and sits on it."""
+
+    shape: Shape
     makeup: float  # 0 none, 1 strong
     skin: Colour
     hair: Colour
@@ -101,16 +119,6 @@ class Person:
     parting: float  # -1 left .. 1 right
     strands: tuple[float, ...]  # 24 numbers in -1..1 that vary the locks of hair
     glasses: str  # "", "round", "square" or "dark"
-
-    @property
-    def nose_level(self) -> float:
-        """The height of the nose's base."""
-        return self.eye_level + self.nose_length
-
-    @property
-    def mouth_level(self) -> float:
-        """The height of the closed lips."""
-        return self.nose_level + self.mouth_gap
 
 
 @dataclass(frozen=True)
@@ -137,26 +145,23 @@ class Scene:
 def draw_person(rng: np.random.Generator) -> Person:
     """Draw an identity; the number of values drawn is fixed."""
     low, high = zip(*_TRAITS.values(), strict=True)
-    traits = dict(zip(_TRAITS, rng.uniform(low, high).tolist(), strict=True))
-    melanin, undertone, age, makeup, parting, hair_pick, grey, iris_pick, style_pick, beard_pick, glass_pick = (
-        rng.random(11)
-    )
+    shape = Shape(**dict(zip(_TRAITS, rng.uniform(low, high).tolist(), strict=True)))
+    melanin, undertone, makeup, parting, hair_pick, grey, iris_pick, style_pick, beard_pick, glass_pick = rng.random(10)
     skin = np.array([np.interp(melanin * (len(_SKIN) - 1), range(len(_SKIN)), channel) for channel in _SKIN.T])
     skin *= 1 + (undertone - 0.5) * np.array([0.03, -0.02, -0.14])
     hair = _pick(_HAIR, hair_pick * (1.0 if melanin < 0.35 else 0.5 if melanin < 0.6 else 0.3))
-    hair = mix(hair, _GREY, max(0.0, min(0.9, (age - 0.6) * 3 * grey)))
+    hair = mix(hair, _GREY, max(0.0, min(0.9, (shape.age - 0.6) * 3 * grey)))
     style = _STYLES[int(np.searchsorted(_STYLE_ODDS, style_pick * _STYLE_ODDS[-1]))]
     beards = ("stubble", "moustache", "goatee", "full") if style in _BEARDED else ()
     beard = beards[int(beard_pick / 0.45 * 4)] if beards and beard_pick < 0.45 else ""
     return Person(
-        **traits,
-        age=float(age),
+        shape=shape,
         makeup=0.0 if beards else float(max(0.0, makeup - 0.3)),
-        skin=as_colour(skin),
+        skin=triple(skin),
         hair=hair,
-        brow=mix(mix(hair, (30, 22, 20), 0.45), as_colour(skin), 0.08),
+        brow=mix(mix(hair, (30, 22, 20), 0.45), triple(skin), 0.08),
         iris=_pick(_IRIS, iris_pick * (1.0 if melanin < 0.4 else 0.45)),
-        cloth=as_colour(rng.uniform(30, 220, 3)),
+        cloth=mix(triple(rng.uniform(30, 220, 3)), (112, 112, 112), 0.3),
         style=style,
         beard=beard,
         parting=float(2 * parting - 1),
@@ -186,7 +191,7 @@ def draw_scene(rng: np.random.Generator) -> Scene:
         scale=float(rng.uniform(42.0, 46.0)),
         shift=(float(shift[0]), float(shift[1])),
         gaze=(float(gaze[0]), float(gaze[1])),
-        light=as_colour(direction / np.linalg.norm(direction)),
+        light=triple(direction / np.linalg.norm(direction)),
         light_colour=(1 + 0.10 * (warmth - 0.4), 1.0, 1 - 0.16 * (warmth - 0.4)),
         ambient=float(0.38 + 0.3 * ambient * contrast),
         exposure=float(0.84 + 0.24 * exposure),
@@ -212,10 +217,10 @@ def shade(colour: Colour, factor: float) -> Colour:
     return (colour[0] * factor, colour[1] * factor, colour[2] * factor)
 
 
-def as_colour(values: np.ndarray) -> tuple[float, float, float]:
-    """Return three numbers of an array as floats."""
-    red, green, blue = values.tolist()
-    return (red, green, blue)
+def triple(values: np.ndarray) -> tuple[float, float, float]:
+    """Return an array of three numbers as floats."""
+    first, second, third = values.tolist()
+    return (first, second, third)
 
 
 def _pick(colours: tuple[Colour, ...], position: float) -> Colour:

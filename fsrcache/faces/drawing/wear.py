@@ -1,15 +1,17 @@
-"""What comes between the viewer and the face: glasses, now and then a hand, a scarf, a lock of hair, a mask, a cup."""
+"""What comes between the viewer and the face: glasses, at times a hand, a scarf, a lock of hair, a mask or a cup."""
 
 import numpy as np
 
 from fsrcache.faces.drawing.head import Pen, curve, ellipse
 from fsrcache.faces.drawing.person import Person, Scene, mix, shade
 
+_LOOSE = ("fringe", "parted", "long", "bob", "curly", "bun")  # cuts of which a lock can fall over the face
 _T = np.linspace(-1, 1, 11)
 
 
 def draw_glasses(pen: Pen, person: Person) -> None:
     """Draw the glasses a person wears."""
+    shape = person.shape
     if not person.glasses:
         return
     head = pen.head
@@ -17,20 +19,20 @@ def draw_glasses(pen: Pen, person: Person) -> None:
     power = 0.5 if person.glasses == "round" else 0.28  # a superellipse: round to square
     turn = np.linspace(0, 2 * np.pi, 25)
     across, down = np.cos(turn), np.sin(turn)
-    size = person.eye_distance * 0.72
+    size = shape.eye_distance * 0.72
     depth = 0.88 * head.axes[2] + 0.07
     ends = []
     for side in (-1, 1):
-        x = side * person.eye_distance + size * np.sign(across) * np.abs(across) ** (2 * power)
-        y = person.eye_level + 0.035 + 0.82 * size * np.sign(down) * np.abs(down) ** (2 * power)
+        x = side * shape.eye_distance + size * np.sign(across) * np.abs(across) ** (2 * power)
+        y = shape.eye_level + 0.035 + 0.82 * size * np.sign(down) * np.abs(down) ** (2 * power)
         lens = head.project(np.column_stack((x, y, np.full(len(x), depth))))
         if person.glasses == "dark":
             pen.fill(lens, (30.0, 30.0, 36.0))
         pen.stroke(lens, frame, 1.2 if person.glasses == "square" else 0.8)
-        outer = np.array([side * (person.eye_distance + size), person.eye_level, depth])
-        ear = np.array([side * person.head_width * 1.02, person.eye_level + 0.02, 0.0])
+        outer = np.array([side * (shape.eye_distance + size), shape.eye_level, depth])
+        ear = np.array([side * shape.head_width * 1.02, shape.eye_level + 0.02, 0.0])
         pen.stroke(head.project(np.stack((outer, ear))), frame, 0.9)
-        ends.append([side * (person.eye_distance - size), person.eye_level, depth + 0.03])
+        ends.append([side * (shape.eye_distance - size), shape.eye_level, depth + 0.03])
     pen.stroke(head.project(np.array(ends)), frame, 0.9)
 
 
@@ -40,7 +42,7 @@ def draw_occlusion(pen: Pen, person: Person, scene: Scene) -> None:
         _hand(pen, person, scene.side)
     elif scene.occlusion == "scarf":
         _scarf(pen, person)
-    elif scene.occlusion == "lock":
+    elif scene.occlusion == "lock" and person.style in _LOOSE:
         _lock(pen, person, scene.side)
     elif scene.occlusion == "mask":
         _mask(pen, person)
@@ -72,11 +74,12 @@ def _hand(pen: Pen, person: Person, side: float) -> None:
 
 def _scarf(pen: Pen, person: Person) -> None:
     """Draw a scarf drawn up over chin and lower lip."""
+    shape = person.shape
     colour = mix(person.cloth, (200, 60, 60), 0.3)
     head = pen.head
     edge = curve(
-        person.head_width * 1.05 * _T,
-        person.mouth_level + 0.06 + 0.10 * np.array(person.strands[:11]) * 0.5 - 0.06 * _T**2,
+        shape.head_width * 1.05 * _T,
+        shape.mouth_level + 0.06 + 0.10 * np.array(person.strands[:11]) * 0.5 - 0.06 * _T**2,
     )
     top = head.on_face(edge, 0.05)
     pen.fill(np.concatenate((top, [[110, 104], [-10, 104]])), colour)
@@ -95,9 +98,10 @@ def _lock(pen: Pen, person: Person, side: float) -> None:
 
 def _mask(pen: Pen, person: Person) -> None:
     """Draw a medical mask, worn under the nose."""
+    shape = person.shape
     colour = (168.0, 204.0, 214.0)
-    edge = curve(person.head_width * 0.86 * _T, person.nose_level + 0.07 - 0.05 * (1 - _T**2))
-    foot = curve(person.head_width * 0.70 * _T[::-1], 0.80 + 0.22 * (1 - _T**2))
+    edge = curve(shape.head_width * 0.86 * _T, shape.nose_level + 0.07 - 0.05 * (1 - _T**2))
+    foot = curve(shape.head_width * 0.70 * _T[::-1], 0.80 + 0.22 * (1 - _T**2))
     pen.fill_face(np.concatenate((edge, foot)), colour, 0.05)
     for k in (0.10, 0.20, 0.30):
         pen.stroke_face(edge * (0.97, 1.0) + (0, k), shade(colour, 0.82), 0.7, 0.06)
@@ -105,7 +109,8 @@ def _mask(pen: Pen, person: Person) -> None:
 
 def _cup(pen: Pen, person: Person, side: float) -> None:
     """Draw a cup lifted before the chin."""
-    place = pen.head.project(np.array([[side * 0.16, person.mouth_level + 0.10, 0.7]]))[0]
+    shape = person.shape
+    place = pen.head.project(np.array([[side * 0.16, shape.mouth_level + 0.10, 0.7]]))[0]
     colour = mix(person.cloth, (240, 240, 240), 0.6)
     pen.stroke(place + ellipse(side * 15, 15, 6, 8), shade(colour, 0.85), 2.2)
     pen.fill(place + np.array([[-14, 0], [14, 0], [12, 45], [-12, 45]]), colour)

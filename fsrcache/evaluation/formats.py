@@ -1,0 +1,87 @@
+"""The table as text that other programs read: JSON-ready dicts, CSV and Markdown."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from io import StringIO
+from typing import Any
+
+from fsrcache.evaluation.layout import FIRST_LOOK, Block, Cell, Line, blocks
+from fsrcache.evaluation.tables import Score, Table, footnotes
+
+
+def to_json(table: Table) -> dict[str, Any]:
+    """Return a table as one object for JSON: its split, both lists of scores and its context; None, never NaN."""
+    return {
+        "split": table.split,
+        "pictures": table.pictures,
+        "pictures_with_twins": table.pictures_with_twins,
+        "rows": [asdict(score) for score in table.rows],
+        "rows_without_twins": [asdict(score) for score in table.rows_without_twins],
+        "context": footnotes(table),
+    }
+
+
+def to_csv(table: Table) -> str:
+    """Return a table as CSV: a line per score, numbers in full, None as nothing, the context in ``#`` lines below.
+
+    The first column, ``twins``, says which list a score is of: ``with`` all pictures or ``without`` those that have
+    a twin in training. ``pandas.read_csv(..., comment="#")`` reads it.
+    """
+    names = [field.name for field in fields(Score)]
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["twins", *names])
+    for kept, scores in (("with", table.rows), ("without", table.rows_without_twins)):
+        writer.writerows([kept, *(getattr(score, name) for name in names)] for score in scores)
+    return text.getvalue() + "".join(f"# {subject}: {_one_line(says)}\n" for subject, says in footnotes(table).items())
+
+
+def to_markdown(table: Table, *, measures: Sequence[str] = FIRST_LOOK, paper: bool = False) -> str:
+    """Return a table as Markdown: a block per measure, the best of each column bold, the context as a list below.
+
+    Parameters
+    ----------
+    table
+        The scores.
+    measures
+        Names of :data:`fsrcache.evaluation.layout.MEASURES`.
+    paper
+        Whether to add the paper's Table 1, in italics; only for RAF-DB.
+
+    Raises
+    ------
+    RequestError
+        If a measure is unknown.
+    """
+    parts = [_block(block) for block in blocks(table, measures=measures, paper=paper)]
+    context = "".join(f"- {_escaped(subject)}: {_escaped(says)}\n" for subject, says in footnotes(table).items())
+    return "\n".join([*parts, context])
+
+
+def _block(block: Block) -> str:
+    heads = ["head", "row", *block.columns]
+    rules = ["---", "---", *["---:"] * len(block.columns)]
+    lines = [heads, rules, *map(_cells, block.lines)]
+    legend = f"\n{_escaped(block.legend)}\n" if block.legend else ""
+    return f"**{block.title}**\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines) + legend
+
+
+def _cells(line: Line) -> list[str]:
+    texts = [_escaped(line.head), _escaped(line.row), *map(_number, line.cells)]
+    return [f"*{text}*" for text in texts] if line.paper else texts
+
+
+def _number(cell: Cell) -> str:
+    text = _escaped(cell.text) + (r"\~" if cell.unsure else "")
+    return f"**{text}**" if cell.best else text
+
+
+def _escaped(text: str) -> str:
+    for mark in "\\|*<~`":
+        text = text.replace(mark, "\\" + mark)
+    return _one_line(text)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

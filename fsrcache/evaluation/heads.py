@@ -1,0 +1,197 @@
+"""Heads re-fitted on a row's own features of all scales: the frozen head's architecture, or a linear classifier."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from fsrcache.errors import FsrcacheError
+
+Features = Mapping[int, NDArray[np.floating[Any]]]  # {scale: [n, P]}, row i the same face at every scale
+_READ = 4096  # rows turned into fp32 at a time
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """How a head is fitted: cross-entropy, AdamW, one-cycle learning rate; an epoch is every face at every scale."""
+
+    epochs: int
+    batch: int
+    learning_rate: float
+    weight_decay: float
+    label_smoothing: float
+
+
+MLP = Fit(epochs=3, batch=256, learning_rate=1e-3, weight_decay=1e-2, label_smoothing=0.1)
+LINEAR = Fit(epochs=8, batch=512, learning_rate=3e-3, weight_decay=0.1, label_smoothing=0.0)
+
+
+class Standardise(nn.Module):
+    """Give every dimension mean 0 and standard deviation 1, [b, P] -> [b, P]; one that never varies becomes 0.
+
+    Parameters
+    ----------
+    mean, deviation
+        [P], of the training features.
+    """
+
+    mean: torch.Tensor
+    factor: torch.Tensor
+
+    def __init__(self, mean: torch.Tensor, deviation: torch.Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean)
+        self.register_buffer("factor", torch.where(deviation > 0, 1 / deviation, 0.0))
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Standardise [b, P]."""
+        return (features - self.mean) * self.factor
+
+
+def refit_mlp(
+    features: Features,
+    labels: NDArray[np.integer[Any]],
+    *,
+    head: Callable[[], nn.Module],
+    seed: int,
+    fit: Fit = MLP,
+    device: str | torch.device = "cpu",
+) -> nn.Module:
+    """Train a fresh head on features of all scales, a minibatch drawn across faces and scales.
+
+    Parameters
+    ----------
+    features
+        {scale: fp16 or fp32 [n, P]} of the training pictures; scale 1 is full resolution.
+    labels
+        int [n].
+    head
+        Makes the untrained head: fp32 [b, P] -> logits [b, K].
+    seed
+        Fixes initial weights, dropout and the order of the minibatches: the same seed gives the same weights on the
+        same device with the same number of threads. The global random state is left as it was.
+    fit
+        How it is fitted.
+    device
+        Where it is fitted; the head stays there.
+
+    Returns
+    -------
+    nn.Module
+        The head in evaluation mode.
+
+    Raises
+    ------
+    FsrcacheError
+        If there is nothing to fit, features and labels differ in number, or the loss stops being finite.
+    """
+    _check(features, labels)
+    place = torch.device(device)
+    with torch.random.fork_rng([place] if place.type == "cuda" else []):
+        torch.manual_seed(seed)
+        module = head().to(place).train()
+        _fit(module, features, labels, seed=seed, fit=fit)
+    return module.eval()
+
+
+def refit_linear(
+    features: Features,
+    labels: NDArray[np.integer[Any]],
+    *,
+    classes: int,
+    seed: int,
+    fit: Fit = LINEAR,
+    device: str | torch.device = "cpu",
+) -> nn.Module:
+    """Fit multinomial logistic regression on standardised features of all scales, starting from zero weights.
+
+    Parameters, result and errors are those of :func:`refit_mlp`; ``classes`` is K.
+    """
+    _check(features, labels)
+    mean, deviation = _moments(features)
+
+    def head() -> nn.Module:
+        linear = nn.Linear(len(mean), classes)
+        nn.init.zeros_(linear.weight)
+        nn.init.zeros_(linear.bias)
+        return nn.Sequential(Standardise(mean, deviation), linear)
+
+    return refit_mlp(features, labels, head=head, seed=seed, fit=fit, device=device)
+
+
+@torch.inference_mode()
+def predict(head: nn.Module, features: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
+    """Return the class with the largest logit of each feature: [n, P] -> int64 [n]."""
+    place = next(head.parameters()).device
+    parts = [head(torch.from_numpy(part).to(place).float()).argmax(1).cpu() for part in _parts(features)]
+    return torch.cat(parts).numpy() if parts else np.zeros(0, np.int64)
+
+
+def _fit(module: nn.Module, features: Features, labels: NDArray[np.integer[Any]], *, seed: int, fit: Fit) -> None:
+    place = next(module.parameters()).device
+    truth = torch.from_numpy(labels.astype(np.int64)).to(place)
+    pairs = len(labels) * len(features)
+    batch = min(fit.batch, pairs)
+    optimiser = torch.optim.AdamW(module.parameters(), fit.learning_rate, weight_decay=fit.weight_decay)
+    steps = fit.epochs * (pairs // batch)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, fit.learning_rate, total_steps=steps)
+    generator = np.random.default_rng(seed)
+    for epoch in range(1, fit.epochs + 1):
+        total = torch.zeros((), device=place)
+        for drawn, faces in _minibatches(features, batch, generator):
+            logits = module(torch.from_numpy(drawn).to(place).float())
+            loss = cross_entropy(logits, truth[torch.from_numpy(faces).to(place)], label_smoothing=fit.label_smoothing)
+            optimiser.zero_grad()
+            torch.autograd.backward(loss)
+            optimiser.step()
+            schedule.step()
+            total += loss.detach()
+        if not torch.isfinite(total):
+            raise FsrcacheError(
+                f"The loss of the re-fitted head stopped being finite in epoch {epoch} of {fit.epochs}.",
+                f"Look for non-finite features, or lower the learning rate of {fit.learning_rate}.",
+            )
+
+
+def _minibatches(
+    features: Features, batch: int, generator: np.random.Generator
+) -> Iterator[tuple[NDArray[np.floating[Any]], NDArray[np.int64]]]:
+    """Yield (features [b, P], rows [b]) over all pairs (face, scale) in random order; the last few may be left."""
+    arrays = list(features.values())
+    order = generator.permutation(len(arrays[0]) * len(arrays))
+    for start in range(0, len(order) - batch + 1, batch):
+        faces, places = np.divmod(order[start : start + batch], len(arrays))
+        drawn = np.empty((batch, arrays[0].shape[1]), arrays[0].dtype)
+        for place, array in enumerate(arrays):
+            here = places == place
+            drawn[here] = array[faces[here]]
+        yield drawn, faces
+
+
+def _moments(features: Features) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return mean and standard deviation of each dimension over all scales, fp32 [P] each, in two fp64 passes."""
+    count = sum(len(array) for array in features.values())
+    parts = [part for array in features.values() for part in _parts(array)]
+    mean = sum(part.sum(0, dtype=np.float64) for part in parts) / count
+    variance = sum(np.square(part - mean).sum(0) for part in parts) / count
+    return torch.from_numpy(np.float32(mean)), torch.from_numpy(np.float32(np.sqrt(variance)))
+
+
+def _parts(array: NDArray[np.floating[Any]]) -> Iterator[NDArray[np.floating[Any]]]:
+    return (array[start : start + _READ] for start in range(0, len(array), _READ))
+
+
+def _check(features: Features, labels: NDArray[np.integer[Any]]) -> None:
+    if len(labels) == 0 or not features:
+        raise FsrcacheError("There are no training features to re-fit a head on.", "Extract the training split first.")
+    for scale, array in features.items():
+        if len(array) != len(labels):
+            raise FsrcacheError(
+                f"The training features at scale {scale} have {len(array)} rows, but there are {len(labels)} labels.",
+                "Give the features of exactly the labelled pictures, in their order.",
+            )

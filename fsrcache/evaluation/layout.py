@@ -1,0 +1,159 @@
+"""How scores are laid out for reading: a line per head and row, a column per scale; terminal and Markdown share it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from fsrcache.errors import RequestError
+from fsrcache.evaluation.metrics import gap_closed
+from fsrcache.evaluation.paper import HR_ACCURACY, TABLE_1
+from fsrcache.evaluation.tables import Score, Table
+
+SIGNIFICANT = 0.05
+FIRST_LOOK = ("accuracy", "gap_closed")  # what a reader wants to see before anything else
+_PAPER_ROWS = ("bicubic", "RCAN", "Meta-SR re-trained", "FSR-FER")
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How one field of :class:`Score` is shown; in percent unless the title says otherwise."""
+
+    title: str
+    show: Callable[[float], str]
+    best: bool = True  # whether the largest number of a column is the best
+
+
+def _p_value(p: float) -> str:
+    return "<.001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
+
+
+MEASURES: Mapping[str, Measure] = MappingProxyType(
+    {
+        "accuracy": Measure("Total accuracy, %", "{:.1f}".format),
+        "gap_closed": Measure("Share of the gap from bicubic to HR closed, %", "{:.0f}".format),
+        "mean_class_accuracy": Measure("Mean class accuracy, %", "{:.1f}".format),
+        "macro_f1": Measure("Macro F1, %", "{:.1f}".format),
+        "low": Measure("Total accuracy, lower end of the 95 % interval, %", "{:.1f}".format, best=False),
+        "high": Measure("Total accuracy, upper end of the 95 % interval, %", "{:.1f}".format, best=False),
+        "standard_error": Measure("Standard error of the total accuracy, points", "{:.2f}".format, best=False),
+        "mcnemar_p": Measure("McNemar's p-value against bicubic", _p_value, best=False),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number as shown: whether it is the best of its column, and whether it may be bicubic's by chance."""
+
+    text: str = "–"
+    best: bool = False
+    unsure: bool = False
+
+
+@dataclass(frozen=True)
+class Line:
+    """The cells of one row with one head; of the paper's own table where ``paper``."""
+
+    head: str
+    row: str
+    cells: tuple[Cell, ...]
+    paper: bool = False
+
+
+@dataclass(frozen=True)
+class Block:
+    """One measure of one list of scores, with what its marks mean."""
+
+    title: str
+    columns: tuple[str, ...]
+    lines: tuple[Line, ...]
+    legend: str
+
+
+def scale_name(scale: int) -> str:
+    """Return how a scale is headed: ``HR``, ``x2``, ``x3`` ..."""
+    return "HR" if scale == 1 else f"x{scale}"
+
+
+def blocks(table: Table, *, measures: Sequence[str] = FIRST_LOOK, paper: bool = False) -> list[Block]:
+    """Lay out a table: a block per measure, then the first measure again without the twins, if there are any.
+
+    Parameters
+    ----------
+    table
+        The scores.
+    measures
+        Names of :data:`MEASURES`.
+    paper
+        Whether to add the paper's Table 1, which only means something beside RAF-DB's test pictures.
+
+    Raises
+    ------
+    RequestError
+        If a measure is unknown.
+    """
+    unknown = [name for name in measures if name not in MEASURES]
+    if unknown:
+        raise RequestError(f"There is no measure {unknown[0]!r}.", f"Choose from {', '.join(MEASURES)}.")
+    lists = [_block(table.rows, measure, paper=paper) for measure in measures]
+    if table.pictures_with_twins and table.rows_without_twins:
+        left = f", without the {table.pictures_with_twins:,} pictures that have a twin in training"
+        lists += [_block(table.rows_without_twins, measure, suffix=left) for measure in measures[:1]]
+    return [block for block in lists if block.lines]
+
+
+def _block(scores: Sequence[Score], name: str, *, suffix: str = "", paper: bool = False) -> Block:
+    measure = MEASURES[name]
+    values = {(score.head, score.row, score.scale): getattr(score, name) for score in scores}
+    if name == "gap_closed":  # bicubic closes nothing of it by definition
+        values = {key: value for key, value in values.items() if key[1] != "bicubic"}
+    shown = {key: value for key, value in values.items() if value is not None}
+    scales = sorted({scale for _, _, scale in shown})
+    best = {scale: max(value for key, value in shown.items() if key[2] == scale) for scale in scales}
+    unsure = {
+        (score.head, score.row, score.scale)
+        for score in scores
+        if name == "accuracy" and score.mcnemar_p is not None and score.mcnemar_p >= SIGNIFICANT
+    }
+
+    def cell(head: str, row: str, scale: int) -> Cell:
+        value = shown.get((head, row, scale))
+        if value is None:
+            return Cell()
+        return Cell(measure.show(value), measure.best and value == best[scale], (head, row, scale) in unsure)
+
+    lines = [
+        Line(head, row, tuple(cell(head, row, scale) for scale in scales))
+        for head, row in dict.fromkeys((head, row) for head, row, _ in shown)
+    ]
+    if paper and name in ("accuracy", "gap_closed"):
+        lines += _paper_lines(name, scales, measure)
+    legend = _legend(scores, name, marked=bool(unsure))
+    return Block(measure.title + suffix, tuple(map(scale_name, scales)), tuple(lines), legend)
+
+
+def _paper_lines(name: str, scales: Sequence[int], measure: Measure) -> list[Line]:
+    lines = []
+    for row in _PAPER_ROWS:
+        values: dict[int, float | None] = {1: HR_ACCURACY, **TABLE_1[row]} if row == "bicubic" else {**TABLE_1[row]}
+        if name == "gap_closed":
+            values = {
+                scale: 100 * share
+                for scale, accuracy in TABLE_1[row].items()
+                if (share := gap_closed(accuracy, bicubic=TABLE_1["bicubic"][scale], hr=HR_ACCURACY)) is not None
+            }
+        if name == "accuracy" or row != "bicubic":
+            shown = [values.get(scale) for scale in scales]
+            cells = tuple(Cell() if value is None else Cell(measure.show(value)) for value in shown)
+            lines.append(Line("paper, Table 1", row, cells, paper=True))
+    return lines
+
+
+def _legend(scores: Sequence[Score], name: str, *, marked: bool) -> str:
+    if name != "accuracy":
+        return ""
+    halves = [(score.high - score.low) / 2 for score in scores]
+    narrow, wide = f"{min(halves):.1f}", f"{max(halves):.1f}"
+    width = f"±{narrow}" if narrow == wide else f"±{narrow} to ±{wide}"
+    mark = f"; ~ not told apart from bicubic (p ≥ {SIGNIFICANT})" if marked else ""
+    return f"n = {scores[0].n:,}; 95 % intervals {width}{mark}"

@@ -1,0 +1,139 @@
+"""What other programs and people read: JSON, CSV, Markdown and the terminal."""
+
+import csv
+import json
+from dataclasses import asdict, replace
+from io import StringIO
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from fsrcache.errors import RequestError
+from fsrcache.evaluation.formats import to_csv, to_json, to_markdown
+from fsrcache.evaluation.layout import MEASURES, blocks
+from fsrcache.evaluation.paper import TABLE_1, TEST_PICTURES
+from fsrcache.evaluation.tables import footnotes, score_table
+from fsrcache.evaluation.terminal import terminal_table
+
+PROMISED = ["row", "head", "scale", "n", "accuracy", "mean_class_accuracy", "macro_f1", "low", "high", "gap_closed"]
+
+
+def printed(renderable):
+    console = Console(width=80, file=StringIO())
+    console.print(renderable)
+    return console.file.getvalue()
+
+
+def test_json_has_the_promised_names_and_no_nan(table):
+    read = json.loads(json.dumps(to_json(table), allow_nan=False))
+    assert read["split"] == "val"
+    assert set(PROMISED) <= set(read["rows"][0])
+    assert read["rows"] == [asdict(score) for score in table.rows]
+    assert read["rows_without_twins"] == [asdict(score) for score in table.rows_without_twins]
+    assert read["context"] == footnotes(table)
+
+
+def test_csv_round_trip(table):
+    text = to_csv(table)
+    read = list(csv.DictReader(line for line in text.splitlines() if not line.startswith("#")))
+    assert [entry.pop("twins") for entry in read] == ["with"] * 7 + ["without"] * 7
+    for entry, score in zip(read, (*table.rows, *table.rows_without_twins), strict=True):
+        for name, value in asdict(score).items():
+            assert entry[name] == "" if value is None else type(value)(entry[name]) == value
+    assert "# seeds: 1 (seed 0)\n" in text
+    assert text.count("\n#") == len(footnotes(table))
+
+
+def test_markdown_round_trip(table):
+    text = to_markdown(table)
+    lines = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| frozen")]
+    assert lines[0] == ["frozen", "bicubic", "80.0", "60.0", "30.0"]
+    assert lines[1] == ["frozen", "FSR-FER", r"**85.0\~**", r"**70.0\~**", "**65.0**"]
+    assert lines[2] == ["frozen", "FSR-FER", "**50**", "**70**"]
+    assert len({line.count("|") for line in text.splitlines() if line.startswith("| frozen | bicubic")}) == 1
+    assert "| refit-linear | bicubic | – | 55.0 | – |" in text
+    assert r"- data: FER2013 \| 28,709 pictures" in text
+    assert r"- extractor: CovPoolFER, \*HR only\*" in text
+
+
+def test_terminal_fits_and_says_everything(table):
+    text = printed(terminal_table(table))
+    assert max(map(len, text.splitlines())) <= 80
+    assert "frozen       bicubic  80.0   60.0   30.0" in text
+    assert "             FSR-FER  85.0~  70.0~  65.0" in text
+    assert "without the 4 pictures that have a twin in training" in text
+    for subject, sentence in footnotes(table).items():
+        assert subject in text
+        assert all(word in text for word in sentence.split())
+
+
+def test_terminal_breaks_many_scales_into_parts(predictions, context):
+    labels = np.array([0, 1, 2, 3] * 5)
+    many = {("bicubic", "frozen", scale): labels for scale in range(1, 17)}
+    text = printed(terminal_table(score_table(predictions | many, labels, split="val", context=context)))
+    assert max(map(len, text.splitlines())) <= 80
+    assert all(f" x{scale} " in text for scale in range(2, 17))
+    assert "…" not in text
+
+
+def test_best_of_a_column_is_marked(table):
+    accuracy = blocks(table)[0]
+    marked = {(line.row, line.head): [cell.best for cell in line.cells] for line in accuracy.lines}
+    assert marked["bicubic", "frozen"] == [False, False, False]
+    assert marked["FSR-FER", "frozen"] == [True, True, True]
+    assert marked["bicubic", "refit-linear"] == [False, False, False]
+    styles = {segment.text.strip(): segment.style for segment in Console(width=100).render(terminal_table(table))}
+    assert styles["65.0"].bold
+    assert not (styles["30.0"] and styles["30.0"].bold)
+
+
+def test_ties_share_the_mark(predictions, context):
+    predictions["bicubic", "frozen", 1] = predictions["FSR-FER", "frozen", 1]
+    lines = blocks(score_table(predictions, np.array([0, 1, 2, 3] * 5), split="val", context=context))[0].lines
+    assert [line.cells[0].best for line in lines] == [True, True, False]
+
+
+def test_every_measure_can_be_shown(table):
+    titles = [block.title for block in blocks(table, measures=tuple(MEASURES))]
+    assert len(titles) == len(MEASURES) + 1
+    assert ".016" in printed(terminal_table(table, measures=("mcnemar_p",)))
+    with pytest.raises(RequestError, match="'f1'") as caught:
+        blocks(table, measures=("f1",))
+    assert caught.value.exit_code == 2
+
+
+def test_no_list_without_twins_where_there_are_none(table):
+    alone = replace(table, pictures_with_twins=0, rows_without_twins=table.rows)
+    assert [block.title for block in blocks(alone, measures=("accuracy",))] == ["Total accuracy, %"]
+
+
+def test_the_paper_is_shown_only_when_asked(table):
+    assert "paper" not in to_markdown(table)
+    assert "Meta-SR" not in printed(terminal_table(table))
+    text = printed(terminal_table(table, paper=True))
+    assert "paper, Table 1 bicubic             87.0   84.5   72.7" in text
+    assert "FSR-FER                –   83.2   78.0" in text
+    assert "| *paper, Table 1* | *FSR-FER* | *-53* | *37* |" in to_markdown(table, paper=True)
+    lines = [line for block in blocks(table, paper=True) for line in block.lines if line.paper]
+    assert not any(cell.best for line in lines for cell in line.cells)
+
+
+def test_the_paper_is_copied_right():
+    assert {name: len(row) for name, row in TABLE_1.items()} == {
+        "bicubic": 7, "RCAN": 4, "Meta-SR": 7, "Meta-SR re-trained": 7, "FSR-FER": 7, "FSR-FER w/o re-weighting": 7
+    }  # fmt: skip
+    assert TABLE_1["RCAN"] == {2: 85.756, 3: 83.051, 4: 80.932, 8: 59.909}
+    typed = {  # as printed, but not the share of a whole number of the 3,068 pictures
+        ("bicubic", 8),
+        ("Meta-SR", 4),
+        ("Meta-SR re-trained", 8),
+        ("FSR-FER w/o re-weighting", 3),
+        ("FSR-FER w/o re-weighting", 4),
+    }
+    right = {
+        (row, scale): accuracy * TEST_PICTURES / 100
+        for row, line in TABLE_1.items()
+        for scale, accuracy in line.items()
+    }
+    assert {key for key, count in right.items() if abs(count - round(count)) > 0.0005 * TEST_PICTURES / 100} == typed

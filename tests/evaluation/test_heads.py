@@ -1,0 +1,90 @@
+"""Re-fitted heads learn what can be learnt, on all scales at once, the same way every time."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from fsrcache.errors import FsrcacheError
+from fsrcache.evaluation.heads import Fit, predict, refit_linear, refit_mlp
+
+FIT = Fit(epochs=6, batch=64, learning_rate=1e-2, weight_decay=1e-2, label_smoothing=0.0)
+
+
+def clusters(*, n=300, dimensions=24, classes=3, seed=0):
+    """Return well separated clusters, at each scale elsewhere, dimensions of very unequal size, one constant."""
+    generator = np.random.default_rng(seed)
+    labels = generator.integers(0, classes, n)
+    sizes = np.logspace(-2, 2, dimensions)
+    centres = np.random.default_rng(9).standard_normal((3, classes, dimensions)) * 2
+    features = {}
+    for place, scale in enumerate((1, 2, 8)):
+        values = (centres[place, labels] + 0.5 * generator.standard_normal((n, dimensions))) * sizes + 3 * sizes
+        values[:, 5] = 1.5
+        features[scale] = values.astype(np.float16)
+    return features, labels.astype(np.uint8)
+
+
+def small_head():
+    return nn.Sequential(nn.Linear(24, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Dropout(0.1), nn.Linear(32, 3))
+
+
+def linear(features, labels, seed):
+    return refit_linear(features, labels, classes=3, seed=seed, fit=FIT)
+
+
+def mlp(features, labels, seed):
+    return refit_mlp(features, labels, head=small_head, seed=seed, fit=FIT)
+
+
+@pytest.mark.parametrize("refit", [linear, mlp])
+def test_a_separable_problem_is_learnt_at_every_scale(refit):
+    head = refit(*clusters(), 0)
+    features, labels = clusters(seed=1)
+    assert not head.training
+    for scale, array in features.items():
+        assert (predict(head, array) == labels).mean() > 0.97, scale
+
+
+@pytest.mark.parametrize("refit", [linear, mlp])
+def test_the_seed_alone_decides(refit):
+    data = clusters(n=80)
+    before = torch.random.get_rng_state()
+    first = refit(*data, 3).state_dict()
+    assert torch.equal(torch.random.get_rng_state(), before)
+    torch.rand(100)
+    again, other = refit(*data, 3).state_dict(), refit(*data, 4).state_dict()
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+def test_linear_is_logistic_regression():
+    from sklearn import linear_model
+
+    generator = np.random.default_rng(0)
+    values = generator.standard_normal((4000, 6))
+    labels = (values @ generator.standard_normal((6, 3)) + generator.gumbel(size=(4000, 3))).argmax(1)
+    values = (values - values.mean(0)) / values.std(0)
+    theirs = linear_model.LogisticRegression(C=1e6).fit(values, labels).predict_proba(values)
+    fit = Fit(epochs=40, batch=128, learning_rate=3e-2, weight_decay=0.0, label_smoothing=0.0)
+    head = refit_linear({1: values.astype(np.float32)}, labels, classes=3, seed=0, fit=fit)
+    with torch.inference_mode():
+        ours = head(torch.from_numpy(values).float()).softmax(1).numpy()
+    assert np.abs(ours - theirs).max() < 0.02
+
+
+def test_fewer_pairs_than_a_minibatch():
+    features, labels = clusters(n=5)
+    assert predict(linear(features, labels, 0), features[1]).shape == (5,)
+    assert predict(linear(features, labels, 0), features[1][:0]).shape == (0,)
+
+
+def test_errors_say_what_and_what_to_do():
+    features, labels = clusters(n=40)
+    with pytest.raises(FsrcacheError, match="scale 1 have 40 rows, but there are 39"):
+        linear(features, labels[:39], 0)
+    with pytest.raises(FsrcacheError, match="no training features"):
+        linear({}, labels, 0)
+    features[2][3, 7] = np.inf
+    with pytest.raises(FsrcacheError, match="finite in epoch 1 of 6"):
+        mlp(features, labels, 0)

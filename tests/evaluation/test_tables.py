@@ -1,0 +1,86 @@
+"""Scores by hand, their order, what is undefined, and the errors."""
+
+import numpy as np
+import pytest
+
+from fsrcache.errors import FsrcacheError
+from fsrcache.evaluation.metrics import wilson_interval
+from fsrcache.evaluation.tables import footnotes, score_table
+
+
+def pick(scores, row, head, scale):
+    return next(score for score in scores if (score.row, score.head, score.scale) == (row, head, scale))
+
+
+def test_scores_by_hand(table):
+    score = pick(table.rows, "FSR-FER", "frozen", 4)  # 13 of 20 right, bicubic 6, HR 16
+    assert score.n == 20
+    assert score.accuracy == pytest.approx(65)
+    assert score.mean_class_accuracy == pytest.approx(100 * (4 / 5 + 3 / 5 * 3) / 4)
+    assert score.gap_closed == pytest.approx(70)
+    assert (score.low, score.high) == pytest.approx([100 * end for end in wilson_interval(13, 20)])
+    assert score.mcnemar_p == 2 / 2**7  # seven won, none lost
+    assert score.standard_error == pytest.approx(100 * (0.65 * 0.35 / 20) ** 0.5)
+
+
+def test_what_is_undefined_is_none(table):
+    assert pick(table.rows, "FSR-FER", "frozen", 1).gap_closed is None
+    assert pick(table.rows, "FSR-FER", "frozen", 1).mcnemar_p == 1.0
+    assert pick(table.rows, "bicubic", "frozen", 2).gap_closed == 0
+    assert pick(table.rows, "bicubic", "frozen", 2).mcnemar_p is None
+    assert pick(table.rows, "bicubic", "refit-linear", 2).gap_closed is None  # this head has no HR row
+
+
+def test_no_gap_where_bicubic_is_as_good_as_hr(predictions, context):
+    predictions["bicubic", "frozen", 2] = predictions["bicubic", "frozen", 1]
+    scores = score_table(predictions, np.array([0, 1, 2, 3] * 5), split="val", context=context).rows
+    assert pick(scores, "FSR-FER", "frozen", 2).gap_closed is None
+    assert pick(scores, "FSR-FER", "frozen", 4).gap_closed is not None
+
+
+def test_order_is_by_head_then_row_then_scale(table):
+    order = [(score.head, score.row, score.scale) for score in table.rows]
+    assert order == [
+        ("frozen", "bicubic", 1),
+        ("frozen", "bicubic", 2),
+        ("frozen", "bicubic", 4),
+        ("frozen", "FSR-FER", 1),
+        ("frozen", "FSR-FER", 2),
+        ("frozen", "FSR-FER", 4),
+        ("refit-linear", "bicubic", 2),
+    ]
+
+
+def test_without_twins_counts_the_others_only(table):
+    score = pick(table.rows_without_twins, "FSR-FER", "frozen", 4)
+    assert (score.n, score.accuracy) == (16, pytest.approx(100 * 9 / 16))
+    assert score.gap_closed == pytest.approx(100 * (9 - 2) / (12 - 2))
+    assert table.pictures_with_twins == 4
+
+
+def test_nothing_known_of_twins_is_no_twins(predictions, context):
+    labels = np.array([0, 1, 2, 3] * 5)
+    table = score_table(predictions, labels, split="val", context=context)
+    assert table.rows == table.rows_without_twins
+    everyone = score_table(predictions, labels, split="val", context=context, twins=np.ones(20, bool))
+    assert everyone.rows == table.rows
+    assert everyone.rows_without_twins == ()
+
+
+def test_context_answers_the_reviewer(table):
+    said = footnotes(table)
+    assert said["split"] == "val: 20 pictures, 4 with a pixel-identical twin in training"
+    assert {"data", "resize", "extractor", "generator", "checkpoint", "seeds", "statistics", "notes"} <= set(said)
+    assert {subject for subject in said if subject.startswith("head ")} == {"head frozen", "head refit-linear"}
+
+
+def test_errors_name_what_does_not_fit(predictions, context):
+    labels = np.array([0, 1, 2, 3] * 5)
+    with pytest.raises(FsrcacheError, match=r"'FSR-FER', 'frozen', 2.*\(19,\).*20 labels"):
+        score_table({("FSR-FER", "frozen", 2): labels[:19]}, labels, split="val", context=context)
+    with pytest.raises(FsrcacheError, match="twins has shape"):
+        score_table(predictions, labels, split="val", context=context, twins=np.ones(3, bool))
+    with pytest.raises(FsrcacheError, match="no pictures"):
+        score_table({("bicubic", "frozen", 1): labels[:0]}, labels[:0], split="test", context=context)
+    with pytest.raises(FsrcacheError, match="no predictions"):
+        score_table({}, labels, split="test", context=context)

@@ -1,19 +1,76 @@
-"""The low-resolution view: bicubic down by an integer factor and back to the same side."""
+"""The low-resolution view: bicubic down by an integer factor, perhaps JPEG, and bicubic back to the same side."""
 
-from fsrcache.faces.bicubic import imresize_batch
+from dataclasses import dataclass
+from io import BytesIO
+from math import ceil
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from fsrcache.errors import RequestError
+from fsrcache.faces.bicubic import Border, imresize_batch
 from fsrcache.faces.decode import Pictures
 
 
-def low_resolution_view(pictures: Pictures, scale: int) -> Pictures:
+@dataclass(frozen=True, kw_only=True)
+class Degradation:
+    """How a full-resolution face becomes a low-resolution one.
+
+    Attributes
+    ----------
+    form
+        MATLAB's ``imresize(I, 1/s)`` (``scale``) or ``imresize(I, [h w])`` (``size``). The small picture has side
+        ``ceil(S / s)`` either way; where s does not divide S they sample other places.
+    border
+        What lies beyond the edge, as for ``imresize``.
+    jpeg
+        Quality 1..100 of a JPEG between the two resizings; None for none.
+    """
+
+    form: Literal["scale", "size"] = "scale"
+    border: Border = "replicate"
+    jpeg: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.form not in ("scale", "size"):
+            raise RequestError(f"The form of the degradation is {self.form!r}.", "It is scale or size.")
+        if self.border not in ("replicate", "mirror"):
+            raise RequestError(f"The border is {self.border!r}.", "It is replicate or mirror.")
+        if self.jpeg is not None and not 1 <= self.jpeg <= 100:
+            raise RequestError(f"The JPEG quality is {self.jpeg}.", "It is a number from 1 to 100.")
+
+
+SCALE_FORM = Degradation()
+
+
+def low_resolution_view(pictures: Pictures, scale: int, degradation: Degradation = SCALE_FORM) -> Pictures:
     """Return pictures as a camera ``scale`` times coarser saw them, at the size they had (arXiv 2004.02234, sec. III).
 
     Parameters
     ----------
     pictures
-        uint8 ``[B, S, S, C]``.
+        uint8 ``[B, S, S, C]``, C 1 or 3.
     scale
         The factor, at least 1; the small picture has side ``ceil(S / scale)``, 1 leaves the pictures as they are.
+    degradation
+        How.
     """
     if scale == 1:
         return pictures
-    return imresize_batch(imresize_batch(pictures, scale=1 / scale), size=(pictures.shape[1], pictures.shape[2]))
+    sides, border = (pictures.shape[1], pictures.shape[2]), degradation.border
+    if degradation.form == "scale":
+        small = imresize_batch(pictures, scale=1 / scale, border=border)
+    else:
+        small = imresize_batch(pictures, size=(ceil(sides[0] / scale), ceil(sides[1] / scale)), border=border)
+    if degradation.jpeg is not None:
+        small = np.stack([_through_jpeg(picture, degradation.jpeg) for picture in small])
+    return imresize_batch(small, size=sides, border=border)
+
+
+def _through_jpeg(picture: Pictures, quality: int) -> Pictures:
+    """Return a picture [h, w, C] as it comes out of a JPEG file."""
+    file = BytesIO()
+    Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else picture).save(file, format="JPEG", quality=quality)
+    with Image.open(file) as decoded:
+        return np.asarray(decoded).reshape(picture.shape)

@@ -1,0 +1,40 @@
+"""The one way from pictures to features: degrade, extract, classify."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fsrcache.faces.decode import Pictures
+from fsrcache.faces.degrade import SCALE_FORM, Degradation, low_resolution_view
+from fsrcache.models.extractor import CovPoolFER
+
+
+class Features(NamedTuple):
+    """What the frozen extractor says: features fp32 [B, P], embeddings fp32 [B, E], probabilities fp32 [B, K]."""
+
+    features: NDArray[np.float32]
+    embeddings: NDArray[np.float32]
+    probabilities: NDArray[np.float32]
+
+
+@torch.inference_mode()
+def features_of(
+    model: CovPoolFER, pictures: Pictures, *, scale: int = 1, degradation: Degradation = SCALE_FORM
+) -> Features:
+    """Return the features of pictures as seen at a scale.
+
+    Parameters
+    ----------
+    model
+        The extractor, in evaluation mode, on any device.
+    pictures
+        uint8 ``[B, S, S, C]`` at full resolution.
+    scale, degradation
+        How coarse they are seen, and how they are made so.
+    """
+    view = np.ascontiguousarray(low_resolution_view(pictures, scale, degradation).transpose(0, 3, 1, 2))
+    taps = model(torch.from_numpy(view).to(model.bimap.device))
+    probabilities = taps.logits.softmax(dim=1)
+    return Features(*(tensor.float().cpu().numpy() for tensor in (taps.features, taps.embedding, probabilities)))

@@ -1,0 +1,251 @@
+"""The named settings: frozen records, nothing computed, nothing read from a file."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractorConfig:
+    """The shape of a CovPoolFER extractor.
+
+    Attributes
+    ----------
+    side
+        Pixels of the square pictures it is made for.
+    stages
+        Channels of the 3x3 convolutions, a tuple a stage; a 2x2 max pooling stands between stages. The last number is
+        ``C``, the channels that are pooled into a covariance.
+    stride
+        Of the first convolution.
+    spd_side
+        ``D``, the side of the log-covariance; at most ``C``.
+    hidden, embedding
+        Widths of the head's two hidden layers.
+    ridge
+        Added to the covariance's diagonal, as a share of its trace.
+    floor
+        Smallest eigenvalue of the covariance.
+    """
+
+    side: int
+    stages: tuple[tuple[int, ...], ...]
+    stride: int = 1
+    spd_side: int
+    hidden: int = 2000
+    embedding: int = 128
+    ridge: float = 1e-4
+    floor: float = 1e-4
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainConfig:
+    """How an extractor is pre-trained: AdamW under one cycle of the learning rate, cross-entropy.
+
+    Attributes
+    ----------
+    epochs, batch
+        Passes over the pictures, and pictures a step.
+    learning_rate
+        At the top of the cycle.
+    weight_decay
+        Of every weight but the orthonormal map, the norms and the biases.
+    label_smoothing
+        Share of the target given to all classes alike.
+    flip
+        Whether half of the pictures are mirrored.
+    shift
+        Pixels a picture is moved by at most, each way.
+    rotation, zoom
+        Degrees every other picture is turned by at most, each way, and the share by which it is enlarged or reduced.
+    """
+
+    epochs: int
+    batch: int = 128
+    learning_rate: float = 2e-3
+    weight_decay: float = 5e-2
+    label_smoothing: float = 0.1
+    flip: bool = True
+    shift: int = 4
+    rotation: float = 0.0
+    zoom: float = 0.0
+
+
+# paper: Model-2 of CovPoolFER. small: 48x48 pictures on two CPU cores. tiny: seconds on two CPU cores.
+EXTRACTORS: Mapping[str, ExtractorConfig] = MappingProxyType(
+    {
+        "paper": ExtractorConfig(side=100, stages=((64,), (96,), (128, 128), (256, 256)), spd_side=128),
+        "small": ExtractorConfig(side=48, stages=((64,), (96, 96), (128, 128)), spd_side=64),
+        "tiny": ExtractorConfig(
+            side=100, stages=((16,), (32,), (64,)), stride=2, spd_side=32, hidden=256, embedding=128
+        ),
+    }
+)
+PRETRAINING: Mapping[str, PretrainConfig] = MappingProxyType(
+    {
+        "paper": PretrainConfig(epochs=100, batch=128, rotation=10.0),
+        "small": PretrainConfig(epochs=20, rotation=10.0, zoom=0.1),
+        "tiny": PretrainConfig(epochs=6, batch=64),
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RRDBConfig:
+    """A generator of residual-in-residual dense blocks on the ``1 x D x D`` picture of the feature.
+
+    Attributes
+    ----------
+    filters, growth, blocks
+        Channels between blocks (nf), channels a dense layer adds (gc), and residual-in-residual blocks.
+    unshuffle
+        Factor by which the picture is folded into channels before the blocks and unfolded after them; 1 is not at all.
+    global_skip
+        Whether the result is added to the input, the last convolution starting at zero.
+    tail_kernel
+        Side of the last two convolutions.
+    """
+
+    filters: int = 32
+    growth: int = 16
+    blocks: int = 6
+    unshuffle: int = 1
+    global_skip: bool = False
+    tail_kernel: int = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class MLPConfig:
+    """A residual generator on the whitened vech: pre-norm blocks of two linear layers, a zero-initialised output.
+
+    Attributes
+    ----------
+    width, blocks
+        Of the hidden vector, and how many residual blocks.
+    dropout
+        Share of the hidden values left out in training.
+    """
+
+    width: int = 1536
+    blocks: int = 2
+    dropout: float = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class CriticConfig:
+    """ESRGAN's VGG discriminator without batch norm.
+
+    Attributes
+    ----------
+    filters
+        Channels of the first convolution; each stage doubles them up to eight times as many.
+    bias
+        Whether convolutions have one.
+    """
+
+    filters: int = 64
+    bias: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How a generator is trained (arXiv 2004.02234, section III).
+
+    Attributes
+    ----------
+    generator, critic
+        The networks; without a critic there are no adversarial term and no penalty.
+    steps, batch
+        Generator steps, and samples a step.
+    critic_steps
+        Critic steps for one of the generator.
+    full_resolution
+        Share of the samples drawn at scale 1, which the generator is to leave as they are.
+    optimiser
+        ``adam``, or ``adamw`` with ``weight_decay``.
+    learning_rate, schedule, milestones
+        ``milestones`` halves the rate at these steps; ``one_cycle`` warms up and anneals over all steps.
+    betas
+        Of Adam.
+    adversarial_weight, perceptual_weight, l2_weight, classification_weight
+        Of the generator's terms.
+    reduction
+        Whether perceptual and L2 terms are sums over a sample's elements, or means.
+    label_smoothing
+        Of the classification term, the frozen head's cross-entropy.
+    penalty_weight, penalty_power, penalty_norm
+        k and p of WGAN-div; ``full`` is the norm of a sample's whole gradient, ``column`` the authors' over one axis.
+    reweight, sigma, exponent
+        Samples weigh ``(sigma - p) ** exponent`` by the probability p of their class: ``lr`` cached, of the feature at
+        that scale; ``hr`` cached, at full resolution; ``sr`` of the generated feature; ``sr_grad`` the same with its
+        gradient; ``none`` for weights of 1.
+    reweight_critic
+        Whether the critic's terms are weighted too.
+    l2_steps
+        First steps of L2 alone.
+    """
+
+    generator: RRDBConfig | MLPConfig
+    critic: CriticConfig | None
+    steps: int
+    batch: int = 32
+    critic_steps: int = 1
+    full_resolution: float = 0.0
+    optimiser: Literal["adam", "adamw"] = "adam"
+    learning_rate: float = 2e-4
+    schedule: Literal["milestones", "one_cycle"] = "milestones"
+    milestones: tuple[int, ...] = (20_000, 50_000, 100_000, 200_000)
+    betas: tuple[float, float] = (0.0, 0.999)
+    weight_decay: float = 0.0
+    adversarial_weight: float = 1.0
+    perceptual_weight: float = 10.0
+    l2_weight: float = 0.01
+    classification_weight: float = 0.0
+    reduction: Literal["sum", "mean"] = "sum"
+    label_smoothing: float = 0.1
+    penalty_weight: float = 2.0
+    penalty_power: float = 6.0
+    penalty_norm: Literal["full", "column"] = "full"
+    reweight: Literal["lr", "hr", "sr", "sr_grad", "none"] = "lr"
+    sigma: float = 1.5
+    exponent: float = 1.0
+    reweight_critic: bool = False
+    l2_steps: int = 0
+
+
+_BEST = TrainConfig(
+    generator=MLPConfig(),
+    critic=None,
+    steps=4000,
+    batch=128,
+    full_resolution=1 / 8,
+    optimiser="adamw",
+    learning_rate=5e-4,
+    schedule="one_cycle",
+    betas=(0.9, 0.999),
+    weight_decay=1e-2,
+    perceptual_weight=1.0,
+    l2_weight=1.0,
+    classification_weight=1.0,
+    reduction="mean",
+)
+# paper: the text where it speaks. authors: their code, quirks included. best: what measures best. tiny: seconds.
+TRAINING: Mapping[str, TrainConfig] = MappingProxyType(
+    {
+        "paper": TrainConfig(generator=RRDBConfig(), critic=CriticConfig(), steps=400_000),
+        "authors": TrainConfig(
+            generator=RRDBConfig(tail_kernel=8),
+            critic=CriticConfig(filters=8, bias=False),
+            steps=400_000,
+            learning_rate=2e-5,
+            reweight="sr_grad",
+            exponent=2.0,
+            reweight_critic=True,
+            penalty_norm="column",
+            l2_steps=40_000,
+        ),
+        "best": _BEST,
+        "tiny": replace(_BEST, generator=MLPConfig(width=512, blocks=1), steps=600, batch=64),
+    }
+)

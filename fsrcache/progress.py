@@ -1,0 +1,34 @@
+"""What long work says while it runs: a record that whoever called it may show."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a piece of work stands.
+
+    Attributes
+    ----------
+    phase
+        What is being done, such as ``pretraining``.
+    done, total
+        How much of it, in ``unit``.
+    unit
+        What is counted: ``pictures``, ``steps``.
+    values
+        What is worth seeing beside it, such as the loss.
+    """
+
+    phase: str
+    done: int
+    total: int
+    unit: str
+    values: Mapping[str, float] = field(default_factory=dict)
+
+
+Watch = Callable[[Progress], object]
+
+
+def unwatched(progress: Progress) -> None:
+    """Show nothing."""

@@ -1,0 +1,70 @@
+"""A symmetric matrix as a vector of its upper triangle, without changing lengths and angles.
+
+The order is row-major (``numpy.triu_indices(D)``), off-diagonal elements times the square root of 2: then
+``|vech(A) - vech(B)| = |A - B|`` (Frobenius), and a loss on vectors is the loss on matrices.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from fsrcache.errors import FsrcacheError
+
+
+def vech_length(side: int) -> int:
+    """Return P = D(D + 1) / 2 for a matrix of side D."""
+    return side * (side + 1) // 2
+
+
+def vech_side(length: int) -> int:
+    """Return D for a vector of length P.
+
+    Raises
+    ------
+    FsrcacheError
+        If no symmetric matrix has that many numbers.
+    """
+    side = (math.isqrt(8 * length + 1) - 1) // 2
+    if length < 1 or vech_length(side) != length:
+        raise FsrcacheError(f"No symmetric matrix is a vector of {length} numbers.", "The length is D(D + 1) / 2.")
+    return side
+
+
+def vech(matrices: Tensor) -> Tensor:
+    """Return symmetric matrices [..., D, D] as vectors [..., P]; only the upper triangle is read.
+
+    Raises
+    ------
+    FsrcacheError
+        If the matrices are not square.
+    """
+    if matrices.ndim < 2 or matrices.shape[-1] != matrices.shape[-2]:
+        raise FsrcacheError(f"vech got shape {list(matrices.shape)}.", "It takes symmetric matrices [..., D, D].")
+    rows, columns = _upper(matrices.shape[-1], matrices.device)
+    return matrices[..., rows, columns] * _factors(rows, columns, matrices.dtype)
+
+
+def unvech(vectors: Tensor) -> Tensor:
+    """Return vectors [..., P] as symmetric matrices [..., D, D]; the inverse of ``vech``.
+
+    Raises
+    ------
+    FsrcacheError
+        If P is not D(D + 1) / 2.
+    """
+    side = vech_side(vectors.shape[-1])
+    rows, columns = _upper(side, vectors.device)
+    place = torch.empty(side, side, dtype=torch.int64, device=vectors.device)
+    place[rows, columns] = place[columns, rows] = torch.arange(len(rows), device=vectors.device)
+    return (vectors / _factors(rows, columns, vectors.dtype))[..., place]
+
+
+def _upper(side: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    rows, columns = torch.triu_indices(side, side, device=device)
+    return rows, columns
+
+
+def _factors(rows: Tensor, columns: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return 1 on the diagonal and the square root of 2 off it, [P]."""
+    return torch.where(rows == columns, 1.0, math.sqrt(2)).to(dtype)

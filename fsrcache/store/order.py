@@ -1,0 +1,34 @@
+"""The order of a split's rows: a function of the pictures and labels, never of where the files lie."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def row_order(
+    hashes: NDArray[np.uint8], labels: NDArray[np.uint8], *, ids: Sequence[str], seed: int = 0
+) -> NDArray[np.int64]:
+    """Return the order in which a split's rows are stored: sorted by hash, label and id, then shuffled once.
+
+    Contiguous rows of a store are so random draws, and pictures that were moved or listed otherwise stay in their rows.
+
+    Parameters
+    ----------
+    hashes
+        uint8 ``[n, 16]``, of the decoded pictures.
+    labels
+        uint8 ``[n]``.
+    ids
+        ``n`` names; they tell apart only equal pictures of equal label.
+    seed
+        Of the shuffle.
+
+    Returns
+    -------
+    numpy.ndarray
+        int64 ``[n]``: row ``i`` of the store is picture ``order[i]``.
+    """
+    keys = [np.array(ids, dtype=np.str_), labels, *hashes.T[::-1]]  # the last key is the first to sort by
+    shuffle = np.random.Generator(np.random.PCG64(seed)).permutation(len(labels))
+    return np.lexsort(keys)[shuffle].astype(np.int64)

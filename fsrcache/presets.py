@@ -90,6 +90,8 @@ PRETRAINING: Mapping[str, PretrainConfig] = MappingProxyType(
     }
 )
 
+FINE_TUNING = PretrainConfig(epochs=4, learning_rate=5e-4)
+
 
 @dataclass(frozen=True, kw_only=True)
 class RRDBConfig:

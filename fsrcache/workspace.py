@@ -18,11 +18,14 @@ class Data:
         A folder or file, absolute, or ``drawn`` or ``drawn:COUNT``.
     layout, votes
         As for ``fsrcache.faces.index.list_faces``.
+    on_error
+        ``fail`` or ``skip``: what to do about pictures that cannot be used.
     """
 
     path: str
     layout: str | None = None
     votes: str = "majority"
+    on_error: str = "fail"
 
     @property
     def drawn(self) -> bool:

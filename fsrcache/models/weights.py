@@ -3,6 +3,7 @@
 The metadata are one key, ``fsrcache``, holding canonical JSON: ``{"kind": ..., ...record}``, keys sorted, no spaces.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -70,6 +71,12 @@ def read_weights(path: Path, *, kind: str) -> tuple[dict[str, torch.Tensor], dic
     if found != kind:
         raise FsrcacheError(f"{path} holds a {found}, not a {kind}.", f"Name a {kind} file.")
     return tensors, record
+
+
+def file_digest(path: Path) -> str:
+    """Return the hexadecimal SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_whole(path: Path, data: bytes) -> None:

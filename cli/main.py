@@ -12,6 +12,11 @@ from fsrcache.errors import FsrcacheError
 
 # Command -> its line in the help. The module and the function have the command's name.
 COMMANDS = {
+    "pretrain": "Train the extractor on full-resolution faces.",
+    "extract": "Write the features of every face at every scale into a store.",
+    "train": "Train the generator on the store's features.",
+    "baselines": "Train the rivals that need no generator.",
+    "evaluate": "Print the table and draw the figure.",
     "data": "Print what is recognised in a data set of faces.",
     "draw": "Write drawn faces as a folder of class folders.",
 }

@@ -1,12 +1,63 @@
 """Options that several commands share, and the values they take."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
 from fsrcache.errors import FsrcacheError
+from fsrcache.faces.index import FORMATS
+from fsrcache.workspace import Workspace
+
+
+def _workspace(ctx: click.Context, param: click.Parameter, value: Path) -> Workspace:  # noqa: ARG001
+    return Workspace(value)
+
+
+workspace_option = click.option(
+    "--workspace", type=click.Path(path_type=Path, file_okay=False), default=Path("fsr"), show_default="./fsr",
+    envvar="FSRCACHE_WORKSPACE", callback=_workspace, metavar="DIR", help="Where everything is kept.",
+)  # fmt: skip
+device_option = click.option(
+    "--device", default="auto", show_default=True, help="cpu, cuda, cuda:1 ...; auto is the GPU if there is one."
+)
+seed_option = click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Fixes all chance.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead.")
+
+
+def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say which data."""
+    for option in reversed(
+        (
+            click.option("--data", "data_path", metavar="PATH", help="A folder or file of faces, as fsrcache data takes.  "
+                         "[default: what the workspace remembers, else drawn]"),
+            click.option("--format", "layout", type=click.Choice(FORMATS), help="Its layout, if not to be found out."),
+            click.option("--votes", type=click.Choice(["majority", "argmax", "soft"]), default="majority",
+                         show_default=True, help="How FERPlus's votes become labels."),
+            click.option("--on-error", type=click.Choice(["fail", "skip"]), default="fail", show_default=True,
+                         help="What one unusable picture does."),
+        )
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def degradation_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say how coarse pictures are made."""
+    for option in reversed(
+        (
+            click.option("--form", type=click.Choice(["scale", "size"]), default="scale", show_default=True,
+                         help="imresize by a factor, or to a size."),
+            click.option("--border", type=click.Choice(["replicate", "mirror"]), default="replicate",
+                         show_default=True, help="What lies beyond a picture's edge."),
+            click.option("--jpeg", type=click.IntRange(1, 100), metavar="QUALITY",
+                         help="A JPEG between the two resizings.  [default: none]"),
+        )
+    ):  # fmt: skip
+        command = option(command)
+    return command
 
 
 def parse_scales(ctx: click.Context | None, param: click.Parameter | None, value: str | None) -> list[int] | None:

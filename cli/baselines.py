@@ -1,0 +1,52 @@
+"""``fsrcache baselines``: train the rivals without a generator."""
+
+import click
+from fsrcache.cli.main import to_json
+from fsrcache.cli.options import device_option, json_option, seed_option, workspace_option
+from fsrcache.cli.progress import shown
+from fsrcache.cli.reading import read_faces
+from rich.console import Console
+
+from fsrcache.baselines import fine_tune
+from fsrcache.device import pick_device
+from fsrcache.extract import extract
+from fsrcache.faces.degrade import Degradation
+from fsrcache.store.reader import FeatureStore
+from fsrcache.workspace import Data, Workspace
+
+
+@click.command
+@workspace_option
+@click.option("--rows", type=click.Choice(["fine-tuned"]), default="fine-tuned", show_default=True,
+              help="Which rows of the table.")  # fmt: skip
+@seed_option
+@device_option
+@json_option
+def baselines(workspace: Workspace, rows: str, seed: int, device: str, as_json: bool) -> None:
+    """Train the rivals that need no generator; evaluate shows them once they are there.
+
+    fine-tuned: the workspace's extractor, trained further on faces at all scales of the store, its features in a store
+    of its own. Interrupted, it goes on where it stopped when the same command is run again.
+    """
+    place = pick_device(device)
+    console = Console(stderr=True)
+    store = FeatureStore(workspace.store)
+    degradation = Degradation(**store.spec.degradation)
+    folder = workspace.fine_tuned
+    target = folder / "extractor.safetensors"
+    with shown(console) as watch:
+        faces, line = read_faces(workspace.data() or Data("drawn"), side=store.spec.side, watch=watch)
+        record = fine_tune(
+            faces, workspace.extractor, target=target, folder=folder / "training",
+            scales=store.scales, degradation=degradation, seed=seed, device=place, watch=watch,
+        )  # fmt: skip
+        extracted = extract(
+            faces, target, store=folder / "features.zarr",
+            scales=store.scales, degradation=degradation, data=line, device=place, watch=watch,
+        )  # fmt: skip
+    record = {"row": rows, "extractor": str(target), **record, "extraction": extracted}
+    if as_json:
+        click.echo(to_json(record))
+    else:
+        accuracy = ", ".join(f"{split} {value:.1f} %" for split, value in record["accuracy"].items())
+        click.echo(f"{target}: {record['epochs']} epochs, {record['seconds']:.0f} s; at full resolution {accuracy}")

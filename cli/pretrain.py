@@ -1,0 +1,66 @@
+"""``fsrcache pretrain``: train the extractor."""
+
+from dataclasses import asdict, replace
+
+import click
+from fsrcache.cli.main import to_json
+from fsrcache.cli.options import data_options, device_option, json_option, seed_option, workspace_option
+from fsrcache.cli.progress import shown
+from fsrcache.cli.reading import chosen_data, read_faces
+from rich.console import Console
+
+from fsrcache.presets import EXTRACTORS, PRETRAINING
+from fsrcache.workspace import Workspace
+
+_SMALL = 64  # pixels: up to this side the small preset is the default
+
+
+@click.command
+@workspace_option
+@data_options
+@click.option("--preset", type=click.Choice(list(EXTRACTORS)), help="Shape and schedule.  [default: tiny for drawn "
+              "faces, small up to 64 pixels, paper beyond]")  # fmt: skip
+@click.option("--epochs", type=click.IntRange(1), help="Passes over the pictures.  [default: the preset's]")
+@click.option("--side", type=int, help="Pixels of every picture's side.  [default: the commonest]")
+@seed_option
+@device_option
+@json_option
+def pretrain(
+    workspace: Workspace,
+    data_path: str | None,
+    layout: str | None,
+    votes: str,
+    on_error: str,
+    preset: str | None,
+    epochs: int | None,
+    side: int | None,
+    seed: int,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Train the extractor on full-resolution faces, into the workspace.
+
+    A tenth of the training split, fixed by the pictures' hashes, is left out of all training. The last epoch is kept.
+    Interrupted, it goes on from the last whole epoch when the same command is run again.
+    """
+    from fsrcache.device import pick_device
+    from fsrcache.pretrain import pretrain as work
+
+    place = pick_device(device)
+    console = Console(stderr=True)
+    data = chosen_data(workspace, data_path, layout=layout, votes=votes, on_error=on_error, console=console)
+    with shown(console) as watch:
+        faces, _ = read_faces(data, side=side, watch=watch)
+        workspace.remember(data)
+        preset = preset or ("tiny" if data.drawn else "small" if faces.side <= _SMALL else "paper")
+        schedule = PRETRAINING[preset] if epochs is None else replace(PRETRAINING[preset], epochs=epochs)
+        record = work(
+            faces, replace(EXTRACTORS[preset], side=faces.side), schedule,
+            target=workspace.extractor, folder=workspace.pretraining, seed=seed, device=place, watch=watch,
+        )  # fmt: skip
+    record = {"preset": preset, "extractor": str(workspace.extractor), "schedule": asdict(schedule), **record}
+    if as_json:
+        click.echo(to_json(record))
+    else:
+        accuracy = ", ".join(f"{split} {value:.1f} %" for split, value in record["accuracy"].items())
+        click.echo(f"{workspace.extractor}: {record['epochs']} epochs, {record['seconds']:.0f} s; accuracy {accuracy}")

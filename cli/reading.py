@@ -1,0 +1,45 @@
+"""Which faces a command works on, and reading them with their progress shown."""
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from fsrcache.faces.faces import Faces, usable_faces
+from fsrcache.faces.index import list_faces, title_of
+from fsrcache.progress import Progress, Watch
+from fsrcache.workspace import Data, Workspace
+
+
+def chosen_data(
+    workspace: Workspace, path: str | None, *, layout: str | None, votes: str, on_error: str, console: Console
+) -> Data:
+    """Return the data asked for, else those that the workspace remembers, else the drawn faces, saying so."""
+    if path is not None:
+        drawn = path == "drawn" or path.startswith("drawn:")
+        return Data(path if drawn else str(Path(path).absolute()), layout, votes, on_error)
+    known = workspace.data()
+    if known is None:
+        known = Data("drawn")
+        console.print(
+            f"No --data, and {escape(str(workspace.folder))} remembers none: taking the built-in drawn faces.",
+            highlight=False,
+            soft_wrap=True,
+        )
+    return known
+
+
+def read_faces(data: Data, *, watch: Watch, side: int | None = None) -> tuple[Faces, str]:
+    """Return the usable faces at a side, and the data in one line."""
+    listing = list_faces(Path(data.path), layout=data.layout, votes=data.votes)
+    done = 0
+
+    def advance() -> None:
+        nonlocal done
+        done += 1
+        if done % 100 == 0:
+            watch(Progress("reading", done, len(listing.names), "pictures"))
+
+    faces = usable_faces(listing, side=side, on_error=data.on_error, advance=advance)
+    name = "" if data.drawn else f" ({Path(data.path).name})"
+    return faces, f"{title_of(listing.layout)}{name}"

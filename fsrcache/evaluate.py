@@ -1,0 +1,205 @@
+"""``evaluate``: the table of every row, head and scale."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fsrcache.errors import FsrcacheError
+from fsrcache.evaluation.heads import predict, refit_linear, refit_mlp
+from fsrcache.evaluation.tables import HEADS, Context, Key, Table, score_table
+from fsrcache.evaluation.twins import twins
+from fsrcache.models.extractor import CovPoolFER, Head, load_extractor
+from fsrcache.models.generator import load_generator
+from fsrcache.models.weights import read_weights
+from fsrcache.progress import Progress, Watch, unwatched
+from fsrcache.store.reader import FeatureStore
+
+_GENERATED = 1024  # rows at a time
+
+
+class _Row(NamedTuple):
+    """One way to features: its name, the extractor whose head is the frozen one, and the features of a split."""
+
+    name: str
+    extractor: CovPoolFER
+    features: Callable[[str, int], NDArray[np.floating[Any]]]
+
+
+def evaluate(
+    store: FeatureStore,
+    extractor: Path,
+    *,
+    generator: Path,
+    device: torch.device,
+    fine_tuned: tuple[FeatureStore, Path] | None = None,
+    split: str | None = None,
+    heads: Sequence[str] = tuple(HEADS),
+    seed: int = 0,
+    watch: Watch = unwatched,
+) -> Table:
+    """Score bicubic, the fine-tuned extractor where it is there, and FSR-FER, each at every scale with every head.
+
+    Heads are re-fitted on the training split without its held-out tenth.
+
+    Parameters
+    ----------
+    store, extractor
+        The features and the weights' file that they were extracted with.
+    generator
+        The trained generator's file.
+    device
+        Where generator and heads run.
+    fine_tuned
+        The store and the weights of the extractor fine-tuned on mixed scales.
+    split
+        ``val`` or ``test``; test where None and there is one, else val.
+    heads
+        Of ``HEADS``.
+    seed
+        Of the re-fitted heads.
+    watch
+        Called after every row and head.
+
+    Raises
+    ------
+    FsrcacheError
+        If a file is missing, the generator or a store belongs to others, or the split has no pictures.
+    """
+    split = _split(store, split)
+    model, trained = load_generator(generator)
+    if trained["store"] != store.digest:
+        raise FsrcacheError(
+            f"{generator} was trained on another store than {store.path}.",
+            "Train again under another --name, or evaluate in the workspace it belongs to.",
+        )
+    model = model.to(device)
+
+    def generated(part: str, scale: int) -> NDArray[np.floating[Any]]:
+        return _generate(model, store.features(part, scale), device)
+
+    frozen = load_extractor(extractor).to(device)
+    rows = [_Row("bicubic", frozen, store.features), _Row("FSR-FER", frozen, generated)]
+    if fine_tuned is not None:
+        _refuse_other_faces(fine_tuned[0], store)
+        rows.insert(1, _Row("fine-tuned", load_extractor(fine_tuned[1]).to(device), fine_tuned[0].features))
+    predictions: dict[Key, NDArray[np.integer[Any]]] = {}
+    fitting = "train" in store.splits and any(head != "frozen" for head in heads)
+    done, total = 0, len(rows) * len(heads)
+    for row in rows:
+        training = _training_features(store, row) if fitting else {}
+        tested = {scale: row.features(split, scale) for scale in store.scales}
+        for head in heads:
+            watch(Progress("evaluating", done, total, "rows and heads"))
+            classifier = _classifier(head, row, training, store, seed=seed, device=device)
+            for scale in store.scales:
+                predictions[row.name, head, scale] = predict(classifier, tested[scale])
+            done += 1
+    watch(Progress("evaluating", done, total, "rows and heads"))
+    return score_table(
+        predictions,
+        store.labels(split).astype(np.int64),
+        split=split,
+        context=_context(store, extractor, trained, split, fine_tuned is not None),
+        twins=twins(store.hashes(split), store.hashes("train")) if "train" in store.splits else None,
+    )
+
+
+def _split(store: FeatureStore, split: str | None) -> str:
+    if split is not None and split not in store.splits:
+        raise FsrcacheError(
+            f"The store {store.path} has no split {split!r}; it has {', '.join(store.splits)}.", "Name another --split."
+        )
+    reported = [name for name in ("test", "val") if name in store.splits]
+    if split is None and not reported:
+        raise FsrcacheError(f"The store {store.path} has neither test nor val to report.", "Extract data with a split.")
+    return split or reported[0]
+
+
+def _refuse_other_faces(other: FeatureStore, store: FeatureStore) -> None:
+    names = ("pictures", "labels", "order")
+    if any(other.spec.digests[name] != store.spec.digests[name] for name in names) or other.scales != store.scales:
+        raise FsrcacheError(
+            f"The fine-tuned extractor's store {other.path} is of other faces or scales than {store.path}.",
+            "Run `fsrcache baselines` again.",
+        )
+
+
+def _training_features(store: FeatureStore, row: _Row) -> dict[int, NDArray[np.floating[Any]]]:
+    kept = ~store.held_out()
+    return {scale: row.features("train", scale)[kept] for scale in store.scales}
+
+
+def _classifier(
+    head: str,
+    row: _Row,
+    training: Mapping[int, NDArray[np.floating[Any]]],
+    store: FeatureStore,
+    *,
+    seed: int,
+    device: torch.device,
+) -> torch.nn.Module:
+    """Return features [b, P] -> logits [b, K]."""
+    if head == "frozen":
+        return _Logits(row.extractor.head).eval()
+    labels = store.labels("train")[~store.held_out()]
+    config, classes = row.extractor.config, len(store.classes)
+    if head == "refit-linear":
+        return refit_linear(training, labels, classes=classes, seed=seed, device=device)
+
+    def fresh() -> torch.nn.Module:
+        return _Logits(Head(store.spec.vech_length, config.hidden, config.embedding, classes))
+
+    return refit_mlp(training, labels, head=fresh, seed=seed, device=device)
+
+
+class _Logits(torch.nn.Module):
+    """A head without its embedding."""
+
+    def __init__(self, head: Head) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Return logits [b, K]."""
+        logits: torch.Tensor = self.head(features)[1]
+        return logits
+
+
+@torch.inference_mode()
+def _generate(model: torch.nn.Module, features: NDArray[np.float16], device: torch.device) -> NDArray[np.float16]:
+    """Return the generated features [n, P], in half precision like the cached ones."""
+    out = np.empty_like(features)
+    for start in range(0, len(features), _GENERATED):
+        part = torch.from_numpy(features[start : start + _GENERATED]).to(device)
+        out[start : start + _GENERATED] = model(part.float()).half().cpu().numpy()
+    return out
+
+
+def _context(
+    store: FeatureStore, extractor: Path, trained: Mapping[str, Any], split: str, has_fine_tuned: bool
+) -> Context:
+    """Return what a reviewer asks."""
+    spec, config = store.spec, trained["config"]
+    _, record = read_weights(extractor, kind="extractor")
+    told = record["training"]
+    held_out = int(store.held_out().sum()) if "train" in store.splits else 0
+    jpeg = spec.degradation.get("jpeg")
+    return Context(
+        data=f"{spec.data}; trained on {spec.rows.get('train', 0) - held_out:,} pictures of its training split "
+        f"({held_out:,} held out), reported on {spec.rows[split]:,} of {split}",
+        degradation=f"MATLAB bicubic down and up, {spec.degradation.get('form')} form, border "
+        f"{spec.degradation.get('border')}, {'no JPEG' if jpeg is None else f'JPEG {jpeg}'} in between",
+        extractor=f"CovPoolFER, D {spec.spd_side}, {spec.side} x {spec.side} pixels, pre-trained for {told['epochs']} "
+        f"epochs at {'full resolution alone' if told['scales'] == [1] else 'scales ' + str(told['scales'])}",
+        generator=f"{config['generator']['form'].upper()}, {config['steps']:,} steps of {config['batch']}, "
+        f"{'no critic' if config['critic'] is None else 'with a WGAN-div critic'}, re-weighted by {config['reweight']}",
+        checkpoint="the last step; no picture chose it",
+        seeds=f"one training, seed {trained['seed']}; extractor's seed {told['seed']}",
+        notes=("fine-tuned: the extractor trained further on mixed scales, with its own head as the frozen one",)
+        if has_fine_tuned
+        else (),
+    )

@@ -1,0 +1,52 @@
+"""The critic: ESRGAN's VGG discriminator without batch norm, on features as ``1 x D x D`` pictures.
+
+Source: Wang et al., "ESRGAN", ECCV Workshops 2018; arXiv 2004.02234, section III. Without batch norm, since the
+gradient penalty is about one sample at a time.
+"""
+
+from torch import Tensor, nn
+
+from fsrcache.errors import FsrcacheError
+from fsrcache.presets import CriticConfig
+
+_SLOPE = 0.2  # of the leaky ReLU
+_SMALLEST = 8  # pixels a stage still halves
+
+
+class VGGCritic(nn.Module):
+    """Stages of a 3x3 convolution and a halving 4x4 one, then two linear layers.
+
+    Parameters
+    ----------
+    config
+        Its width.
+    side
+        D; for 128 it has the published five stages, for smaller sides fewer.
+
+    Raises
+    ------
+    FsrcacheError
+        If the side is below 8.
+    """
+
+    def __init__(self, config: CriticConfig, side: int) -> None:
+        super().__init__()
+        if side < _SMALLEST:
+            raise FsrcacheError(f"The critic got features of side {side}.", f"The smallest is {_SMALLEST}.")
+        layers: list[nn.Module] = []
+        incoming, channels = 1, config.filters
+        while side >= _SMALLEST:
+            layers += [
+                nn.Conv2d(incoming, channels, 3, padding=1, bias=config.bias or not layers),
+                nn.LeakyReLU(_SLOPE),
+                nn.Conv2d(channels, channels, 4, stride=2, padding=1, bias=config.bias),
+                nn.LeakyReLU(_SLOPE),
+            ]
+            incoming, channels, side = channels, min(2 * channels, 8 * config.filters), side // 2
+        self.trunk = nn.Sequential(*layers)
+        self.judge = nn.Sequential(nn.Linear(incoming * side * side, 100), nn.LeakyReLU(_SLOPE), nn.Linear(100, 1))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return fp32 [B] of fp32 [B, 1, D, D]."""
+        score: Tensor = self.judge(self.trunk(features).flatten(1))[:, 0]
+        return score

@@ -1,0 +1,204 @@
+"""Generators: the feature of a low-resolution face in, that of its full-resolution face out, both vech [B, P].
+
+``RRDBGenerator`` is the paper's: residual-in-residual dense blocks on the symmetric matrix as a picture (Wang et al.,
+"ESRGAN", ECCV Workshops 2018; arXiv 2004.02234, section III). ``MLPGenerator`` sees a vector: rows and columns of a
+log-covariance have no neighbours, which a picture's convolutions take for granted.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import leaky_relu
+
+from fsrcache.errors import FsrcacheError
+from fsrcache.models.weights import read_weights, write_weights
+from fsrcache.presets import MLPConfig, RRDBConfig
+from fsrcache.spd import unvech, vech, vech_side
+
+KIND = "generator"
+_SLOPE = 0.2  # of the leaky ReLU
+_RESIDUAL = 0.2  # share of a block's result that is added to its input
+_FORMS = {"rrdb": RRDBConfig, "mlp": MLPConfig}
+
+
+class RRDBGenerator(nn.Module):
+    """Residual-in-residual dense blocks on ``1 x D x D`` pictures.
+
+    Parameters
+    ----------
+    config
+        Their number and widths.
+    length
+        P.
+
+    Raises
+    ------
+    FsrcacheError
+        If the picture cannot be folded by ``unshuffle``.
+    """
+
+    def __init__(self, config: RRDBConfig, length: int) -> None:
+        super().__init__()
+        side = vech_side(length)
+        if side % config.unshuffle:
+            raise FsrcacheError(
+                f"A {side} x {side} feature cannot be folded by {config.unshuffle}.", "Take a divisor of the side."
+            )
+        self.config = config
+        folded, filters = config.unshuffle**2, config.filters
+        self.fold = nn.PixelUnshuffle(config.unshuffle)
+        self.first = nn.Conv2d(folded, filters, 3, padding=1)
+        self.blocks = nn.Sequential(*(_ResidualInResidual(filters, config.growth) for _ in range(config.blocks)))
+        self.trunk = nn.Conv2d(filters, filters, 3, padding=1)
+        before, after = (config.tail_kernel - 1) // 2, config.tail_kernel // 2
+        self.tail = nn.Sequential(
+            nn.ZeroPad2d((before, after, before, after)),
+            nn.Conv2d(filters, filters, config.tail_kernel),
+            nn.LeakyReLU(_SLOPE),
+            nn.ZeroPad2d((before, after, before, after)),
+            nn.Conv2d(filters, folded, config.tail_kernel),
+        )
+        self.unfold = nn.PixelShuffle(config.unshuffle)
+        last = self.tail[-1]
+        if config.global_skip and isinstance(last, nn.Conv2d):
+            nn.init.zeros_(last.weight)
+            assert last.bias is not None
+            nn.init.zeros_(last.bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return fp32 [B, P] of fp32 [B, P]; the matrix that comes out is made symmetric."""
+        maps = self.first(self.fold(unvech(features)[:, None]))
+        matrices = self.unfold(self.tail(maps + self.trunk(self.blocks(maps))))[:, 0]  # [B, D, D]
+        generated = vech((matrices + matrices.mT) / 2)
+        return features + generated if self.config.global_skip else generated
+
+
+class MLPGenerator(nn.Module):
+    """A residual on standardised vectors; at the beginning it returns its input.
+
+    Parameters
+    ----------
+    config
+        Its width and depth.
+    length
+        P.
+
+    Attributes
+    ----------
+    mean, deviation
+        fp32 [P], of the training features over all scales; 0 and 1 until ``standardise_by`` sets them.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, config: MLPConfig, length: int) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("mean", torch.zeros(length))
+        self.register_buffer("deviation", torch.ones(length))
+        self.first = nn.Linear(length, config.width)
+        self.blocks = nn.Sequential(*(_PreNormBlock(config.width, config.dropout) for _ in range(config.blocks)))
+        self.last = nn.Sequential(nn.LayerNorm(config.width), nn.Linear(config.width, length))
+        output = self.last[1]
+        assert isinstance(output, nn.Linear)
+        nn.init.zeros_(output.weight)
+        nn.init.zeros_(output.bias)
+
+    def standardise_by(self, mean: Tensor, deviation: Tensor) -> None:
+        """Set the mean and the deviation, each [P]; a dimension that never varies gets the deviation 1."""
+        self.mean.copy_(mean)
+        self.deviation.copy_(torch.where(deviation > 0, deviation, 1.0))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return fp32 [B, P] of fp32 [B, P]."""
+        hidden = self.first((features - self.mean) / self.deviation)
+        residual: Tensor = self.last(self.blocks(hidden))
+        return features + residual * self.deviation
+
+
+def make_generator(config: RRDBConfig | MLPConfig, length: int) -> RRDBGenerator | MLPGenerator:
+    """Return an untrained generator for features of length P, its weights drawn from torch's global random state."""
+    return RRDBGenerator(config, length) if isinstance(config, RRDBConfig) else MLPGenerator(config, length)
+
+
+def save_generator(
+    path: Path, model: RRDBGenerator | MLPGenerator, *, length: int, training: Mapping[str, Any]
+) -> None:
+    """Write a generator as a file whose bytes depend on it alone; ``training`` says how it came about, as JSON."""
+    record = {"config": generator_record(model.config), "length": length, "training": training}
+    write_weights(path, model.state_dict(), kind=KIND, record=record)
+
+
+def load_generator(path: Path) -> tuple[RRDBGenerator | MLPGenerator, dict[str, Any]]:
+    """Read a generator, in evaluation mode on the CPU, and how it was trained.
+
+    Raises
+    ------
+    FsrcacheError
+        If there is no file, or it is damaged, or it is none of ours.
+    """
+    tensors, record = read_weights(path, kind=KIND)
+    try:
+        config = dict(record["config"])
+        model = make_generator(_FORMS[config.pop("form")](**config), record["length"])
+        model.load_state_dict(tensors)
+        training: dict[str, Any] = record["training"]
+    except (KeyError, TypeError, ValueError, RuntimeError, FsrcacheError) as error:
+        raise FsrcacheError(
+            f"{path} is a generator that this version cannot read: {error}.", "Train one with fsrcache train."
+        ) from error
+    return model.eval(), training
+
+
+def generator_record(config: RRDBConfig | MLPConfig) -> dict[str, Any]:
+    """Return a generator's shape as JSON values, its form by name."""
+    return {"form": "rrdb" if isinstance(config, RRDBConfig) else "mlp", **asdict(config)}
+
+
+class _DenseBlock(nn.Module):
+    """Five convolutions, each on all maps before it."""
+
+    def __init__(self, filters: int, growth: int) -> None:
+        super().__init__()
+        outgoing = [growth] * 4 + [filters]
+        self.layers = nn.ModuleList(
+            nn.Conv2d(filters + place * growth, channels, 3, padding=1) for place, channels in enumerate(outgoing)
+        )
+
+    def forward(self, maps: Tensor) -> Tensor:
+        known = [maps]
+        for layer in self.layers[:-1]:
+            known.append(leaky_relu(layer(torch.cat(known, 1)), _SLOPE))
+        residual: Tensor = self.layers[-1](torch.cat(known, 1))
+        return maps + _RESIDUAL * residual
+
+
+class _ResidualInResidual(nn.Module):
+    """Three dense blocks with a skip around them."""
+
+    def __init__(self, filters: int, growth: int) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(*(_DenseBlock(filters, growth) for _ in range(3)))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        residual: Tensor = self.inner(maps)
+        return maps + _RESIDUAL * residual
+
+
+class _PreNormBlock(nn.Module):
+    """Normalise, two linear layers, and add to what came in."""
+
+    def __init__(self, width: int, dropout: float) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Dropout(dropout), nn.Linear(width, width)
+        )
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        residual: Tensor = self.inner(hidden)
+        return hidden + residual

@@ -31,7 +31,7 @@ def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that say which data."""
     for option in reversed(
         (
-            click.option("--data", "data_path", metavar="PATH", help="A folder or file of faces, as fsrcache data takes.  "
+            click.option("--data", "data_path", metavar="PATH", help="A folder or file, as fsrcache data takes.  "
                          "[default: what the workspace remembers, else drawn]"),
             click.option("--format", "layout", type=click.Choice(FORMATS), help="Its layout, if not to be found out."),
             click.option("--votes", type=click.Choice(["majority", "argmax", "soft"]), default="majority",

@@ -68,7 +68,7 @@ def log_eig_reference(S: Tensor, floor: float) -> tuple[Tensor, Tensor, Tensor]:
     identity = torch.eye(S.shape[-1], dtype=S.dtype, device=S.device)
     eigenvalues, eigenvectors = torch.linalg.eigh(torch.where(finite, (S + S.mT) / 2, identity))
     logarithm = (eigenvectors * eigenvalues.clamp(min=floor).log()[:, None, :]) @ eigenvectors.mT
-    return torch.where(finite, logarithm, torch.nan), eigenvalues, eigenvectors
+    return torch.where(finite, logarithm, torch.nan), eigenvalues, eigenvectors.contiguous()
 
 
 def loewner_matrix(eigenvalues: Tensor, floor: float) -> Tensor:

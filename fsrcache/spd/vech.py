@@ -67,4 +67,5 @@ def _upper(side: int, device: torch.device) -> tuple[Tensor, Tensor]:
 
 def _factors(rows: Tensor, columns: Tensor, dtype: torch.dtype) -> Tensor:
     """Return 1 on the diagonal and the square root of 2 off it, [P]."""
-    return torch.where(rows == columns, 1.0, math.sqrt(2)).to(dtype)
+    one = torch.ones((), dtype=dtype, device=rows.device)
+    return torch.where(rows == columns, one, math.sqrt(2) * one)

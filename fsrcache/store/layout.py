@@ -96,7 +96,8 @@ def create_array(root: Path, place: Place) -> None:
 
 def write_rows(root: Path, place: Place, *, rows: slice, values: Any) -> None:
     """Write whole blocks of an array, all-zero ones too."""
-    zarr.open_array(root, path=place.name, mode="r+", config=_CONFIG)[rows] = values
+    array = zarr.open_array(root, path=place.name, mode="r+")
+    array.with_config(_CONFIG)[rows] = values  # open_array takes a config and forgets it (zarr 3.1.6)
 
 
 def read_array(root: Path, place: Place) -> Any:

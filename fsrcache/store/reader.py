@@ -72,7 +72,7 @@ class FeatureStore:
 
     def ids(self, split: str) -> NDArray[np.str_]:
         """Return the ``n`` names of the pictures."""
-        return np.asarray(self._column(split, "ids"), dtype=np.str_)
+        return np.array(self._column(split, "ids").tolist(), dtype=np.str_)
 
     def hashes(self, split: str) -> NDArray[np.uint8]:
         """Return uint8 ``[n, 16]``, of the decoded pictures."""

@@ -36,9 +36,13 @@ def gradient_penalty(
     Returns
     -------
     Tensor
-        fp32, to be differentiated by the critic's parameters.
+        fp32 (float64 for float64), to be differentiated by the critic's parameters.
     """
     between = (hr + mix[:, None, None, None] * (sr - hr)).detach().requires_grad_()
     (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
-    squares = gradient.float().square().sum(dim=(1, 2, 3) if norm == "full" else (1, 2))
+    squares = (
+        gradient.to(torch.promote_types(gradient.dtype, torch.float32))
+        .square()
+        .sum(dim=(1, 2, 3) if norm == "full" else (1, 2))
+    )
     return weight * (squares ** (power / 2)).mean()

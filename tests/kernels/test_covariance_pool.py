@@ -1,0 +1,87 @@
+"""Covariance pooling against numpy.cov in float64, its gradient against finite differences, bad input."""
+
+import numpy as np
+import pytest
+import torch
+from fsrcache.kernels import bimap_covariance_pool, covariance_pool
+
+from fsrcache.errors import FsrcacheError
+
+SHAPES = [(1, 1, 2), (2, 3, 5), (3, 65, 37), (2, 64, 144), (0, 4, 9)]
+
+
+def features(shape, dtype=torch.float64):
+    # rectified maps: a mean far from zero is what makes centring matter
+    return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).relu().add(3).to(dtype)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_it_is_numpys_covariance_with_a_ridge(shape):
+    x = features(shape)
+    pooled = covariance_pool(x, 1e-4)
+    assert pooled.shape == (shape[0], shape[1], shape[1])
+    for sample, matrix in zip(x.numpy(), pooled.numpy(), strict=True):
+        expected = np.cov(sample).reshape(shape[1], shape[1])
+        np.testing.assert_allclose(matrix, expected + 1e-4 * np.trace(expected) * np.eye(shape[1]), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("dtype", "error"), [(torch.float32, 1e-6), (torch.float16, 1e-3), (torch.bfloat16, 1e-2)])
+def test_lower_precision_is_accumulated_in_fp32(dtype, error):
+    x = features((3, 32, 144))
+    exact = covariance_pool(x, 1e-4)
+    pooled = covariance_pool(x.to(dtype), 1e-4)
+    assert pooled.dtype == torch.float32
+    of_rounded = covariance_pool(x.to(dtype).double(), 1e-4)
+    assert (pooled - of_rounded).norm() < 1e-6 * of_rounded.norm()  # beyond the rounding of its input it loses nothing
+    assert (pooled - exact).norm() < 4 * error * exact.norm()
+
+
+def test_the_map_first_is_the_covariance_mapped():
+    x = features((3, 24, 50))
+    w = torch.linalg.qr(torch.randn(24, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(2)))[0].mT
+    expected = w @ covariance_pool(x, 1e-3) @ w.mT
+    torch.testing.assert_close(bimap_covariance_pool(x, w, 1e-3), expected, rtol=0, atol=1e-12)
+
+
+def test_one_position_has_no_covariance():
+    assert covariance_pool(features((2, 4, 1)), 1e-4).abs().max() == 0
+
+
+def test_a_nan_stays_in_its_sample():
+    x = features((2, 4, 9))
+    x[0, 1, 1] = torch.nan
+    pooled = covariance_pool(x, 1e-4)
+    assert pooled[0].isnan().any()
+    assert pooled[1].isfinite().all()
+
+
+def test_gradients():
+    x = features((2, 4, 7)).requires_grad_()
+    w = features((3, 4)).requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: covariance_pool(x, 1e-2), (x,))
+    assert torch.autograd.gradcheck(lambda x, w: bimap_covariance_pool(x, w, 1e-2), (x, w))
+
+
+@pytest.mark.slow
+def test_they_are_proper_ops():
+    x = features((2, 4, 7), torch.float32).requires_grad_()
+    w = features((3, 4), torch.float32).requires_grad_()
+    torch.library.opcheck(torch.ops.fsrcache.covariance_pool.default, (x, 1e-4))
+    torch.library.opcheck(torch.ops.fsrcache.bimap_covariance_pool.default, (x, w, 1e-4))
+    compiled = torch.compile(lambda x, w: bimap_covariance_pool(x, w, 1e-4).sin(), backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x, w), bimap_covariance_pool(x, w, 1e-4).sin())
+
+
+@pytest.mark.parametrize(
+    "x", [torch.zeros(3, 4), torch.zeros(1, 0, 4), torch.zeros(1, 4, 0), torch.zeros(1, 4, 4, dtype=torch.int64)]
+)
+def test_other_features_are_refused(x):
+    with pytest.raises(FsrcacheError, match="covariance_pool got features of shape"):
+        covariance_pool(x, 1e-4)
+
+
+def test_other_maps_and_ridges_are_refused():
+    with pytest.raises(FsrcacheError, match="ridge -1"):
+        covariance_pool(torch.zeros(1, 4, 4), -1.0)
+    with pytest.raises(FsrcacheError, match=r"map of shape \[2, 5\]"):
+        bimap_covariance_pool(torch.zeros(1, 4, 4), torch.zeros(2, 5), 1e-4)

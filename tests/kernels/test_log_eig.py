@@ -1,0 +1,104 @@
+"""The matrix logarithm against scipy and spd_learn, its gradient also where eigenvalues repeat or are clipped."""
+
+import numpy as np
+import pytest
+import torch
+from fsrcache.kernels import log_eig
+from scipy.linalg import logm
+from spd_learn.functional import clamp_eigvals, matrix_log
+
+from fsrcache.errors import FsrcacheError
+
+
+def spd(eigenvalues, seed=0):
+    """Return a float64 [1, D, D] with given eigenvalues."""
+    side = len(eigenvalues)
+    generator = torch.Generator().manual_seed(seed)
+    q = torch.linalg.qr(torch.randn(side, side, dtype=torch.float64, generator=generator))[0]
+    return (q * torch.tensor(eigenvalues, dtype=torch.float64) @ q.mT)[None]
+
+
+def test_it_is_scipys_logarithm():
+    matrix = spd([0.01, 0.5, 1.0, 7.0, 300.0])
+    rounding = 2.2e-16 * 300 / 0.01  # of a matrix of norm 300, where the logarithm's slope is 1 / 0.01
+    np.testing.assert_allclose(log_eig(matrix, 1e-4)[0], logm(matrix[0].numpy()), rtol=0, atol=rounding)
+
+
+@pytest.mark.parametrize("eigenvalues", [[0.01, 0.5, 2.0, 30.0], [1e-6, 1e-5, 0.3, 4.0], [-1.0, 0.0, 0.3, 4.0]])
+def test_spd_learn_has_the_same_values_and_gradients(eigenvalues):
+    ours = spd(eigenvalues).requires_grad_()
+    theirs = ours.detach().clone().requires_grad_()
+    weights = torch.randn(1, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    weights = weights + weights.mT
+    mine = log_eig(ours, 1e-4)
+    reference = matrix_log.apply(clamp_eigvals.apply(theirs, torch.tensor(1e-4, dtype=torch.float64)))
+    torch.testing.assert_close(mine, reference, rtol=0, atol=1e-9)
+    torch.autograd.backward((mine * weights).sum())
+    torch.autograd.backward((reference * weights).sum())
+    # one over a clipped eigenvalue is 1e4: two decompositions in a row lose that much more than one
+    torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-7, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    "eigenvalues",
+    [[0.3, 1.0, 2.0, 5.0], [2.0, 2.0, 2.0, 2.0], [0.5, 1.0, 1.0, 3.0], [0.001, 0.01, 1.0, 3.0]],
+    ids=["distinct", "all equal", "two equal", "two below the floor"],
+)
+def test_gradient(eigenvalues):
+    matrix = spd(eigenvalues).requires_grad_()
+    assert torch.autograd.gradcheck(lambda S: log_eig((S + S.mT) / 2, 0.1), (matrix,), eps=1e-6, atol=1e-5)
+
+
+def test_nearly_equal_eigenvalues_lose_nothing():
+    equal, near = (spd(values).requires_grad_() for values in ([2.0, 2.0, 2.0], [2.0, 2.0 + 1e-13, 2.0 + 3e-9]))
+    torch.autograd.backward(log_eig(torch.cat([equal, near]), 1e-4).sum())
+    torch.testing.assert_close(near.grad, equal.grad, rtol=0, atol=1e-8)
+    torch.testing.assert_close(equal.grad, torch.full((1, 3, 3), 0.5).double())  # all is f'(2) = 1 / 2
+
+
+def test_a_bad_matrix_leaves_the_others_alone():
+    matrices = torch.cat([spd([1.0, 2.0, 3.0]), spd([1.0, 2.0, 3.0])])
+    matrices[0, 1, 1] = torch.inf
+    logarithm = log_eig(matrices, 1e-4)
+    assert logarithm[0].isnan().all()
+    torch.testing.assert_close(logarithm[1:], log_eig(spd([1.0, 2.0, 3.0]), 1e-4))
+
+
+def test_zero_is_the_floors_logarithm():
+    expected = np.log(1e-4) * torch.eye(3)
+    torch.testing.assert_close(log_eig(torch.zeros(1, 3, 3), 1e-4)[0], expected)
+    assert log_eig(torch.zeros(0, 3, 3), 1e-4).shape == (0, 3, 3)
+
+
+def test_half_precision_comes_out_in_fp32():
+    matrix = spd([0.1, 0.5, 2.0])
+    assert log_eig(matrix.half(), 1e-4).dtype == torch.float32
+    assert (log_eig(matrix.half(), 1e-4) - log_eig(matrix, 1e-4)).abs().max() < 2e-2
+
+
+def test_a_second_differentiation_is_an_error():
+    matrix = spd([0.5, 1.0, 2.0]).requires_grad_()
+    (gradient,) = torch.autograd.grad(log_eig(matrix, 1e-4).square().sum(), matrix, create_graph=True)
+    with pytest.raises(RuntimeError):
+        torch.autograd.grad(gradient.sum(), matrix)
+
+
+@pytest.mark.slow
+def test_it_is_a_proper_op():
+    matrix = spd([0.5, 1.0, 2.0]).float().requires_grad_()
+    torch.library.opcheck(
+        torch.ops.fsrcache.log_eig.default, (matrix, 1e-4), test_utils=("test_schema", "test_faketensor")
+    )
+    compiled = torch.compile(lambda S: log_eig(S, 1e-4) * 2, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(matrix), log_eig(matrix, 1e-4) * 2)
+
+
+@pytest.mark.parametrize("matrix", [torch.zeros(3, 3), torch.zeros(1, 2, 3), torch.zeros(1, 3, 3, dtype=torch.int64)])
+def test_other_matrices_are_refused(matrix):
+    with pytest.raises(FsrcacheError, match="log_eig got matrices of shape"):
+        log_eig(matrix, 1e-4)
+
+
+def test_a_floor_of_zero_is_refused():
+    with pytest.raises(FsrcacheError, match=r"floor 0\.0"):
+        log_eig(torch.eye(3)[None], 0.0)

@@ -1,0 +1,86 @@
+"""Generators and critic: what they return at first, their shapes, their files."""
+
+import pytest
+import torch
+
+from fsrcache.errors import FsrcacheError
+from fsrcache.models.critic import VGGCritic
+from fsrcache.models.generator import load_generator, make_generator, save_generator
+from fsrcache.presets import CriticConfig, MLPConfig, RRDBConfig
+from fsrcache.spd import unvech
+
+SIDE, LENGTH = 8, 36
+MLP = MLPConfig(width=24, blocks=2, dropout=0.5)
+RRDB = RRDBConfig(filters=4, growth=2, blocks=1)
+
+
+def features(count=3):
+    return torch.randn(count, LENGTH, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("config", [MLP, RRDBConfig(filters=4, growth=2, blocks=1, global_skip=True, unshuffle=2)])
+def test_a_generator_with_a_skip_starts_as_bicubic(config):
+    generator = make_generator(config, LENGTH)
+    torch.testing.assert_close(generator(features()), features())
+    # and it learns from its first step on
+    optimiser = torch.optim.SGD(generator.parameters(), lr=0.1)
+    torch.autograd.backward((generator(features()) - 1).square().sum())
+    optimiser.step()
+    assert (generator(features()) - features()).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("kernel", [3, 8])
+def test_the_papers_generator_returns_another_feature(kernel):
+    generator = make_generator(RRDBConfig(filters=4, growth=2, blocks=2, tail_kernel=kernel), LENGTH)
+    out = generator(features())
+    assert out.shape == (3, LENGTH)
+    assert (out - features()).abs().max() > 1e-2
+
+
+def test_the_papers_generator_has_its_convolutions():
+    generator = make_generator(RRDBConfig(), 128 * 129 // 2)
+    count = sum(isinstance(layer, torch.nn.Conv2d) for layer in generator.modules())
+    assert count == 1 + 6 * 3 * 5 + 1 + 2
+
+
+def test_standardising_is_undone():
+    generator = make_generator(MLP, LENGTH).eval()
+    generator.standardise_by(torch.full((LENGTH,), 3.0), torch.zeros(LENGTH))  # a dimension that never varies
+    assert (generator.deviation == 1).all()
+    deviation = torch.linspace(0.5, 2, LENGTH)
+    generator.standardise_by(torch.full((LENGTH,), 3.0), deviation)
+    torch.nn.init.constant_(generator.last[1].bias, 1.0)
+    torch.testing.assert_close(generator(features()), features() + deviation)
+
+
+@pytest.mark.parametrize("config", [MLP, RRDB])
+def test_files_give_the_generator_back(tmp_path, config):
+    generator = make_generator(config, LENGTH).eval()
+    torch.nn.init.normal_(next(iter(generator.parameters())))
+    save_generator(tmp_path / "g", generator, length=LENGTH, training={"steps": 7})
+    again, training = load_generator(tmp_path / "g")
+    assert training == {"steps": 7}
+    assert torch.equal(again(features()), generator(features()))
+
+
+def test_an_unshuffle_that_does_not_divide_is_refused():
+    with pytest.raises(FsrcacheError, match="8 x 8 feature cannot be folded by 3"):
+        make_generator(RRDBConfig(unshuffle=3), LENGTH)
+
+
+@pytest.mark.parametrize(("side", "halvings"), [(8, 1), (32, 3), (64, 4), (128, 5), (50, 3)])
+def test_the_critic_fits_every_side(side, halvings):
+    critic = VGGCritic(CriticConfig(filters=2), side)
+    assert critic(torch.zeros(3, 1, side, side)).shape == (3,)
+    assert sum(isinstance(layer, torch.nn.Conv2d) and layer.stride == (2, 2) for layer in critic.modules()) == halvings
+    assert not any("Norm" in type(layer).__name__ for layer in critic.modules())
+
+
+def test_too_small_a_feature_is_refused():
+    with pytest.raises(FsrcacheError, match="side 7"):
+        VGGCritic(CriticConfig(), 7)
+
+
+def test_the_generators_matrix_is_symmetric():
+    matrix = unvech(make_generator(RRDB, LENGTH)(features()))
+    assert torch.equal(matrix, matrix.mT)

@@ -1,0 +1,224 @@
+"""The store: what is written is read, resuming finds what is there, damage and other content are refused by name."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import zarr
+
+from fsrcache.errors import FsrcacheError
+from fsrcache.store.order import row_order
+from fsrcache.store.reader import FeatureStore
+from fsrcache.store.spec import StoreSpec, chunk_and_block
+from fsrcache.store.writer import FeatureWriter
+
+ROWS = {"train": 23, "val": 5}
+SPEC = StoreSpec(
+    digests={"pictures": "aa", "labels": "bb", "order": "cc", "weights": "dd", "preprocessing": "ee"},
+    classes=("happiness", "anger"),
+    side=16,
+    spd_side=3,
+    embedding=4,
+    scales=(1, 2),
+    degradation={"form": "scale", "border": "replicate", "jpeg": None},
+    data="a test",
+    rows=ROWS,
+    chunk=4,
+    block=8,
+)
+
+
+def columns():
+    random = np.random.default_rng(0)
+    return {
+        "labels": {split: random.integers(0, 2, n).astype(np.uint8) for split, n in ROWS.items()},
+        "ids": {split: [f"{split}/{i} ü.png" for i in range(n)] for split, n in ROWS.items()},
+        "hashes": {split: random.integers(0, 256, (n, 16)).astype(np.uint8) for split, n in ROWS.items()},
+    }
+
+
+def values(split, scale, rows):
+    """Return what the rows of a split hold at a scale; block 1 of train is all zeros."""
+    random = np.random.default_rng([len(split), scale])
+    whole = [random.standard_normal((ROWS[split], width)).astype(np.float32) for width in (6, 4, 2)]
+    if split == "train":
+        whole = [np.where((np.arange(ROWS[split]) // 8 == 1)[:, None], 0, array) for array in whole]
+    return dict(zip(("features", "embeddings", "probabilities"), (array[rows] for array in whole), strict=True))
+
+
+def fill(writer, most=None):
+    for split, scale, block in writer.missing()[:most]:
+        writer.write(split, scale, block=block, **values(split, scale, writer.rows(split, block)))
+
+
+def written(path, spec=SPEC):
+    writer = FeatureWriter(path, spec, **columns())
+    fill(writer)
+    writer.finish()
+    return FeatureStore(path)
+
+
+def files(path):
+    return {str(file.relative_to(path)): file.read_bytes() for file in path.rglob("*") if file.is_file()}
+
+
+def test_what_is_written_is_read(tmp_path):
+    store = written(tmp_path / "s")
+    assert store.spec == SPEC
+    for split, count in ROWS.items():
+        assert store.labels(split).tolist() == columns()["labels"][split].tolist()
+        assert store.ids(split).tolist() == columns()["ids"][split]
+        assert np.array_equal(store.hashes(split), columns()["hashes"][split])
+        for scale in (1, 2):
+            expected = values(split, scale, slice(0, count))
+            for name in ("features", "embeddings"):
+                array = getattr(store, name)(split, scale)
+                assert array.dtype == np.float16
+                assert np.array_equal(array, expected[name].astype(np.float16))
+            assert np.array_equal(store.probabilities(split, scale), expected["probabilities"])
+
+
+def test_zarr_reads_it_without_us(tmp_path):
+    store = written(tmp_path / "s")
+    array = zarr.open_group(tmp_path / "s", mode="r")["train/x2/features"]
+    assert np.array_equal(array[:], store.features("train", 2))
+    assert array.shards == (8, 6)
+    assert array.chunks == (4, 6)
+
+
+def test_every_shard_is_rows_and_checksums(tmp_path):
+    written(tmp_path / "s")
+    for block, rows in ((0, 8), (1, 8)):
+        shard = (tmp_path / f"s/train/x2/features/c/{block}/0").read_bytes()
+        chunks = rows // 4
+        assert len(shard) == rows * 6 * 2 + 4 * chunks + 16 * chunks + 4
+        first = np.frombuffer(shard[: 4 * 6 * 2], "<f2").reshape(4, 6)
+        assert np.array_equal(first, values("train", 2, slice(8 * block, 8 * block + 4))["features"].astype("f2"))
+
+
+def test_resuming_writes_only_what_is_missing(tmp_path):
+    written(tmp_path / "whole")
+    fill(FeatureWriter(tmp_path / "s", SPEC, **columns()), most=3)
+    with pytest.raises(FsrcacheError, match="is incomplete"):
+        FeatureStore(tmp_path / "s")
+    before = files(tmp_path / "s")
+    (tmp_path / "s/train/x1/features/c/0/half.partial").write_text("left by a kill")
+    writer = FeatureWriter(tmp_path / "s", SPEC, **columns())
+    assert len(writer.missing()) == (3 + 1) * 2 - 3
+    with pytest.raises(FsrcacheError, match="lacks 5 blocks"):
+        writer.finish()
+    fill(writer)
+    writer.finish()
+    after = files(tmp_path / "s")
+    assert after == files(tmp_path / "whole")
+    assert all(after[name] == data for name, data in before.items() if name != "zarr.json")
+
+
+def test_scales_are_added(tmp_path):
+    written(tmp_path / "s", replace(SPEC, scales=(1, 2)))
+    writer = FeatureWriter(tmp_path / "s", replace(SPEC, scales=(1, 4)), **columns())
+    assert writer.spec.scales == (1, 2, 4)
+    assert {scale for _, scale, _ in writer.missing()} == {4}
+    with pytest.raises(FsrcacheError, match="is incomplete"):
+        FeatureStore(tmp_path / "s")
+    fill(writer)
+    writer.finish()
+    written(tmp_path / "at once", replace(SPEC, scales=(1, 2, 4)))
+    assert files(tmp_path / "s") == files(tmp_path / "at once")
+
+
+@pytest.mark.parametrize("digest", ["pictures", "labels", "order", "weights", "preprocessing"])
+def test_other_content_is_refused_by_name(tmp_path, digest):
+    written(tmp_path / "s")
+    before = files(tmp_path / "s")
+    other = replace(SPEC, digests={**SPEC.digests, digest: "ff"})
+    with pytest.raises(FsrcacheError, match=rf"digests\.{digest} is '\w\w' there and 'ff' now"):
+        FeatureWriter(tmp_path / "s", other, **columns())
+    assert files(tmp_path / "s") == before
+
+
+@pytest.mark.parametrize(("name", "value"), [("features", 1e5), ("embeddings", np.nan), ("probabilities", np.inf)])
+def test_what_half_precision_cannot_keep_is_refused_with_its_picture(tmp_path, name, value):
+    writer = FeatureWriter(tmp_path / "s", SPEC, **columns())
+    given = values("val", 2, slice(0, 5))
+    given[name][3, 1] = value
+    with pytest.raises(FsrcacheError, match=f"{name} of the picture 'val/3 ü.png' holds {value}".replace("+", r"\+")):
+        writer.write("val", 2, block=0, **given)
+    assert ("val", 2, 0) in writer.missing()
+    assert not list((tmp_path / "s/val/x2").rglob("c/*"))
+
+
+def test_a_flipped_bit_is_noticed(tmp_path):
+    store = written(tmp_path / "s")
+    shard = tmp_path / "s/train/x1/features/c/0/0"
+    data = bytearray(shard.read_bytes())
+    data[5] ^= 16
+    shard.write_bytes(data)
+    with pytest.raises(FsrcacheError, match=r"train/x1/features of the store .* cannot be read"):
+        store.features("train", 1)
+
+
+def test_a_lost_shard_is_noticed(tmp_path):
+    store = written(tmp_path / "s")
+    (tmp_path / "s/train/x1/features/c/1/0").unlink()
+    with pytest.raises(FsrcacheError, match="train/x1/features/c/1/0 is not there"):
+        store.features("train", 1)
+
+
+def test_what_is_no_store_is_refused(tmp_path):
+    with pytest.raises(FsrcacheError) as error:
+        FeatureStore(tmp_path / "none")
+    assert error.value.remedy == "Run `fsrcache extract --scales 2..8` first."
+    zarr.create_group(tmp_path / "other")
+    with pytest.raises(FsrcacheError, match="not a feature store"):
+        FeatureStore(tmp_path / "other")
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/a.png").write_bytes(b"")
+    with pytest.raises(FsrcacheError, match=r"'a\.png' for one"):
+        FeatureWriter(tmp_path / "photos", SPEC, **columns())
+
+
+def test_what_is_not_there_is_said(tmp_path):
+    store = written(tmp_path / "s")
+    with pytest.raises(FsrcacheError, match=r"has no scale 3; it has 1, 2\."):
+        store.features("train", 3)
+    with pytest.raises(FsrcacheError, match=r"has no split 'test'; it has train, val\."):
+        store.labels("test")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("version", 2), ("side", 0), ("scales", [2, 1]), ("block", 9), ("new", 1)]
+)
+def test_an_edited_record_is_refused(tmp_path, field, value):
+    written(tmp_path / "s")
+    path = tmp_path / "s/zarr.json"
+    root = json.loads(path.read_text())
+    root["attributes"]["fsrcache"][field] = value
+    path.write_text(json.dumps(root))
+    with pytest.raises(FsrcacheError, match=field):
+        FeatureStore(tmp_path / "s")
+
+
+def test_the_order_is_of_content_alone():
+    random = np.random.default_rng(0)
+    hashes = random.integers(0, 3, (200, 16)).astype(np.uint8)
+    hashes[100:150] = hashes[:50]  # twins
+    labels = random.integers(0, 2, 200).astype(np.uint8)
+    ids = [f"{i:03}" for i in range(200)]
+    order = row_order(hashes, labels, ids=ids)
+    assert sorted(order) == list(range(200))
+    moved = random.permutation(200)
+    again = row_order(hashes[moved], labels[moved], ids=[ids[i] for i in moved])
+    assert np.array_equal(hashes[order], hashes[moved][again])
+    assert np.array_equal(labels[order], labels[moved][again])
+    assert order.tolist() == moved[again].tolist()
+    assert order.tolist() != sorted(order)
+
+
+@pytest.mark.parametrize("length", [1, 528, 2080, 8256])
+def test_chunks_are_of_one_to_two_megabytes(length):
+    chunk, block = chunk_and_block(length, {"train": 10**7})
+    assert 1 << 20 <= 2 * length * chunk <= 2 << 20
+    assert block == 8 * chunk
+    assert chunk_and_block(length, {"train": 3}) == (3, 3)

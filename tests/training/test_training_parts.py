@@ -1,0 +1,135 @@
+"""Schedules, augmentation, checkpoints, histories and draws: what makes a resumed run equal an undisturbed one."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from fsrcache.errors import FsrcacheError
+from fsrcache.presets import PretrainConfig
+from fsrcache.training.augment import augment
+from fsrcache.training.checkpoint import load_checkpoint, refuse_other_run, save_checkpoint
+from fsrcache.training.finite import FirstBad
+from fsrcache.training.history import append_history, cut_history
+from fsrcache.training.loader import FeatureCache
+from fsrcache.training.schedules import halved, one_cycle
+
+
+def test_one_cycle_is_torchs_without_momentum():
+    optimiser = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+    theirs = torch.optim.lr_scheduler.OneCycleLR(optimiser, 0.3, total_steps=50, cycle_momentum=False)
+    for step in range(50):
+        assert one_cycle(step, steps=50, top=0.3) == pytest.approx(optimiser.param_groups[0]["lr"], rel=1e-6)
+        optimiser.step()
+        if step < 49:
+            theirs.step()
+
+
+def test_milestones_halve():
+    assert [halved(step, milestones=(10, 20), top=1.0) for step in (0, 9, 10, 19, 20)] == [1, 1, 0.5, 0.5, 0.25]
+
+
+def test_augmentation_mirrors_and_shifts_whole_pixels():
+    pictures = torch.arange(64, dtype=torch.uint8).reshape(1, 1, 8, 8).expand(50, 1, 8, 8)
+    changed = augment(pictures, PretrainConfig(epochs=1, shift=2), random=np.random.default_rng(0))
+    assert torch.allclose(changed, changed.round(), atol=1e-3)  # whole pixels: nothing is interpolated
+    row = changed[:, 0, 4].round()
+    assert {bool(value) for value in (row.diff(dim=1) > 0).any(dim=1)} == {True, False}  # mirrored and not
+    still = augment(pictures, PretrainConfig(epochs=1, shift=0, flip=False), random=np.random.default_rng(0))
+    torch.testing.assert_close(still, pictures.float(), atol=1e-3, rtol=0)
+    turned = augment(pictures, PretrainConfig(epochs=1, rotation=10.0), random=np.random.default_rng(0))
+    assert not torch.allclose(turned, turned.round(), atol=1e-2)
+
+
+def trained(steps, module, optimiser):
+    for step in range(steps):
+        torch.manual_seed(step)
+        optimiser.zero_grad()
+        torch.autograd.backward(module(torch.randn(4, 3)).square().sum())
+        optimiser.step()
+
+
+def test_a_checkpoint_goes_on_bit_for_bit(tmp_path):
+    def fresh():
+        torch.manual_seed(0)
+        module = torch.nn.Linear(3, 2)
+        return module, torch.optim.AdamW(module.parameters(), 0.1)
+
+    module, optimiser = fresh()
+    trained(3, module, optimiser)
+    save_checkpoint(tmp_path / "c", {"step": 3}, modules={"net": module}, optimisers={"adam": optimiser})
+    again, its_optimiser = fresh()
+    record = load_checkpoint(tmp_path / "c", modules={"net": again}, optimisers={"adam": its_optimiser})
+    assert record == {"step": 3}
+    trained(2, module, optimiser)
+    trained(2, again, its_optimiser)
+    assert torch.equal(module.weight, again.weight)
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path):
+    save_checkpoint(tmp_path / "c", {}, modules={"net": torch.nn.Linear(3, 2)}, optimisers={})
+    with pytest.raises(FsrcacheError, match="does not fit"):
+        load_checkpoint(tmp_path / "c", modules={"net": torch.nn.Linear(4, 2)}, optimisers={})
+
+
+def test_other_settings_are_named(tmp_path):
+    refuse_other_run(tmp_path, {"a": {"b": [1, 2]}, "c": 3}, {"a": {"b": (1, 2)}, "c": 3})
+    with pytest.raises(FsrcacheError, match=r"a\.b is 1 there and 2 here; c is None there and 5 here"):
+        refuse_other_run(tmp_path, {"a": {"b": 1}}, {"a": {"b": 2}, "c": 5})
+
+
+def test_a_history_is_cut_where_the_run_goes_on(tmp_path):
+    path = tmp_path / "history.jsonl"
+    cut_history(path, step=0)
+    for step in (10, 20, 30):
+        append_history(path, {"step": step, "loss": 1.5})
+    with path.open("a") as file:
+        file.write('{"step": 40, "lo')
+    cut_history(path, step=20)
+    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [10, 20]
+
+
+def test_the_first_bad_step_and_term_are_named():
+    bad = FirstBad(("l2", "penalty"), torch.device("cpu"))
+    bad.see(0, {"l2": torch.tensor(1.0)})
+    bad.check()
+    bad.see(3, {"penalty": torch.tensor(torch.inf), "l2": torch.tensor(1.0)})
+    bad.see(4, {"l2": torch.tensor(torch.nan)})
+    with pytest.raises(FsrcacheError, match="penalty term was not finite at step 3"):
+        bad.check()
+
+
+def cache():
+    values = torch.arange(3 * 5 * 2, dtype=torch.float16).reshape(3, 5, 2)
+    return FeatureCache(
+        features=values,
+        embeddings=values[0] * 10,
+        probabilities=torch.arange(15.0).reshape(3, 5) / 15,
+        labels=torch.arange(5),
+        scales=torch.tensor([1, 2, 4]),
+    )
+
+
+def test_a_pair_is_the_same_face():
+    batch = cache().draw(np.random.default_rng(0), 64, full_resolution=0.25)
+    place = {1: 0, 2: 1, 4: 2}
+    for i in range(64):
+        face, scale = int(batch.labels[i]), int(batch.scales[i])
+        first = place[scale] * 10.0 + 2 * face
+        assert batch.lr_features[i].tolist() == [first, first + 1]
+        assert batch.hr_features[i].tolist() == [2.0 * face, 2.0 * face + 1]
+        assert batch.hr_embeddings[i].tolist() == [20.0 * face, 20.0 * face + 10]
+        assert batch.lr_probabilities[i].item() == pytest.approx((place[scale] * 5 + face) / 15)
+        assert batch.hr_probabilities[i].item() == pytest.approx(face / 15)
+    share = float((batch.scales == 1).double().mean())
+    assert 0.1 < share < 0.4
+    none = cache().draw(np.random.default_rng(0), 64, full_resolution=0.0)
+    assert (none.scales > 1).all()
+
+
+def test_moments_are_numpys():
+    mean, deviation = cache().moments()
+    values = cache().features.double().numpy().reshape(15, 2)
+    np.testing.assert_allclose(mean, values.mean(0), rtol=1e-6)
+    np.testing.assert_allclose(deviation, values.std(0), rtol=1e-6)

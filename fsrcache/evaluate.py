@@ -186,6 +186,7 @@ def _context(
     spec, config = store.spec, trained["config"]
     _, record = read_weights(extractor, kind="extractor")
     told = record["training"]
+    seen = "full resolution alone" if told.get("scales") == [1] else f"scales {told.get('scales', 'unknown')}"
     held_out = int(store.held_out().sum()) if "train" in store.splits else 0
     jpeg = spec.degradation.get("jpeg")
     return Context(
@@ -193,12 +194,12 @@ def _context(
         f"({held_out:,} held out), reported on {spec.rows[split]:,} of {split}",
         degradation=f"MATLAB bicubic down and up, {spec.degradation.get('form')} form, border "
         f"{spec.degradation.get('border')}, {'no JPEG' if jpeg is None else f'JPEG {jpeg}'} in between",
-        extractor=f"CovPoolFER, D {spec.spd_side}, {spec.side} x {spec.side} pixels, pre-trained for {told['epochs']} "
-        f"epochs at {'full resolution alone' if told['scales'] == [1] else 'scales ' + str(told['scales'])}",
+        extractor=f"CovPoolFER, D {spec.spd_side}, {spec.side} x {spec.side} pixels, pre-trained for "
+        f"{told.get('epochs', 'unknown')} epochs at {seen}",
         generator=f"{config['generator']['form'].upper()}, {config['steps']:,} steps of {config['batch']}, "
         f"{'no critic' if config['critic'] is None else 'with a WGAN-div critic'}, re-weighted by {config['reweight']}",
         checkpoint="the last step; no picture chose it",
-        seeds=f"one training, seed {trained['seed']}; extractor's seed {told['seed']}",
+        seeds=f"one training, seed {trained['seed']}; extractor's seed {told.get('seed', 'unknown')}",
         notes=("fine-tuned: the extractor trained further on mixed scales, with its own head as the frozen one",)
         if has_fine_tuned
         else (),

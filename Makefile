@@ -8,8 +8,9 @@ READY := $(VENV)/.ready
 .PHONY: demo test quick lowest format clean
 
 demo: $(READY)
-	$(BIN)/fsrcache draw demo/faces --count 350
-	$(BIN)/fsrcache data demo/faces --sheet demo/sheet.png --scales 1..8
+	$(BIN)/fsrcache extract --scales 2..8 --workspace demo
+	$(BIN)/fsrcache train --workspace demo
+	$(BIN)/fsrcache evaluate --workspace demo
 
 test: $(READY)
 	$(BIN)/ruff check .

@@ -66,7 +66,8 @@ def extract(
                 f"There is no extractor in {workspace.folder}.", f"Run `fsrcache pretrain --data {data.path}` first."
             )
         faces, line = read_faces(data, side=side, watch=watch)
-        workspace.remember(data)
+        if workspace.data() is None:
+            workspace.remember(data)
         if side is None:
             console.print("There is no extractor yet: pre-training a tiny one on the drawn faces.", highlight=False)
             _tiny_extractor(workspace, faces, place, watch)
@@ -74,6 +75,7 @@ def extract(
             faces, workspace.extractor,
             store=workspace.store, scales=scales, degradation=degradation, data=line, device=place, watch=watch,
         )  # fmt: skip
+    workspace.remember(data)
     if as_json:
         click.echo(to_json(record))
     else:

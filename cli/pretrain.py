@@ -9,7 +9,9 @@ from fsrcache.cli.progress import shown
 from fsrcache.cli.reading import chosen_data, read_faces
 from rich.console import Console
 
+from fsrcache.device import pick_device
 from fsrcache.presets import EXTRACTORS, PRETRAINING
+from fsrcache.pretrain import pretrain as work
 from fsrcache.workspace import Workspace
 
 _SMALL = 64  # pixels: up to this side the small preset is the default
@@ -43,21 +45,20 @@ def pretrain(
     A tenth of the training split, fixed by the pictures' hashes, is left out of all training. The last epoch is kept.
     Interrupted, it goes on from the last whole epoch when the same command is run again.
     """
-    from fsrcache.device import pick_device
-    from fsrcache.pretrain import pretrain as work
-
     place = pick_device(device)
     console = Console(stderr=True)
     data = chosen_data(workspace, data_path, layout=layout, votes=votes, on_error=on_error, console=console)
     with shown(console) as watch:
         faces, _ = read_faces(data, side=side, watch=watch)
-        workspace.remember(data)
+        if workspace.data() is None:
+            workspace.remember(data)
         preset = preset or ("tiny" if data.drawn else "small" if faces.side <= _SMALL else "paper")
         schedule = PRETRAINING[preset] if epochs is None else replace(PRETRAINING[preset], epochs=epochs)
         record = work(
             faces, replace(EXTRACTORS[preset], side=faces.side), schedule,
             target=workspace.extractor, folder=workspace.pretraining, seed=seed, device=place, watch=watch,
         )  # fmt: skip
+    workspace.remember(data)
     record = {"preset": preset, "extractor": str(workspace.extractor), "schedule": asdict(schedule), **record}
     if as_json:
         click.echo(to_json(record))

@@ -1,8 +1,8 @@
 """FER2013 from faces to a table: pre-train, extract, train, fine-tune the rival, evaluate.
 
 Run as ``python -m fsrcache.benchmarks.fer2013 --data fer2013.csv --workspace DIR --out benchmarks/results``. If it is
-interrupted, it goes on where it stopped. It writes ``fer2013.json`` (every command's answer, with machine and versions),
-``fer2013.md`` (the table) and ``fer2013.png``.
+interrupted, it goes on where it stopped. It writes ``fer2013.json`` (every command's answer, with machine and
+versions), ``fer2013.md`` (the table) and ``fer2013.png``.
 """
 
 import json

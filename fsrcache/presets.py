@@ -85,7 +85,7 @@ EXTRACTORS: Mapping[str, ExtractorConfig] = MappingProxyType(
 PRETRAINING: Mapping[str, PretrainConfig] = MappingProxyType(
     {
         "paper": PretrainConfig(epochs=100, batch=128, rotation=10.0),
-        "small": PretrainConfig(epochs=20, rotation=10.0, zoom=0.1),
+        "small": PretrainConfig(epochs=16, rotation=10.0, zoom=0.1),
         "tiny": PretrainConfig(epochs=6, batch=64),
     }
 )
@@ -186,6 +186,8 @@ class TrainConfig:
         Whether the critic's terms are weighted too.
     l2_steps
         First steps of L2 alone.
+    precision
+        In which the generator's products are computed; weights, losses, head and critic are fp32.
     """
 
     generator: RRDBConfig | MLPConfig
@@ -214,6 +216,7 @@ class TrainConfig:
     exponent: float = 1.0
     reweight_critic: bool = False
     l2_steps: int = 0
+    precision: Literal["fp32", "bf16"] = "fp32"
 
 
 _BEST = TrainConfig(
@@ -231,6 +234,7 @@ _BEST = TrainConfig(
     l2_weight=1.0,
     classification_weight=1.0,
     reduction="mean",
+    precision="bf16",
 )
 # paper: the text where it speaks. authors: their code, quirks included. best: what measures best. tiny: seconds.
 TRAINING: Mapping[str, TrainConfig] = MappingProxyType(

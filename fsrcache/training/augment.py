@@ -35,4 +35,6 @@ def augment(pictures: Tensor, config: PretrainConfig, *, random: np.random.Gener
     rows = [[cosine * mirror, -sine, shift[0]], [sine * mirror, cosine, shift[1]]]
     matrices = torch.from_numpy(np.moveaxis(np.array(rows), -1, 0)).to(pictures.device, torch.float32)  # [B, 2, 3]
     grid = affine_grid(matrices, list(pictures.shape), align_corners=False)
-    return grid_sample(pictures.float(), grid, padding_mode="border", align_corners=False)
+    # bicubic: a bilinear turn blurs, and an extractor that learns blur was not trained at full resolution alone
+    moved = grid_sample(pictures.float(), grid, mode="bicubic", padding_mode="border", align_corners=False)
+    return moved.clamp(0, 255)

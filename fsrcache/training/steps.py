@@ -36,7 +36,7 @@ def critic_terms(batch: FeatureBatch, networks: Networks, config: TrainConfig) -
     """Return the terms that the critic minimises: ``critic`` and ``penalty``."""
     assert networks.critic is not None
     with torch.no_grad():
-        sr_features = networks.generator(batch.lr_features)
+        sr_features = _generate(batch, networks, config)
         weights = _weights(batch, networks.head(sr_features)[1], config) if config.reweight_critic else _ones(batch)
     hr, sr = unvech(batch.hr_features)[:, None], unvech(sr_features)[:, None]
     mix = torch.rand(len(hr), device=hr.device)
@@ -53,7 +53,7 @@ def generator_terms(
     batch: FeatureBatch, networks: Networks, config: TrainConfig, *, l2_alone: bool
 ) -> dict[str, Tensor]:
     """Return the weighted terms that the generator minimises; those of weight 0 are left out."""
-    sr_features = networks.generator(batch.lr_features)
+    sr_features = _generate(batch, networks, config)
     if l2_alone:
         loss = l2_loss(sr_features, batch.hr_features, weights=_ones(batch), reduction=config.reduction)
         return {"l2": config.l2_weight * loss}
@@ -73,6 +73,13 @@ def generator_terms(
         loss = classification_loss(logits, batch.labels, weights=weights, smoothing=config.label_smoothing)
         terms["classification"] = config.classification_weight * loss
     return terms
+
+
+def _generate(batch: FeatureBatch, networks: Networks, config: TrainConfig) -> Tensor:
+    """Return the generated features, fp32 [B, P]."""
+    with torch.autocast(batch.lr_features.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+        features: Tensor = networks.generator(batch.lr_features)
+    return features.float()
 
 
 def _weights(batch: FeatureBatch, logits: Tensor, config: TrainConfig) -> Tensor:

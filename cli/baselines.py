@@ -4,7 +4,7 @@ import click
 from fsrcache.cli.main import to_json
 from fsrcache.cli.options import device_option, json_option, seed_option, workspace_option
 from fsrcache.cli.progress import shown
-from fsrcache.cli.reading import read_faces
+from fsrcache.cli.reading import BUILT_IN, read_faces
 from rich.console import Console
 
 from fsrcache.baselines import fine_tune
@@ -12,7 +12,7 @@ from fsrcache.device import pick_device
 from fsrcache.extract import extract
 from fsrcache.faces.degrade import Degradation
 from fsrcache.store.reader import FeatureStore
-from fsrcache.workspace import Data, Workspace
+from fsrcache.workspace import Workspace
 
 
 @click.command
@@ -35,7 +35,7 @@ def baselines(workspace: Workspace, rows: str, seed: int, device: str, as_json: 
     folder = workspace.fine_tuned
     target = folder / "extractor.safetensors"
     with shown(console) as watch:
-        faces, line = read_faces(workspace.data() or Data("drawn"), side=store.spec.side, watch=watch)
+        faces, line = read_faces(workspace.data() or BUILT_IN, side=store.spec.side, watch=watch)
         record = fine_tune(
             faces, workspace.extractor, target=target, folder=folder / "training",
             scales=store.scales, degradation=degradation, seed=seed, device=place, watch=watch,

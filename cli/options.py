@@ -32,7 +32,7 @@ def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(
         (
             click.option("--data", "data_path", metavar="PATH", help="A folder or file, as fsrcache data takes.  "
-                         "[default: what the workspace remembers, else drawn]"),
+                         "[default: what the workspace remembers, else drawn:4200]"),
             click.option("--format", "layout", type=click.Choice(FORMATS), help="Its layout, if not to be found out."),
             click.option("--votes", type=click.Choice(["majority", "argmax", "soft"]), default="majority",
                          show_default=True, help="How FERPlus's votes become labels."),

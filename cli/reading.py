@@ -10,6 +10,8 @@ from fsrcache.faces.index import list_faces, title_of
 from fsrcache.progress import Progress, Watch
 from fsrcache.workspace import Data, Workspace
 
+BUILT_IN = Data("drawn:4200")
+
 
 def chosen_data(
     workspace: Workspace, path: str | None, *, layout: str | None, votes: str, on_error: str, console: Console
@@ -20,7 +22,7 @@ def chosen_data(
         return Data(path if drawn else str(Path(path).absolute()), layout, votes, on_error)
     known = workspace.data()
     if known is None:
-        known = Data("drawn")
+        known = BUILT_IN
         console.print(
             f"No --data, and {escape(str(workspace.folder))} remembers none: taking the built-in drawn faces.",
             highlight=False,

@@ -86,7 +86,7 @@ PRETRAINING: Mapping[str, PretrainConfig] = MappingProxyType(
     {
         "paper": PretrainConfig(epochs=100, batch=128, rotation=10.0),
         "small": PretrainConfig(epochs=16, rotation=10.0, zoom=0.1),
-        "tiny": PretrainConfig(epochs=6, batch=64),
+        "tiny": PretrainConfig(epochs=16, batch=64),
     }
 )
 

@@ -53,9 +53,10 @@ class _Lines:
         elif now - self.said < _SECONDS_BETWEEN_LINES:
             return
         self.said = now
-        rate = (progress.done - self.first) / max(now - self.began, 1e-9)
-        left = _clock((progress.total - progress.done) / rate) if rate else "?"
-        text = f"{progress.phase}: {progress.done:,} of {progress.total:,} {progress.unit}, {rate:,.1f}/s, {left} left"
+        text = f"{progress.phase}: {progress.done:,} of {progress.total:,} {progress.unit}"
+        if progress.done > self.first:
+            rate = (progress.done - self.first) / max(now - self.began, 1e-9)
+            text += f", {rate:,.1f}/s, {_clock((progress.total - progress.done) / rate)} left"
         self.console.print(f"{text}{_values(progress.values)}", highlight=False, soft_wrap=True)
 
 

@@ -10,7 +10,6 @@ from zarr.codecs import BytesCodec, Crc32cCodec, ShardingCodec
 from fsrcache.store.spec import StoreSpec
 
 _COLUMN_CHUNK = 1 << 20  # rows
-_CONFIG: Any = {"write_empty_chunks": True}
 
 
 @dataclass(frozen=True)
@@ -89,15 +88,15 @@ def create_array(root: Path, place: Place) -> None:
         dtype=place.dtype,
         filters=None,
         fill_value="" if place.dtype == "string" else 0,
-        config=_CONFIG,
         **checked,
     )
 
 
 def write_rows(root: Path, place: Place, *, rows: slice, values: Any) -> None:
     """Write whole blocks of an array, all-zero ones too."""
-    array = zarr.open_array(root, path=place.name, mode="r+")
-    array.with_config(_CONFIG)[rows] = values  # open_array takes a config and forgets it (zarr 3.1.6)
+    with zarr.config.set({"array.write_empty_chunks": True}):  # open_array takes a config and forgets it (zarr 3.1.6)
+        array = zarr.open_array(root, path=place.name, mode="r+")
+    array[rows] = values
 
 
 def read_array(root: Path, place: Place) -> Any:

@@ -68,12 +68,5 @@ def fine_tune(
         phase="fine-tuning", folder=folder, settings=settings, seed=seed, watch=watch,
         scales=scales, degradation=degradation,
     )  # fmt: skip
-    epochs = len(fitted.history)
-    save_extractor(target, model, training={**fitted.settings, "epochs": epochs, "accuracy": fitted.accuracy})
-    return {
-        "epochs": epochs,
-        "resumed_from": fitted.resumed_from,
-        "accuracy": fitted.accuracy,
-        "seconds": time.perf_counter() - began,
-        "history": fitted.history,
-    }
+    save_extractor(target, model, training=fitted.record)
+    return {**fitted.answer, "seconds": time.perf_counter() - began}

@@ -61,12 +61,5 @@ def pretrain(
     fitted = fit_classifier(
         model, faces, schedule, phase="pre-training", folder=folder, settings=settings, seed=seed, watch=watch
     )
-    epochs = len(fitted.history)
-    save_extractor(target, model, training={**fitted.settings, "epochs": epochs, "accuracy": fitted.accuracy})
-    return {
-        "epochs": epochs,
-        "resumed_from": fitted.resumed_from,
-        "accuracy": fitted.accuracy,
-        "seconds": time.perf_counter() - began,
-        "history": fitted.history,
-    }
+    save_extractor(target, model, training=fitted.record)
+    return {**fitted.answer, "seconds": time.perf_counter() - began}

@@ -38,6 +38,21 @@ class Fitted(NamedTuple):
     accuracy: dict[str, float]
     settings: dict[str, Any]
 
+    @property
+    def answer(self) -> dict[str, Any]:
+        """What a command says about it: ``epochs``, ``resumed_from``, ``accuracy``, ``history``."""
+        return {
+            "epochs": len(self.history),
+            "resumed_from": self.resumed_from,
+            "accuracy": self.accuracy,
+            "history": self.history,
+        }
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What the weights' file keeps about it: no times, nothing that depends on interruptions."""
+        return {**self.settings, "epochs": len(self.history), "accuracy": self.accuracy}
+
 
 def fit_classifier(
     model: CovPoolFER,

@@ -31,7 +31,8 @@ _PACKAGES = ("fsrcache", "torch", "zarr", "numpy", "safetensors")
 @click.option("--data", required=True, type=click.Path(path_type=Path, exists=True), help="FER2013 as a CSV.")
 @click.option("--workspace", required=True, type=click.Path(path_type=Path), help="Where everything is kept.")
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Where results go.")
-def main(data: Path, workspace: Path, out: Path) -> None:
+@click.option("--rivals/--no-rivals", default=True, help="Whether the fine-tuned extractor is trained too.")
+def main(data: Path, workspace: Path, out: Path, rivals: bool) -> None:
     """Run the commands and keep their answers."""
     record: dict[str, Any] = {
         "machine": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, {platform.system()}",
@@ -41,6 +42,8 @@ def main(data: Path, workspace: Path, out: Path) -> None:
     answers = workspace / "answers"
     answers.mkdir(parents=True, exist_ok=True)
     for command in _COMMANDS:
+        if command[0] == "baselines" and not rivals:
+            continue
         kept = answers / f"{command[0]}.json"
         words = [*command, *(("--data", str(data)) if command[0] == "pretrain" else ())]
         if not kept.exists():

@@ -222,7 +222,7 @@ class TrainConfig:
 _BEST = TrainConfig(
     generator=MLPConfig(),
     critic=None,
-    steps=4000,
+    steps=16_000,
     batch=128,
     full_resolution=1 / 8,
     optimiser="adamw",

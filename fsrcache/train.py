@@ -206,5 +206,7 @@ def _right(networks: Networks, cache: FeatureCache, place: int) -> float:
 
 def _optimiser(module: torch.nn.Module, config: TrainConfig) -> Optimizer:
     if config.optimiser == "adamw":
-        return AdamW(module.parameters(), config.learning_rate, betas=config.betas, weight_decay=config.weight_decay)
-    return Adam(module.parameters(), config.learning_rate, betas=config.betas)
+        return AdamW(
+            module.parameters(), config.learning_rate, betas=config.betas, weight_decay=config.weight_decay, fused=True
+        )
+    return Adam(module.parameters(), config.learning_rate, betas=config.betas, fused=True)

@@ -19,7 +19,7 @@ def context():
         data="FER2013 | 28,709 pictures",
         degradation="MATLAB bicubic, side ceil(48 / s), no JPEG",
         extractor="CovPoolFER, *HR only*",
-        generator="best, 4,000 steps",
+        generator="best, 16,000 steps",
         checkpoint="last step",
         seeds="1 (seed 0)",
         notes=("A note.",),

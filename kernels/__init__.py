@@ -1,10 +1,21 @@
 """The package's compute ops, each with its reference in PyTorch, its gradient and its own checks.
 
 They are ops of ``torch.library``: they work under ``torch.compile`` and are chosen by the device of their input. Their
-arguments are positional.
+arguments are positional. ``closed_form_penalty`` is a function over ops.
 """
 
+from fsrcache.kernels.closed_form_penalty import closed_form_penalty
 from fsrcache.kernels.covariance_pool import bimap_covariance_pool, covariance_pool
+from fsrcache.kernels.gradient_norm import gradient_norm, penalty_direction
 from fsrcache.kernels.log_eig import log_eig
+from fsrcache.kernels.symmetric_gather import symmetric_gather
 
-__all__ = ["bimap_covariance_pool", "covariance_pool", "log_eig"]
+__all__ = [
+    "bimap_covariance_pool",
+    "closed_form_penalty",
+    "covariance_pool",
+    "gradient_norm",
+    "log_eig",
+    "penalty_direction",
+    "symmetric_gather",
+]

@@ -4,7 +4,7 @@ Source: Wang et al., "ESRGAN", ECCV Workshops 2018; arXiv 2004.02234, section II
 gradient penalty is about one sample at a time.
 """
 
-from torch import Tensor, nn
+from torch import nn
 
 from fsrcache.errors import FsrcacheError
 from fsrcache.presets import CriticConfig
@@ -13,8 +13,10 @@ _SLOPE = 0.2  # of the leaky ReLU
 _SMALLEST = 8  # pixels a stage still halves
 
 
-class VGGCritic(nn.Module):
-    """Stages of a 3x3 convolution and a halving 4x4 one, then two linear layers.
+class VGGCritic(nn.Sequential):
+    """Stages of a 3x3 convolution and a halving 4x4 one, then two linear layers: fp32 [B, 1, D, D] -> fp32 [B].
+
+    A plain sequence of layers, so that its penalty has a closed form (``fsrcache.kernels.closed_form_penalty``).
 
     Parameters
     ----------
@@ -30,7 +32,6 @@ class VGGCritic(nn.Module):
     """
 
     def __init__(self, config: CriticConfig, side: int) -> None:
-        super().__init__()
         if side < _SMALLEST:
             raise FsrcacheError(f"The critic got features of side {side}.", f"The smallest is {_SMALLEST}.")
         layers: list[nn.Module] = []
@@ -43,10 +44,5 @@ class VGGCritic(nn.Module):
                 nn.LeakyReLU(_SLOPE),
             ]
             incoming, channels, side = channels, min(2 * channels, 8 * config.filters), side // 2
-        self.trunk = nn.Sequential(*layers)
-        self.judge = nn.Sequential(nn.Linear(incoming * side * side, 100), nn.LeakyReLU(_SLOPE), nn.Linear(100, 1))
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Return fp32 [B] of fp32 [B, 1, D, D]."""
-        score: Tensor = self.judge(self.trunk(features).flatten(1))[:, 0]
-        return score
+        judge = [nn.Flatten(), nn.Linear(incoming * side * side, 100), nn.LeakyReLU(_SLOPE), nn.Linear(100, 1)]
+        super().__init__(*layers, *judge, nn.Flatten(0))

@@ -47,7 +47,7 @@ def test_its_gradient_is_that_of_finite_differences():
     def value():
         return gradient_penalty(critic, hr=hr, sr=sr, mix=mix, weight=2.0, power=4.0)
 
-    weight = critic.trunk[0].weight
+    weight = critic[0].weight
     (gradient,) = torch.autograd.grad(value(), weight)
     step = 1e-6
     for index in [(0, 0, 0, 0), (1, 0, 2, 1)]:

@@ -1,0 +1,230 @@
+"""The gradient of WGAN-div's penalty by a critic's weights, without a double backward: ``closed_form_penalty``.
+
+For a critic D of convolutions, linear layers and (leaky) ReLUs, piecewise linear in its input x, and
+
+    penalty = (k / B) Σ_i |g_i|^p,   g_i = ∂D/∂x at x_i,
+
+let v_i = (k p / B) |g_i|^(p-2) g_i, the penalty's derivative by g_i. The critic's slope in the direction v_i is what
+the layers make of v_i without their biases and with the ReLUs switched as at x_i, and it depends on each layer's
+weights W_l as a linear network's output does. So
+
+    ∂ penalty / ∂ W_l = Σ_i δ_(l,i) ⊗ t_(l,i),   ∂ penalty / ∂ b_l = 0,
+
+with δ_(l,i) the derivative of D(x_i) by the layer's output, computed on the way to g_i, and t_(l,i) the direction v_i
+as it reaches the layer's input. That is a forward, a backward, a forward of the direction and the weights' gradients:
+four passes, where automatic differentiation of a gradient takes six; and it is first-order code, which compiles.
+
+``closed_form_critic`` adds the critic's own terms Σ_i c_i D(x_i) in the same passes: their weights' gradient is
+Σ_i c_i δ_(l,i) ⊗ h_(l,i) with the layer's input h, one product for both.
+
+Source: Wu et al., "Wasserstein Divergence for GANs", ECCV 2018, for the penalty.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from fsrcache.kernels.gradient_norm import penalty_direction
+from torch import Tensor, nn
+from torch.nn.functional import leaky_relu, linear
+
+from fsrcache.errors import FsrcacheError
+
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_LAYERS = (*_CONVOLUTIONS, nn.Linear, nn.LeakyReLU, nn.ReLU, nn.Flatten, nn.Identity)
+
+
+class CriticGradients(NamedTuple):
+    """What a critic's step needs.
+
+    Attributes
+    ----------
+    scores
+        [S], of the samples.
+    penalty
+        [], the penalty.
+    grads
+        Of Σ c_i D(sample_i) + penalty, aligned with ``critic.parameters()``.
+    """
+
+    scores: Tensor
+    penalty: Tensor
+    grads: list[Tensor]
+
+
+def closed_form_penalty(
+    critic: nn.Sequential, x: Tensor, *, weight: float = 2.0, power: float = 6.0
+) -> tuple[Tensor, list[Tensor]]:
+    """Return k E[|∂D/∂x|^p] and its gradients by the critic's parameters.
+
+    Parameters
+    ----------
+    critic
+        Convolutions (padded with zeros or not at all), linear layers, ReLU, LeakyReLU, Flatten and Identity, nested or
+        not, that give one number a sample.
+    x
+        fp32 or float64, as the critic's weights, ``[B, ...]``.
+    weight, power
+        k, and p above 0.
+
+    Returns
+    -------
+    tuple
+        The penalty ``[]`` and the gradients, aligned with ``critic.parameters()``; zero for biases. Nothing is added to
+        the parameters' ``grad``, and the results are constants to autograd.
+
+    Raises
+    ------
+    FsrcacheError
+        If a layer is not one of these (it is named), or the critic does not give one number a sample.
+    """
+    _, penalty, grads = closed_form_critic(critic, x[:0], x.new_empty(0), x, weight=weight, power=power)
+    return penalty, grads
+
+
+@torch.no_grad()
+def closed_form_critic(
+    critic: nn.Sequential, samples: Tensor, coefficients: Tensor, x: Tensor, *, weight: float = 2.0, power: float = 6.0
+) -> CriticGradients:
+    """Return the scores of samples, the penalty at x, and the gradients of their sum by the critic's parameters.
+
+    Parameters
+    ----------
+    critic, x, weight, power
+        As for ``closed_form_penalty``.
+    samples, coefficients
+        ``[S, ...]`` and ``[S]``: the critic's own terms are Σ c_i D(sample_i).
+
+    Raises
+    ------
+    FsrcacheError
+        As ``closed_form_penalty`` does.
+    """
+    layers = list(_layers(critic))
+    count, inputs, hidden = len(samples), [], torch.cat([samples, x]) if len(samples) else x
+    for layer in layers:
+        inputs.append(hidden)
+        hidden = _forward(layer, hidden)
+    if hidden.numel() != len(inputs[0] if inputs else x):
+        raise FsrcacheError(
+            f"The critic gives {list(hidden.shape)} for {len(samples) + len(x)} samples.",
+            "It gives one number a sample.",
+        )
+    ones = torch.ones(len(x), dtype=hidden.dtype, device=hidden.device)
+    delta = torch.cat([coefficients.to(hidden.dtype), ones]).reshape(hidden.shape)
+    deltas: list[Tensor] = []
+    for layer, entering in zip(reversed(layers), reversed(inputs), strict=True):
+        deltas.append(delta)
+        delta = _adjoint(layer, entering, delta)
+    penalty, tangent = penalty_direction(delta[count:], weight, power)
+    grads = {parameter: torch.zeros_like(parameter) for parameter in critic.parameters()}
+    for layer, entering, delta in zip(layers, inputs, reversed(deltas), strict=True):
+        if isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
+            reaching = torch.cat([entering[:count], tangent]) if count else tangent
+            grads[layer.weight] += _by_weight(layer, reaching, delta)
+            if layer.bias is not None and count:
+                axis = -1 if isinstance(layer, nn.Linear) else 1
+                of_samples = delta[:count].movedim(axis, -1).flatten(0, -2)
+                grads[layer.bias] += of_samples.sum(0)
+        tangent = _tangent(layer, entering[count:], tangent)
+    return CriticGradients(hidden.flatten()[:count], penalty, list(grads.values()))
+
+
+def closed_form_penalty_reference(
+    critic: nn.Module, x: Tensor, *, weight: float = 2.0, power: float = 6.0
+) -> tuple[Tensor, list[Tensor]]:
+    """Return what ``closed_form_penalty`` is by definition: any critic's, by differentiating its gradient."""
+    x = x.detach().requires_grad_()
+    (g,) = torch.autograd.grad(critic(x).sum(), x, create_graph=True)
+    penalty = weight * (g.flatten(1).square().sum(1) ** (power / 2)).sum() / max(len(x), 1)
+    parameters = list(critic.parameters())
+    grads = torch.autograd.grad(penalty, parameters, allow_unused=True, materialize_grads=True)
+    return penalty.detach(), list(grads)
+
+
+def _layers(critic: nn.Module, name: str = "") -> Iterator[nn.Module]:
+    """Yield the layers in order; one that is not understood is an error."""
+    if isinstance(critic, nn.Sequential):
+        for child, layer in critic.named_children():
+            yield from _layers(layer, f"{name}.{child}" if name else child)
+        return
+    unsupported = type(critic) not in _LAYERS
+    if isinstance(critic, _CONVOLUTIONS):
+        unsupported |= critic.padding_mode != "zeros" or _padding(critic) is None
+    if unsupported or critic._forward_hooks or critic._forward_pre_hooks:
+        raise FsrcacheError(
+            f"The closed form of the penalty does not know the critic's layer {name or 'itself'}: {critic}.",
+            "It knows zero-padded convolutions, Linear, ReLU, LeakyReLU, Flatten and Identity without hooks in an "
+            "nn.Sequential; for others differentiate the gradient with autograd.",
+        )
+    yield critic
+
+
+def _padding(layer: nn.Conv1d | nn.Conv2d | nn.Conv3d) -> list[int] | None:
+    """Return the zeros on either side of each axis; None if the sides differ, which "same" makes of an even kernel."""
+    if layer.padding == "valid":
+        return [0] * len(layer.kernel_size)
+    if layer.padding != "same":
+        return [int(side) for side in layer.padding]
+    both = [wide * (size - 1) for size, wide in zip(layer.kernel_size, layer.dilation, strict=True)]
+    return None if any(total % 2 for total in both) else [total // 2 for total in both]
+
+
+def _forward(layer: nn.Module, hidden: Tensor) -> Tensor:
+    """Return the layer's output; the input is kept whatever ``inplace`` says."""
+    if isinstance(layer, nn.ReLU):
+        return hidden.relu()
+    if isinstance(layer, nn.LeakyReLU):
+        return leaky_relu(hidden, layer.negative_slope)
+    output: Tensor = layer(hidden)
+    return output
+
+
+def _adjoint(layer: nn.Module, entering: Tensor, delta: Tensor) -> Tensor:
+    """Return the derivative by the layer's input of that by its output."""
+    if isinstance(layer, nn.Linear):
+        return delta @ layer.weight
+    if isinstance(layer, _CONVOLUTIONS):
+        return _convolution_backward(layer, entering, delta, by_input=True)
+    if isinstance(layer, nn.Flatten):
+        return delta.reshape(entering.shape)
+    return _switched(layer, entering, delta)
+
+
+def _tangent(layer: nn.Module, entering: Tensor, tangent: Tensor) -> Tensor:
+    """Return the direction as it leaves the layer: the layer without its bias."""
+    if isinstance(layer, nn.Linear):
+        return linear(tangent, layer.weight)
+    if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+        return layer._conv_forward(tangent, layer.weight, None)
+    if isinstance(layer, nn.Flatten):
+        flat: Tensor = layer(tangent)
+        return flat
+    return _switched(layer, entering, tangent)
+
+
+def _switched(layer: nn.Module, entering: Tensor, values: Tensor) -> Tensor:
+    """Return values times the slope of a (leaky) ReLU at what entered it."""
+    if isinstance(layer, nn.Identity):
+        return values
+    slope = layer.negative_slope if isinstance(layer, nn.LeakyReLU) else 0.0
+    switched: Tensor = torch.ops.aten.leaky_relu_backward(values, entering, slope, False)
+    return switched
+
+
+def _by_weight(layer: nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d, reaching: Tensor, delta: Tensor) -> Tensor:
+    """Return Σ_i δ_i ⊗ t_i in the shape of the layer's weight."""
+    if isinstance(layer, nn.Linear):
+        return delta.flatten(0, -2).mT @ reaching.flatten(0, -2)
+    return _convolution_backward(layer, reaching, delta, by_input=False)
+
+
+def _convolution_backward(
+    layer: nn.Conv1d | nn.Conv2d | nn.Conv3d, entering: Tensor, delta: Tensor, *, by_input: bool
+) -> Tensor:
+    of_input, of_weight, _ = torch.ops.aten.convolution_backward(
+        delta, entering, layer.weight, None, layer.stride, _padding(layer), layer.dilation, False,
+        [0] * (entering.ndim - 2), layer.groups, [by_input, not by_input, False],
+    )  # fmt: skip
+    gradient: Tensor = of_input if by_input else of_weight
+    return gradient

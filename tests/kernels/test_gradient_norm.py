@@ -1,0 +1,90 @@
+"""The penalty's norm and direction against their formulas in float64, and against autograd."""
+
+import pytest
+import torch
+from fsrcache.kernels import gradient_norm, penalty_direction
+
+from fsrcache.errors import FsrcacheError
+
+
+def gradients(shape, dtype=torch.float64):
+    return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).to(dtype)
+
+
+@pytest.mark.parametrize("power", [1.0, 2.0, 2.5, 6.0, 20.0])
+def test_they_are_norm_and_derivative(power):
+    g = gradients((3, 1, 5, 7)).requires_grad_()
+    norms = torch.stack([torch.linalg.vector_norm(sample) for sample in g])
+    torch.testing.assert_close(gradient_norm(g, power), norms**power, rtol=1e-12, atol=0)
+    penalty = 2 * (norms**power).mean()
+    (expected,) = torch.autograd.grad(penalty, g)
+    value, direction = penalty_direction(g, 2.0, power)
+    torch.testing.assert_close(value, penalty.detach(), rtol=1e-12, atol=0)
+    torch.testing.assert_close(direction, expected, rtol=1e-12, atol=1e-300)
+    assert not direction.requires_grad
+
+
+def test_by_hand():
+    g = torch.tensor([[3.0, 4.0], [0.0, 0.0]])
+    assert gradient_norm(g, 6.0).tolist() == [15625.0, 0.0]
+    value, direction = penalty_direction(g, 2.0, 6.0)
+    assert value.item() == 15625.0
+    assert direction.tolist() == [[6 * 625 * 3.0, 6 * 625 * 4.0], [0.0, 0.0]]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_does_not_overflow(dtype):
+    g = (3 * gradients((4, 100))).to(dtype)  # a norm of 30, whose sixth power is 7e8
+    powers = gradient_norm(g, 6.0)
+    assert powers.dtype == torch.float32
+    torch.testing.assert_close(powers.double(), gradient_norm(g.double(), 6.0), rtol=1e-5, atol=0)
+    assert penalty_direction(g, 2.0, 6.0)[1].dtype == torch.float32
+
+
+def test_gradient():
+    g = gradients((2, 3, 4)).requires_grad_()
+    assert torch.autograd.gradcheck(lambda g: gradient_norm(g, 3.0), (g,))
+    zero = torch.zeros(2, 3, requires_grad=True)
+    torch.autograd.backward(gradient_norm(zero, 1.0).sum())
+    assert zero.grad.tolist() == [[0.0] * 3] * 2
+
+
+def test_a_second_differentiation_is_an_error():
+    g = gradients((2, 3)).requires_grad_()
+    (first,) = torch.autograd.grad(gradient_norm(g, 6.0).sum(), g, create_graph=True)
+    with pytest.raises(RuntimeError):
+        torch.autograd.grad(first.sum(), g)
+
+
+def test_none_and_nan():
+    assert gradient_norm(torch.zeros(0, 4), 6.0).shape == (0,)
+    value, direction = penalty_direction(torch.zeros(0, 4), 2.0, 6.0)
+    assert (value.item(), direction.shape) == (0.0, (0, 4))
+    g = gradients((2, 4))
+    g[0, 1] = torch.nan
+    assert gradient_norm(g, 6.0).isnan().tolist() == [True, False]
+    assert penalty_direction(g, 2.0, 6.0)[1].isnan().all(dim=1).tolist() == [True, False]
+
+
+@pytest.mark.slow
+def test_they_are_proper_ops():
+    g = gradients((3, 5), torch.float32).requires_grad_()
+    torch.library.opcheck(torch.ops.fsrcache.gradient_norm.default, (g, 6.0))
+    torch.library.opcheck(torch.ops.fsrcache.penalty_direction.default, (g.detach(), 2.0, 6.0))
+    compiled = torch.compile(
+        lambda g: gradient_norm(g, 6.0).sum() + penalty_direction(g, 2.0, 6.0)[0], backend="aot_eager", fullgraph=True
+    )
+    torch.testing.assert_close(compiled(g), gradient_norm(g, 6.0).sum() + penalty_direction(g, 2.0, 6.0)[0])
+
+
+@pytest.mark.parametrize("g", [torch.zeros(3), torch.zeros(2, 0), torch.zeros(2, 3, dtype=torch.int64)])
+@pytest.mark.parametrize("op", [lambda g: gradient_norm(g, 6.0), lambda g: penalty_direction(g, 2.0, 6.0)])
+def test_other_gradients_are_refused(g, op):
+    with pytest.raises(FsrcacheError, match="got gradients of shape"):
+        op(g)
+
+
+@pytest.mark.parametrize("power", [0.0, -1.0, float("nan")])
+def test_other_powers_are_refused(power):
+    with pytest.raises(FsrcacheError, match=f"got the power {power}"):
+        gradient_norm(torch.zeros(2, 3), power)

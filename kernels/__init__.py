@@ -4,8 +4,9 @@ They are ops of ``torch.library``: they work under ``torch.compile`` and are cho
 arguments are positional. ``closed_form_penalty`` is a function over ops.
 """
 
+from fsrcache.kernels.bimap_covariance_pool import bimap_covariance_pool
 from fsrcache.kernels.closed_form_penalty import closed_form_penalty
-from fsrcache.kernels.covariance_pool import bimap_covariance_pool, covariance_pool
+from fsrcache.kernels.covariance_pool import covariance_pool
 from fsrcache.kernels.gradient_norm import gradient_norm, penalty_direction
 from fsrcache.kernels.log_eig import log_eig
 from fsrcache.kernels.symmetric_gather import symmetric_gather

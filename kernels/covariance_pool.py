@@ -1,14 +1,12 @@
-"""Covariance pooling, plain and behind a linear map: the ops ``covariance_pool`` and ``bimap_covariance_pool``.
+"""Covariance pooling: the op ``covariance_pool``.
 
 For a map ``X [C, N]`` with the mean over positions taken off its rows, ``Xc = X - mean(X)``,
 
-    covariance_pool(X, r)          = Xc Xcᵀ / (N - 1) + r tr(Xc Xcᵀ / (N - 1)) I          [C, C]
-    bimap_covariance_pool(X, W, r) = (W Xc) (W Xc)ᵀ / (N - 1) + r tr(Xc Xcᵀ / (N - 1)) I  [D, D]
+    covariance_pool(X, r) = Xc Xcᵀ / (N - 1) + r tr(Xc Xcᵀ / (N - 1)) I          [C, C]
 
-The second is ``W covariance_pool(X, r) Wᵀ`` where the rows of ``W [D, C]`` are orthonormal; mapping first never forms
-the ``C x C`` covariance. Both centre before the product: the mean of a rectified map is large, and
-``E[xxᵀ] - E[x] E[x]ᵀ`` would cancel. One position (``N`` 1) has covariance zero. Sums and results are fp32 for fp16,
-bf16 and fp32 inputs, float64 for float64.
+It centres before the product: the mean of a rectified map is large, and ``E[xxᵀ] - E[x] E[x]ᵀ`` would cancel. One
+position (``N`` 1) has covariance zero. Sums and results are fp32 for fp16, bf16 and fp32 inputs, float64 for float64;
+the kernels' products are three TF32 ones each, which together keep fp32's precision.
 
 Source: Acharya et al., "Covariance Pooling for Facial Expression Recognition", CVPR Workshops 2018.
 """
@@ -16,11 +14,13 @@ Source: Acharya et al., "Covariance Pooling for Facial Expression Recognition", 
 from typing import Any
 
 import torch
+import triton
+import triton.language as tl
 from torch import Tensor
 
 from fsrcache.errors import FsrcacheError
 
-_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def covariance_pool(x: Tensor, ridge: float) -> Tensor:
@@ -36,65 +36,190 @@ def covariance_pool(x: Tensor, ridge: float) -> Tensor:
     Returns
     -------
     Tensor
-        fp32 ``[B, C, C]`` (float64 for float64), symmetric. A sample with NaN gives NaN and leaves the others alone.
+        fp32 ``[B, C, C]`` (float64 for float64), symmetric, differentiable once. A sample with NaN gives NaN and leaves
+        the others alone.
 
     Raises
     ------
     FsrcacheError
         If the shape, the type or the ridge is another one.
     """
-    _check("covariance_pool", x, ridge)
+    check_features("covariance_pool", x, ridge)
     pooled: Tensor = _covariance_pool(x, float(ridge))
-    return pooled
-
-
-def bimap_covariance_pool(x: Tensor, w: Tensor, ridge: float) -> Tensor:
-    """Return the covariance of every sample's positions after a linear map; the ridge is that of the unmapped one.
-
-    Parameters
-    ----------
-    x
-        fp16, bf16, fp32 or float64 ``[B, C, N]``, ``N`` at least 1.
-    w
-        ``[D, C]``, of any of these types, on the device of ``x``.
-    ridge
-        What is added to the diagonal, as a share of the unmapped covariance's trace; 0 or more.
-
-    Returns
-    -------
-    Tensor
-        fp32 ``[B, D, D]`` (float64 if both inputs are), symmetric.
-
-    Raises
-    ------
-    FsrcacheError
-        If a shape, a type, a device or the ridge is another one.
-    """
-    _check("bimap_covariance_pool", x, ridge)
-    if w.ndim != 2 or w.shape[1] != x.shape[1] or w.dtype not in _DTYPES or w.device != x.device:
-        raise FsrcacheError(
-            f"bimap_covariance_pool got a map of shape {list(w.shape)}, {w.dtype}, {w.device} for features of shape "
-            f"{list(x.shape)}, {x.device}.",
-            f"The map is floating point [D, {x.shape[1]}] on {x.device}.",
-        )
-    pooled: Tensor = _bimap_covariance_pool(x, w, float(ridge))
     return pooled
 
 
 def covariance_pool_reference(x: Tensor, ridge: float) -> Tensor:
     """Return what ``covariance_pool`` is by definition."""
-    centred = _centred(x, _accumulator(x))
-    pooled = centred @ centred.mT / _freedom(x)
-    return _add_to_diagonal(pooled, ridge * _trace(centred))
+    centred = centred_map(x, accumulator(x))
+    pooled = centred @ centred.mT / degrees_of_freedom(x)
+    return add_to_diagonal(pooled, ridge * trace(centred))
 
 
-def bimap_covariance_pool_reference(x: Tensor, w: Tensor, ridge: float) -> Tensor:
-    """Return what ``bimap_covariance_pool`` is by definition."""
-    dtype = _accumulator(x, w)
-    centred = _centred(x, dtype)
-    mapped = w.to(dtype) @ centred  # [B, D, N]
-    pooled = mapped @ mapped.mT / _freedom(x)
-    return _add_to_diagonal(pooled, ridge * _trace(centred))
+def covariance_pool_backward_reference(gradient: Tensor, x: Tensor, ridge: float) -> Tensor:
+    """Return the derivative by x [B, C, N] of what has the derivative [B, C, C] by ``covariance_pool(x, ridge)``."""
+    gradient, freedom = gradient + gradient.mT, degrees_of_freedom(x)
+    weight = add_to_diagonal(gradient, ridge * gradient.diagonal(dim1=-2, dim2=-1).sum(-1)) / freedom
+    return (weight @ centred_map(x, gradient.dtype)).to(x.dtype)
+
+
+@triton.jit
+def means_and_trace(
+    x,      # [C, N], the sample's
+    means,  # [C], written
+    C, N, BLOCK_ROWS: tl.constexpr, BLOCK_N: tl.constexpr,
+):  # fmt: skip
+    """Write the rows' means and return the sum of squares of the centred sample; twice over it, the second cached."""
+    squares = tl.zeros([BLOCK_ROWS, BLOCK_N], tl.float32)
+    for first in range(0, C, BLOCK_ROWS):
+        rows = first + tl.arange(0, BLOCK_ROWS)
+        sums = tl.zeros([BLOCK_ROWS, BLOCK_N], tl.float32)
+        for start in range(0, N, BLOCK_N):
+            columns = start + tl.arange(0, BLOCK_N)
+            inside = (rows < C)[:, None] & (columns < N)[None, :]
+            sums += tl.load(x + rows[:, None] * N + columns[None, :], mask=inside, other=0).to(tl.float32)
+        mean = tl.sum(sums, 1) / N
+        tl.store(means + rows, mean, mask=rows < C)
+        for start in range(0, N, BLOCK_N):
+            columns = start + tl.arange(0, BLOCK_N)
+            inside = (rows < C)[:, None] & (columns < N)[None, :]
+            values = tl.load(x + rows[:, None] * N + columns[None, :], mask=inside, other=0).to(tl.float32)
+            centred = tl.where(inside, values - mean[:, None], 0)
+            squares += centred * centred
+    return tl.sum(tl.sum(squares, 1), 0)
+
+
+@triton.jit
+def centred_tile(
+    x,      # [C, N], the sample's
+    means,  # [C]
+    rows, columns, C, N,
+):  # fmt: skip
+    """Return fp32 rows and columns of the centred sample, zeros outside of it."""
+    inside = (rows < C)[:, None] & (columns < N)[None, :]
+    values = tl.load(x + rows[:, None] * N + columns[None, :], mask=inside, other=0).to(tl.float32)
+    mean = tl.load(means + rows, mask=rows < C, other=0)
+    return tl.where(inside, values - mean[:, None], 0)
+
+
+@triton.jit
+def store_symmetric(
+    pooled,  # [D, D], the sample's
+    tile, i, j, ridge, D, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Write the tile at (i, j), i <= j, with the ridge on the diagonal, and its mirror image."""
+    down, across = i + tl.arange(0, BLOCK), j + tl.arange(0, BLOCK)
+    if i == j:  # the same bits on both sides, in whatever order products were added up
+        tile = tl.where(down[:, None] <= across[None, :], tile, tl.trans(tile))
+    tile += tl.where(down[:, None] == across[None, :], ridge, 0)
+    inside = (down < D)[:, None] & (across < D)[None, :]
+    tl.store(pooled + down[:, None] * D + across[None, :], tile, mask=inside)
+    if i != j:
+        mirrored = (across < D)[:, None] & (down < D)[None, :]
+        tl.store(pooled + across[:, None] * D + down[None, :], tl.trans(tile), mask=mirrored)
+
+
+@triton.jit
+def covariance_pool_kernel(
+    x,       # [B, C, N]
+    means,   # [B, C], between the passes
+    pooled,  # [B, C, C]
+    C, N, freedom, ridge,
+    BLOCK: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_ROWS: tl.constexpr, BLOCK_COLUMNS: tl.constexpr,
+):  # fmt: skip
+    """One program a sample: means and trace, then the tiles on and above the diagonal."""
+    sample = tl.program_id(0).to(tl.int64)
+    x, means, pooled = x + sample * C * N, means + sample * C, pooled + sample * C * C
+    ridge *= means_and_trace(x, means, C, N, BLOCK_ROWS, BLOCK_COLUMNS) / freedom
+    tl.debug_barrier()  # the means are read by other threads than wrote them
+    for i in range(0, C, BLOCK):
+        for j in range(i, C, BLOCK):
+            tile = tl.zeros([BLOCK, BLOCK], tl.float32)
+            for start in range(0, N, BLOCK_N):
+                columns = start + tl.arange(0, BLOCK_N)
+                left = centred_tile(x, means, i + tl.arange(0, BLOCK), columns, C, N)
+                right = centred_tile(x, means, j + tl.arange(0, BLOCK), columns, C, N)
+                tile = tl.dot(left, tl.trans(right), tile, input_precision="tf32x3")
+            store_symmetric(pooled, tile / freedom, i, j, ridge, C, BLOCK)
+
+
+@triton.jit
+def covariance_pool_backward_kernel(
+    x,         # [B, C, N]
+    gradient,  # [B, C, C]
+    means,     # [B, C], between the passes
+    of_x,      # [B, C, N]
+    C, N, freedom, ridge,
+    BLOCK: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_N: tl.constexpr,
+    BLOCK_ROWS: tl.constexpr, BLOCK_COLUMNS: tl.constexpr,
+):  # fmt: skip
+    """One program a sample: ((G + Gᵀ) + r tr(G + Gᵀ) I) Xc / (N - 1)."""
+    sample = tl.program_id(0).to(tl.int64)
+    x, means, of_x = x + sample * C * N, means + sample * C, of_x + sample * C * N
+    gradient += sample * C * C
+    means_and_trace(x, means, C, N, BLOCK_ROWS, BLOCK_COLUMNS)
+    diagonal = tl.zeros([BLOCK], tl.float32)
+    for first in range(0, C, BLOCK):
+        at = first + tl.arange(0, BLOCK)
+        diagonal += tl.load(gradient + at * C + at, mask=at < C, other=0)
+    ridge *= 2 * tl.sum(diagonal)
+    tl.debug_barrier()  # the means are read by other threads than wrote them
+    for i in range(0, C, BLOCK):
+        rows = i + tl.arange(0, BLOCK)
+        for start in range(0, N, BLOCK_N):
+            columns = start + tl.arange(0, BLOCK_N)
+            tile = ridge * centred_tile(x, means, rows, columns, C, N)
+            for k in range(0, C, BLOCK_K):
+                inner = k + tl.arange(0, BLOCK_K)
+                inside = (rows < C)[:, None] & (inner < C)[None, :]
+                both = tl.load(gradient + rows[:, None] * C + inner[None, :], mask=inside, other=0)
+                both += tl.load(gradient + inner[None, :] * C + rows[:, None], mask=inside, other=0)
+                centred = centred_tile(x, means, inner, columns, C, N)
+                tile = tl.dot(both, centred, tile, input_precision="tf32x3")
+            inside = (rows < C)[:, None] & (columns < N)[None, :]
+            tl.store(of_x + rows[:, None] * N + columns[None, :], tile / freedom, mask=inside)
+
+
+def covariance_pool_settings(C: int, N: int) -> dict[str, Any]:
+    """Return the compile-time arguments of ``covariance_pool_kernel``."""
+    block = tile_side(C)
+    return {"BLOCK": block, "BLOCK_N": 16, **statistics_tile(N), "num_warps": 8 if block == 128 else 4}
+
+
+def covariance_pool_backward_settings(C: int, N: int) -> dict[str, Any]:
+    """Return the compile-time arguments of ``covariance_pool_backward_kernel``."""
+    block = tile_side(C)
+    tiles = {"BLOCK": block, "BLOCK_K": 16, "BLOCK_N": 64 if N > 32 else 16}
+    return {**tiles, **statistics_tile(N), "num_warps": 8 if block == 128 else 4}
+
+
+def launch_covariance_pool(x: Tensor, ridge: float) -> Tensor:
+    """Compute ``covariance_pool`` by its kernel; float64 is left to the reference."""
+    if x.dtype == torch.float64:
+        return covariance_pool_reference(x, ridge)
+    x, (B, C, N) = x.contiguous(), x.shape
+    means = torch.empty(B, C, dtype=torch.float32, device=x.device)
+    pooled = torch.empty(B, C, C, dtype=torch.float32, device=x.device)
+    if B:
+        covariance_pool_kernel[(B,)](
+            x, means, pooled, C, N, degrees_of_freedom(x), ridge, **covariance_pool_settings(C, N)
+        )
+    return pooled
+
+
+def launch_covariance_pool_backward(gradient: Tensor, x: Tensor, ridge: float) -> Tensor:
+    """Compute the gradient of ``covariance_pool`` by its kernel; float64 is left to the reference."""
+    if x.dtype == torch.float64:
+        return covariance_pool_backward_reference(gradient, x, ridge)
+    x, (B, C, N) = x.contiguous(), x.shape
+    means = torch.empty(B, C, dtype=torch.float32, device=x.device)
+    of_x = torch.empty_like(x)
+    if B:
+        covariance_pool_backward_kernel[(B,)](
+            x, gradient.float().contiguous(), means, of_x, C, N, degrees_of_freedom(x), ridge,
+            **covariance_pool_backward_settings(C, N),
+        )  # fmt: skip
+    return of_x
 
 
 @torch.library.custom_op("fsrcache::covariance_pool", mutates_args=())
@@ -102,19 +227,24 @@ def _covariance_pool(x: Tensor, ridge: float) -> Tensor:
     return covariance_pool_reference(x, ridge)
 
 
-@torch.library.custom_op("fsrcache::bimap_covariance_pool", mutates_args=())
-def _bimap_covariance_pool(x: Tensor, w: Tensor, ridge: float) -> Tensor:
-    return bimap_covariance_pool_reference(x, w, ridge)
+@torch.library.custom_op("fsrcache::covariance_pool_backward", mutates_args=())
+def _covariance_pool_backward(gradient: Tensor, x: Tensor, ridge: float) -> Tensor:
+    # An op without a gradient of its own: a second differentiation is an error.
+    return covariance_pool_backward_reference(gradient, x, ridge)
+
+
+_covariance_pool.register_kernel("cuda")(launch_covariance_pool)
+_covariance_pool_backward.register_kernel("cuda")(launch_covariance_pool_backward)
 
 
 @_covariance_pool.register_fake
 def _(x: Tensor, ridge: float) -> Tensor:  # noqa: ARG001  the ridge has no shape
-    return x.new_empty(x.shape[0], x.shape[1], x.shape[1], dtype=_accumulator(x))
+    return x.new_empty(x.shape[0], x.shape[1], x.shape[1], dtype=accumulator(x))
 
 
-@_bimap_covariance_pool.register_fake
-def _(x: Tensor, w: Tensor, ridge: float) -> Tensor:  # noqa: ARG001  the ridge has no shape
-    return x.new_empty(x.shape[0], w.shape[0], w.shape[0], dtype=_accumulator(x, w))
+@_covariance_pool_backward.register_fake
+def _(gradient: Tensor, x: Tensor, ridge: float) -> Tensor:  # noqa: ARG001  only x has the shape
+    return x.new_empty(x.shape)
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001  nothing of the output is kept
@@ -122,58 +252,54 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: A
     ctx.save_for_backward(*tensors)
 
 
-def _covariance_pool_backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-    (x,) = ctx.saved_tensors
-    gradient, freedom = gradient + gradient.mT, _freedom(x)
-    weight = _add_to_diagonal(gradient, ctx.ridge * gradient.diagonal(dim1=-2, dim2=-1).sum(-1)) / freedom
-    return (weight @ _centred(x, gradient.dtype)).to(x.dtype), None
+def _differentiate(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+    return _covariance_pool_backward(gradient, *ctx.saved_tensors, ctx.ridge), None
 
 
-def _bimap_covariance_pool_backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
-    x, w = ctx.saved_tensors
-    gradient, freedom = gradient + gradient.mT, _freedom(x)
-    centred, mapping = _centred(x, gradient.dtype), w.to(gradient.dtype)
-    of_mapped = (gradient / freedom) @ (mapping @ centred)  # [B, D, N]
-    of_trace = ctx.ridge * gradient.diagonal(dim1=-2, dim2=-1).sum(-1) / freedom  # [B]
-    of_x = mapping.mT @ of_mapped + of_trace[:, None, None] * centred
-    of_w = torch.einsum("bdn,bcn->dc", of_mapped, centred)
-    return of_x.to(x.dtype), of_w.to(w.dtype), None
+_covariance_pool.register_autograd(_differentiate, setup_context=_save)
 
 
-_covariance_pool.register_autograd(_covariance_pool_backward, setup_context=_save)
-_bimap_covariance_pool.register_autograd(_bimap_covariance_pool_backward, setup_context=_save)
-
-
-def _accumulator(*tensors: Tensor) -> torch.dtype:
+def accumulator(*tensors: Tensor) -> torch.dtype:
     """Return float64 if all tensors are, else fp32."""
     return torch.float64 if all(tensor.dtype == torch.float64 for tensor in tensors) else torch.float32
 
 
-def _freedom(x: Tensor) -> int:
+def degrees_of_freedom(x: Tensor) -> int:
     """Return the degrees of freedom, 1 where there is a single position, whose covariance is zero."""
     return max(x.shape[-1] - 1, 1)
 
 
-def _centred(x: Tensor, dtype: torch.dtype) -> Tensor:
+def tile_side(side: int) -> int:
+    """Return the side of a tile of the result; tensor cores take no less than 16."""
+    return min(128, max(16, triton.next_power_of_2(side)))
+
+
+def statistics_tile(N: int) -> dict[str, int]:
+    """Return the tile in which means and trace are computed: 64 numbers at most of each of 64 rows."""
+    return {"BLOCK_ROWS": 64, "BLOCK_COLUMNS": min(64, triton.next_power_of_2(N))}
+
+
+def centred_map(x: Tensor, dtype: torch.dtype) -> Tensor:
     """Return [B, C, N] with the mean of every row taken off."""
     x = x.to(dtype)
     return x - x.mean(dim=-1, keepdim=True)
 
 
-def _trace(centred: Tensor) -> Tensor:
+def trace(centred: Tensor) -> Tensor:
     """Return the trace [B] of the covariance of a centred [B, C, N]."""
-    return centred.square().sum(dim=(-2, -1)) / _freedom(centred)
+    return centred.square().sum(dim=(-2, -1)) / degrees_of_freedom(centred)
 
 
-def _add_to_diagonal(matrices: Tensor, values: Tensor) -> Tensor:
+def add_to_diagonal(matrices: Tensor, values: Tensor) -> Tensor:
     """Return [B, D, D] with [B] added to every element of the diagonals."""
     return matrices + values[:, None, None] * torch.eye(
         matrices.shape[-1], dtype=matrices.dtype, device=matrices.device
     )
 
 
-def _check(op: str, x: Tensor, ridge: float) -> None:
-    if x.ndim != 3 or x.shape[1] == 0 or x.shape[2] == 0 or x.dtype not in _DTYPES:
+def check_features(op: str, x: Tensor, ridge: float) -> None:
+    """Refuse features of another shape or type, and a ridge below 0."""
+    if x.ndim != 3 or x.shape[1] == 0 or x.shape[2] == 0 or x.dtype not in DTYPES:
         raise FsrcacheError(
             f"{op} got features of shape {list(x.shape)}, {x.dtype}.",
             "They are fp16, bf16, fp32 or float64 [B, C, N] with at least one channel and one position.",

@@ -92,12 +92,12 @@ def penalty_direction_reference(g: Tensor, weight: float, power: float) -> tuple
 @triton.jit
 def _sum_of_squares(
     g,  # [size], the sample's
-    size, BLOCK: tl.constexpr, ACCUMULATOR: tl.constexpr,
+    size, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    total = tl.zeros([BLOCK], ACCUMULATOR)
+    total = tl.zeros([BLOCK])
     for start in range(0, size, BLOCK):
         at = start + tl.arange(0, BLOCK)
-        values = tl.load(g + at, mask=at < size, other=0).to(ACCUMULATOR)
+        values = tl.load(g + at, mask=at < size, other=0).to(tl.float32)
         total += values * values
     return tl.sum(total)
 
@@ -119,11 +119,11 @@ def _power(squares, half, WHOLE: tl.constexpr):
 def gradient_norm_kernel(
     g,       # [B, size]
     powers,  # [B]
-    size, half, WHOLE: tl.constexpr, BLOCK: tl.constexpr, ACCUMULATOR: tl.constexpr,
+    size, half, WHOLE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """One program a sample."""
     sample = tl.program_id(0).to(tl.int64)
-    squares = _sum_of_squares(g + sample * size, size, BLOCK, ACCUMULATOR)
+    squares = _sum_of_squares(g + sample * size, size, BLOCK)
     tl.store(powers + sample, _power(squares, half, WHOLE))
 
 
@@ -135,59 +135,62 @@ def penalty_direction_kernel(
     value,      # []
     ticket,     # [], 0
     count, size, weight, half,
-    WHOLE: tl.constexpr, BLOCK: tl.constexpr, SAMPLES: tl.constexpr, ACCUMULATOR: tl.constexpr,
+    WHOLE: tl.constexpr, BLOCK: tl.constexpr, SAMPLES: tl.constexpr,
 ):  # fmt: skip
     """One program a sample; the last one to finish adds the samples up, always in the same order."""
     sample = tl.program_id(0).to(tl.int64)
-    squares = _sum_of_squares(g + sample * size, size, BLOCK, ACCUMULATOR)
+    squares = _sum_of_squares(g + sample * size, size, BLOCK)
     tl.store(powers + sample, _power(squares, half, WHOLE))
     slope = tl.where(squares == 0, 0, _power(squares, half - 1, WHOLE - 1 if WHOLE > 0 else WHOLE))
     factor = 2 * half * weight / count * slope
     for start in range(0, size, BLOCK):  # from the cache
         at = start + tl.arange(0, BLOCK)
-        values = tl.load(g + sample * size + at, mask=at < size, other=0).to(ACCUMULATOR)
+        values = tl.load(g + sample * size + at, mask=at < size, other=0).to(tl.float32)
         tl.store(direction + sample * size + at, factor * values, mask=at < size)
     tl.debug_barrier()
     if tl.atomic_add(ticket, 1, sem="acq_rel") == count - 1:
-        total = tl.zeros([SAMPLES], ACCUMULATOR)
+        total = tl.zeros([SAMPLES])
         for start in range(0, count, SAMPLES):
             at = start + tl.arange(0, SAMPLES)
             total += tl.load(powers + at, mask=at < count, other=0, cache_modifier=".cg")
         tl.store(value, weight / count * tl.sum(total))
 
 
-def gradient_norm_settings(power: float, dtype: torch.dtype) -> dict[str, Any]:
+def gradient_norm_settings(power: float) -> dict[str, Any]:
     """Return the compile-time arguments of both kernels but for ``SAMPLES``."""
     half = power / 2
     return {
         "WHOLE": int(half) if half == int(half) and half <= _MOST_MULTIPLIED else -1,
         "BLOCK": 4096,  # 16 numbers a thread, four 16-byte loads of fp32
-        "ACCUMULATOR": tl.float64 if dtype == torch.float64 else tl.float32,
         "num_warps": 8,
     }
 
 
 def launch_gradient_norm(g: Tensor, power: float) -> Tensor:
-    """Compute ``gradient_norm`` by its kernel."""
+    """Compute ``gradient_norm`` by its kernel; float64 is left to the reference."""
+    if g.dtype == torch.float64:
+        return gradient_norm_reference(g, power)
     g = g.contiguous()
-    powers = torch.empty(len(g), dtype=_accumulator(g), device=g.device)
+    powers = torch.empty(len(g), dtype=torch.float32, device=g.device)
     if len(g):
-        settings = gradient_norm_settings(power, g.dtype)
+        settings = gradient_norm_settings(power)
         gradient_norm_kernel[(len(g),)](g, powers, g[0].numel(), power / 2, **settings)
     return powers
 
 
 def launch_penalty_direction(g: Tensor, weight: float, power: float) -> tuple[Tensor, Tensor]:
-    """Compute ``penalty_direction`` by its kernel."""
+    """Compute ``penalty_direction`` by its kernel; float64 is left to the reference."""
+    if g.dtype == torch.float64:
+        return penalty_direction_reference(g, weight, power)
     g = g.contiguous()
-    direction = torch.empty(g.shape, dtype=_accumulator(g), device=g.device)
+    direction = torch.empty(g.shape, dtype=torch.float32, device=g.device)
     if not len(g):
         return direction.new_zeros(()), direction
     value, powers = direction.new_empty(()), direction.new_empty(len(g))
     ticket = torch.zeros((), dtype=torch.int32, device=g.device)
     penalty_direction_kernel[(len(g),)](
         g, direction, powers, value, ticket, len(g), g[0].numel(), weight, power / 2, SAMPLES=256,
-        **gradient_norm_settings(power, g.dtype),
+        **gradient_norm_settings(power),
     )  # fmt: skip
     return value, direction
 

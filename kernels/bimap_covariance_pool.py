@@ -1,0 +1,178 @@
+"""Covariance pooling behind a linear map: the op ``bimap_covariance_pool``.
+
+For a map ``X [C, N]`` with the mean over positions taken off its rows, ``Xc = X - mean(X)``,
+
+    bimap_covariance_pool(X, W, r) = (W Xc) (W Xc)ᵀ / (N - 1) + r tr(Xc Xcᵀ / (N - 1)) I          [D, D]
+
+which is ``W covariance_pool(X, r) Wᵀ`` where the rows of ``W [D, C]`` are orthonormal. Mapping first never forms the
+``C x C`` covariance: less than half of the bytes for D = C/4, and more precise in low precision. The ridge is that of
+the unmapped covariance. Precision is ``covariance_pool``'s; the gradient is a few products of PyTorch's.
+
+Source: Acharya et al., "Covariance Pooling for Facial Expression Recognition", CVPR Workshops 2018; the BiMap layer of
+Huang and Van Gool, "A Riemannian Network for SPD Matrix Learning", AAAI 2017.
+"""
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from fsrcache.kernels.covariance_pool import (
+    DTYPES,
+    accumulator,
+    add_to_diagonal,
+    centred_map,
+    centred_tile,
+    check_features,
+    degrees_of_freedom,
+    means_and_trace,
+    statistics_tile,
+    store_symmetric,
+    tile_side,
+    trace,
+)
+from torch import Tensor
+
+from fsrcache.errors import FsrcacheError
+
+
+def bimap_covariance_pool(x: Tensor, w: Tensor, ridge: float) -> Tensor:
+    """Return the covariance of every sample's positions after a linear map; the ridge is that of the unmapped one.
+
+    Parameters
+    ----------
+    x
+        fp16, bf16, fp32 or float64 ``[B, C, N]``, ``N`` at least 1.
+    w
+        ``[D, C]``, of any of these types, on the device of ``x``.
+    ridge
+        What is added to the diagonal, as a share of the unmapped covariance's trace; 0 or more.
+
+    Returns
+    -------
+    Tensor
+        fp32 ``[B, D, D]`` (float64 if both inputs are), symmetric.
+
+    Raises
+    ------
+    FsrcacheError
+        If a shape, a type, a device or the ridge is another one.
+    """
+    check_features("bimap_covariance_pool", x, ridge)
+    if w.ndim != 2 or w.shape[1] != x.shape[1] or w.dtype not in DTYPES or w.device != x.device:
+        raise FsrcacheError(
+            f"bimap_covariance_pool got a map of shape {list(w.shape)}, {w.dtype}, {w.device} for features of shape "
+            f"{list(x.shape)}, {x.device}.",
+            f"The map is floating point [D, {x.shape[1]}] on {x.device}.",
+        )
+    pooled: Tensor = _bimap_covariance_pool(x, w, float(ridge))
+    return pooled
+
+
+def bimap_covariance_pool_reference(x: Tensor, w: Tensor, ridge: float) -> Tensor:
+    """Return what ``bimap_covariance_pool`` is by definition."""
+    dtype = accumulator(x, w)
+    centred = centred_map(x, dtype)
+    mapped = w.to(dtype) @ centred  # [B, D, N]
+    pooled = mapped @ mapped.mT / degrees_of_freedom(x)
+    return add_to_diagonal(pooled, ridge * trace(centred))
+
+
+@triton.jit
+def _mapped_tile(
+    x,      # [C, N], the sample's
+    w,      # [D, C]
+    means,  # [C]
+    rows, columns, C, D, N, BLOCK: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_N: tl.constexpr,
+):  # fmt: skip
+    """Return rows and columns of W Xc."""
+    mapped = tl.zeros([BLOCK, BLOCK_N], tl.float32)
+    for k in range(0, C, BLOCK_K):
+        inner = k + tl.arange(0, BLOCK_K)
+        inside = (rows < D)[:, None] & (inner < C)[None, :]
+        weights = tl.load(w + rows[:, None] * C + inner[None, :], mask=inside, other=0).to(tl.float32)
+        mapped = tl.dot(weights, centred_tile(x, means, inner, columns, C, N), mapped, input_precision="tf32x3")
+    return mapped
+
+
+@triton.jit
+def bimap_covariance_pool_kernel(
+    x,       # [B, C, N]
+    w,       # [D, C]
+    means,   # [B, C], between the passes
+    pooled,  # [B, D, D]
+    C, D, N, freedom, ridge,
+    BLOCK: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_N: tl.constexpr,
+    BLOCK_ROWS: tl.constexpr, BLOCK_COLUMNS: tl.constexpr,
+):  # fmt: skip
+    """One program a sample: a few positions at a time are mapped, and their products added up."""
+    sample = tl.program_id(0).to(tl.int64)
+    x, means, pooled = x + sample * C * N, means + sample * C, pooled + sample * D * D
+    ridge *= means_and_trace(x, means, C, N, BLOCK_ROWS, BLOCK_COLUMNS) / freedom
+    tl.debug_barrier()  # the means are read by other threads than wrote them
+    for i in range(0, D, BLOCK):
+        for j in range(i, D, BLOCK):
+            tile = tl.zeros([BLOCK, BLOCK], tl.float32)
+            for start in range(0, N, BLOCK_N):
+                columns = start + tl.arange(0, BLOCK_N)
+                left = _mapped_tile(x, w, means, i + tl.arange(0, BLOCK), columns, C, D, N, BLOCK, BLOCK_K, BLOCK_N)
+                right = left
+                if i != j:
+                    right = _mapped_tile(
+                        x, w, means, j + tl.arange(0, BLOCK), columns, C, D, N, BLOCK, BLOCK_K, BLOCK_N
+                    )
+                tile = tl.dot(left, tl.trans(right), tile, input_precision="tf32x3")
+            store_symmetric(pooled, tile / freedom, i, j, ridge, D, BLOCK)
+
+
+def bimap_covariance_pool_settings(D: int, N: int) -> dict[str, Any]:
+    """Return the compile-time arguments of ``bimap_covariance_pool_kernel``."""
+    block = tile_side(D)
+    tiles = {"BLOCK": block, "BLOCK_K": 32, "BLOCK_N": 16}
+    return {**tiles, **statistics_tile(N), "num_warps": 8 if block == 128 else 4}
+
+
+def launch_bimap_covariance_pool(x: Tensor, w: Tensor, ridge: float) -> Tensor:
+    """Compute ``bimap_covariance_pool`` by its kernel; float64 is left to the reference."""
+    if torch.float64 in (x.dtype, w.dtype):
+        return bimap_covariance_pool_reference(x, w, ridge)
+    x, w, (B, C, N), D = x.contiguous(), w.contiguous(), x.shape, len(w)
+    means = torch.empty(B, C, dtype=torch.float32, device=x.device)
+    pooled = torch.empty(B, D, D, dtype=torch.float32, device=x.device)
+    if B and D:
+        bimap_covariance_pool_kernel[(B,)](
+            x, w, means, pooled, C, D, N, degrees_of_freedom(x), ridge, **bimap_covariance_pool_settings(D, N)
+        )
+    return pooled
+
+
+@torch.library.custom_op("fsrcache::bimap_covariance_pool", mutates_args=())
+def _bimap_covariance_pool(x: Tensor, w: Tensor, ridge: float) -> Tensor:
+    return bimap_covariance_pool_reference(x, w, ridge)
+
+
+_bimap_covariance_pool.register_kernel("cuda")(launch_bimap_covariance_pool)
+
+
+@_bimap_covariance_pool.register_fake
+def _(x: Tensor, w: Tensor, ridge: float) -> Tensor:  # noqa: ARG001  the ridge has no shape
+    return x.new_empty(x.shape[0], w.shape[0], w.shape[0], dtype=accumulator(x, w))
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001  nothing of the output is kept
+    *tensors, ctx.ridge = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _differentiate(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+    x, w = ctx.saved_tensors
+    gradient, freedom = gradient + gradient.mT, degrees_of_freedom(x)
+    centred, mapping = centred_map(x, gradient.dtype), w.to(gradient.dtype)
+    of_mapped = (gradient / freedom) @ (mapping @ centred)  # [B, D, N]
+    of_trace = ctx.ridge * gradient.diagonal(dim1=-2, dim2=-1).sum(-1) / freedom  # [B]
+    of_x = mapping.mT @ of_mapped + of_trace[:, None, None] * centred
+    of_w = torch.einsum("bdn,bcn->dc", of_mapped, centred)
+    return of_x.to(x.dtype), of_w.to(w.dtype), None
+
+
+_bimap_covariance_pool.register_autograd(_differentiate, setup_context=_save)

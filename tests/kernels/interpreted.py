@@ -1,0 +1,160 @@
+"""Every Triton kernel in Triton's interpreter against the reference in float64, its outputs poisoned before the launch.
+
+``test_interpreted.py`` runs this file in a process of its own: whether a kernel is interpreted is decided where it is
+defined. The interpreter multiplies tiles in fp32, whatever precision is asked for.
+"""
+
+import pytest
+import torch
+import triton
+from fsrcache.kernels.bimap_covariance_pool import bimap_covariance_pool_reference, launch_bimap_covariance_pool
+from fsrcache.kernels.covariance_pool import (
+    covariance_pool_backward_reference,
+    covariance_pool_reference,
+    launch_covariance_pool,
+    launch_covariance_pool_backward,
+)
+from fsrcache.kernels.gradient_norm import (
+    gradient_norm_reference,
+    launch_gradient_norm,
+    launch_penalty_direction,
+    penalty_direction_reference,
+)
+from fsrcache.kernels.symmetric_gather import launch_symmetric_gather, symmetric_gather_reference
+
+assert triton.knobs.runtime.interpret
+
+HALF = (torch.float16, torch.bfloat16)
+NAN, STRANGE = float("nan"), 0x7F
+
+
+@pytest.fixture(autouse=True)
+def poisoned(monkeypatch):
+    """Fill what ``torch.empty`` and its kin return with NaN, or with 127 where there is none."""
+
+    def poison(make):
+        def made(*arguments, **options):
+            tensor = make(*arguments, **options)
+            return tensor.fill_(NAN if tensor.is_floating_point() else STRANGE)
+
+        return made
+
+    for name in ("empty", "empty_like"):
+        monkeypatch.setattr(torch, name, poison(getattr(torch, name)))
+    monkeypatch.setattr(torch.Tensor, "new_empty", poison(torch.Tensor.new_empty))
+
+
+def random(*shape, dtype=torch.float32, offset=0.0, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return (torch.randn(*shape, dtype=torch.float64, generator=generator) + offset).to(dtype)
+
+
+def assert_near(got, expected, error=2e-6):
+    assert got.shape == expected.shape
+    assert got.isfinite().all()
+    assert (got.double() - expected).norm() <= error * expected.norm()
+
+
+SHAPES = [
+    (1, 1, 1),
+    (0, 3, 5),
+    (2, 1, 36),
+    (1, 65, 36),
+    (2, 7, 144),
+    (1, 256, 144),
+    (1, 17, 1023),
+    (1, 31, 1),
+    (3, 127, 2),
+]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("dtype", [torch.float32, *HALF])
+def test_covariance_pool(shape, dtype):
+    x = random(*shape, dtype=dtype, offset=3)
+    pooled = launch_covariance_pool(x, 1e-2)
+    assert pooled.dtype == torch.float32
+    assert torch.equal(pooled, pooled.mT)
+    assert_near(pooled, covariance_pool_reference(x.double(), 1e-2))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("dtype", [torch.float32, *HALF])
+def test_covariance_pool_backward(shape, dtype):
+    x = random(*shape, dtype=dtype, offset=3)
+    gradient = random(shape[0], shape[1], shape[1], seed=1)
+    of_x = launch_covariance_pool_backward(gradient, x, 1e-2)
+    expected = covariance_pool_backward_reference(gradient.double(), x.double(), 1e-2)
+    assert of_x.dtype == dtype
+    assert_near(of_x, expected, {torch.float32: 2e-6, torch.float16: 1e-3, torch.bfloat16: 1e-2}[dtype])
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (0, 4, 5), (2, 65, 36), (1, 256, 144), (1, 17, 1023)])
+@pytest.mark.parametrize("side", [1, 31, 64, 128, 130])
+def test_bimap_covariance_pool(shape, side):
+    x, w = random(*shape, offset=3), random(side, shape[1], seed=1)
+    pooled = launch_bimap_covariance_pool(x, w, 1e-2)
+    assert torch.equal(pooled, pooled.mT)
+    assert_near(pooled, bimap_covariance_pool_reference(x.double(), w.double(), 1e-2))
+
+
+@pytest.mark.parametrize("dtype", HALF)
+def test_bimap_covariance_pool_in_half_precision(dtype):
+    x, w = random(2, 64, 36, dtype=dtype, offset=3), random(32, 64, dtype=dtype, seed=1)
+    assert_near(launch_bimap_covariance_pool(x, w, 1e-4), bimap_covariance_pool_reference(x.double(), w.double(), 1e-4))
+
+
+def test_a_nan_stays_in_its_sample():
+    x = random(2, 20, 9)
+    x[0, 3, 4] = torch.nan
+    for pooled in (launch_covariance_pool(x, 1e-4), launch_bimap_covariance_pool(x, random(5, 20), 1e-4)):
+        assert pooled[0].isnan().any()
+        assert pooled[1].isfinite().all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (0, 7), (3, 1, 31, 31), (300, 5), (2, 1, 128, 128)])
+@pytest.mark.parametrize("dtype", [torch.float32, *HALF])
+@pytest.mark.parametrize("power", [1.0, 2.0, 3.5, 6.0])
+def test_gradient_norm_and_penalty_direction(shape, dtype, power):
+    g = random(*shape, dtype=dtype)
+    if shape[0] > 1:
+        g[1] = 0
+    assert_near(launch_gradient_norm(g, power), gradient_norm_reference(g.double(), power))
+    value, direction = launch_penalty_direction(g, 2.0, power)
+    expected = penalty_direction_reference(g.double(), 2.0, power)
+    assert_near(value, expected[0])
+    assert_near(direction, expected[1])
+    assert direction.dtype == torch.float32
+
+
+@pytest.mark.parametrize("power", [2.0, 3.5, 6.0])
+def test_a_nan_stays_in_its_gradient(power):
+    g = random(3, 40)
+    g[1, 7] = torch.nan
+    assert launch_gradient_norm(g, power).isnan().tolist() == [False, True, False]
+    value, direction = launch_penalty_direction(g, 2.0, power)
+    assert value.isnan()
+    assert direction.isnan().any(dim=1).tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("side", [1, 2, 31, 64, 65, 128, 131])
+@pytest.mark.parametrize("cached", [torch.float16, torch.bfloat16, torch.int8, torch.float32])
+def test_symmetric_gather(side, cached):
+    length = side * (side + 1) // 2
+    cache = (20 * random(7, length)).to(cached)
+    mean, scale, rows = random(length, seed=1), random(length, seed=2), torch.tensor([6, 0, 3, 3])
+    pictures = launch_symmetric_gather(cache, rows, mean, scale, torch.float32)
+    numbers = cache.double() if cache.is_floating_point() else cache.to(torch.float64)
+    assert torch.equal(pictures, pictures.mT)
+    assert_near(pictures, symmetric_gather_reference(numbers, rows, mean.double(), scale.double(), torch.float64), 1e-6)
+    for dtype, error in ((torch.float16, 1e-3), (torch.bfloat16, 1e-2)):
+        lower = launch_symmetric_gather(cache, rows.int(), mean, scale, dtype)
+        assert lower.dtype == dtype
+        assert_near(lower, pictures.double(), error)
+    assert launch_symmetric_gather(cache, rows[:0], mean, scale, torch.float32).shape == (0, 1, side, side)
+
+
+def test_a_row_that_is_not_there_is_nan():
+    cache, mean, scale = random(2, 6), torch.zeros(6), torch.ones(6)
+    pictures = launch_symmetric_gather(cache, torch.tensor([1, 2, -1, 0]), mean, scale, torch.float32)
+    assert pictures.isnan().all(dim=-1).all(dim=-1)[:, 0].tolist() == [False, True, True, False]

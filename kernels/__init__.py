@@ -9,6 +9,7 @@ from fsrcache.kernels.closed_form_penalty import closed_form_penalty
 from fsrcache.kernels.covariance_pool import covariance_pool
 from fsrcache.kernels.gradient_norm import gradient_norm, penalty_direction
 from fsrcache.kernels.log_eig import log_eig
+from fsrcache.kernels.log_eig_gemm import log_eig_gemm
 from fsrcache.kernels.symmetric_gather import symmetric_gather
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "covariance_pool",
     "gradient_norm",
     "log_eig",
+    "log_eig_gemm",
     "penalty_direction",
     "symmetric_gather",
 ]

@@ -181,16 +181,15 @@ def covariance_pool_backward_kernel(
 
 
 def covariance_pool_settings(C: int, N: int) -> dict[str, Any]:
-    """Return the compile-time arguments of ``covariance_pool_kernel``."""
-    block = tile_side(C)
-    return {"BLOCK": block, "BLOCK_N": 16, **statistics_tile(N), "num_warps": 8 if block == 128 else 4}
+    """Return the compile-time arguments of ``covariance_pool_kernel``; larger tiles than 64 spill their registers."""
+    tiles = {"BLOCK": tile_side(C, 64), "BLOCK_N": 16, **statistics_tile(N)}
+    return {**tiles, "enable_fp_fusion": True, "num_warps": 8, "num_stages": 2}
 
 
 def covariance_pool_backward_settings(C: int, N: int) -> dict[str, Any]:
     """Return the compile-time arguments of ``covariance_pool_backward_kernel``."""
-    block = tile_side(C)
-    tiles = {"BLOCK": block, "BLOCK_K": 16, "BLOCK_N": 64 if N > 32 else 16}
-    return {**tiles, **statistics_tile(N), "num_warps": 8 if block == 128 else 4}
+    tiles = {"BLOCK": tile_side(C, 128), "BLOCK_K": 16, "BLOCK_N": tile_side(N, 32), **statistics_tile(N)}
+    return {**tiles, "enable_fp_fusion": True, "num_warps": 8, "num_stages": 1}
 
 
 def launch_covariance_pool(x: Tensor, ridge: float) -> Tensor:
@@ -269,14 +268,14 @@ def degrees_of_freedom(x: Tensor) -> int:
     return max(x.shape[-1] - 1, 1)
 
 
-def tile_side(side: int) -> int:
-    """Return the side of a tile of the result; tensor cores take no less than 16."""
-    return min(128, max(16, triton.next_power_of_2(side)))
+def tile_side(side: int, most: int) -> int:
+    """Return the side of a tile; tensor cores take no less than 16."""
+    return min(most, max(16, triton.next_power_of_2(side)))
 
 
 def statistics_tile(N: int) -> dict[str, int]:
-    """Return the tile in which means and trace are computed: 64 numbers at most of each of 64 rows."""
-    return {"BLOCK_ROWS": 64, "BLOCK_COLUMNS": min(64, triton.next_power_of_2(N))}
+    """Return the tile in which means and trace are computed."""
+    return {"BLOCK_ROWS": 32, "BLOCK_COLUMNS": min(32, triton.next_power_of_2(N))}
 
 
 def centred_map(x: Tensor, dtype: torch.dtype) -> Tensor:

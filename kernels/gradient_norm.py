@@ -94,7 +94,7 @@ def _sum_of_squares(
     g,  # [size], the sample's
     size, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    total = tl.zeros([BLOCK])
+    total = tl.zeros([BLOCK], tl.float32)
     for start in range(0, size, BLOCK):
         at = start + tl.arange(0, BLOCK)
         values = tl.load(g + at, mask=at < size, other=0).to(tl.float32)
@@ -149,7 +149,7 @@ def penalty_direction_kernel(
         tl.store(direction + sample * size + at, factor * values, mask=at < size)
     tl.debug_barrier()
     if tl.atomic_add(ticket, 1, sem="acq_rel") == count - 1:
-        total = tl.zeros([SAMPLES])
+        total = tl.zeros([SAMPLES], tl.float32)
         for start in range(0, count, SAMPLES):
             at = start + tl.arange(0, SAMPLES)
             total += tl.load(powers + at, mask=at < count, other=0, cache_modifier=".cg")
@@ -162,6 +162,7 @@ def gradient_norm_settings(power: float) -> dict[str, Any]:
     return {
         "WHOLE": int(half) if half == int(half) and half <= _MOST_MULTIPLIED else -1,
         "BLOCK": 4096,  # 16 numbers a thread, four 16-byte loads of fp32
+        "enable_fp_fusion": True,
         "num_warps": 8,
     }
 

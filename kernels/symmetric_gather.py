@@ -87,8 +87,8 @@ def symmetric_gather_kernel(
     c = (j * TILE + tl.arange(0, TILE))[None, :]
     upper, right = tl.minimum(r, c), tl.maximum(r, c)  # a tile on the diagonal reads its lower half from its upper one
     at = upper * D - upper * (upper - 1) // 2 + right - upper
-    inside = (r < D) & (c < D)
-    value = tl.load(cache + row * (D * (D + 1) // 2) + at, mask=inside & known, other=0).to(tl.float32)
+    inside, reach = (r < D) & (c < D), tl.where(known, D, 0)  # of a row that is not there nothing is read
+    value = tl.load(cache + row * (D * (D + 1) // 2) + at, mask=(r < reach) & (c < reach), other=0).to(tl.float32)
     value = value * tl.load(scale + at, mask=inside, other=0) + tl.load(mean + at, mask=inside, other=0)
     value = tl.where(r == c, value, value * 0.7071067811865476)
     value = tl.where(known, value, float("nan"))
@@ -102,7 +102,7 @@ def symmetric_gather_kernel(
 
 def symmetric_gather_settings(side: int) -> dict[str, Any]:
     """Return the kernel's compile-time arguments for matrices of a side."""
-    return {"TILE": min(64, triton.next_power_of_2(side)), "num_warps": 4}
+    return {"TILE": min(64, triton.next_power_of_2(side)), "enable_fp_fusion": True, "num_warps": 4}
 
 
 def launch_symmetric_gather(cache: Tensor, rows: Tensor, mean: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:

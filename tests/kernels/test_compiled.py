@@ -110,5 +110,5 @@ def _spilling_kernel(x, y, SIZE: tl.constexpr):
 
 @pytest.mark.slow
 def test_a_spill_would_be_seen():
-    settings = {"SIZE": 32768, "num_warps": 4}  # 512 numbers a thread
+    settings = {"SIZE": 32768, "enable_fp_fusion": True, "num_warps": 4}  # 512 numbers a thread
     assert resources(_spilling_kernel, "*fp32 *fp32", settings, 90)["STACK"] > 0

@@ -29,7 +29,6 @@ from fsrcache.kernels.covariance_pool import (
     statistics_tile,
     store_symmetric,
     tile_side,
-    trace,
 )
 from torch import Tensor
 
@@ -74,8 +73,9 @@ def bimap_covariance_pool_reference(x: Tensor, w: Tensor, ridge: float) -> Tenso
     dtype = accumulator(x, w)
     centred = centred_map(x, dtype)
     mapped = w.to(dtype) @ centred  # [B, D, N]
-    pooled = mapped @ mapped.mT / degrees_of_freedom(x)
-    return add_to_diagonal(pooled, ridge * trace(centred))
+    pooled = (mapped @ mapped.mT).div_(degrees_of_freedom(x))
+    trace = torch.linalg.vector_norm(centred, dim=(-2, -1)).square() / degrees_of_freedom(x)
+    return add_to_diagonal(pooled, ridge * trace)
 
 
 @triton.jit

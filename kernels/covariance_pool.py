@@ -52,8 +52,8 @@ def covariance_pool(x: Tensor, ridge: float) -> Tensor:
 def covariance_pool_reference(x: Tensor, ridge: float) -> Tensor:
     """Return what ``covariance_pool`` is by definition."""
     centred = centred_map(x, accumulator(x))
-    pooled = centred @ centred.mT / degrees_of_freedom(x)
-    return add_to_diagonal(pooled, ridge * trace(centred))
+    pooled = (centred @ centred.mT).div_(degrees_of_freedom(x))
+    return add_to_diagonal(pooled, ridge * pooled.diagonal(dim1=-2, dim2=-1).sum(-1))
 
 
 def covariance_pool_backward_reference(gradient: Tensor, x: Tensor, ridge: float) -> Tensor:
@@ -284,16 +284,10 @@ def centred_map(x: Tensor, dtype: torch.dtype) -> Tensor:
     return x - x.mean(dim=-1, keepdim=True)
 
 
-def trace(centred: Tensor) -> Tensor:
-    """Return the trace [B] of the covariance of a centred [B, C, N]."""
-    return centred.square().sum(dim=(-2, -1)) / degrees_of_freedom(centred)
-
-
 def add_to_diagonal(matrices: Tensor, values: Tensor) -> Tensor:
-    """Return [B, D, D] with [B] added to every element of the diagonals."""
-    return matrices + values[:, None, None] * torch.eye(
-        matrices.shape[-1], dtype=matrices.dtype, device=matrices.device
-    )
+    """Add [B] to every element of the diagonals of [B, D, D], in place, and return them."""
+    matrices.diagonal(dim1=-2, dim2=-1).add_(values[:, None])
+    return matrices
 
 
 def check_features(op: str, x: Tensor, ridge: float) -> None:

@@ -245,7 +245,7 @@ _gradient_norm.register_autograd(_backward, setup_context=_save)
 
 def _squares(g: Tensor) -> Tensor:
     """Return the sum of squares of every sample, [B]."""
-    return g.flatten(1).to(_accumulator(g)).square().sum(dim=1)
+    return torch.linalg.vector_norm(g.flatten(1), dim=1, dtype=_accumulator(g)).square()
 
 
 def _slope(squares: Tensor, power: float) -> Tensor:

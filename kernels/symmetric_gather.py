@@ -56,13 +56,13 @@ def symmetric_gather(cache: Tensor, rows: Tensor, mean: Tensor, scale: Tensor, d
 
 def symmetric_gather_reference(cache: Tensor, rows: Tensor, mean: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
     """Return what ``symmetric_gather`` is by definition."""
-    accumulator = _accumulator(cache)
-    vectors = cache[rows].to(accumulator) * scale.to(accumulator) + mean.to(accumulator)
-    side = _side(cache.shape[1])
+    accumulator, side = _accumulator(cache), _side(cache.shape[1])
     upper, right = torch.triu_indices(side, side, device=cache.device)
-    pictures = vectors.new_empty(len(rows), 1, side, side)
-    pictures[:, 0, upper, right] = pictures[:, 0, right, upper] = vectors * _halves(upper == right, accumulator)
-    return pictures.to(dtype)
+    halves = _halves(upper == right, accumulator)
+    vectors = cache.index_select(0, rows).to(accumulator) * (scale * halves) + mean * halves
+    place = upper.new_empty(side, side)  # of every number of the picture in the vector
+    place[upper, right] = place[right, upper] = torch.arange(len(upper), device=cache.device)
+    return vectors.index_select(1, place.flatten()).view(len(rows), 1, side, side).to(dtype)
 
 
 @triton.jit

@@ -1,0 +1,77 @@
+"""``fsrcache bench``: what every kernel, and every part of a training step, is worth on this machine."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+from fsrcache.benchmarks.bench import SUBJECTS
+from fsrcache.benchmarks.bench import bench as work
+from fsrcache.benchmarks.figures import write_bench_figure
+from fsrcache.cli.main import to_json
+from fsrcache.cli.options import device_option, json_option
+from rich.console import Console
+
+from fsrcache.device import pick_device
+from fsrcache.errors import RequestError
+
+_FIGURES = (".png", ".svg", ".pdf")
+
+
+@click.command
+@click.argument("subject", type=click.Choice([*SUBJECTS, "all"]), default="all")
+@device_option
+@json_option
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+              help="Draw ratios and roofline as a .png, .svg or .pdf.")  # fmt: skip
+@click.option("--quick", is_flag=True, help="Small sizes, few runs: to see that it works, not how fast.")
+def bench(subject: str, device: str, as_json: bool, plot: Path | None, quick: bool) -> None:
+    """Time the kernels, the parts of a training step, or all, against what one would use instead.
+
+    Every result is checked against its reference before anything is timed; a wrong one ends the run. Candidate and
+    alternatives take turns in one process; a ratio above 1 means that ours is the faster. The roof is the time that the
+    machine's own copying bandwidth and fp32 matrix rate, measured first, allow.
+    """
+    place = pick_device(device)
+    if plot is not None and (plot.suffix not in _FIGURES or not plot.parent.is_dir()):
+        raise RequestError(f"No figure can be written to {plot}.", "Name a .png, .svg or .pdf in a folder that exists.")
+    console = Console(stderr=True)
+
+    def told(rows: list[dict[str, Any]]) -> None:
+        console.print(f"{rows[0]['case']}: {rows[0]['ms']:.3g} ms", highlight=False, soft_wrap=True)
+
+    record = work(subject, place, quick=quick, watch=told)
+    if plot is not None:
+        write_bench_figure(record, plot)
+    if as_json:
+        click.echo(to_json(record))
+    else:
+        _show(record)
+
+
+def _show(record: dict[str, Any]) -> None:
+    machine, roofs = record["machine"], record["roofs"]
+    versions = ", ".join(f"{name} {value}" for name, value in machine["versions"].items())
+    click.echo(f"{machine.get('gpu') or machine['processor']}, {machine['cores']} cores, {machine['threads']} threads")
+    click.echo(f"{versions}; commit {record['commit'] or 'unknown'}")
+    click.echo(
+        f"roofs: {roofs['gb_per_second']:.0f} GB/s copied, {roofs['tflop_per_second']:.2f} TFLOP/s in fp32 products"
+    )
+    last = None
+    for row in record["cases"]:
+        if row["case"] != last:
+            rates = (_rate(row["gb_per_second"], "GB/s"), _rate(row["tflop_per_second"], "TFLOP/s"))
+            roof = f"{row['share_of_roof']:.0%} of the roof" if row["share_of_roof"] else ""
+            click.echo(f"\n{click.style(row['case'], bold=True)}")
+            click.echo(", ".join(filter(None, (
+                f"  {row['ms']:8.3g} ms ({row['ms_p20']:.3g} to {row['ms_p80']:.3g})  {row['candidate']}", *rates, roof
+            ))))  # fmt: skip
+            last = row["case"]
+        if row["alternative"]:
+            click.echo(f"  {row['alternative_ms']:8.3g} ms  {row['ratio']:5.2f}x  {row['alternative']}")
+    click.echo()
+    for what in record["not_run"]:
+        click.echo(f"Not run: {what}.")
+
+
+def _rate(value: float | None, unit: str) -> str:
+    return "" if value is None else f"{value:.3g} {unit}"

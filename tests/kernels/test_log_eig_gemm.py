@@ -20,11 +20,14 @@ def covariances(side, positions, brightness=1.0):
 def test_it_is_the_logarithm_of_a_ridged_covariance(side, positions):
     S = covariances(side, positions, brightness=20.0)
     expected = log_eig(S, 1e-4)
-    assert (log_eig_gemm(S, 1e-4) - expected).norm() < 2e-7 * expected.norm()
+    assert (log_eig_gemm(S, 1e-4) - expected).norm() < 2e-8 * expected.norm()
     single = log_eig_gemm(S.float(), 1e-4)
     assert single.dtype == torch.float32
     of_rounded = log_eig(S.float().double(), 1e-4)  # rounding four decades to fp32 costs more than the products do
-    assert (single.double() - of_rounded).norm() < 1e-5 * expected.norm()
+    decomposed = (
+        log_eig(S.float(), 1e-4).double() - of_rounded
+    ).norm()  # few positions: most eigenvalues are the ridge
+    assert (single.double() - of_rounded).norm() < max(1e-5 * expected.norm(), decomposed)
     assert torch.equal(single, single.mT)
 
 
@@ -33,11 +36,11 @@ def test_four_decades_are_resolved():
     q = torch.linalg.qr(torch.randn(40, 40, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))[0]
     S = (q * eigenvalues @ q.mT)[None] / eigenvalues.sum()  # the least is 1e-4 / 4.7 of the trace
     S = S + 1e-4 * torch.eye(40).double()
-    assert (log_eig_gemm(S, 1e-9) - log_eig(S, 1e-9)).norm() < 2e-7 * log_eig(S, 1e-9).norm()
+    assert (log_eig_gemm(S, 1e-9) - log_eig(S, 1e-9)).norm() < 2e-8 * log_eig(S, 1e-9).norm()
 
 
 def test_a_constant_picture():
-    for dtype, error in ((torch.float32, 1e-5), (torch.float64, 1e-6)):
+    for dtype, error in ((torch.float32, 1e-5), (torch.float64, 2e-7)):
         logarithm = log_eig_gemm(torch.zeros(2, 16, 16, dtype=dtype), 1e-4)
         assert (logarithm - math.log(1e-4) * torch.eye(16)).abs().max() < error
 
@@ -51,7 +54,7 @@ def test_where_clipping_would_bite_it_is_near(brightness):
     distance = torch.linalg.matrix_norm(clipped - shifted, ord=2)  # the two commute: the largest of any eigenvalue
     assert (distance <= math.log(2) + 1e-6).all()
     exact = (1e-4 - 1e-4 * trace).clamp(min=0)[:, None, None] * torch.eye(16).double()
-    assert (shifted - log_eig(S + exact, 1e-9)).norm() < 2e-7 * shifted.norm()
+    assert (shifted - log_eig(S + exact, 1e-9)).norm() < 2e-8 * shifted.norm()
 
 
 def test_a_bad_matrix_leaves_the_others_alone():

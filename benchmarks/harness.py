@@ -116,8 +116,12 @@ def run_case(case: Case, roofs: Roofs, device: torch.device, *, seconds: float) 
         "flop_per_byte": case.flops / case.bytes if case.bytes else None,
         "share_of_roof": roofs.seconds(case) / ours or None, "checked": True,
     }  # fmt: skip
-    others = [(name, 1e3 * middle[name], middle[name] / ours) for name in case.alternatives] or [(None, None, None)]
-    return [{**row, "alternative": name, "alternative_ms": ms, "ratio": ratio} for name, ms, ratio in others]
+    if not case.alternatives:
+        return [{**row, "alternative": None, "alternative_ms": None, "ratio": None}]
+    return [
+        {**row, "alternative": name, "alternative_ms": 1e3 * middle[name], "ratio": middle[name] / ours}
+        for name in case.alternatives
+    ]
 
 
 def machine(device: torch.device) -> dict[str, Any]:
@@ -167,7 +171,7 @@ def captured(work: Work, device: torch.device) -> Work:
     """Return what replays the work from a CUDA graph; on a CPU the work itself."""
     if device.type != "cuda":
         return work
-    side = torch.cuda.Stream(device)
+    side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     with torch.cuda.stream(side):
         for _ in range(3):
             work()
@@ -188,12 +192,12 @@ def _once(work: Work, device: torch.device) -> float:
         start = time.perf_counter()
         work()
         return time.perf_counter() - start
-    begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
     begin.record()
     work()
     end.record()
     end.synchronize()
-    return begin.elapsed_time(end) / 1e3
+    return float(begin.elapsed_time(end)) / 1e3
 
 
 def _tensors(result: Any) -> list[Tensor]:

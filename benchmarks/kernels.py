@@ -35,11 +35,13 @@ def kernel_cases(device: torch.device, *, quick: bool) -> Iterator[Case]:
     large = device.type == "cuda"
     batch = (32 if quick else 1024) if large else (8 if quick else 64)
     yield from _pooling(device, batch, quick=quick)
-    yield from _mapping(device, batch)
+    for D in (64, 128):
+        yield _mapping(device, batch, D)
     yield _direction(device, (16 if quick else 256) if large else 32)
     for count in ([32] if quick else [256, 4096]) if large else [64]:
         yield _gathering(device, count)
-    yield from _logarithms(device, batch, quick=quick)
+    for D in (64, 128):
+        yield from _logarithms(device, batch, D, quick=quick)
     yield _penalty(device, 64 if large else 16)
 
 
@@ -84,19 +86,18 @@ def _pooling(device: torch.device, batch: int, *, quick: bool) -> Iterator[Case]
     )  # fmt: skip
 
 
-def _mapping(device: torch.device, batch: int) -> Iterator[Case]:
+def _mapping(device: torch.device, batch: int, D: int) -> Case:
     x = _maps(device, batch, 256, 144)
     C, N = x.shape[1:]
-    for D in (64, 128):
-        w = torch.linalg.qr(torch.randn(C, D, device=device))[0].mT.contiguous()
-        yield Case(
-            name=f"bimap_covariance_pool forward, fp32, B {batch} C {C} N {N} D {D}", candidate="bimap_covariance_pool",
-            work=lambda w=w: bimap_covariance_pool(x, w, _RIDGE),
-            reference=lambda w=w: bimap_covariance_pool_reference(x.double(), w.double(), _RIDGE),
-            error=5e-6,
-            alternatives={"eager, covariance then two products": lambda w=w: w @ _eager_pool(x) @ w.mT},
-            bytes=4 * (batch * (C * N + D * D) + C * D), flops=batch * (2 * D * C * N + D * (D + 1) * N),
-        )  # fmt: skip
+    w = torch.linalg.qr(torch.randn(C, D, device=device))[0].mT.contiguous()
+    return Case(
+        name=f"bimap_covariance_pool forward, fp32, B {batch} C {C} N {N} D {D}", candidate="bimap_covariance_pool",
+        work=lambda: bimap_covariance_pool(x, w, _RIDGE),
+        reference=lambda: bimap_covariance_pool_reference(x.double(), w.double(), _RIDGE),
+        error=5e-6,
+        alternatives={"eager, covariance then two products": lambda: w @ _eager_pool(x) @ w.mT},
+        bytes=4 * (batch * (C * N + D * D) + C * D), flops=batch * (2 * D * C * N + D * (D + 1) * N),
+    )  # fmt: skip
 
 
 def _direction(device: torch.device, batch: int) -> Case:
@@ -135,32 +136,31 @@ def _gathering(device: torch.device, batch: int) -> Case:
     )  # fmt: skip
 
 
-def _logarithms(device: torch.device, batch: int, *, quick: bool) -> Iterator[Case]:
-    for D in (64, 128):
-        S = covariance_pool(_maps(device, batch, D, 144), _RIDGE)
-        upstream = torch.randn_like(S)
-        upstream = (upstream + upstream.mT) / 2
-        leaf, exact = S.clone().requires_grad_(), S.double().requires_grad_()
-        peers = _peers(S, leaf, upstream)
+def _logarithms(device: torch.device, batch: int, D: int, *, quick: bool) -> Iterator[Case]:
+    S = covariance_pool(_maps(device, batch, D, 144), _RIDGE)
+    upstream = torch.randn_like(S)
+    upstream = (upstream + upstream.mT) / 2
+    leaf, exact = S.clone().requires_grad_(), S.double().requires_grad_()
+    peers = _peers(S, leaf, upstream)
+    yield Case(
+        name=f"log_eig forward, fp32, B {batch} D {D}", candidate="log_eig",
+        work=lambda: log_eig(S, _FLOOR), reference=lambda: log_eig_reference(S.double(), _FLOOR)[0],
+        error=1e-4, alternatives=peers["forward"], bytes=8 * S.numel(), flops=0.0,
+    )  # fmt: skip
+    yield Case(
+        name=f"log_eig forward and backward, fp32, B {batch} D {D}", candidate="log_eig",
+        work=lambda: torch.autograd.grad(log_eig(leaf, _FLOOR), leaf, upstream),
+        reference=lambda: torch.autograd.grad(log_eig(exact, _FLOOR), exact, upstream.double()),
+        error=1e-2, alternatives=peers["both"], bytes=16 * S.numel(), flops=0.0,
+    )  # fmt: skip
+    if not quick:
         yield Case(
-            name=f"log_eig forward, fp32, B {batch} D {D}", candidate="log_eig",
-            work=lambda S=S: log_eig(S, _FLOOR), reference=lambda S=S: log_eig_reference(S.double(), _FLOOR)[0],
-            error=1e-4, alternatives=peers["forward"], bytes=8 * S.numel(), flops=0.0,
+            name=f"log_eig_gemm forward, fp32, B {batch} D {D}", candidate="log_eig_gemm",
+            work=captured(lambda: log_eig_gemm(S, _FLOOR), device),
+            reference=lambda: log_eig_reference(S.double(), _FLOOR)[0], error=1e-4,
+            alternatives={"log_eig": lambda: log_eig(S, _FLOOR), **peers["forward"]},
+            bytes=8 * S.numel(), flops=49 * 2.0 * S.numel() * D,
         )  # fmt: skip
-        yield Case(
-            name=f"log_eig forward and backward, fp32, B {batch} D {D}", candidate="log_eig",
-            work=lambda leaf=leaf, up=upstream: torch.autograd.grad(log_eig(leaf, _FLOOR), leaf, up),
-            reference=lambda exact=exact, up=upstream: torch.autograd.grad(log_eig(exact, _FLOOR), exact, up.double()),
-            error=1e-2, alternatives=peers["both"], bytes=16 * S.numel(), flops=0.0,
-        )  # fmt: skip
-        if not quick:
-            yield Case(
-                name=f"log_eig_gemm forward, fp32, B {batch} D {D}", candidate="log_eig_gemm",
-                work=captured(lambda S=S: log_eig_gemm(S, _FLOOR), device),
-                reference=lambda S=S: log_eig_reference(S.double(), _FLOOR)[0], error=1e-4,
-                alternatives={"log_eig": lambda S=S: log_eig(S, _FLOOR), **peers["forward"]},
-                bytes=8 * S.numel(), flops=49 * 2.0 * S.numel() * D,
-            )  # fmt: skip
 
 
 def _peers(S: Tensor, leaf: Tensor, upstream: Tensor) -> dict[str, dict[str, Work]]:
@@ -178,7 +178,7 @@ def _peers(S: Tensor, leaf: Tensor, upstream: Tensor) -> dict[str, dict[str, Wor
         import cupy
 
         def by_cupy() -> Tensor:
-            values, vectors = (torch.from_dlpack(part) for part in cupy.linalg.eigh(cupy.from_dlpack(S)))
+            values, vectors = (torch.utils.dlpack.from_dlpack(part) for part in cupy.linalg.eigh(cupy.from_dlpack(S)))
             return (vectors * values.clamp(min=_FLOOR).log()[:, None, :]) @ vectors.mT
 
         forward["CuPy's batched eigh"] = by_cupy

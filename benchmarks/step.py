@@ -67,7 +67,8 @@ def _parts(name: str, config: TrainConfig, shape: ExtractorConfig, device: torch
     @torch.no_grad()
     def on_the_fly() -> Tensor:
         extractor(pictures)
-        return extractor(pictures).features  # at full resolution and at the sample's scale
+        features: Tensor = extractor(pictures).features  # at full resolution and at the sample's scale
+        return features
 
     yield _row(title + "loader", "cache", draw)
     yield _row(title + "the same batch extracted from pictures", "extractor, twice", on_the_fly)

@@ -117,7 +117,7 @@ def closed_form_critic(
         deltas.append(delta)
         delta = _adjoint(layer, entering, delta)
     penalty, tangent = penalty_direction(delta[count:], weight, power)
-    grads = {parameter: torch.zeros_like(parameter) for parameter in critic.parameters()}
+    grads: dict[Tensor, Tensor] = {parameter: torch.zeros_like(parameter) for parameter in critic.parameters()}
     for layer, entering, delta in zip(layers, inputs, reversed(deltas), strict=True):
         if isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
             reaching = torch.cat([entering[:count], tangent]) if count else tangent
@@ -196,7 +196,8 @@ def _tangent(layer: nn.Module, entering: Tensor, tangent: Tensor) -> Tensor:
     if isinstance(layer, nn.Linear):
         return linear(tangent, layer.weight)
     if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d):
-        return layer._conv_forward(tangent, layer.weight, None)
+        convolved: Tensor = layer._conv_forward(tangent, layer.weight, None)
+        return convolved
     if isinstance(layer, nn.Flatten):
         flat: Tensor = layer(tangent)
         return flat

@@ -274,7 +274,7 @@ def degrees_of_freedom(x: Tensor) -> int:
 
 def tile_side(side: int, most: int) -> int:
     """Return the side of a tile; tensor cores take no less than 16."""
-    return min(most, max(16, triton.next_power_of_2(side)))
+    return min(most, max(16, int(triton.next_power_of_2(side))))
 
 
 def statistics_tile(N: int) -> dict[str, int]:

@@ -245,7 +245,8 @@ _gradient_norm.register_autograd(_backward, setup_context=_save)
 
 def _squares(g: Tensor) -> Tensor:
     """Return the sum of squares of every sample, [B]."""
-    return torch.linalg.vector_norm(g.flatten(1), dim=1, dtype=_accumulator(g)).square()
+    norms: Tensor = torch.linalg.vector_norm(g.flatten(1), dim=1, dtype=_accumulator(g))
+    return norms.square()
 
 
 def _slope(squares: Tensor, power: float) -> Tensor:

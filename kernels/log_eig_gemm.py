@@ -82,7 +82,8 @@ def log_eig_gemm(S: Tensor, floor: float) -> Tensor:
     for polynomials in _POLYNOMIALS:
         root = _square_root(root, polynomials)
     logarithm = 2**_ROOTS * _chebyshev(root, identity) + norm.log() * identity
-    return (logarithm + logarithm.mT) / 2
+    symmetric: Tensor = (logarithm + logarithm.mT) / 2
+    return symmetric
 
 
 def _square_root(A: Tensor, polynomials: Sequence[tuple[float, float, float]]) -> Tensor:

@@ -36,10 +36,10 @@ def kernel_cases(device: torch.device, *, quick: bool) -> Iterator[Case]:
     batch = (32 if quick else 1024) if large else (8 if quick else 64)
     yield from _pooling(device, batch, quick=quick)
     for D in (64, 128):
-        yield _mapping(device, batch, D)
-    yield _direction(device, (16 if quick else 256) if large else 32)
+        yield _mapping(device, batch, D, quick=quick)
+    yield _direction(device, (16 if quick else 256) if large else 32, quick=quick)
     for count in ([32] if quick else [256, 4096]) if large else [64]:
-        yield _gathering(device, count)
+        yield _gathering(device, count, quick=quick)
     for D in (64, 128):
         yield from _logarithms(device, batch, D, quick=quick)
     yield _penalty(device, 64 if large else 16)
@@ -86,22 +86,28 @@ def _pooling(device: torch.device, batch: int, *, quick: bool) -> Iterator[Case]
     )  # fmt: skip
 
 
-def _mapping(device: torch.device, batch: int, D: int) -> Case:
+def _mapping(device: torch.device, batch: int, D: int, *, quick: bool) -> Case:
     x = _maps(device, batch, 256, 144)
     C, N = x.shape[1:]
     w = torch.linalg.qr(torch.randn(C, D, device=device))[0].mT.contiguous()
+    alternatives: dict[str, Work] = {"eager, covariance then two products": lambda: _eager_mapping(x, w)}
+    if not quick:
+        alternatives["torch.compile of that"] = compiled(_eager_mapping, x, w)
     return Case(
         name=f"bimap_covariance_pool forward, fp32, B {batch} C {C} N {N} D {D}", candidate="bimap_covariance_pool",
         work=lambda: bimap_covariance_pool(x, w, _RIDGE),
         reference=lambda: bimap_covariance_pool_reference(x.double(), w.double(), _RIDGE),
         error=5e-6,
-        alternatives={"eager, covariance then two products": lambda: w @ _eager_pool(x) @ w.mT},
+        alternatives=alternatives,
         bytes=4 * (batch * (C * N + D * D) + C * D), flops=batch * (2 * D * C * N + D * (D + 1) * N),
     )  # fmt: skip
 
 
-def _direction(device: torch.device, batch: int) -> Case:
+def _direction(device: torch.device, batch: int, *, quick: bool) -> Case:
     g = 0.01 * torch.randn(batch, 1, 128, 128, device=device)
+    alternatives: dict[str, Work] = {"eager chain": captured(lambda: _eager_direction(g), device)}
+    if not quick:
+        alternatives["torch.compile of that"] = compiled(_eager_direction, g)
     return Case(
         name=f"gradient_norm and penalty_direction, fp32, B {batch} x 128 x 128",
         candidate="gradient_norm, penalty_direction",
@@ -109,12 +115,12 @@ def _direction(device: torch.device, batch: int) -> Case:
         reference=lambda: (
             gradient_norm_reference(g.double(), 6.0), penalty_direction_reference(g.double(), 2.0, 6.0)
         ),
-        error=1e-5, alternatives={"eager chain": captured(lambda: _eager_direction(g), device)},
+        error=1e-5, alternatives=alternatives,
         bytes=4 * 3 * g.numel(), flops=6 * g.numel(),
     )  # fmt: skip
 
 
-def _gathering(device: torch.device, batch: int) -> Case:
+def _gathering(device: torch.device, batch: int, *, quick: bool) -> Case:
     D, n = 128, 20_000 if device.type == "cuda" else 4_000
     P = D * (D + 1) // 2
     cache = torch.randn(n, P, device=device).half()
@@ -122,6 +128,10 @@ def _gathering(device: torch.device, batch: int) -> Case:
     rows = torch.randint(n, (batch,), device=device)
     upper = torch.triu_indices(D, D, device=device)
     factors = torch.where(upper[0] == upper[1], 1.0, math.sqrt(0.5))
+    inputs = (cache, rows, mean, scale, upper, factors)
+    alternatives: dict[str, Work] = {"index_select, scatter, mirror": lambda: _eager_gather(*inputs)}
+    if not quick:
+        alternatives["torch.compile of that"] = compiled(_eager_gather, *inputs)
     return Case(
         name=f"symmetric_gather, fp16 to fp32, B {batch} D {D}", candidate="symmetric_gather",
         work=lambda: symmetric_gather(cache, rows, mean, scale, torch.float32),
@@ -129,9 +139,7 @@ def _gathering(device: torch.device, batch: int) -> Case:
             cache.double(), rows, mean.double(), scale.double(), torch.float64
         ),
         error=1e-6,
-        alternatives={
-            "index_select, scatter, mirror": lambda: _eager_gather(cache, rows, mean, scale, upper, factors)
-        },
+        alternatives=alternatives,
         bytes=batch * (2 * P + 4 * D * D) + 8 * P, flops=3 * batch * P,
     )  # fmt: skip
 
@@ -214,6 +222,10 @@ def _eager_pool(x: Tensor) -> Tensor:
     covariance = torch.bmm(centred, centred.mT) / (x.shape[2] - 1)
     trace = covariance.diagonal(dim1=1, dim2=2).sum(1)
     return covariance + _RIDGE * trace[:, None, None] * torch.eye(x.shape[1], device=x.device)
+
+
+def _eager_mapping(x: Tensor, w: Tensor) -> Tensor:
+    return w @ _eager_pool(x) @ w.mT
 
 
 def _mean_matrix_pool(x: Tensor) -> Tensor:

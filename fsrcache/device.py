@@ -1,4 +1,4 @@
-"""Where tensors live: the device asked for, or the best there is."""
+"""Where tensors live, and whether bf16 pays there."""
 
 import torch
 
@@ -23,3 +23,10 @@ def pick_device(name: str = "auto") -> torch.device:
             f"There is no device {name!r} here: {str(error).splitlines()[0]}.", "Take cpu, cuda or auto."
         ) from None
     return device
+
+
+def computes_bf16(device: torch.device) -> bool:
+    """Tell whether a device multiplies bf16 in hardware; a CPU that does not is some 30 times slower than in fp32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

@@ -187,7 +187,8 @@ class TrainConfig:
     l2_steps
         First steps of L2 alone.
     precision
-        In which the generator's products are computed; weights, losses, head and critic are fp32.
+        In which the generator's products are computed, bf16 only where the device does so in hardware; weights,
+        losses, head and critic are fp32.
     """
 
     generator: RRDBConfig | MLPConfig

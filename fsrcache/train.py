@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim import Adam, AdamW, Optimizer
 
+from fsrcache.device import computes_bf16
 from fsrcache.errors import FsrcacheError
 from fsrcache.models.critic import VGGCritic
 from fsrcache.models.extractor import load_extractor
@@ -84,6 +85,7 @@ def train(
         "seed": seed,
         "store": store.digest,
         "device": device.type,
+        "precision": config.precision if computes_bf16(device) else "fp32",
         "threads": torch.get_num_threads() if device.type == "cpu" else 0,
     }
     with torch.random.fork_rng([device] if device.type == "cuda" else []):

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from fsrcache.device import computes_bf16
 from fsrcache.errors import FsrcacheError
 from fsrcache.faces.degrade import SCALE_FORM, Degradation, low_resolution_view
 from fsrcache.faces.digest import content_digest
@@ -100,6 +101,7 @@ def fit_classifier(
     rows = _rows(faces)
     settings = {
         **settings,
+        "precision": "bf16" if computes_bf16(model.bimap.device) else "fp32",
         "schedule": asdict(schedule),
         "seed": seed,
         "data": content_digest(faces),
@@ -207,7 +209,7 @@ def _epoch(
         set_rate(optimiser, one_cycle(step, steps=steps, top=schedule.learning_rate))
         batch = augment(views.of(pictures[chosen], random).to(device), schedule, random=random)
         truth = labels[chosen].to(device)
-        with torch.autocast(device.type, torch.bfloat16):
+        with torch.autocast(device.type, torch.bfloat16, enabled=computes_bf16(device)):
             logits = model(batch).logits
         loss = cross_entropy(logits, truth, label_smoothing=schedule.label_smoothing)
         optimiser.zero_grad()

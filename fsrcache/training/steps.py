@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from fsrcache.device import computes_bf16
 from fsrcache.models.critic import VGGCritic
 from fsrcache.models.extractor import Head
 from fsrcache.models.generator import MLPGenerator, RRDBGenerator
@@ -77,7 +78,9 @@ def generator_terms(
 
 def _generate(batch: FeatureBatch, networks: Networks, config: TrainConfig) -> Tensor:
     """Return the generated features, fp32 [B, P]."""
-    with torch.autocast(batch.lr_features.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+    device = batch.lr_features.device
+    reduced = config.precision == "bf16" and computes_bf16(device)
+    with torch.autocast(device.type, torch.bfloat16, enabled=reduced):
         features: Tensor = networks.generator(batch.lr_features)
     return features.float()
 

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import click
 from fsrcache.cli.main import to_json
-from fsrcache.cli.options import device_option, json_option, seed_option, workspace_option
+from fsrcache.cli.options import device_option, seed_option
+from fsrcache.cli.places import json_option, store_option, workspace_option
 from fsrcache.cli.progress import shown
 from rich.console import Console
 
@@ -17,6 +18,7 @@ from fsrcache.workspace import Workspace
 
 @click.command
 @workspace_option
+@store_option
 @click.option("--name", default="default", show_default=True, help="Of the run.")
 @click.option("--preset", type=click.Choice(list(TRAINING)), help="paper: the text where it speaks; authors: their "
               "code; best: what measures best; tiny: seconds.  [default: tiny for drawn faces, else best]")  # fmt: skip
@@ -25,7 +27,14 @@ from fsrcache.workspace import Workspace
 @device_option
 @json_option
 def train(
-    workspace: Workspace, name: str, preset: str | None, steps: int | None, seed: int, device: str, as_json: bool
+    workspace: Workspace,
+    store: str | None,
+    name: str,
+    preset: str | None,
+    steps: int | None,
+    seed: int,
+    device: str,
+    as_json: bool,
 ) -> None:
     """Train a generator that turns features of low-resolution faces into those of their full-resolution ones.
 
@@ -35,12 +44,12 @@ def train(
     place = pick_device(device)
     folder = workspace.run(name)
     console = Console(stderr=True)
-    store = FeatureStore(workspace.store)
+    features = FeatureStore(store or workspace.store)
     data = workspace.data()
     preset = preset or ("tiny" if data is not None and data.drawn else "best")
     config = TRAINING[preset] if steps is None else replace(TRAINING[preset], steps=steps)
     with shown(console) as watch:
-        record = work(store, workspace.extractor, config, folder=folder, seed=seed, device=place, watch=watch)
+        record = work(features, workspace.extractor, config, folder=folder, seed=seed, device=place, watch=watch)
     record = {"name": name, "preset": preset, "seed": seed, **record}
     if as_json:
         click.echo(to_json(record))

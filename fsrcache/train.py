@@ -18,6 +18,7 @@ from fsrcache.models.generator import MLPGenerator, generator_record, make_gener
 from fsrcache.models.weights import file_digest
 from fsrcache.presets import TrainConfig
 from fsrcache.progress import Progress, Watch, unwatched
+from fsrcache.spd import vech_side
 from fsrcache.store.reader import FeatureStore
 from fsrcache.training.checkpoint import load_checkpoint, refuse_other_run, save_checkpoint
 from fsrcache.training.finite import FirstBad
@@ -77,7 +78,7 @@ def train(
     digest = file_digest(extractor) if extractor.is_file() else None
     if digest != store.spec.digests["weights"]:
         raise FsrcacheError(
-            f"The store {store.path} was not written with {extractor}.",
+            f"The store {store.name} was not written with {extractor}.",
             "Extract again into a new workspace, or restore the weights.",
         )
     settings = {
@@ -93,7 +94,7 @@ def train(
         resumed_from, accuracy = run.train(folder, settings, watch)
     trained = {**settings, "steps": config.steps}
     target = folder / "generator.safetensors"
-    save_generator(target, run.networks.generator, length=store.spec.vech_length, training=trained)
+    save_generator(target, run.networks.generator, length=store.spec.widths["features"], training=trained)
     return {
         "steps": config.steps,
         "resumed_from": resumed_from,
@@ -114,8 +115,12 @@ class _Run:
         self.cache = load_cache(store, "train", rows=np.flatnonzero(~left_out), device=device)
         self.held_out = load_cache(store, "train", rows=np.flatnonzero(left_out)[:_HELD_OUT], device=device)
         torch.manual_seed(seed)
-        generator = make_generator(config.generator, store.spec.vech_length)
-        critic = None if config.critic is None else VGGCritic(config.critic, store.spec.spd_side).to(device)
+        generator = make_generator(config.generator, store.spec.widths["features"])
+        critic = (
+            None
+            if config.critic is None
+            else VGGCritic(config.critic, vech_side(store.spec.widths["features"])).to(device)
+        )
         if isinstance(generator, MLPGenerator):
             generator.standardise_by(*(moment.cpu() for moment in self.cache.moments()))
         head = load_extractor(extractor).head.requires_grad_(False)

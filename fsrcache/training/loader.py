@@ -97,17 +97,18 @@ def load_cache(store: FeatureStore, split: str, *, rows: NDArray[np.integer], de
         If there are no rows, or no scale but full resolution.
     """
     if not len(rows):
-        raise FsrcacheError(f"There are no faces of {split} to read from {store.path}.", "Extract more faces.")
+        raise FsrcacheError(f"There are no faces of {split} to read from {store.name}.", "Extract more faces.")
     if len(store.scales) < 2:
         raise FsrcacheError(
-            f"The store {store.path} has full resolution alone.", "Run `fsrcache extract --scales 2..8`."
+            f"The store {store.name} has full resolution alone.", "Run `fsrcache extract --scales 2..8`."
         )
     labels = store.labels(split)[rows].astype(np.int64)
-    features = torch.empty(len(store.scales), len(rows), store.spec.vech_length, dtype=torch.float16, device=device)
+    width = store.spec.widths["features"]
+    features = torch.empty(len(store.scales), len(rows), width, dtype=torch.float16, device=device)
     probabilities = torch.empty(len(store.scales), len(rows), device=device)
     for place, scale in enumerate(store.scales):
         features[place] = torch.from_numpy(store.features(split, scale)[rows])
-        probabilities[place] = torch.from_numpy(store.probabilities(split, scale)[rows, labels])
+        probabilities[place] = torch.from_numpy(store.probabilities(split, scale)[rows][np.arange(len(rows)), labels])
     return FeatureCache(
         features=features,
         embeddings=torch.from_numpy(store.embeddings(split, 1)[rows]).to(device),

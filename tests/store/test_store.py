@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from hashlib import blake2b
 
 import numpy as np
 import pytest
@@ -17,11 +18,9 @@ ROWS = {"train": 23, "val": 5}
 SPEC = StoreSpec(
     digests={"pictures": "aa", "labels": "bb", "order": "cc", "weights": "dd", "preprocessing": "ee"},
     classes=("happiness", "anger"),
-    side=16,
-    spd_side=3,
-    embedding=4,
     scales=(1, 2),
-    degradation={"form": "scale", "border": "replicate", "jpeg": None},
+    widths={"features": 6, "embeddings": 4, "probabilities": 2},
+    recipe={"degradation": {"form": "scale", "border": "replicate", "jpeg": None}},
     data="a test",
     rows=ROWS,
     chunk=4,
@@ -53,9 +52,9 @@ def fill(writer, most=None):
 
 
 def written(path, spec=SPEC):
-    writer = FeatureWriter(path, spec, **columns())
-    fill(writer)
-    writer.finish()
+    with FeatureWriter(path, spec, **columns()) as writer:
+        fill(writer)
+        assert writer.finish()
     return FeatureStore(path)
 
 
@@ -75,14 +74,15 @@ def test_what_is_written_is_read(tmp_path):
             for name in ("features", "embeddings"):
                 array = getattr(store, name)(split, scale)
                 assert array.dtype == np.float16
+                assert array.shape == expected[name].shape
                 assert np.array_equal(array, expected[name].astype(np.float16))
-            assert np.array_equal(store.probabilities(split, scale), expected["probabilities"])
+            assert np.array_equal(store.probabilities(split, scale)[:], expected["probabilities"])
 
 
 def test_zarr_reads_it_without_us(tmp_path):
     store = written(tmp_path / "s")
     array = zarr.open_group(tmp_path / "s", mode="r")["train/x2/features"]
-    assert np.array_equal(array[:], store.features("train", 2))
+    assert np.array_equal(array[:], store.features("train", 2)[:])
     assert array.shards == (8, 6)
     assert array.chunks == (4, 6)
 
@@ -92,24 +92,27 @@ def test_every_shard_is_rows_and_checksums(tmp_path):
     for block, rows in ((0, 8), (1, 8)):
         shard = (tmp_path / f"s/train/x2/features/c/{block}/0").read_bytes()
         chunks = rows // 4
-        assert len(shard) == rows * 6 * 2 + 4 * chunks + 16 * chunks + 4
+        assert len(shard) == rows * 6 * 2 + 4 * chunks + 16 + 16 * chunks + 4
+        assert shard[-52:-36] == blake2b(shard[:-52], digest_size=16).digest()
         first = np.frombuffer(shard[: 4 * 6 * 2], "<f2").reshape(4, 6)
         assert np.array_equal(first, values("train", 2, slice(8 * block, 8 * block + 4))["features"].astype("f2"))
 
 
 def test_resuming_writes_only_what_is_missing(tmp_path):
     written(tmp_path / "whole")
-    fill(FeatureWriter(tmp_path / "s", SPEC, **columns()), most=3)
+    with FeatureWriter(tmp_path / "s", SPEC, **columns()) as writer:
+        fill(writer, most=3)
     with pytest.raises(FsrcacheError, match="is incomplete"):
         FeatureStore(tmp_path / "s")
     before = files(tmp_path / "s")
     (tmp_path / "s/train/x1/features/c/0/half.partial").write_text("left by a kill")
-    writer = FeatureWriter(tmp_path / "s", SPEC, **columns())
-    assert len(writer.missing()) == (3 + 1) * 2 - 3
-    with pytest.raises(FsrcacheError, match="lacks 5 blocks"):
-        writer.finish()
-    fill(writer)
-    writer.finish()
+    with FeatureWriter(tmp_path / "s", SPEC, **columns()) as writer:
+        assert writer.found == 3
+        assert len(writer.missing()) == (3 + 1) * 2 - 3
+        with pytest.raises(FsrcacheError, match="lacks 5 blocks"):
+            writer.finish()
+        fill(writer)
+        assert writer.finish()
     after = files(tmp_path / "s")
     assert after == files(tmp_path / "whole")
     assert all(after[name] == data for name, data in before.items() if name != "zarr.json")
@@ -117,13 +120,13 @@ def test_resuming_writes_only_what_is_missing(tmp_path):
 
 def test_scales_are_added(tmp_path):
     written(tmp_path / "s", replace(SPEC, scales=(1, 2)))
-    writer = FeatureWriter(tmp_path / "s", replace(SPEC, scales=(1, 4)), **columns())
-    assert writer.spec.scales == (1, 2, 4)
-    assert {scale for _, scale, _ in writer.missing()} == {4}
-    with pytest.raises(FsrcacheError, match="is incomplete"):
-        FeatureStore(tmp_path / "s")
-    fill(writer)
-    writer.finish()
+    with FeatureWriter(tmp_path / "s", replace(SPEC, scales=(1, 4)), **columns()) as writer:
+        assert writer.spec.scales == (1, 2, 4)
+        assert {scale for _, scale, _ in writer.missing()} == {4}
+        with pytest.raises(FsrcacheError, match="is incomplete"):
+            FeatureStore(tmp_path / "s")
+        fill(writer)
+        writer.finish()
     written(tmp_path / "at once", replace(SPEC, scales=(1, 2, 4)))
     assert files(tmp_path / "s") == files(tmp_path / "at once")
 
@@ -140,12 +143,13 @@ def test_other_content_is_refused_by_name(tmp_path, digest):
 
 @pytest.mark.parametrize(("name", "value"), [("features", 1e5), ("embeddings", np.nan), ("probabilities", np.inf)])
 def test_what_half_precision_cannot_keep_is_refused_with_its_picture(tmp_path, name, value):
-    writer = FeatureWriter(tmp_path / "s", SPEC, **columns())
     given = values("val", 2, slice(0, 5))
     given[name][3, 1] = value
-    with pytest.raises(FsrcacheError, match=f"{name} of the picture 'val/3 ü.png' holds {value}".replace("+", r"\+")):
-        writer.write("val", 2, block=0, **given)
-    assert ("val", 2, 0) in writer.missing()
+    said = f"{name} of the picture 'val/3 ü.png' holds {value}".replace("+", r"\+")
+    with FeatureWriter(tmp_path / "s", SPEC, **columns()) as writer:
+        with pytest.raises(FsrcacheError, match=said):
+            writer.write("val", 2, block=0, **given)
+        assert ("val", 2, 0) in writer.missing()
     assert not list((tmp_path / "s/val/x2").rglob("c/*"))
 
 
@@ -156,14 +160,14 @@ def test_a_flipped_bit_is_noticed(tmp_path):
     data[5] ^= 16
     shard.write_bytes(data)
     with pytest.raises(FsrcacheError, match=r"train/x1/features of the store .* cannot be read"):
-        store.features("train", 1)
+        store.features("train", 1)[:]
 
 
 def test_a_lost_shard_is_noticed(tmp_path):
     store = written(tmp_path / "s")
     (tmp_path / "s/train/x1/features/c/1/0").unlink()
     with pytest.raises(FsrcacheError, match="train/x1/features/c/1/0 is not there"):
-        store.features("train", 1)
+        store.features("train", 1)[:]
 
 
 def test_what_is_no_store_is_refused(tmp_path):
@@ -188,7 +192,7 @@ def test_what_is_not_there_is_said(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("version", 2), ("side", 0), ("scales", [2, 1]), ("block", 9), ("new", 1)]
+    ("field", "value"), [("version", 1), ("widths", {"features": 0}), ("scales", [2, 1]), ("block", 9), ("new", 1)]
 )
 def test_an_edited_record_is_refused(tmp_path, field, value):
     written(tmp_path / "s")
@@ -218,7 +222,14 @@ def test_the_order_is_of_content_alone():
 
 @pytest.mark.parametrize("length", [1, 528, 2080, 8256])
 def test_chunks_are_of_one_to_two_megabytes(length):
-    chunk, block = chunk_and_block(length, {"train": 10**7})
+    chunk, block = chunk_and_block(2 * length, {"train": 10**7})
     assert 1 << 20 <= 2 * length * chunk <= 2 << 20
-    assert block == 8 * chunk
-    assert chunk_and_block(length, {"train": 3}) == (3, 3)
+    assert block % chunk == 0
+    assert chunk_and_block(2 * length, {"train": 3}) == (3, 3)
+
+
+@pytest.mark.parametrize(("rows", "blocks"), [(7_000, 10), (28_709, 15), (10**6, 489), (10**7, 611), (10**8, 6104)])
+def test_blocks_are_neither_few_nor_many(rows, blocks):
+    chunk, block = chunk_and_block(2 * 2080, {"train": rows})
+    assert chunk == 256
+    assert -(-rows // block) == blocks

@@ -25,7 +25,7 @@ from fsrcache.models.extractor import PREPROCESSING, CovPoolFER, load_extractor
 from fsrcache.models.weights import file_digest
 from fsrcache.progress import Progress, Watch, unwatched
 from fsrcache.spd import vech_length
-from fsrcache.store.layout import ITEMSIZE, places
+from fsrcache.store.layout import ITEMSIZE, documents, places
 from fsrcache.store.order import row_order
 from fsrcache.store.spec import StoreSpec, chunk_and_block
 from fsrcache.store.writer import FeatureWriter
@@ -169,7 +169,7 @@ def dry_run(given: Sources, *, scales: Sequence[int]) -> dict[str, Any]:
         "rows": dict(spec.rows),
         "scales": list(spec.scales),
         "blocks": sum(map(spec.blocks, spec.splits)) * len(spec.scales),
-        "objects": 1 + len(spec.splits) * (1 + len(spec.scales)) + sum(1 + len(place.keys) for place in found),
+        "objects": 1 + len(documents(spec)) + sum(len(place.keys) for place in found),
         "bytes": sum(place.nbytes for place in found)
         + sum(len(str(name)) + 4 for rows in given.order.values() for name in given.faces.names[rows]),
         "pictures": total,

@@ -101,6 +101,44 @@ class StoreSpec:
         object.__setattr__(self, "widths", {name: self.widths[name] for name in OUTPUTS if name in self.widths})
         object.__setattr__(self, "rows", {split: self.rows[split] for split in SPLITS if split in self.rows})
 
+    @classmethod
+    def for_vectors(
+        cls,
+        width: int,
+        *,
+        rows: Mapping[str, int],
+        classes: tuple[str, ...],
+        content: Mapping[str, bytes | str],
+        dtype: str = "float16",
+        scales: tuple[int, ...] = (1,),
+        data: str = "",
+    ) -> Self:
+        """Return what a store of any network's vectors is about, cut as is best for their width.
+
+        Parameters
+        ----------
+        width
+            Numbers of a vector.
+        rows, classes, dtype, scales, data
+            As the attributes.
+        content
+            What the store's digests are made of: bytes or text that differ where ``pictures``, ``labels``, ``order``,
+            ``weights`` or ``preprocessing`` do, so that a store is not taken for another; those left out never differ.
+        """
+        if not _mapping(content) or not set(content) <= set(DIGESTS):
+            raise FsrcacheError(f"The content has {sorted(set(content) - set(DIGESTS))}; it is some of {DIGESTS}.")
+        parts = {name: content.get(name, b"") for name in DIGESTS}
+        _expect(dtype in DTYPES, "dtype", dtype, " or ".join(DTYPES))
+        chunk, block = chunk_and_block(width * int(dtype.removeprefix("float")) // 8, rows)
+        return cls(
+            digests={
+                name: sha256(part.encode() if isinstance(part, str) else part).hexdigest()
+                for name, part in parts.items()
+            },
+            classes=classes, scales=scales, widths={"features": width}, dtype=dtype, recipe={}, data=data,
+            rows=rows, chunk=chunk, block=block,
+        )  # fmt: skip
+
     @property
     def splits(self) -> tuple[str, ...]:
         """The splits that have pictures."""

@@ -201,8 +201,15 @@ def _look(objects: Objects, place: Place, block: int, *, expected: str | None) -
 
 
 def _with_exchanged(root: Root, problems: list[Problem], seen: dict[str, str]) -> Iterator[Problem]:
-    """Yield the problems, a file that is right elsewhere as ``exchanged``."""
-    elsewhere = {value for digests in (root.shards or {}).values() for value in digests}
+    """Yield the problems, a file that is another one's as ``exchanged``."""
+    found = {place.name: place.keys for place in places(root.spec)}
+    right = {
+        key: value
+        for name, values in (root.shards or {}).items()
+        for key, value in zip(found[name], values, strict=True)
+    }
+    everywhere = set(right.values())
     for problem in problems:
-        wrong = problem.kind in ("wrong_digest", "short") and seen.get(problem.key) in elsewhere
-        yield replace(problem, kind="exchanged") if wrong else problem
+        claimed = seen.get(problem.key)
+        moved = claimed in everywhere and claimed != right.get(problem.key)
+        yield replace(problem, kind="exchanged") if moved else problem

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
+from hashlib import blake2b
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Self
 
@@ -40,7 +41,8 @@ class FeatureWriter:
     spec
         What the store is about. Scales that an existing store lacks are added to it.
     labels, ids, hashes
-        Of every split, in the order of the rows: uint8 ``[n]``, ``n`` names, uint8 ``[n, 16]``.
+        Of every split, in the order of the rows: uint8 ``[n]``, ``n`` names, uint8 ``[n, 16]`` of the pictures; without
+        them, of the names.
     part
         ``(i, n)``: this writer takes every n-th block of rows, from the i-th on, i from 1. Whoever finishes last
         completes the store.
@@ -70,7 +72,7 @@ class FeatureWriter:
         *,
         labels: Mapping[str, NDArray[np.uint8]],
         ids: Mapping[str, Sequence[str]],
-        hashes: Mapping[str, NDArray[np.uint8]],
+        hashes: Mapping[str, NDArray[np.uint8]] | None = None,
         part: tuple[int, int] = (1, 1),
         storage_options: Mapping[str, Any] | None = None,
     ) -> None:
@@ -78,6 +80,7 @@ class FeatureWriter:
             raise FsrcacheError(f"The part is {part[0]}/{part[1]}.", "It is i/n with i from 1 to n.")
         self._objects = objects_at(place, storage_options=storage_options)
         self.name, self.part = self._objects.name, part
+        hashes = hashes or {split: _hashes(names) for split, names in ids.items()}
         self._given: dict[str, Mapping[str, Any]] = {"labels": labels, "ids": ids, "hashes": hashes}
         self._held = ExitStack()
         self._digests: dict[str, str] = {}  # of the files that this writer knows
@@ -286,6 +289,12 @@ class FeatureWriter:
                 "Look at that picture and at the extractor's weights: a sound extractor stays below 65504.",
             )
         return stored
+
+
+def _hashes(names: Sequence[str]) -> NDArray[np.uint8]:
+    """Return bytes [n, 16] that stand for pictures by their names."""
+    texts = b"".join(blake2b(str(name).encode(), digest_size=16).digest() for name in names)
+    return np.frombuffer(texts, np.uint8).reshape(-1, 16)
 
 
 def _check_columns(spec: StoreSpec, given: Mapping[str, Mapping[str, Any]]) -> None:

@@ -11,66 +11,18 @@ import zarr
 from fsrcache.errors import FsrcacheError
 from fsrcache.store.order import row_order
 from fsrcache.store.reader import FeatureStore
-from fsrcache.store.spec import StoreSpec, chunk_and_block
-from fsrcache.store.writer import FeatureWriter
-
-ROWS = {"train": 23, "val": 5}
-SPEC = StoreSpec(
-    digests={"pictures": "aa", "labels": "bb", "order": "cc", "weights": "dd", "preprocessing": "ee"},
-    classes=("happiness", "anger"),
-    scales=(1, 2),
-    widths={"features": 6, "embeddings": 4, "probabilities": 2},
-    recipe={"degradation": {"form": "scale", "border": "replicate", "jpeg": None}},
-    data="a test",
-    rows=ROWS,
-    chunk=4,
-    block=8,
-)
+from fsrcache.store.spec import chunk_and_block
 
 
-def columns():
-    random = np.random.default_rng(0)
-    return {
-        "labels": {split: random.integers(0, 2, n).astype(np.uint8) for split, n in ROWS.items()},
-        "ids": {split: [f"{split}/{i} ü.png" for i in range(n)] for split, n in ROWS.items()},
-        "hashes": {split: random.integers(0, 256, (n, 16)).astype(np.uint8) for split, n in ROWS.items()},
-    }
-
-
-def values(split, scale, rows):
-    """Return what the rows of a split hold at a scale; block 1 of train is all zeros."""
-    random = np.random.default_rng([len(split), scale])
-    whole = [random.standard_normal((ROWS[split], width)).astype(np.float32) for width in (6, 4, 2)]
-    if split == "train":
-        whole = [np.where((np.arange(ROWS[split]) // 8 == 1)[:, None], 0, array) for array in whole]
-    return dict(zip(("features", "embeddings", "probabilities"), (array[rows] for array in whole), strict=True))
-
-
-def fill(writer, most=None):
-    for split, scale, block in writer.missing()[:most]:
-        writer.write(split, scale, block=block, **values(split, scale, writer.rows(split, block)))
-
-
-def written(path, spec=SPEC):
-    with FeatureWriter(path, spec, **columns()) as writer:
-        fill(writer)
-        assert writer.finish()
-    return FeatureStore(path)
-
-
-def files(path):
-    return {str(file.relative_to(path)): file.read_bytes() for file in path.rglob("*") if file.is_file()}
-
-
-def test_what_is_written_is_read(tmp_path):
-    store = written(tmp_path / "s")
-    assert store.spec == SPEC
-    for split, count in ROWS.items():
-        assert store.labels(split).tolist() == columns()["labels"][split].tolist()
-        assert store.ids(split).tolist() == columns()["ids"][split]
-        assert np.array_equal(store.hashes(split), columns()["hashes"][split])
+def test_what_is_written_is_read(tmp_path, example):
+    store = example.written(tmp_path / "s")
+    assert store.spec == example.spec
+    for split, count in example.spec.rows.items():
+        assert store.labels(split).tolist() == example.columns()["labels"][split].tolist()
+        assert store.ids(split).tolist() == example.columns()["ids"][split]
+        assert np.array_equal(store.hashes(split), example.columns()["hashes"][split])
         for scale in (1, 2):
-            expected = values(split, scale, slice(0, count))
+            expected = example.values(split, scale, slice(0, count))
             for name in ("features", "embeddings"):
                 array = getattr(store, name)(split, scale)
                 assert array.dtype == np.float16
@@ -79,82 +31,84 @@ def test_what_is_written_is_read(tmp_path):
             assert np.array_equal(store.probabilities(split, scale)[:], expected["probabilities"])
 
 
-def test_zarr_reads_it_without_us(tmp_path):
-    store = written(tmp_path / "s")
+def test_zarr_reads_it_without_us(tmp_path, example):
+    store = example.written(tmp_path / "s")
     array = zarr.open_group(tmp_path / "s", mode="r")["train/x2/features"]
     assert np.array_equal(array[:], store.features("train", 2)[:])
     assert array.shards == (8, 6)
     assert array.chunks == (4, 6)
 
 
-def test_every_shard_is_rows_and_checksums(tmp_path):
-    written(tmp_path / "s")
+def test_every_shard_is_rows_and_checksums(tmp_path, example):
+    example.written(tmp_path / "s")
     for block, rows in ((0, 8), (1, 8)):
         shard = (tmp_path / f"s/train/x2/features/c/{block}/0").read_bytes()
         chunks = rows // 4
         assert len(shard) == rows * 6 * 2 + 4 * chunks + 16 + 16 * chunks + 4
         assert shard[-52:-36] == blake2b(shard[:-52], digest_size=16).digest()
         first = np.frombuffer(shard[: 4 * 6 * 2], "<f2").reshape(4, 6)
-        assert np.array_equal(first, values("train", 2, slice(8 * block, 8 * block + 4))["features"].astype("f2"))
+        assert np.array_equal(
+            first, example.values("train", 2, slice(8 * block, 8 * block + 4))["features"].astype("f2")
+        )
 
 
-def test_resuming_writes_only_what_is_missing(tmp_path):
-    written(tmp_path / "whole")
-    with FeatureWriter(tmp_path / "s", SPEC, **columns()) as writer:
-        fill(writer, most=3)
+def test_resuming_writes_only_what_is_missing(tmp_path, example, files):
+    example.written(tmp_path / "whole")
+    with example.writer(tmp_path / "s") as writer:
+        example.fill(writer, most=3)
     with pytest.raises(FsrcacheError, match="is incomplete"):
         FeatureStore(tmp_path / "s")
     before = files(tmp_path / "s")
     (tmp_path / "s/train/x1/features/c/0/half.partial").write_text("left by a kill")
-    with FeatureWriter(tmp_path / "s", SPEC, **columns()) as writer:
+    with example.writer(tmp_path / "s") as writer:
         assert writer.found == 3
         assert len(writer.missing()) == (3 + 1) * 2 - 3
         with pytest.raises(FsrcacheError, match="lacks 5 blocks"):
             writer.finish()
-        fill(writer)
+        example.fill(writer)
         assert writer.finish()
     after = files(tmp_path / "s")
     assert after == files(tmp_path / "whole")
     assert all(after[name] == data for name, data in before.items() if name != "zarr.json")
 
 
-def test_scales_are_added(tmp_path):
-    written(tmp_path / "s", replace(SPEC, scales=(1, 2)))
-    with FeatureWriter(tmp_path / "s", replace(SPEC, scales=(1, 4)), **columns()) as writer:
+def test_scales_are_added(tmp_path, example, files):
+    example.written(tmp_path / "s")
+    with example.writer(tmp_path / "s", spec=replace(example.spec, scales=(1, 4))) as writer:
         assert writer.spec.scales == (1, 2, 4)
         assert {scale for _, scale, _ in writer.missing()} == {4}
         with pytest.raises(FsrcacheError, match="is incomplete"):
             FeatureStore(tmp_path / "s")
-        fill(writer)
+        example.fill(writer)
         writer.finish()
-    written(tmp_path / "at once", replace(SPEC, scales=(1, 2, 4)))
+    example.written(tmp_path / "at once", spec=replace(example.spec, scales=(1, 2, 4)))
     assert files(tmp_path / "s") == files(tmp_path / "at once")
 
 
 @pytest.mark.parametrize("digest", ["pictures", "labels", "order", "weights", "preprocessing"])
-def test_other_content_is_refused_by_name(tmp_path, digest):
-    written(tmp_path / "s")
+def test_other_content_is_refused_by_name(tmp_path, digest, example, files):
+    example.written(tmp_path / "s")
     before = files(tmp_path / "s")
-    other = replace(SPEC, digests={**SPEC.digests, digest: "ff"})
+    other = replace(example.spec, digests={**example.spec.digests, digest: "ff"})
     with pytest.raises(FsrcacheError, match=rf"digests\.{digest} is '\w\w' there and 'ff' now"):
-        FeatureWriter(tmp_path / "s", other, **columns())
+        example.writer(tmp_path / "s", spec=other)
     assert files(tmp_path / "s") == before
 
 
 @pytest.mark.parametrize(("name", "value"), [("features", 1e5), ("embeddings", np.nan), ("probabilities", np.inf)])
-def test_what_half_precision_cannot_keep_is_refused_with_its_picture(tmp_path, name, value):
-    given = values("val", 2, slice(0, 5))
+def test_what_half_precision_cannot_keep_is_refused_with_its_picture(tmp_path, name, value, example):
+    given = example.values("val", 2, slice(0, 5))
     given[name][3, 1] = value
     said = f"{name} of the picture 'val/3 ü.png' holds {value}".replace("+", r"\+")
-    with FeatureWriter(tmp_path / "s", SPEC, **columns()) as writer:
+    with example.writer(tmp_path / "s") as writer:
         with pytest.raises(FsrcacheError, match=said):
             writer.write("val", 2, block=0, **given)
         assert ("val", 2, 0) in writer.missing()
     assert not list((tmp_path / "s/val/x2").rglob("c/*"))
 
 
-def test_a_flipped_bit_is_noticed(tmp_path):
-    store = written(tmp_path / "s")
+def test_a_flipped_bit_is_noticed(tmp_path, example):
+    store = example.written(tmp_path / "s")
     shard = tmp_path / "s/train/x1/features/c/0/0"
     data = bytearray(shard.read_bytes())
     data[5] ^= 16
@@ -163,14 +117,14 @@ def test_a_flipped_bit_is_noticed(tmp_path):
         store.features("train", 1)[:]
 
 
-def test_a_lost_shard_is_noticed(tmp_path):
-    store = written(tmp_path / "s")
+def test_a_lost_shard_is_noticed(tmp_path, example):
+    store = example.written(tmp_path / "s")
     (tmp_path / "s/train/x1/features/c/1/0").unlink()
     with pytest.raises(FsrcacheError, match="train/x1/features/c/1/0 is not there"):
         store.features("train", 1)[:]
 
 
-def test_what_is_no_store_is_refused(tmp_path):
+def test_what_is_no_store_is_refused(tmp_path, example):
     with pytest.raises(FsrcacheError) as error:
         FeatureStore(tmp_path / "none")
     assert error.value.remedy == "Run `fsrcache extract --scales 2..8` first."
@@ -180,11 +134,11 @@ def test_what_is_no_store_is_refused(tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos/a.png").write_bytes(b"")
     with pytest.raises(FsrcacheError, match=r"'a\.png' for one"):
-        FeatureWriter(tmp_path / "photos", SPEC, **columns())
+        example.writer(tmp_path / "photos")
 
 
-def test_what_is_not_there_is_said(tmp_path):
-    store = written(tmp_path / "s")
+def test_what_is_not_there_is_said(tmp_path, example):
+    store = example.written(tmp_path / "s")
     with pytest.raises(FsrcacheError, match=r"has no scale 3; it has 1, 2\."):
         store.features("train", 3)
     with pytest.raises(FsrcacheError, match=r"has no split 'test'; it has train, val\."):
@@ -194,8 +148,8 @@ def test_what_is_not_there_is_said(tmp_path):
 @pytest.mark.parametrize(
     ("field", "value"), [("version", 1), ("widths", {"features": 0}), ("scales", [2, 1]), ("block", 9), ("new", 1)]
 )
-def test_an_edited_record_is_refused(tmp_path, field, value):
-    written(tmp_path / "s")
+def test_an_edited_record_is_refused(tmp_path, field, value, example):
+    example.written(tmp_path / "s")
     path = tmp_path / "s/zarr.json"
     root = json.loads(path.read_text())
     root["attributes"]["fsrcache"][field] = value

@@ -74,6 +74,8 @@ class Place:
         """Bytes of its files, as far as the spec tells: without texts."""
         if self.chunk is not None:
             return sum(map(self.shard_bytes, range(len(self.keys))))
+        if not self.row_bytes:
+            return 0
         return len(self.keys) * (self.block * self.row_bytes + CRC_BYTES)
 
     def document(self) -> bytes:

@@ -123,7 +123,7 @@ def extract(
         store,
         spec,
         labels={split: faces.labels[rows] for split, rows in order.items()},
-        ids={split: list(faces.names[rows]) for split, rows in order.items()},
+        ids={split: faces.names[rows] for split, rows in order.items()},
         hashes={split: faces.hashes[rows] for split, rows in order.items()},
         part=part,
     ) as writer:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from fsrcache.baselines import fine_tune
 from fsrcache.errors import FsrcacheError
@@ -22,6 +23,7 @@ from fsrcache.models.extractor import load_extractor
 from fsrcache.presets import TRAINING, CriticConfig, ExtractorConfig, MLPConfig, PretrainConfig, RRDBConfig, TrainConfig
 from fsrcache.pretrain import pretrain
 from fsrcache.store.reader import FeatureStore
+from fsrcache.store.verify import verify
 from fsrcache.train import train
 
 CPU = torch.device("cpu")
@@ -131,6 +133,24 @@ def test_an_extraction_goes_on_where_it_stopped(faces, workspace, store, tmp_pat
             )
     with pytest.raises(FsrcacheError, match=r"digests\.preprocessing"):
         extract(faces, workspace / "extractor", scales=[2], degradation=Degradation(jpeg=50), **arguments)
+
+
+def test_a_store_is_of_the_pictures_wherever_they_lie(workspace, faces, files, tmp_path):
+    rows = np.concatenate([np.flatnonzero(faces.labels == label)[:6] for label in range(len(faces.classes))])
+    for place, row in enumerate(rows):
+        path = tmp_path / "here/train" / faces.classes[faces.labels[row]] / f"{place}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(faces.batch(np.array([row]))[0]).save(path)
+    (tmp_path / "else").mkdir()
+    for file in sorted((tmp_path / "here").rglob("*.png"), reverse=True):  # in another order of the directory
+        target = tmp_path / "else/there" / file.relative_to(tmp_path / "here")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(file.read_bytes())
+    for name, folder in (("one", "here"), ("two", "else/there")):
+        moved = usable_faces(list_faces(tmp_path / folder), side=24)
+        extract(moved, workspace / "extractor", store=tmp_path / name, scales=[2], data="faces")
+    assert files(tmp_path / "one") == files(tmp_path / "two")
+    assert verify(tmp_path / "two").ok
 
 
 @pytest.mark.parametrize("other", [{"form": "size"}, {"border": "mirror"}, {"jpeg": 30}])

@@ -70,7 +70,10 @@ class StoredArray:
         found = self._rows(rows)
         if not rest:
             return found
-        result: NDArray[Any] = found[(*([slice(None)] if found.ndim == 2 else []), *rest)]
+        places: Any = slice(None)
+        if not isinstance(rows, slice):  # arrays of rows and of columns go together, as NumPy has it
+            places = np.arange(len(found)) if found.ndim == 2 else None
+        result: NDArray[Any] = found[rest] if places is None else found[(places, *rest)]
         return result
 
     def read_into(self, out: NDArray[Any], *, start: int = 0) -> None:

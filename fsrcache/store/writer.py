@@ -71,7 +71,7 @@ class FeatureWriter:
         spec: StoreSpec,
         *,
         labels: Mapping[str, NDArray[np.uint8]],
-        ids: Mapping[str, Sequence[str]],
+        ids: Mapping[str, Sequence[str] | NDArray[np.str_]],
         hashes: Mapping[str, NDArray[np.uint8]] | None = None,
         part: tuple[int, int] = (1, 1),
         storage_options: Mapping[str, Any] | None = None,
@@ -291,7 +291,7 @@ class FeatureWriter:
         return stored
 
 
-def _hashes(names: Sequence[str]) -> NDArray[np.uint8]:
+def _hashes(names: Sequence[str] | NDArray[np.str_]) -> NDArray[np.uint8]:
     """Return bytes [n, 16] that stand for pictures by their names."""
     texts = b"".join(blake2b(str(name).encode(), digest_size=16).digest() for name in names)
     return np.frombuffer(texts, np.uint8).reshape(-1, 16)
@@ -302,13 +302,14 @@ def _check_columns(spec: StoreSpec, given: Mapping[str, Mapping[str, Any]]) -> N
         for name, place in columns(spec, split).items():
             if split not in given[name]:
                 raise FsrcacheError(f"The spec has a split {split!r}, but there are no {name} of it.")
-            values = np.asarray(given[name][split])
-            kinds = "UT" if place.dtype == "string" else "u"
-            if values.shape != place.shape or values.dtype.kind not in kinds:
-                raise FsrcacheError(
-                    f"The {name} of {split} are {values.dtype} {list(values.shape)}, "
-                    f"not {place.dtype} {list(place.shape)}."
-                )
+            values = given[name][split]
+            if place.dtype == "string":  # not as an array, which may need four bytes a letter of the longest
+                fits = len(values) == place.shape[0]
+            else:
+                fits = values.shape == place.shape and values.dtype == place.dtype
+            if not fits:
+                what = f"{getattr(values, 'dtype', 'texts')} {list(getattr(values, 'shape', [len(values)]))}"
+                raise FsrcacheError(f"The {name} of {split} are {what}, not {place.dtype} {list(place.shape)}.")
 
 
 def _refuse_other_content(name: str, there: StoreSpec, wanted: StoreSpec) -> None:

@@ -105,3 +105,9 @@ def test_a_part_leaves_the_half_written_files_of_others(tmp_path, example):
         planted.append(path)
     with example.writer(folder, part=(1, 2)):
         assert [path.exists() for path in planted] == [False, True]
+    (folder / "zarr.json.ff.partial").write_bytes(b"half")
+    for i in (1, 2):
+        with example.writer(folder, part=(i, 2)) as writer:
+            example.fill(writer)
+            writer.finish()
+    assert not list(folder.rglob("*.partial"))  # whoever completes the store takes them all

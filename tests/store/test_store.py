@@ -31,6 +31,45 @@ def test_what_is_written_is_read(tmp_path, example):
             assert np.array_equal(store.probabilities(split, scale)[:], expected["probabilities"])
 
 
+KEYS = [
+    slice(None), slice(3, 17), slice(5, 5), slice(None, None, 3), slice(20, 2, -4), slice(-4, None), 7, -1, np.int64(3),
+    [], [3, 3, 1], [-1, 0], np.array([[1, 2], [22, 0]]), np.arange(23) % 3 == 0, (slice(2, 9), slice(1, 4)), (5, 2),
+    (slice(None), 0), ([1, 2, 3], [0, 5, 1]), ([4, 1], slice(0, 2)), (Ellipsis, 1), Ellipsis,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("check", [True, False])
+@pytest.mark.parametrize("key", KEYS, ids=str)
+def test_rows_are_chosen_as_by_numpy(tmp_path, example, key, check):
+    example.written(tmp_path / "s")
+    array = FeatureStore(tmp_path / "s", check=check).features("train", 2)
+    expected = example.values("train", 2, slice(None))["features"].astype(np.float16)
+    assert (array.shape, array.dtype, len(array), array.ndim) == (expected.shape, expected.dtype, 23, 2)
+    assert np.array_equal(array[key], expected[key])
+    assert array[key].shape == expected[key].shape
+
+
+@pytest.mark.parametrize("key", [23, -24, [0, 23], np.ones(22, bool), 1.5, "a", None])
+def test_rows_that_are_not_there_are_refused(tmp_path, example, key):
+    array = example.written(tmp_path / "s").features("train", 2)
+    with pytest.raises(IndexError):
+        array[key]
+
+
+def test_reading_into_a_buffer(tmp_path, example):
+    array = example.written(tmp_path / "s").features("train", 1)
+    out = np.full((30, 6), 7, np.float16)
+    array.read_into(out[5:18], start=9)
+    assert np.array_equal(out[5:18], array[9:22])
+    assert (out[:5] == 7).all()
+    assert (out[18:] == 7).all()
+    for wrong in (np.empty((3, 6), np.float32), np.empty((3, 5), np.float16), np.empty((6, 3), np.float16).T):
+        with pytest.raises(ValueError, match="The buffer is"):
+            array.read_into(wrong)
+    with pytest.raises(ValueError, match="Rows 20 to 25 were asked for; there are 23"):
+        array.read_into(out[:5], start=20)
+
+
 def test_zarr_reads_it_without_us(tmp_path, example):
     store = example.written(tmp_path / "s")
     array = zarr.open_group(tmp_path / "s", mode="r")["train/x2/features"]

@@ -6,7 +6,7 @@ from fsrcache.cli.places import default_store, json_option, store_argument
 from fsrcache.cli.progress import shown
 from rich.console import Console
 
-from fsrcache.store.objects import redacted
+from fsrcache.store.redact import redacted
 from fsrcache.store.verify import Verdict
 from fsrcache.store.verify import repair as repair_store
 from fsrcache.store.verify import verify as verify_store
@@ -43,9 +43,12 @@ def _show(name: str, verdict: Verdict, repaired: bool) -> None:
     state = "complete" if verdict.complete else "incomplete"
     found = f"{len(verdict.problems):,} problems" if verdict.problems else "no problem"
     click.echo(f"{name}: {state}, {found} in {verdict.files:,} files, {verdict.bytes / 1e6:,.1f} MB read")
-    if repaired and verdict.problems:
+    unreadable = sum(problem.kind == "unreadable" for problem in verdict.problems)
+    if unreadable:
+        click.echo(f"The storage failed to read {unreadable:,} files, which may be sound: see to it and verify again.")
+    if repaired and len(verdict.problems) > unreadable:
         click.echo("Damaged files were removed, metadata rewritten. Run the same `fsrcache extract` command again.")
-    elif verdict.problems:
+    elif len(verdict.problems) > unreadable:
         click.echo("`fsrcache verify --repair` removes what is damaged; the next `fsrcache extract` writes it anew.")
     elif not verdict.complete:
         click.echo("Run the same `fsrcache extract` command again to complete it.")

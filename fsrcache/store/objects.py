@@ -1,6 +1,5 @@
 """Where a store's files lie: a local folder, or whatever Zarr opens; whole objects in, ranges of them out."""
 
-import errno
 import os
 import re
 import secrets
@@ -10,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fsrcache.errors import RequestError
+from fsrcache.store.redact import redacted, secrets_of, secrets_of_url
+from fsrcache.store.remote import ZarrObjects
 
 if TYPE_CHECKING:
     from zarr.abc.store import Store
@@ -112,71 +113,6 @@ class LocalObjects:
         _sync_folder(folder.parent)
 
 
-class ZarrObjects:
-    """Objects in a Zarr store, each written by one request.
-
-    Parameters
-    ----------
-    store
-        Any.
-    name
-        For people.
-    secrets
-        Texts that no error may repeat.
-    """
-
-    def __init__(self, store: "Store", *, name: str, secrets: tuple[str, ...] = ()) -> None:
-        self.store = store
-        self.folder: Path | None = None
-        self.name = name
-        self._secrets = secrets
-
-    def read(self, key: str, *, start: int = 0, length: int | None = None) -> bytes | None:
-        """Return bytes of an object."""
-        from zarr.abc.store import OffsetByteRequest, RangeByteRequest, SuffixByteRequest
-        from zarr.core.buffer import default_buffer_prototype
-
-        wanted: OffsetByteRequest | RangeByteRequest | SuffixByteRequest | None = None
-        if start < 0:
-            wanted = SuffixByteRequest(-start)
-        elif length is not None:
-            wanted = RangeByteRequest(start, start + length)
-        elif start:
-            wanted = OffsetByteRequest(start)
-        found = self._done(self.store.get(key, default_buffer_prototype(), byte_range=wanted))
-        return None if found is None else bytes(found.to_bytes())
-
-    def write(self, key: str, data: bytes | bytearray) -> None:
-        """Write an object whole."""
-        from zarr.core.buffer import default_buffer_prototype
-
-        self._done(self.store.set(key, default_buffer_prototype().buffer.from_bytes(bytes(data))))
-
-    def remove(self, key: str) -> None:
-        """Remove an object that may be there."""
-        if self._done(self.store.exists(key)):
-            self._done(self.store.delete(key))
-
-    def keys(self, prefix: str = "") -> Iterator[str]:
-        """Yield the keys of all objects below a prefix, sorted."""
-
-        async def listed() -> list[str]:
-            return sorted([key async for key in self.store.list_prefix(f"{prefix}/" if prefix else "")])
-
-        yield from self._done(listed())
-
-    def _done(self, work: Any) -> Any:
-        """Wait for a coroutine on Zarr's own loop, which its stores are bound to."""
-        from zarr.core.sync import sync
-
-        try:
-            return sync(work)
-        except Exception as error:  # whatever a client of some storage raises, credentials in its text or not
-            said = " ".join(str(error).split()) or type(error).__name__
-            number = getattr(error, "errno", None) or errno.EIO
-            raise OSError(number, redacted(said, self._secrets)) from None
-
-
 def objects_at(place: "str | PathLike[str] | Store", *, storage_options: Mapping[str, Any] | None = None) -> Objects:
     """Return the files at a path, at a URL that Zarr opens through fsspec, or in a Zarr store.
 
@@ -193,12 +129,17 @@ def objects_at(place: "str | PathLike[str] | Store", *, storage_options: Mapping
         If the URL cannot be opened.
     """
     if not isinstance(place, str | PathLike):
-        return ZarrObjects(place, name=f"a {type(place).__name__}")
+        return ZarrObjects(place, name=f"a {type(place).__name__}", secrets=_secrets_of_store(place))
     text = os.fspath(place)
     if "://" not in text or text.startswith("file://"):
         return LocalObjects(Path(text.removeprefix("file://")))
     options = dict(storage_options or {})
-    hidden = _secrets(options)
+    hidden = (*secrets_of(options), *secrets_of_url(text))
+    if wild := re.search(r"[?*]|/.*[\[\]]", text.partition("://")[2]):
+        raise RequestError(
+            f"{redacted(text, hidden)} has a {wild[0][-1]!r}, which no URL of a store may have.",
+            "Name the store by protocol, bucket and path; credentials belong into the environment.",
+        )
     from zarr.storage import FsspecStore
 
     try:
@@ -206,37 +147,17 @@ def objects_at(place: "str | PathLike[str] | Store", *, storage_options: Mapping
     except Exception as error:  # a missing package, an unknown protocol, wrong options: fsspec raises anything
         said = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         raise RequestError(
-            f"{redacted(text)} cannot be opened: {redacted(said, hidden)}.",
+            f"{redacted(text, hidden)} cannot be opened: {redacted(said, hidden)}.",
             "Name a folder or a URL that fsspec knows; s3:// needs the package s3fs, gs:// gcsfs.",
         ) from None
-    return ZarrObjects(store, name=redacted(text), secrets=hidden)
+    return ZarrObjects(store, name=redacted(text, hidden), secrets=hidden)
 
 
-def redacted(text: str, secrets: tuple[str, ...] = ()) -> str:
-    """Return a text without users and passwords of URLs, without their queries, and without secrets."""
-    text = re.sub(r"(\w+://)[^/\s@]+@", r"\1***@", text)
-    text = re.sub(r"(\w+://[^\s?]+)\?\S+", r"\1?***", text)
-    for secret in (*secrets, *_environment_secrets()):
-        text = text.replace(secret, "***")
-    return text
-
-
-def _environment_secrets() -> list[str]:
-    words = ("SECRET", "TOKEN", "PASSWORD", "ACCESS_KEY", "ACCOUNT_KEY")
-    return [
-        value for name, value in os.environ.items() if len(value) >= 8 and any(word in name.upper() for word in words)
-    ]
-
-
-def _secrets(options: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the texts of options that are not to be repeated: all that are long enough to be one."""
-    found: list[str] = []
-    for name, value in options.items():
-        if isinstance(value, Mapping):
-            found += _secrets(value)
-        elif isinstance(value, str) and re.search("key|secret|token|password|sas|credential", name, re.IGNORECASE):
-            found.append(value)
-    return tuple(value for value in found if value)
+def _secrets_of_store(store: Any) -> tuple[str, ...]:
+    """Return the secrets that the client in a Zarr store was given: fsspec's and obstore's say."""
+    inner = getattr(store, "fs", None), getattr(store, "store", None)
+    options = getattr(inner[0], "storage_options", None), getattr(inner[1], "config", None)
+    return tuple(secret for found in options if isinstance(found, Mapping) for secret in secrets_of(found))
 
 
 def _all_of(descriptor: int, start: int, length: int) -> bytes:

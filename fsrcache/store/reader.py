@@ -1,6 +1,7 @@
 """Reading a complete feature store."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,8 @@ from fsrcache.errors import FsrcacheError
 from fsrcache.held_out import held_out
 from fsrcache.store.fetch import fetch_rows
 from fsrcache.store.layout import Place, columns, outputs
-from fsrcache.store.objects import ZarrObjects, objects_at
+from fsrcache.store.objects import objects_at
+from fsrcache.store.remote import ZarrObjects, client_errors
 from fsrcache.store.root import read_root, storage_errors
 from fsrcache.store.shard import DamagedError, decode
 from fsrcache.store.stored import StoredArray, zarr_source
@@ -176,5 +178,11 @@ class FeatureStore:
         if split not in self.splits:
             raise FsrcacheError(f"The store {self.name} has no split {split!r}; it has {', '.join(self.splits)}.")
 
-    def _reading(self, place: Place) -> Any:
-        return storage_errors(f"{place.name} of the store {self.name} cannot be read", remedy=_DAMAGED)
+    @contextmanager
+    def _reading(self, place: Place) -> Iterator[None]:
+        with storage_errors(f"{place.name} of the store {self.name} cannot be read", remedy=_DAMAGED):
+            if isinstance(self._objects, ZarrObjects):  # Zarr lets through what a client raises
+                with client_errors(self._objects.secrets):
+                    yield
+            else:
+                yield

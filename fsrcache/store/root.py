@@ -8,10 +8,12 @@ from typing import Any
 
 from fsrcache.errors import FsrcacheError
 from fsrcache.store.layout import ROOT, digest, documents, group_document, is_sealed, sealed
-from fsrcache.store.objects import Objects, redacted
+from fsrcache.store.objects import Objects
+from fsrcache.store.redact import redacted
 from fsrcache.store.spec import StoreSpec
 
 KEY = "fsrcache"
+_REACHED = "See that the place can be reached and read."
 _REPAIR = "`fsrcache verify STORE --repair` rewrites it where it can."
 
 
@@ -63,10 +65,14 @@ def read_root(objects: Objects) -> Root | None:
     FsrcacheError
         If something else is there, it cannot be read or is damaged, or it is of an unknown version.
     """
-    with storage_errors(f"{objects.name} cannot be read as a feature store", remedy=_REPAIR):
+    with storage_errors(f"{objects.name} cannot be read as a feature store", remedy=_REACHED):
         data = objects.read(ROOT)
-        if data is None:
-            return None
+    return None if data is None else parse_root(objects, data)
+
+
+def parse_root(objects: Objects, data: bytes) -> Root:
+    """Return what a root's ``zarr.json`` says; errors as of :func:`read_root`."""
+    with storage_errors(f"{objects.name} cannot be read as a feature store", remedy=_REPAIR):
         root = json.loads(data)
         record = root["attributes"].get(KEY) if root["node_type"] == "group" else None
     if not isinstance(record, dict) or not isinstance(record.get("complete"), bool):

@@ -1,8 +1,9 @@
 """Looking at everything that is in a store: what is missing, short, corrupt, exchanged; and taking it out."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from os import PathLike
 from pathlib import PurePosixPath
@@ -13,7 +14,7 @@ from fsrcache.progress import Progress, Watch, unwatched
 from fsrcache.store.layout import ROOT, Place, documents, places
 from fsrcache.store.lock import writer_lock
 from fsrcache.store.objects import PARTIAL, Objects, objects_at
-from fsrcache.store.root import Root, identity, read_root, storage_errors
+from fsrcache.store.root import Root, identity, parse_root, storage_errors
 from fsrcache.store.shard import Damage, DamagedError, decode, digest_of
 from fsrcache.store.spec import StoreSpec
 
@@ -77,7 +78,12 @@ class Verdict:
         return {"ok": self.ok, **asdict(self), "problems": [asdict(problem) for problem in self.problems]}
 
 
-def verify(place: "str | PathLike[str] | Store", *, watch: Watch = unwatched) -> Verdict:
+def verify(
+    place: "str | PathLike[str] | Store",
+    *,
+    watch: Watch = unwatched,
+    storage_options: Mapping[str, Any] | None = None,
+) -> Verdict:
     """Read everything in a store and report what is not as it was written.
 
     Parameters
@@ -86,26 +92,33 @@ def verify(place: "str | PathLike[str] | Store", *, watch: Watch = unwatched) ->
         As for ``FeatureStore``; the store may be incomplete.
     watch
         Called after every file.
+    storage_options
+        Of fsspec, for a URL.
 
     Raises
     ------
     FsrcacheError
         If there is no store, or so little is left of its metadata that it cannot be told what should be there.
     """
-    objects = objects_at(place)
+    objects = objects_at(place, storage_options=storage_options)
     with storage_errors(f"The store {objects.name} cannot be verified", remedy="See that it can be read."):
         return _verify(objects, watch)[1]
 
 
-def repair(place: "str | PathLike[str] | Store", *, watch: Watch = unwatched) -> Verdict:
+def repair(
+    place: "str | PathLike[str] | Store",
+    *,
+    watch: Watch = unwatched,
+    storage_options: Mapping[str, Any] | None = None,
+) -> Verdict:
     """Verify, remove exactly the damaged files and rewrite damaged metadata, so that the next extract completes it.
 
-    Where a file is missing or removed, or the root was damaged, the store is no longer complete; a store of which only
-    other metadata were damaged is whole again.
+    A file that the storage fails to read may be sound and is left as it is. Where a file is missing or removed, or the
+    root was damaged, the store is no longer complete; a store of which only other metadata were damaged is whole again.
 
     Parameters, result and errors are those of :func:`verify`; the result is what was found before the repair.
     """
-    objects = objects_at(place)
+    objects = objects_at(place, storage_options=storage_options)
     with storage_errors(f"The store {objects.name} cannot be repaired", remedy="See that it can be written."):
         if objects.folder and objects.folder.is_dir():
             with writer_lock(objects.folder, (1, 1)):
@@ -116,10 +129,11 @@ def repair(place: "str | PathLike[str] | Store", *, watch: Watch = unwatched) ->
 def _repair(objects: Objects, watch: Watch) -> Verdict:
     root, verdict = _verify(objects, watch)
     known = documents(root.spec)
-    lost = [problem.key for problem in verdict.problems if problem.key not in known]
+    damaged = [problem for problem in verdict.problems if problem.kind != "unreadable"]  # they may be sound
+    lost = [problem.key for problem in damaged if problem.key not in known]
     if lost and (verdict.complete or ROOT in lost):
         objects.write(ROOT, Root(root.spec).document())
-    for problem in verdict.problems:
+    for problem in damaged:
         if problem.key in known:
             objects.write(problem.key, known[problem.key])
         elif problem.key != ROOT and problem.kind != "missing":
@@ -157,14 +171,12 @@ def _threads(objects: Objects) -> int:
 
 def _root(objects: Objects, there: set[str]) -> tuple[Root, list[Problem]]:
     """Return the root, or what the metadata of the splits say it was."""
-    try:
-        known = read_root(objects)
-        if known is not None:
-            damaged = objects.read(ROOT) != known.document()
-            return known, [Problem("", ROOT, "corrupt")] if damaged else []
-        kind: Kind = "missing"
-    except FsrcacheError:
-        kind = "corrupt"
+    data = objects.read(ROOT)  # a storage that fails here is no damage
+    kind: Kind = "missing" if data is None else "corrupt"
+    if data is not None:
+        with suppress(FsrcacheError):
+            known = parse_root(objects, data)
+            return known, [Problem("", ROOT, "corrupt")] if data != known.document() else []
     found = [spec for key in sorted(there) if key.endswith("zarr.json") and (spec := identity(objects.read(key)))]
     if not found:
         if kind == "missing" and not there:

@@ -8,14 +8,15 @@ import torch
 from fsrcache.benchmarks.harness import Case, commit, machine, measure_roofs, run_case
 from fsrcache.benchmarks.kernels import kernel_cases, not_run
 from fsrcache.benchmarks.step import step_cases
+from fsrcache.benchmarks.store import store_cases, store_not_run
 
-SUBJECTS = {"kernels": kernel_cases, "step": step_cases}
+SUBJECTS = {"kernels": kernel_cases, "step": step_cases, "store": store_cases}
 
 
 def bench(
     subject: str, device: torch.device, *, quick: bool, watch: Callable[[list[dict[str, Any]]], None]
 ) -> dict[str, Any]:
-    """Run the cases of ``kernels``, ``step`` or ``all``.
+    """Run the cases of ``kernels``, ``step``, ``store`` or ``all``.
 
     Parameters
     ----------
@@ -34,7 +35,8 @@ def bench(
         ``machine``, ``commit``, ``quick``, ``roofs`` (``gb_per_second`` copied, ``tflop_per_second`` of fp32
         products), ``not_run`` (in words) and ``cases``: ``case``, ``candidate``, ``ms`` with ``ms_p20`` and
         ``ms_p80``, ``alternative``, ``alternative_ms``, ``ratio`` (None without an alternative), ``gb_per_second``,
-        ``tflop_per_second``, ``flop_per_byte``, ``share_of_roof`` (None where not counted), ``checked``.
+        ``tflop_per_second``, ``flop_per_byte``, ``share_of_roof``, ``samples_per_second`` (None where not counted),
+        ``checked``.
 
     Raises
     ------
@@ -55,6 +57,6 @@ def bench(
         "commit": commit(),
         "quick": quick,
         "roofs": {"gb_per_second": roofs.bandwidth / 1e9, "tflop_per_second": roofs.rate / 1e12},
-        "not_run": not_run(device),
+        "not_run": [*(not_run(device) if subject != "store" else []), *(store_not_run() if "store" in chosen else [])],
         "cases": cases,
     }

@@ -22,7 +22,11 @@ import fsrcache
 from fsrcache.errors import FsrcacheError
 
 Work = Callable[[], Any]
-_PACKAGES = ("torch", "triton", "numpy", "spd-learn")
+_PACKAGES = ("torch", "triton", "numpy", "spd-learn", "zarr", "zarrs", "webdataset", "mosaicml-streaming")
+
+
+def _same(result: Any) -> Any:
+    return result
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +45,14 @@ class Case:
         The same by others; they are checked too, at ten times that distance.
     bytes, flops
         The least that must be moved, and done.
+    samples
+        Rows or pictures, where their number a second is of interest.
+    parts
+        What part of the work an alternative does where the whole takes too long; it is reckoned up.
+    before
+        Called before every run, outside its time.
+    shown
+        Makes tensors of a result, outside its time.
     """
 
     name: str
@@ -51,6 +63,10 @@ class Case:
     alternatives: Mapping[str, Work] = field(default_factory=dict)
     bytes: float = 0.0
     flops: float = 0.0
+    samples: int = 0
+    parts: Mapping[str, float] = field(default_factory=dict)
+    before: Work | None = None
+    shown: Callable[[Any], Any] = _same
 
 
 @dataclass(frozen=True)
@@ -75,15 +91,19 @@ def measure_roofs(device: torch.device, *, seconds: float) -> Roofs:
     return Roofs(2 * source.nbytes / statistics.median(copied), 2 * side**3 / statistics.median(multiplied))
 
 
-def durations(works: list[Work], device: torch.device, *, seconds: float) -> list[list[float]]:
+def durations(
+    works: list[Work], device: torch.device, *, seconds: float, before: Work | None = None
+) -> list[list[float]]:
     """Return the seconds of every run of each work; they take turns, at least five, until the time is over."""
-    for work in works:
+    for work in works if before is None else ():
         work()
         work()
     taken: list[list[float]] = [[] for _ in works]
     end = time.perf_counter() + seconds * len(works)
     while time.perf_counter() < end or len(taken[0]) < 5:
         for work, kept in zip(works, taken, strict=True):
+            if before is not None:
+                before()
             kept.append(_once(work, device))
     return taken
 
@@ -96,25 +116,29 @@ def run_case(case: Case, roofs: Roofs, device: torch.device, *, seconds: float) 
     FsrcacheError
         If a result is not the reference's: nothing wrong is timed.
     """
-    expected = _tensors(case.reference())
+    expected = _tensors(case.shown(case.reference()))
     works = {case.candidate: case.work, **case.alternatives}
     for name, work in works.items():
-        distance = _distance(_tensors(work()), expected)
+        if case.before is not None:
+            case.before()
+        distance = _distance(_tensors(case.shown(work())), expected)
         allowed = case.error * (1 if name == case.candidate else 10)
         if not distance <= allowed:
             raise FsrcacheError(
                 f"{case.name}: {name} is {distance:.1e} from its reference, more than {allowed:.1e}.",
                 "It is not timed. Please report it with `fsrcache bench --json`'s machine and versions.",
             )
-    taken = dict(zip(works, durations(list(works.values()), device, seconds=seconds), strict=True))
-    middle = {name: statistics.median(times) for name, times in taken.items()}
+    times = durations(list(works.values()), device, seconds=seconds, before=case.before)
+    taken = dict(zip(works, times, strict=True))
+    middle = {name: statistics.median(taken[name]) / case.parts.get(name, 1.0) for name in works}
     low, *_, high = statistics.quantiles(taken[case.candidate], n=5)
     ours = middle[case.candidate]
     row = {
         "case": case.name, "candidate": case.candidate, "ms": 1e3 * ours, "ms_p20": 1e3 * low, "ms_p80": 1e3 * high,
         "gb_per_second": case.bytes / ours / 1e9 or None, "tflop_per_second": case.flops / ours / 1e12 or None,
         "flop_per_byte": case.flops / case.bytes if case.bytes else None,
-        "share_of_roof": roofs.seconds(case) / ours or None, "checked": True,
+        "share_of_roof": roofs.seconds(case) / ours or None, "samples_per_second": case.samples / ours or None,
+        "checked": True,
     }  # fmt: skip
     if not case.alternatives:
         return [{**row, "alternative": None, "alternative_ms": None, "ratio": None}]

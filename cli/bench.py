@@ -1,4 +1,4 @@
-"""``fsrcache bench``: what every kernel, and every part of a training step, is worth on this machine."""
+"""``fsrcache bench``: what every kernel, every part of a training step and the store are worth on this machine."""
 
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ _FIGURES = (".png", ".svg", ".pdf")
               help="Draw ratios and roofline as a .png, .svg or .pdf.")  # fmt: skip
 @click.option("--quick", is_flag=True, help="Small sizes, few runs: to see that it works, not how fast.")
 def bench(subject: str, device: str, as_json: bool, plot: Path | None, quick: bool) -> None:
-    """Time the kernels, the parts of a training step, or all, against what one would use instead.
+    """Time the kernels, the parts of a training step, the store, or all, against what one would use instead.
 
     Every result is checked against its reference before anything is timed; a wrong one ends the run. Candidate and
     alternatives take turns in one process; a ratio above 1 means that ours is the faster. The roof is the time that the
@@ -60,7 +60,8 @@ def _show(record: dict[str, Any]) -> None:
     last = None
     for row in record["cases"]:
         if row["case"] != last:
-            rates = (_rate(row["gb_per_second"], "GB/s"), _rate(row["tflop_per_second"], "TFLOP/s"))
+            rates = (_rate(row["gb_per_second"], "GB/s"), _rate(row["tflop_per_second"], "TFLOP/s"),
+                     _rate(row["samples_per_second"], "samples/s"))  # fmt: skip
             roof = f"{row['share_of_roof']:.0%} of the roof" if row["share_of_roof"] else ""
             click.echo(f"\n{click.style(row['case'], bold=True)}")
             click.echo(", ".join(filter(None, (
@@ -75,4 +76,4 @@ def _show(record: dict[str, Any]) -> None:
 
 
 def _rate(value: float | None, unit: str) -> str:
-    return "" if value is None else f"{value:.3g} {unit}"
+    return "" if value is None else f"{value:,.0f} {unit}" if value >= 1000 else f"{value:.3g} {unit}"

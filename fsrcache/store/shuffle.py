@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from fsrcache.errors import FsrcacheError
 from fsrcache.store.stored import StoredArray
 
-_READERS = 4  # requests at once
 _RUN_BYTES = 8 << 20  # neighbouring chunks are read by one request up to here
 
 Buffers = list[NDArray[Any]]
@@ -51,6 +50,8 @@ class ShuffledRows:
         Bytes of the buffers: those of the resident chunks and as many that are read ahead.
     rows
         bool ``[n]``: which rows there are, such as those not held out; all if None.
+    requests
+        Reads under way at once; an object storage's latency wants 64.
 
     Attributes
     ----------
@@ -79,6 +80,7 @@ class ShuffledRows:
         seed: int,
         memory: int,
         rows: NDArray[np.bool_] | None = None,
+        requests: int = 4,
     ) -> None:
         forms = {(len(array), array.chunk) for array in arrays}
         if len(forms) != 1:
@@ -87,8 +89,8 @@ class ShuffledRows:
         wanted = np.ones(length, np.bool_) if rows is None else np.asarray(rows)
         if wanted.shape != (length,) or wanted.dtype != np.bool_ or not wanted.any():
             raise FsrcacheError(f"The rows are {wanted.dtype} {list(wanted.shape)}, not some of bool [{length}].")
-        if batch < 1:
-            raise FsrcacheError(f"The batch is {batch}.", "It is 1 or more.")
+        if batch < 1 or requests < 1:
+            raise FsrcacheError(f"The batch is {batch}, the requests at once {requests}.", "Both are 1 or more.")
         of_a_chunk = self._chunk * sum(array.shape[1] * array.dtype.itemsize for array in arrays)
         fitting = memory // (2 * of_a_chunk)
         if fitting < 1:
@@ -100,6 +102,7 @@ class ShuffledRows:
         self.resident = -(-len(self._chunks) // self._pools)  # pools of one size: none is shuffled among a few alone
         self.count = int(wanted.sum())
         self._run = max(1, _RUN_BYTES // of_a_chunk)
+        self._requests = requests
         self._spare: list[Buffers] = []
 
     def __len__(self) -> int:
@@ -152,7 +155,7 @@ class ShuffledRows:
         first = int(np.searchsorted(ends, skip, side="right"))
         skip -= int(ends[first - 1]) if first else 0
         held = [self._buffers() for _ in parts[first : first + 2]]
-        readers = ThreadPoolExecutor(_READERS, "shuffle")
+        readers = ThreadPoolExecutor(self._requests, "shuffle")
 
         def begin(place: int) -> tuple[_Pool, list[Future[None]]]:
             pool = self._pool(parts[place], _random(self._seed, number, place))

@@ -65,13 +65,14 @@ def test_every_row_once_as_indexing_gives_it(store, chunks, batch):
         assert np.array_equal(got, array[:][numbers])
 
 
-def test_the_order_is_of_seed_and_epoch(store):
-    rows = shuffled(store)
+@pytest.mark.parametrize("chunks", [5, 1000])
+def test_the_order_is_of_seed_and_epoch(store, chunks):
+    rows = shuffled(store, chunks=chunks)
     first = order(rows)
     assert order(rows, 1).tolist() != first.tolist()
     assert order(rows).tolist() == first.tolist()
-    assert order(shuffled(store, batch=7)).tolist() == first.tolist()
-    assert order(shuffled(store, seed=4)).tolist() != first.tolist()
+    assert order(shuffled(store, chunks=chunks, batch=7)).tolist() == first.tolist()
+    assert order(shuffled(store, chunks=chunks, seed=4)).tolist() != first.tolist()
 
 
 @pytest.mark.parametrize("rows", [np.arange(N) % 10 != 3, np.arange(N) // CHUNK == 20, np.arange(N) == N - 1])
@@ -162,6 +163,7 @@ def test_an_epoch_given_up_leaves_no_thread(store):
 
 def test_two_epochs_at_once_do_not_share_buffers(store):
     rows = shuffled(store)
+    order(rows)  # leaves its buffers to the next
     for (a, first, *_), (b, second, *_) in zip(rows.epoch(0), rows.epoch(1), strict=True):
         assert np.array_equal(first, store.features("train", 4)[a])
         assert np.array_equal(second, store.features("train", 4)[b])

@@ -1,0 +1,144 @@
+"""The cases of ``fsrcache bench store``: reading whole, random rows, shuffled epochs, ``info``, and writing.
+
+The stores are made in a temporary folder that is removed afterwards. ``gb_per_second`` is of the store's own bytes.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+import zarr
+from fsrcache.benchmarks.epochs import epoch_cases, installed
+from fsrcache.benchmarks.harness import Case, Work
+from fsrcache.benchmarks.made_store import made_store
+from fsrcache.benchmarks.writing import writing_case
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fsrcache.store.layout import Place, outputs, places
+from fsrcache.store.reader import FeatureStore
+from fsrcache.store.shard import crc32c
+
+_LENGTH = 2080  # vech of D 64
+_ROWS = 60_000  # 250 MB
+_INFO = "import sys; from fsrcache.cli import main; main(['info', sys.argv[1], '--json'])"
+_ZARRS = "zarrs.ZarrsCodecPipeline"
+
+
+def store_cases(device: torch.device, *, quick: bool) -> Iterator[Case]:
+    """Yield the cases; the store is read on the CPU whatever the device, which is where pictures are extracted."""
+    with TemporaryDirectory(prefix="fsrcache-bench-") as name:
+        folder = Path(name)
+        store = made_store(folder / "features.zarr", rows=3_000 if quick else _ROWS, width=_LENGTH)
+        yield from _whole(store)
+        yield _random_rows(store)
+        (folder / "peers").mkdir()
+        cases = epoch_cases(store, folder / "peers", memory=(8 if quick else 64) << 20, zarr_batches=2 if quick else 16)
+        with closing(cases) as epochs:  # type: ignore[type-var]
+            yield from epochs
+        yield _info(store)
+        yield writing_case(folder / "writing", device, faces=24 if quick else 1_024)
+
+
+def store_not_run() -> list[str]:
+    """Return the peers that are not installed, in words."""
+    peers = {"zarrs": "zarrs' pipeline", "webdataset": "webdataset", "streaming": "MosaicML streaming's MDS"}
+    return [f"{words}: the package {name} cannot be imported" for name, words in peers.items() if not installed(name)]
+
+
+def _whole(store: FeatureStore) -> Iterator[Case]:
+    array, unchecked = store.features("train"), FeatureStore(store.name, check=False).features("train")
+    place = outputs(store.spec, "train", scale=1)["features"]
+    paths = [Path(store.name) / key for key in place.keys]
+    name = f"{array.nbytes / 1e6:.0f} MB read whole, warm, fp16 [{array.shape[0]:,}, {array.shape[1]:,}]"
+    alternatives: dict[str, Work] = {"zarr": partial(_by_zarr, store, slice(None))}
+    if installed("zarrs"):
+        alternatives["zarr with zarrs' pipeline"] = partial(_by_zarr, store, slice(None), pipeline=_ZARRS)
+    for threads in (1, 2):
+        plain = _plain(place, paths, np.empty(array.shape, np.float16), threads=threads)
+        alternatives[f"preadv of as many bytes, {threads} thread{'s' * (threads > 1)}"] = plain
+    checksum = float(crc32c(array[:]))
+
+    def shown(result: Any) -> Tensor:
+        if isinstance(result, int):  # of a plain read, which has checksums among the rows, only the length
+            return torch.tensor([result, checksum], dtype=torch.float64)
+        return torch.tensor([result.nbytes, crc32c(result)], dtype=torch.float64)
+
+    for state, read in (("checksums looked at", array), ("checksums not looked at", unchecked)):
+        out = np.empty(array.shape, array.dtype)
+        yield Case(name=f"{name}, {state}", candidate="read_into", work=partial(_into, read, out), error=0.0,
+                   reference=partial(_by_zarr, store, slice(None)), alternatives=alternatives, bytes=array.nbytes,
+                   shown=shown)  # fmt: skip
+
+
+def _random_rows(store: FeatureStore) -> Case:
+    array = store.features("train")
+    rows = np.random.default_rng(0).permutation(len(array))[:128]
+    works = {"zarr, oindex": partial(_by_zarr, store, rows)}
+    if installed("zarrs"):
+        works["zarr with zarrs' pipeline, oindex"] = partial(_by_zarr, store, rows, pipeline=_ZARRS)
+    return Case(name="128 random rows by an integer array, warm", candidate="features[rows]", work=lambda: array[rows],
+                reference=works["zarr, oindex"], error=0.0, alternatives=works, samples=len(rows),
+                shown=torch.from_numpy)  # fmt: skip
+
+
+def _info(store: FeatureStore) -> Case:
+    def shown(done: "subprocess.CompletedProcess[str]") -> Tensor:
+        record = json.loads(done.stdout)
+        return torch.tensor([record["rows"]["train"], record["bytes"]])
+
+    nbytes = sum(place.nbytes for place in places(store.spec))
+    expected = json.dumps({"rows": dict(store.spec.rows), "bytes": nbytes})
+    return Case(
+        name="fsrcache info STORE, a whole process", candidate="fsrcache info",
+        work=lambda: _process(_INFO, store.name), error=0.0, shown=shown,
+        reference=lambda: subprocess.CompletedProcess([], 0, expected),
+    )  # fmt: skip
+
+
+def _process(*words: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([sys.executable, "-c", *words], capture_output=True, text=True, check=True)
+
+
+def _into(array: Any, out: NDArray[Any]) -> NDArray[Any]:
+    array.read_into(out)
+    return out
+
+
+def _by_zarr(store: FeatureStore, rows: Any, *, pipeline: str | None = None) -> NDArray[Any]:
+    settings = {"codec_pipeline.path": pipeline} if pipeline else {}
+    with zarr.config.set(settings):
+        array = zarr.open_array(Path(store.name) / "train/x1/features", mode="r")
+        found: NDArray[Any] = array[rows] if isinstance(rows, slice) else array.oindex[rows]  # type: ignore[assignment]
+    return found
+
+
+def _plain(place: Place, paths: list[Path], out: NDArray[Any], *, threads: int) -> Work:
+    """Return what reads as many bytes as the rows of every shard have, from its beginning: checksums are among them."""
+    flat, step = out.reshape(-1).view(np.uint8), place.block * place.row_bytes
+
+    def one(number: int) -> int:
+        part: Any = flat[number * step : (number + 1) * step]
+        descriptor = os.open(paths[number], os.O_RDONLY)
+        try:
+            return os.preadv(descriptor, [part], 0)
+        finally:
+            os.close(descriptor)
+
+    def work() -> int:
+        if threads == 1:
+            return sum(map(one, range(len(paths))))
+        with ThreadPoolExecutor(threads) as pool:
+            return sum(pool.map(one, range(len(paths))))
+
+    return work

@@ -1,0 +1,80 @@
+"""What extracting into a store costs beside the extractor itself, on drawn faces in PNG files."""
+
+import shutil
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from fsrcache.benchmarks.harness import Case
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from fsrcache.extract import BATCH, Sources, extract, sources
+from fsrcache.faces.decode import Pictures
+from fsrcache.faces.drawn import draw_face, drawn_expression
+from fsrcache.faces.expressions import EXPRESSIONS
+from fsrcache.faces.faces import usable_faces
+from fsrcache.faces.index import list_faces
+from fsrcache.features import features_of_view, view_of
+from fsrcache.models.extractor import CovPoolFER, save_extractor
+from fsrcache.presets import EXTRACTORS
+from fsrcache.store.reader import FeatureStore
+
+_SCALES = (1, 4)
+
+
+def writing_case(folder: Path, device: torch.device, *, faces: int) -> Case:
+    """Return the case: ``extract`` from files to a complete store, against the extractor on the same views in memory.
+
+    The extractor has the shape of ``small`` and untrained weights.
+    """
+    draw_files(folder / "faces", faces)
+    usable = usable_faces(list_faces(folder / "faces"), side=EXTRACTORS["small"].side)
+    torch.manual_seed(0)
+    model = CovPoolFER(EXTRACTORS["small"], usable.classes).eval()
+    save_extractor(folder / "extractor.safetensors", model, training={})
+    given = sources(usable, folder / "extractor.safetensors", device=device)
+    views = _views(given)
+    store = folder / "features.zarr"
+    return Case(
+        name=f"extraction of {faces:,} faces at scales {_SCALES[0]} and {_SCALES[1]}, shape of small",
+        candidate="extract, PNG files to store",
+        work=lambda: extract(given, store=store, scales=_SCALES, data="drawn faces"),
+        reference=partial(_extracted, given, views),
+        error=0.01,  # half precision
+        alternatives={"the extractor alone, views in memory": partial(_extracted, given, views)},
+        samples=faces * len(_SCALES),
+        before=lambda: shutil.rmtree(store, ignore_errors=True),
+        shown=partial(_shown, store),
+    )  # fmt: skip
+
+
+def draw_files(folder: Path, faces: int) -> None:
+    """Write drawn faces as PNG files in a folder of class folders."""
+    for number in range(faces):
+        target = folder / "train" / EXPRESSIONS[drawn_expression(0, number)] / f"{number:06}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(draw_face(0, number)).save(target)
+
+
+def _views(given: Sources) -> list[list[Pictures]]:
+    """Return what the extractor is shown, in the order of the store, a list of batches for every scale."""
+    pictures = given.faces.batch(given.order["train"])
+    return [
+        [view_of(pictures[start : start + BATCH], scale=scale) for start in range(0, len(pictures), BATCH)]
+        for scale in _SCALES
+    ]
+
+
+def _extracted(given: Sources, views: list[list[Pictures]]) -> list[NDArray[np.float32]]:
+    return [np.concatenate([features_of_view(given.model, view).features for view in batches]) for batches in views]
+
+
+def _shown(store: Path, result: Any) -> list[Tensor]:
+    """Return the features by scale, of a finished store or as they are."""
+    if isinstance(result, dict):
+        return [torch.from_numpy(FeatureStore(store).features("train", scale)[:]) for scale in _SCALES]
+    return list(map(torch.from_numpy, result))

@@ -12,7 +12,7 @@ from fsrcache.store.redact import redacted
 if TYPE_CHECKING:
     from zarr.abc.store import Store
 
-_PATIENCE = 900.0  # seconds, with all that the client tries again: 128 MiB at 150 KB/s
+PATIENCE = 900.0  # seconds, with all that the client tries again: 128 MiB at 150 KB/s
 
 
 class ZarrObjects:
@@ -30,9 +30,7 @@ class ZarrObjects:
         Seconds until a request that was not answered is given up.
     """
 
-    def __init__(
-        self, store: "Store", *, name: str, secrets: tuple[str, ...] = (), patience: float = _PATIENCE
-    ) -> None:
+    def __init__(self, store: "Store", *, name: str, secrets: tuple[str, ...] = (), patience: float = PATIENCE) -> None:
         self.store = store
         self.folder: Path | None = None
         self.name = name
@@ -40,17 +38,15 @@ class ZarrObjects:
         self._patience = patience
 
     def read(self, key: str, *, start: int = 0, length: int | None = None) -> bytes | None:
-        """Return bytes of an object."""
+        """Return bytes of an object, never asked for without a range: s3fs would ask for its size first."""
         from zarr.abc.store import OffsetByteRequest, RangeByteRequest, SuffixByteRequest
         from zarr.core.buffer import default_buffer_prototype
 
-        wanted: OffsetByteRequest | RangeByteRequest | SuffixByteRequest | None = None
+        wanted: OffsetByteRequest | RangeByteRequest | SuffixByteRequest = OffsetByteRequest(start)
         if start < 0:
             wanted = SuffixByteRequest(-start)
         elif length is not None:
             wanted = RangeByteRequest(start, start + length)
-        elif start:
-            wanted = OffsetByteRequest(start)
         found = self._done(self.store.get(key, default_buffer_prototype(), byte_range=wanted))
         return None if found is None else bytes(found.to_bytes())
 

@@ -208,8 +208,8 @@ class FeatureWriter:
         if known is None or (known.complete and not (whole and known.spec == self.spec)) or known.spec != self.spec:
             objects.write(ROOT, Root(self.spec).document())
         for key, document in documents(self.spec).items():
-            if objects.read(key) != document:
-                objects.write(key, document)
+            if key not in self._there or objects.read(key) != document:
+                self._write(key, document)
         mine = {place.key(block).rpartition("/")[0] for block, place in self._my_places()}
         self._remove_partials(lambda key: self.part == (1, 1) or key.rpartition("/")[0] in mine)
         for split in self.spec.splits:

@@ -1,0 +1,298 @@
+"""Object storage: a store at a URL is the local one, object for object; a server that fails harms nothing."""
+
+import http.client
+import re
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from itertools import count
+
+import numpy as np
+import obstore
+import pytest
+import s3fs
+import zarr
+from fsspec import AbstractFileSystem
+from fsspec.implementations.memory import MemoryFileSystem
+from zarr.storage import FsspecStore, MemoryStore, ObjectStore
+
+from fsrcache.errors import FsrcacheError
+from fsrcache.store.reader import FeatureStore
+from fsrcache.store.remote import ZarrObjects
+from fsrcache.store.verify import repair, verify
+from fsrcache.store.writer import FeatureWriter
+
+KEY, SECRET = "AKIARECOGNISABLE", "s3cr3t/Recognis+able"
+NUMBERS = count()
+
+
+def options(address, **client):
+    """Return what fsspec gives to s3fs: credentials, where the server is, and little patience."""
+    settings = {"read_timeout": 0.5, "connect_timeout": 0.5, "retries": {"max_attempts": 2}, **client}
+    return {
+        "key": KEY,
+        "secret": SECRET,
+        "client_kwargs": {"endpoint_url": address, "region_name": "us-east-1"},
+        "config_kwargs": settings,
+    }
+
+
+def objects(address, url):
+    """Return the bytes of every object below a URL, by key, asked for without any client of ours."""
+    bucket, _, root = url.removeprefix("s3://").partition("/")
+    with closing(http.client.HTTPConnection(address.removeprefix("http://"))) as client:
+
+        def get(path):
+            client.request("GET", path, headers={"Authorization": "AWS somebody:signed"})
+            return client.getresponse().read()
+
+        listed = re.findall("<Key>([^<]+)</Key>", get(f"/{bucket}?list-type=2&prefix={root}/").decode())
+        return {key.removeprefix(f"{root}/"): get(f"/{bucket}/{key}") for key in listed}
+
+
+@pytest.fixture
+def url():
+    return f"s3://bucket/{next(NUMBERS)}/features.zarr"
+
+
+@pytest.fixture(scope="module")
+def local(sample, tmp_path_factory):
+    """The same store in a folder."""
+    path = tmp_path_factory.mktemp("local") / "s"
+    sample.written(path)
+    return path
+
+
+def assert_equal_stores(found, expected):
+    for split in expected.splits:
+        assert found.labels(split).tolist() == expected.labels(split).tolist()
+        assert found.ids(split).tolist() == expected.ids(split).tolist()
+        rows = [2, 0, 4, 4, -1, *range(len(expected.labels(split)))]
+        for scale in expected.scales:
+            for name in ("features", "embeddings", "probabilities"):
+                theirs, ours = getattr(found, name)(split, scale), getattr(expected, name)(split, scale)
+                assert np.array_equal(theirs[:], ours[:])
+                assert np.array_equal(theirs[1:4], ours[1:4])
+                assert np.array_equal(theirs[rows], ours[rows])
+
+
+def test_a_store_on_s3_is_the_local_one_object_for_object(sample, s3_server, url, local):
+    found = sample.written(url, storage_options=options(s3_server))
+    assert objects(s3_server, url) == sample.files(local)
+    assert_equal_stores(found, FeatureStore(local))
+    assert verify(url, storage_options=options(s3_server)).ok
+
+
+def test_resumed_added_to_damaged_and_repaired(sample, s3_server, url, tmp_path):
+    given = options(s3_server)
+    with FeatureWriter(url, sample.spec, **sample.columns(), storage_options=given) as writer:
+        sample.fill(writer, most=3)
+    with pytest.raises(FsrcacheError, match="is incomplete"):
+        FeatureStore(url, storage_options=given)
+    with FeatureWriter(url, sample.spec, **sample.columns(), storage_options=given) as writer:
+        assert writer.found == 3
+        sample.fill(writer)
+        assert writer.finish()
+    more = sample.replace(sample.spec, scales=(1, 2, 4))
+    sample.written(url, more, storage_options=given)
+    sample.written(tmp_path / "s", more)
+    whole = sample.files(tmp_path / "s")
+    assert objects(s3_server, url) == whole
+
+    fs = s3fs.S3FileSystem(skip_instance_cache=True, **given)
+    root, shards = url.removeprefix("s3://"), [key for key in whole if "/x4/" in key and "/c/" in key][:3]
+    fs.rm_file(f"{root}/{shards[0]}")
+    fs.pipe_file(f"{root}/{shards[1]}", whole[shards[1]][:-1])
+    fs.pipe_file(f"{root}/{shards[2]}", bytes([whole[shards[2]][0] ^ 1]) + whole[shards[2]][1:])
+    found = repair(url, storage_options=given)
+    assert {(problem.key, problem.kind) for problem in found.problems} == set(
+        zip(shards, ("missing", "short", "corrupt"), strict=True)
+    )
+    assert objects(s3_server, url).keys() == whole.keys() - set(shards)
+    sample.written(url, more, storage_options=given)
+    assert objects(s3_server, url) == whole
+
+
+@pytest.mark.parametrize("order", [(1, 2), (2, 1)])
+def test_parts_in_any_order_complete_it(sample, s3_server, url, local, order):
+    for i in order:
+        done = sample.write(url, part=(i, 2), storage_options=options(s3_server))
+        assert done == (i == order[1])
+    assert objects(s3_server, url) == sample.files(local)
+
+
+def test_parts_at_the_same_time(sample, s3_server, url, local):
+    """Both may find the store whole when they end, or one of them; run once more, it is complete."""
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda i: sample.write(url, part=(i, 2), storage_options=options(s3_server)), (1, 2)))
+    assert sample.write(url, storage_options=options(s3_server))
+    assert objects(s3_server, url) == sample.files(local)
+
+
+def test_a_resumption_asks_little(sample, proxy, url):
+    """A finished store opened for writing: one list a thousand objects, no question after any single shard."""
+    sample.write(url, storage_options=options(proxy.address))
+    proxy.seen.clear()
+    assert sample.write(url, storage_options=options(proxy.address))
+    asked = [path.partition("?")[0] for _, path in proxy.seen]
+    assert sum("list-type=2" in path for _, path in proxy.seen) == 2
+    assert not [path for path in asked if "/c/" in path]
+    assert all(method in ("GET", "HEAD") for method, _ in proxy.seen)
+
+
+def test_memory(sample, local):
+    place = f"memory://{next(NUMBERS)}/s"
+    with FeatureWriter(place, sample.spec, **sample.columns()) as writer:
+        sample.fill(writer, most=3)
+    assert_equal_stores(sample.written(place), FeatureStore(local))
+    assert verify(place).ok
+
+
+@pytest.mark.parametrize(
+    "make", [MemoryStore, lambda: ObjectStore(obstore.store.MemoryStore())], ids=["zarr", "obstore"]
+)
+def test_store_objects_of_zarr(sample, local, make):
+    place = make()
+    with FeatureWriter(place, sample.spec, **sample.columns()) as writer:
+        sample.fill(writer, most=3)
+    assert_equal_stores(sample.written(place), FeatureStore(local))
+    assert verify(place).ok
+    whole = sample.files(local)
+    read = {key: zarr.core.sync.sync(place.get(key, zarr.core.buffer.default_buffer_prototype())) for key in whole}
+    assert {key: data.to_bytes() for key, data in read.items()} == whole
+
+
+def test_obstore_on_s3(sample, s3_server, url, local):
+    prefix = url.removeprefix("s3://bucket/")
+    client = obstore.store.S3Store(
+        "bucket", prefix=prefix, endpoint=s3_server, access_key_id=KEY, secret_access_key=SECRET, region="us-east-1",
+        client_options={"allow_http": True},
+    )  # fmt: skip
+    assert_equal_stores(sample.written(ObjectStore(client)), FeatureStore(local))
+    assert objects(s3_server, url) == sample.files(local)
+
+
+@pytest.fixture(scope="module")
+def fewer(sample):
+    """A store of 29 objects, so that every request of it may fail."""
+    return sample.replace(sample.spec, rows={"train": 9, "val": 3}, widths={"features": 6})
+
+
+@pytest.fixture(scope="module")
+def fewer_files(sample, fewer, tmp_path_factory):
+    path = tmp_path_factory.mktemp("fewer") / "s"
+    sample.written(path, fewer)
+    return sample.files(path)
+
+
+SOME = {
+    "500s": lambda r: 500 if r.number % 15 == 2 else None,
+    "503s": lambda r: 503 if r.number % 15 == 1 else None,
+    "slow bodies": lambda r: "slow" if r.number % 5 == 0 else None,
+    "truncated bodies": lambda r: "truncate" if r.method == "GET" and r.number % 5 == 0 else None,
+    "time-outs": lambda r: "hang" if r.number in (4, 37) else None,
+}
+
+
+@pytest.mark.parametrize("fault", [pytest.param(name, marks=pytest.mark.slow) for name in SOME])
+def test_some_faults_are_survived(sample, proxy, url, fewer, fewer_files, fault):
+    given = {"storage_options": options(proxy.address, retries={"max_attempts": 5})}
+    proxy.plan = SOME[fault]
+    found = sample.written(url, fewer, **given)
+    assert np.array_equal(found.features("train", 2)[:], sample.values(fewer, "train", 2)["features"].astype("f2"))
+    assert verify(url, **given).ok
+    assert objects(proxy.server, url) == fewer_files
+
+
+ALL = {
+    "500": lambda _: 500,
+    "403": lambda _: 403,
+    "403 to lists": lambda r: 403 if "list-type" in r.path else None,
+    "403 to reads": lambda r: 403 if r.method in ("GET", "HEAD") and "list-type" not in r.path else None,
+    "403 to writes": lambda r: 403 if r.method == "PUT" else None,
+    "truncated lists": lambda r: "truncate" if "list-type" in r.path else None,
+    "truncated reads": lambda r: "truncate" if r.method == "GET" else None,
+}
+QUICK = ("403 to lists", "403 to writes")
+
+
+@pytest.mark.parametrize(
+    "fault", [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in ALL]
+)
+def test_a_server_that_fails_harms_nothing(sample, proxy, url, fewer, fewer_files, monkeypatch, fault):
+    monkeypatch.setattr(s3fs.S3FileSystem, "retries", 1)  # the client's own patience
+    given = {"storage_options": options(proxy.address)}
+    with FeatureWriter(url, fewer, **sample.columns(fewer.rows), **given) as writer:
+        sample.fill(writer, most=3)
+    before = objects(proxy.server, url)
+    proxy.plan = ALL[fault]
+    tries = [lambda: sample.write(url, fewer, **given)]
+    if fault != "403 to writes":
+        tries += [lambda: verify(url, **given), lambda: repair(url, **given)]
+    for attempt in tries:
+        with pytest.raises(FsrcacheError) as error:
+            attempt()
+        assert KEY not in str(error.value)
+        assert SECRET not in str(error.value)
+    assert objects(proxy.server, url) == before
+    proxy.plan = lambda _: None
+    assert sample.write(url, fewer, **given)
+    assert objects(proxy.server, url) == fewer_files
+
+
+def test_a_server_that_hangs_is_given_up(proxy, url):
+    proxy.plan = lambda _: "hang"
+    store = FsspecStore.from_url(url, storage_options=options(proxy.address, read_timeout=60))
+    with pytest.raises(OSError, match="no answer in time"):
+        ZarrObjects(store, name="slow", patience=0.3).read("zarr.json")
+
+
+def test_a_shard_that_cannot_be_read_is_not_removed(sample, proxy, url):
+    """Repair takes what the server does not give for what may be sound."""
+    given = {"storage_options": options(proxy.address)}
+    sample.write(url, **given)
+    before = objects(proxy.server, url)
+    proxy.plan = lambda r: 403 if "/train/x2/features/c/1/0" in r.path else None
+    found = repair(url, **given)
+    assert [(problem.key, problem.kind) for problem in found.problems] == [("train/x2/features/c/1/0", "unreadable")]
+    proxy.plan = lambda _: None
+    assert objects(proxy.server, url) == before
+    assert verify(url, **given).ok
+
+
+def test_a_removal_that_is_refused_is_said(sample, proxy, url):
+    given = {"storage_options": options(proxy.address)}
+    sample.write(url, **given)
+    fs = s3fs.S3FileSystem(skip_instance_cache=True, **options(proxy.address))
+    fs.pipe_file(f"{url}/train/x1/features/c/0/0", b"damaged")
+    proxy.plan = lambda r: 403 if r.method in ("DELETE", "POST") else None
+    with pytest.raises(FsrcacheError, match="cannot be repaired: Access Denied"):
+        repair(url, **given)
+
+
+def test_a_folder_that_cannot_be_listed_is_not_an_empty_one(sample, monkeypatch):
+    """fsspec's general walk passes over folders that it cannot list; ours must not."""
+
+    place = f"memory://{next(NUMBERS)}/s"
+    sample.written(place)
+
+    def refuse(*_, **__):
+        raise PermissionError("the folder may not be listed")
+
+    monkeypatch.setattr(MemoryFileSystem, "find", AbstractFileSystem.find)
+    assert verify(place).ok
+    monkeypatch.setattr(MemoryFileSystem, "ls", refuse)
+    with pytest.raises(FsrcacheError, match="may not be listed"):
+        verify(place)
+    with pytest.raises(FsrcacheError, match="may not be listed"):
+        sample.write(place)
+
+
+def test_a_bucket_that_is_not_there_is_said(sample, s3_server):
+    with pytest.raises(FsrcacheError, match="bucket does not exist"):
+        sample.write("s3://no-bucket/s", storage_options=options(s3_server))
+
+
+@pytest.mark.parametrize("path", ["s?versionId=1", "s*", "a[1]/s"])
+def test_wildcards_are_refused(path):
+    with pytest.raises(FsrcacheError, match="which no URL of a store may have"):
+        FeatureStore(f"s3://bucket/{path}")

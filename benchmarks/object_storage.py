@@ -98,9 +98,9 @@ second. One row a request would be {3 * assumed.samples:,} requests.
 
 Simulated, {assumed.requests} requests at once reach {found["samples_per_second"]:,.0f} samples a second, which is
 {verdict}; one at a time, {found["samples_per_second_one_request"]:,.0f}. Of every array {found["resident"]:,}
-chunks are shuffled together, {found["resident"] * spec.chunk:,} rows; an epoch has {found["pools"]} such pools. The first
-is there after {found["first_pool"]:.1f} s, the others are read while the one before is used. A resumed trainer computes its
-place in the epoch and reads no pool that it is past."""
+chunks are shuffled together, {found["resident"] * spec.chunk:,} rows; an epoch has {found["pools"]} such pools. The
+first is there after {found["first_pool"]:.1f} s, the others are read while the one before is used. A resumed trainer
+computes its place in the epoch and reads no pool that it is past."""
 
 
 def _resuming(spec: StoreSpec, assumed: Assumed) -> str:

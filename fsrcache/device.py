@@ -29,4 +29,6 @@ def computes_bf16(device: torch.device) -> bool:
     """Tell whether a device multiplies bf16 in hardware; a CPU that does not is some 30 times slower than in fp32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    if device.type != "cpu":
+        return False
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from fsrcache.presets import TrainConfig
 from fsrcache.progress import Progress, Watch, unwatched
@@ -69,8 +70,10 @@ def estimate(
 
 
 def _networks(iteration: Iteration) -> dict[str, nn.Module]:
-    networks = {"generator": iteration.networks.generator, "head": iteration.networks.head}
-    return networks if iteration.networks.critic is None else {**networks, "critic": iteration.networks.critic}
+    networks: dict[str, nn.Module] = {"generator": iteration.networks.generator, "head": iteration.networks.head}
+    if iteration.networks.critic is not None:
+        networks["critic"] = iteration.networks.critic
+    return networks
 
 
 def _gmac_per_sample(built: Built) -> dict[str, float]:
@@ -89,10 +92,25 @@ def _gmac_per_sample(built: Built) -> dict[str, float]:
     return counted
 
 
+class _Counter(TorchDispatchMode):
+    """Counts operations by PyTorch's registry; its own counter follows modules too, and fails on a double backward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flops = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        count = flop_registry.get(func.overloadpacket)
+        if count is not None:
+            self.flops += count(*args, **(kwargs or {}), out_val=result)
+        return result
+
+
 def _gmac(work: Any, argument: Any) -> float:
-    with FlopCounterMode(display=False) as counter:
+    with _Counter() as counter:
         work(argument)
-    return counter.get_total_flops() / 2e9
+    return counter.flops / 2e9
 
 
 def _measure(iteration: Iteration, config: TrainConfig, device: torch.device) -> tuple[int, float]:

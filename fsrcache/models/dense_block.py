@@ -39,8 +39,8 @@ class DenseBlock(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Return the maps with the block's residual added."""
-        weights = [layer.weight for layer in self.layers]
-        biases = [layer.bias for layer in self.layers]
+        weights = [self.get_parameter(f"layers.{place}.weight") for place in range(_LAYERS)]
+        biases = [self.get_parameter(f"layers.{place}.bias") for place in range(_LAYERS)]
         residual = concatenating if self.plain else accumulating
         return maps + _RESIDUAL * residual(maps, weights, biases=biases)
 
@@ -72,7 +72,7 @@ def accumulating(maps: Tensor, weights: list[Tensor], *, biases: list[Tensor]) -
         sums = made if sums is None else sums + made
         if place == len(weights) - 1:
             break
-        mine, sums = sums.split([outgoing[place], sums.shape[1] - outgoing[place]], 1)
+        mine, sums = torch.split(sums, [outgoing[place], sums.shape[1] - outgoing[place]], 1)
         maps, first = leaky_relu(mine, _SLOPE), first + width
     assert sums is not None
     return sums

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.profiler import record_function
 from torch.optim import Adam, AdamW, Optimizer
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
@@ -18,6 +19,7 @@ from fsrcache.training.schedules import halved, one_cycle, set_rate
 from fsrcache.training.steps import TERMS, Networks, Update, critic_update, effective_share, generator_update
 from fsrcache.training.tally import Tally
 
+PARTS = ("draw", "critic", "generator", "update")  # of a step, as a profiler names them
 MEASURES = ("weights_mean", "weights_effective", "generator_gradient", "critic_gradient")
 
 
@@ -68,7 +70,7 @@ class Iteration:
         self.kept = networks.generator  # what is scored and saved
         if config.averaging:
             self.kept = self.modules["averaged"] = copy.deepcopy(networks.generator).requires_grad_(False)
-        self.average = get_ema_multi_avg_fn(config.averaging)
+        self.average = get_ema_multi_avg_fn(config.averaging)  # type: ignore[no-untyped-call]
         self.bad = FirstBad(TERMS, device)
         self.tally = Tally((*TERMS, *MEASURES), device)
         self.number = torch.zeros((), dtype=torch.int64, device=device)  # of the step
@@ -94,11 +96,16 @@ class Iteration:
         critic_steps = 0 if self.networks.critic is None else self.config.critic_steps
         self.networks.generator.train()
         for number in range(0 if l2_alone else critic_steps):
-            batch = self.batches.batch(number, lr_pictures=pictures, hr_pictures=not self.plain)
-            self._update("critic", critic_update(batch, self.networks, self.config, plain=self.plain))
+            with record_function("draw"):
+                batch = self.batches.batch(number, lr_pictures=pictures, hr_pictures=not self.plain)
+            with record_function("critic"):
+                update = critic_update(batch, self.networks, self.config, plain=self.plain)
+            self._update("critic", update)
         for number in range(critic_steps, critic_steps + self.config.generator_steps):
-            batch = self.batches.batch(number, lr_pictures=pictures)
-            update = generator_update(batch, self.networks, self.config, l2_alone=l2_alone)
+            with record_function("draw"):
+                batch = self.batches.batch(number, lr_pictures=pictures)
+            with record_function("generator"):
+                update = generator_update(batch, self.networks, self.config, l2_alone=l2_alone)
             self._update("generator", update)
             if self.measured:
                 weights = {"weights_mean": update.weights.mean(), "weights_effective": effective_share(update.weights)}
@@ -107,6 +114,7 @@ class Iteration:
                 averaged, weights_now = (list(module.parameters()) for module in (self.kept, self.networks.generator))
                 self.average(averaged, weights_now, None)
 
+    @record_function("update")
     def _update(self, name: str, update: Update) -> None:
         self.bad.see(self.number, update.terms)
         self.tally.add(update.terms)

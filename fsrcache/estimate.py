@@ -92,11 +92,11 @@ def _gmac_per_sample(built: Built) -> dict[str, float]:
     return counted
 
 
-class _Counter(TorchDispatchMode):
+class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts operations by PyTorch's registry; its own counter follows modules too, and fails on a double backward."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.flops = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -110,7 +110,7 @@ class _Counter(TorchDispatchMode):
 def _gmac(work: Any, argument: Any) -> float:
     with _Counter() as counter:
         work(argument)
-    return counter.flops / 2e9
+    return float(counter.flops / 2e9)
 
 
 def _measure(iteration: Iteration, config: TrainConfig, device: torch.device) -> tuple[int, float]:

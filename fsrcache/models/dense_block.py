@@ -9,6 +9,8 @@ layer. Here a map is convolved once, when it appears, with its slices of all lat
 added to what these layers have so far: the same arithmetic, every map read once.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, leaky_relu
@@ -45,7 +47,7 @@ class DenseBlock(nn.Module):
         return maps + _RESIDUAL * residual(maps, weights, biases=biases)
 
 
-def concatenating(maps: Tensor, weights: list[Tensor], *, biases: list[Tensor]) -> Tensor:
+def concatenating(maps: Tensor, weights: Sequence[Tensor], *, biases: Sequence[Tensor]) -> Tensor:
     """Return the last layer's result by definition.
 
     Parameters
@@ -61,10 +63,10 @@ def concatenating(maps: Tensor, weights: list[Tensor], *, biases: list[Tensor]) 
     return conv2d(torch.cat(known, 1), weights[-1], biases[-1], padding=1)
 
 
-def accumulating(maps: Tensor, weights: list[Tensor], *, biases: list[Tensor]) -> Tensor:
+def accumulating(maps: Tensor, weights: Sequence[Tensor], *, biases: Sequence[Tensor]) -> Tensor:
     """Return the same; every map is convolved once, with what all later layers make of it."""
     outgoing = [len(weight) for weight in weights]
-    first, bias, sums = 0, torch.cat(biases), None
+    first, bias, sums = 0, torch.cat(list(biases)), None
     for place in range(len(weights)):
         width = maps.shape[1]
         stacked = torch.cat([weight[:, first : first + width] for weight in weights[place:]])

@@ -27,7 +27,7 @@ from fsrcache.train import train
 torch.set_num_threads(1)
 root = Path(sys.argv[1])
 config = replace(TRAINING["best"], generator=MLPConfig(width=64, blocks=1), critic=CriticConfig(filters=2), batch=16,
-                 steps=2400, averaging=0.99, precision="fp32")
+                 steps=1600, averaging=0.99, precision="fp32")
 for line in sys.stdin:
     folder = Path(line.strip())
     child = os.fork()

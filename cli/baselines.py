@@ -2,14 +2,15 @@
 
 import click
 from fsrcache.cli.main import to_json
-from fsrcache.cli.options import device_option, json_option, seed_option, workspace_option
+from fsrcache.cli.options import device_option, seed_option
+from fsrcache.cli.places import json_option, workspace_option
 from fsrcache.cli.progress import shown
 from fsrcache.cli.reading import BUILT_IN, read_faces
 from rich.console import Console
 
 from fsrcache.baselines import fine_tune
 from fsrcache.device import pick_device
-from fsrcache.extract import extract
+from fsrcache.extract import extract, sources
 from fsrcache.faces.degrade import Degradation
 from fsrcache.store.reader import FeatureStore
 from fsrcache.workspace import Workspace
@@ -31,19 +32,17 @@ def baselines(workspace: Workspace, rows: str, seed: int, device: str, as_json: 
     place = pick_device(device)
     console = Console(stderr=True)
     store = FeatureStore(workspace.store)
-    degradation = Degradation(**store.spec.degradation)
+    degradation = Degradation(**store.spec.recipe["degradation"])
     folder = workspace.fine_tuned
     target = folder / "extractor.safetensors"
     with shown(console) as watch:
-        faces, line = read_faces(workspace.data() or BUILT_IN, side=store.spec.side, watch=watch)
+        faces, line = read_faces(workspace.data() or BUILT_IN, side=store.spec.recipe["side"], watch=watch)
         record = fine_tune(
             faces, workspace.extractor, target=target, folder=folder / "training",
             scales=store.scales, degradation=degradation, seed=seed, device=place, watch=watch,
         )  # fmt: skip
-        extracted = extract(
-            faces, target, store=folder / "features.zarr",
-            scales=store.scales, degradation=degradation, data=line, device=place, watch=watch,
-        )  # fmt: skip
+        given = sources(faces, target, device=place, degradation=degradation)
+        extracted = extract(given, store=folder / "features.zarr", scales=store.scales, data=line, watch=watch)
     record = {"row": rows, "extractor": str(target), **record, "extraction": extracted}
     if as_json:
         click.echo(to_json(record))

@@ -8,7 +8,8 @@ from fsrcache.benchmarks.bench import SUBJECTS
 from fsrcache.benchmarks.bench import bench as work
 from fsrcache.benchmarks.figures import write_bench_figure
 from fsrcache.cli.main import to_json
-from fsrcache.cli.options import device_option, json_option
+from fsrcache.cli.options import device_option
+from fsrcache.cli.places import json_option
 from rich.console import Console
 
 from fsrcache.device import pick_device

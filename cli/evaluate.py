@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 from fsrcache.cli.main import to_json as document
-from fsrcache.cli.options import device_option, json_option, seed_option, workspace_option
+from fsrcache.cli.options import device_option, seed_option
+from fsrcache.cli.places import json_option, store_option, workspace_option
 from fsrcache.cli.progress import shown
 from rich.console import Console
 
@@ -23,6 +24,7 @@ from fsrcache.workspace import Workspace
 
 @click.command
 @workspace_option
+@store_option
 @click.option("--name", default="default", show_default=True, help="Of the run.")
 @click.option("--split", type=click.Choice(["val", "test"]), help="What is reported.  [default: test if any, else val]")
 @click.option("--heads", type=click.Choice(list(HEADS)), multiple=True, help="Repeatable.  [default: all]")
@@ -33,6 +35,7 @@ from fsrcache.workspace import Workspace
 @json_option
 def evaluate(
     workspace: Workspace,
+    store: str | None,
     name: str,
     split: str | None,
     heads: tuple[str, ...],
@@ -48,7 +51,7 @@ def evaluate(
     """
     place = pick_device(device)
     folder = workspace.run(name)
-    store = FeatureStore(workspace.store)
+    features = FeatureStore(store or workspace.store)
     generator = folder / "generator.safetensors"
     if not generator.exists():
         known = sorted(path.parent.name for path in (workspace.folder / "runs").glob("*/generator.safetensors"))
@@ -62,13 +65,13 @@ def evaluate(
     console = Console(stderr=True)
     with shown(console) as watch:
         table = work(
-            store, workspace.extractor, generator=generator, fine_tuned=fine_tuned, split=split,
+            features, workspace.extractor, generator=generator, fine_tuned=fine_tuned, split=split,
             heads=heads or tuple(HEADS), seed=seed, device=place, watch=watch,
         )  # fmt: skip
-    paper = store.spec.data.startswith("RAF-DB")
+    paper = features.spec.data.startswith("RAF-DB")
     _write(folder / "table.csv", to_csv(table))
     _write(folder / "table.md", to_markdown(table, measures=measures, paper=paper))
-    figure = accuracy_figure(table, side=store.spec.side, paper=paper)
+    figure = accuracy_figure(table, side=features.spec.recipe["side"], paper=paper)
     for suffix in ("png", "svg"):
         write_figure(figure, folder / f"accuracy.{suffix}")
     if as_json:

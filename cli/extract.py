@@ -1,44 +1,58 @@
 """``fsrcache extract``: run the frozen extractor over every face at every scale, into the store."""
 
+import os
+import re
 from dataclasses import replace
 from typing import Any
 
 import click
 from fsrcache.cli.main import to_json
-from fsrcache.cli.options import (
-    data_options,
-    degradation_options,
-    device_option,
-    json_option,
-    parse_scales,
-    workspace_option,
-)
+from fsrcache.cli.options import data_options, degradation_options, device_option, parse_scales
+from fsrcache.cli.places import json_option, store_option, workspace_option
 from fsrcache.cli.progress import shown
 from fsrcache.cli.reading import chosen_data, read_faces
 from rich.console import Console
 
 from fsrcache.device import pick_device
 from fsrcache.errors import FsrcacheError
+from fsrcache.extract import dry_run as estimate
 from fsrcache.extract import extract as work
+from fsrcache.extract import sources
 from fsrcache.faces.degrade import Degradation
 from fsrcache.faces.faces import Faces
 from fsrcache.models.extractor import load_extractor
 from fsrcache.presets import EXTRACTORS, PRETRAINING
 from fsrcache.pretrain import pretrain
 from fsrcache.progress import Watch
-from fsrcache.workspace import Workspace
+from fsrcache.workspace import Data, Workspace
+
+
+def _part(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int]:
+    """Return (i, n), of the option or of the ranks that torchrun gives."""
+    if value is None:
+        rank, ranks = os.environ.get("RANK", ""), os.environ.get("WORLD_SIZE", "")
+        return (int(rank) + 1, int(ranks)) if rank.isdigit() and ranks.isdigit() else (1, 1)
+    match = re.fullmatch("([0-9]{1,6})/([0-9]{1,6})", value)
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        raise click.BadParameter(f"{value!r} is no part; write 1/4 to 4/4 for four writers.", ctx, param)
+    return int(match[1]), int(match[2])
 
 
 @click.command
 @workspace_option
+@store_option
 @data_options
 @click.option("--scales", metavar="SCALES", callback=parse_scales, default="2..8", show_default=True,
               help="2..8, 2,4,8 or 1..8; full resolution is always written.")  # fmt: skip
 @degradation_options
+@click.option("--part", metavar="I/N", callback=_part, help="Do one of N shares, as several processes or hosts may "
+              "at once; whoever finishes last completes the store.  [default: torchrun's rank, else 1/1]")  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Print what would be written and how long it takes, from a sample.")
 @device_option
 @json_option
 def extract(
     workspace: Workspace,
+    store: str | None,
     data_path: str | None,
     layout: str | None,
     votes: str,
@@ -47,6 +61,8 @@ def extract(
     form: str,
     border: str,
     jpeg: int | None,
+    part: tuple[int, int],
+    dry_run: bool,
     device: str,
     as_json: bool,
 ) -> None:
@@ -61,28 +77,49 @@ def extract(
     data = chosen_data(workspace, data_path, layout=layout, votes=votes, on_error=on_error, console=console)
     with shown(console) as watch:
         side = load_extractor(workspace.extractor).config.side if workspace.extractor.exists() else None
-        if side is None and not data.drawn:
+        if side is None and (not data.drawn or dry_run or part != (1, 1)):
             raise FsrcacheError(
                 f"There is no extractor in {workspace.folder}.", f"Run `fsrcache pretrain --data {data.path}` first."
             )
         faces, line = read_faces(data, side=side, watch=watch)
-        if workspace.data() is None:
-            workspace.remember(data)
         if side is None:
+            _remember(workspace, data)
             console.print("There is no extractor yet: pre-training a tiny one on the drawn faces.", highlight=False)
             _tiny_extractor(workspace, faces, place, watch)
-        record = work(
-            faces, workspace.extractor,
-            store=workspace.store, scales=scales, degradation=degradation, data=line, device=place, watch=watch,
-        )  # fmt: skip
-    workspace.remember(data)
+        given = sources(faces, workspace.extractor, device=place, degradation=degradation)
+        if dry_run:
+            record = estimate(given, scales=scales)
+        else:
+            record = work(given, store=store or workspace.store, scales=scales, data=line, part=part, watch=watch)
+    if dry_run:
+        _show_estimate(record, as_json)
+        return
+    _remember(workspace, data)
     if as_json:
         click.echo(to_json(record))
-    else:
-        rows = ", ".join(f"{split} {count:,}" for split, count in record["rows"].items())
-        found = f", {record['resumed_from']} of {record['blocks']} blocks found" if record["resumed_from"] else ""
-        scale = ", ".join(map(str, record["scales"]))
-        click.echo(f"{record['store']}: {rows} faces at scales {scale}, {record['seconds']:.0f} s{found}")
+        return
+    rows = ", ".join(f"{split} {count:,}" for split, count in record["rows"].items())
+    found = f", {record['resumed_from']} of {record['blocks']} blocks found" if record["resumed_from"] else ""
+    scale = ", ".join(map(str, record["scales"]))
+    others = "" if record["complete"] else f"; part {part[0]}/{part[1]} is done, others are not"
+    click.echo(f"{record['store']}: {rows} faces at scales {scale}, {record['seconds']:.0f} s{found}{others}")
+
+
+def _remember(workspace: Workspace, data: Data) -> None:
+    if workspace.data() != data:
+        workspace.remember(data)
+
+
+def _show_estimate(record: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        click.echo(to_json(record))
+        return
+    rows = ", ".join(f"{split} {count:,}" for split, count in record["rows"].items())
+    click.echo(f"{rows} faces at scales {', '.join(map(str, record['scales']))}: {record['pictures']:,} pictures")
+    click.echo(f"{record['bytes'] / 1e6:,.1f} MB in {record['objects']:,} objects, {record['blocks']:,} blocks")
+    minutes, seconds = divmod(round(record["seconds"]), 60)
+    click.echo(f"about {minutes}:{seconds:02} at {record['pictures_per_second']:,.0f} pictures a second, as measured "
+               f"on {record['sampled']}")  # fmt: skip
 
 
 def _tiny_extractor(workspace: Workspace, faces: Faces, device: Any, watch: Watch) -> None:

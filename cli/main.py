@@ -14,6 +14,8 @@ from fsrcache.errors import FsrcacheError
 COMMANDS = {
     "pretrain": "Train the extractor on full-resolution faces.",
     "extract": "Write the features of every face at every scale into a store.",
+    "info": "Print what a store holds.",
+    "verify": "Read everything in a store and report what is damaged.",
     "train": "Train the generator on the store's features.",
     "baselines": "Train the rivals that need no generator.",
     "evaluate": "Print the table and draw the figure.",

@@ -1,4 +1,4 @@
-"""Options that several commands share, and the values they take."""
+"""Options that several commands share beside those of places, and the values they take."""
 
 import re
 from collections.abc import Callable
@@ -9,22 +9,11 @@ import click
 
 from fsrcache.errors import FsrcacheError
 from fsrcache.faces.index import FORMATS
-from fsrcache.workspace import Workspace
 
-
-def _workspace(ctx: click.Context, param: click.Parameter, value: Path) -> Workspace:  # noqa: ARG001
-    return Workspace(value)
-
-
-workspace_option = click.option(
-    "--workspace", type=click.Path(path_type=Path, file_okay=False), default=Path("fsr"), show_default="./fsr",
-    envvar="FSRCACHE_WORKSPACE", callback=_workspace, metavar="DIR", help="Where everything is kept.",
-)  # fmt: skip
 device_option = click.option(
     "--device", default="auto", show_default=True, help="cpu, cuda, cuda:1 ...; auto is the GPU if there is one."
 )
 seed_option = click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Fixes all chance.")
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead.")
 
 
 def data_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -4,7 +4,8 @@ from dataclasses import asdict, replace
 
 import click
 from fsrcache.cli.main import to_json
-from fsrcache.cli.options import data_options, device_option, json_option, seed_option, workspace_option
+from fsrcache.cli.options import data_options, device_option, seed_option
+from fsrcache.cli.places import json_option, workspace_option
 from fsrcache.cli.progress import shown
 from fsrcache.cli.reading import chosen_data, read_faces
 from rich.console import Console

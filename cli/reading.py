@@ -32,7 +32,7 @@ def chosen_data(
 
 
 def read_faces(data: Data, *, watch: Watch, side: int | None = None) -> tuple[Faces, str]:
-    """Return the usable faces at a side, and the data in one line."""
+    """Return the usable faces at a side, and the data in one line, which says nothing of names that may change."""
     listing = list_faces(Path(data.path), layout=data.layout, votes=data.votes)
     done = 0
 
@@ -43,5 +43,4 @@ def read_faces(data: Data, *, watch: Watch, side: int | None = None) -> tuple[Fa
             watch(Progress("reading", done, len(listing.names), "pictures"))
 
     faces = usable_faces(listing, side=side, on_error=data.on_error, advance=advance)
-    name = "" if data.drawn else f" ({Path(data.path).name})"
-    return faces, f"{title_of(listing.layout)}{name}"
+    return faces, title_of(listing.layout)

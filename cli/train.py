@@ -5,7 +5,8 @@ from typing import Any
 
 import click
 from fsrcache.cli.main import to_json
-from fsrcache.cli.options import device_option, json_option, seed_option, workspace_option
+from fsrcache.cli.options import device_option, seed_option
+from fsrcache.cli.places import json_option, store_option, workspace_option
 from fsrcache.cli.progress import shown
 from rich.console import Console
 
@@ -21,6 +22,7 @@ from fsrcache.workspace import Workspace
 
 @click.command
 @workspace_option
+@store_option
 @click.option("--name", default="default", show_default=True, help="Of the run.")
 @click.option("--preset", type=click.Choice(list(TRAINING)), help="paper: the text where it speaks; authors: their "
               "code; best: what measures best; tiny: seconds.  [default: tiny for drawn faces, else best]")  # fmt: skip
@@ -40,6 +42,7 @@ from fsrcache.workspace import Workspace
 @json_option
 def train(
     workspace: Workspace,
+    store: str | None,
     name: str,
     preset: str | None,
     steps: int | None,
@@ -59,14 +62,14 @@ def train(
     place = pick_device(device)
     folder = workspace.run(name)
     console = Console(stderr=True)
-    store = FeatureStore(workspace.store)
+    features = FeatureStore(store or workspace.store)
     data = workspace.data()
     preset = preset or ("tiny" if data is not None and data.drawn else "best")
     config = TRAINING[preset] if steps is None else replace(TRAINING[preset], steps=steps)
     if dry_run:
         with shown(console) as watch:
             record = estimate(
-                store, workspace.extractor, config, device=place, seed=seed, cache=cache, plain=plain, watch=watch
+                features, workspace.extractor, config, device=place, seed=seed, cache=cache, plain=plain, watch=watch
             )
         record = {"preset": preset, **record}
         if as_json:
@@ -76,7 +79,7 @@ def train(
         return
     with shown(console) as watch:
         record = work(
-            store, workspace.extractor, config,
+            features, workspace.extractor, config,
             folder=folder, seed=seed, device=place, cache=cache, plain=plain, log=log, watch=watch,
         )  # fmt: skip
     record = {"name": name, "preset": preset, "seed": seed, **record}

@@ -3,12 +3,20 @@
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "imresize"]
+__all__ = ["FeatureStore", "FeatureWriter", "StoreSpec", "__version__", "imresize"]
 
 if TYPE_CHECKING:
     from fsrcache.faces.bicubic import imresize as imresize
+    from fsrcache.store.reader import FeatureStore as FeatureStore
+    from fsrcache.store.spec import StoreSpec as StoreSpec
+    from fsrcache.store.writer import FeatureWriter as FeatureWriter
 
-_HOMES = {"imresize": "fsrcache.faces.bicubic"}
+_HOMES = {
+    "FeatureStore": "fsrcache.store.reader",
+    "FeatureWriter": "fsrcache.store.writer",
+    "StoreSpec": "fsrcache.store.spec",
+    "imresize": "fsrcache.faces.bicubic",
+}
 
 
 def __getattr__(name: str) -> object:

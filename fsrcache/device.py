@@ -29,6 +29,4 @@ def computes_bf16(device: torch.device) -> bool:
     """Tell whether a device multiplies bf16 in hardware; a CPU that does not is some 30 times slower than in fp32."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device.type != "cpu":
-        return False
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

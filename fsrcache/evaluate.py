@@ -73,19 +73,19 @@ def evaluate(
     model, trained = load_generator(generator)
     if trained["store"] != store.digest:
         raise FsrcacheError(
-            f"{generator} was trained on another store than {store.path}.",
+            f"{generator} was trained on another store than {store.name}.",
             "Train again under another --name, or evaluate in the workspace it belongs to.",
         )
     model = model.to(device)
 
     def generated(part: str, scale: int) -> NDArray[np.floating[Any]]:
-        return _generate(model, store.features(part, scale), device)
+        return _generate(model, store.features(part, scale)[:], device)
 
     frozen = load_extractor(extractor).to(device)
-    rows = [_Row("bicubic", frozen, store.features), _Row("FSR-FER", frozen, generated)]
+    rows = [_Row("bicubic", frozen, _cached(store)), _Row("FSR-FER", frozen, generated)]
     if fine_tuned is not None:
         _refuse_other_faces(fine_tuned[0], store)
-        rows.insert(1, _Row("fine-tuned", load_extractor(fine_tuned[1]).to(device), fine_tuned[0].features))
+        rows.insert(1, _Row("fine-tuned", load_extractor(fine_tuned[1]).to(device), _cached(fine_tuned[0])))
     predictions: dict[Key, NDArray[np.integer[Any]]] = {}
     fitting = "train" in store.splits and any(head != "frozen" for head in heads)
     done, total = 0, len(rows) * len(heads)
@@ -108,14 +108,18 @@ def evaluate(
     )
 
 
+def _cached(store: FeatureStore) -> Callable[[str, int], NDArray[np.floating[Any]]]:
+    return lambda split, scale: store.features(split, scale)[:]
+
+
 def _split(store: FeatureStore, split: str | None) -> str:
     if split is not None and split not in store.splits:
         raise FsrcacheError(
-            f"The store {store.path} has no split {split!r}; it has {', '.join(store.splits)}.", "Name another --split."
+            f"The store {store.name} has no split {split!r}; it has {', '.join(store.splits)}.", "Name another --split."
         )
     reported = [name for name in ("test", "val") if name in store.splits]
     if split is None and not reported:
-        raise FsrcacheError(f"The store {store.path} has neither test nor val to report.", "Extract data with a split.")
+        raise FsrcacheError(f"The store {store.name} has neither test nor val to report.", "Extract data with a split.")
     return split or reported[0]
 
 
@@ -123,7 +127,7 @@ def _refuse_other_faces(other: FeatureStore, store: FeatureStore) -> None:
     names = ("pictures", "labels", "order")
     if any(other.spec.digests[name] != store.spec.digests[name] for name in names) or other.scales != store.scales:
         raise FsrcacheError(
-            f"The fine-tuned extractor's store {other.path} is of other faces or scales than {store.path}.",
+            f"The fine-tuned extractor's store {other.name} is of other faces or scales than {store.name}.",
             "Run `fsrcache baselines` again.",
         )
 
@@ -151,7 +155,7 @@ def _classifier(
         return refit_linear(training, labels, classes=classes, seed=seed, device=device)
 
     def fresh() -> torch.nn.Module:
-        return _Logits(Head(store.spec.vech_length, config.hidden, config.embedding, classes))
+        return _Logits(Head(store.spec.widths["features"], config.hidden, config.embedding, classes))
 
     return refit_mlp(training, labels, head=fresh, seed=seed, device=device)
 
@@ -188,13 +192,14 @@ def _context(
     told = record["training"]
     seen = "full resolution alone" if told.get("scales") == [1] else f"scales {told.get('scales', 'unknown')}"
     held_out = int(store.held_out().sum()) if "train" in store.splits else 0
-    jpeg = spec.degradation.get("jpeg")
+    side, degradation = spec.recipe["side"], spec.recipe["degradation"]
+    jpeg = degradation.get("jpeg")
     return Context(
         data=f"{spec.data}; trained on {spec.rows.get('train', 0) - held_out:,} pictures of its training split "
         f"({held_out:,} held out), reported on {spec.rows[split]:,} of {split}",
-        degradation=f"MATLAB bicubic down and up, {spec.degradation.get('form')} form, border "
-        f"{spec.degradation.get('border')}, {'no JPEG' if jpeg is None else f'JPEG {jpeg}'} in between",
-        extractor=f"CovPoolFER, D {spec.spd_side}, {spec.side} x {spec.side} pixels, pre-trained for "
+        degradation=f"MATLAB bicubic down and up, {degradation.get('form')} form, border "
+        f"{degradation.get('border')}, {'no JPEG' if jpeg is None else f'JPEG {jpeg}'} in between",
+        extractor=f"CovPoolFER, D {spec.recipe['spd_side']}, {side} x {side} pixels, pre-trained for "
         f"{told.get('epochs', 'unknown')} epochs at {seen}",
         generator=f"{config['generator']['form'].upper()}, {config['steps']:,} steps of {config['batch']}, "
         f"{'no critic' if config['critic'] is None else 'with a WGAN-div critic'}, re-weighted by {config['reweight']}",

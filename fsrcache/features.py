@@ -19,7 +19,19 @@ class Features(NamedTuple):
     probabilities: NDArray[np.float32]
 
 
+def view_of(pictures: Pictures, *, scale: int = 1, degradation: Degradation = SCALE_FORM) -> Pictures:
+    """Return pictures uint8 ``[B, S, S, C]`` as seen at a scale, as the extractor takes them: ``[B, C, S, S]``."""
+    return np.ascontiguousarray(low_resolution_view(pictures, scale, degradation).transpose(0, 3, 1, 2))
+
+
 @torch.inference_mode()
+def features_of_view(model: CovPoolFER, view: Pictures) -> Features:
+    """Return the features of what ``view_of`` gave."""
+    taps = model(torch.from_numpy(view).to(model.bimap.device))
+    probabilities = taps.logits.softmax(dim=1)
+    return Features(*(tensor.float().cpu().numpy() for tensor in (taps.features, taps.embedding, probabilities)))
+
+
 def features_of(
     model: CovPoolFER, pictures: Pictures, *, scale: int = 1, degradation: Degradation = SCALE_FORM
 ) -> Features:
@@ -34,7 +46,4 @@ def features_of(
     scale, degradation
         How coarse they are seen, and how they are made so.
     """
-    view = np.ascontiguousarray(low_resolution_view(pictures, scale, degradation).transpose(0, 3, 1, 2))
-    taps = model(torch.from_numpy(view).to(model.bimap.device))
-    probabilities = taps.logits.softmax(dim=1)
-    return Features(*(tensor.float().cpu().numpy() for tensor in (taps.features, taps.embedding, probabilities)))
+    return features_of_view(model, view_of(pictures, scale=scale, degradation=degradation))

@@ -104,7 +104,9 @@ def train(
         )  # fmt: skip
     standing, target = ended.standing, folder / "generator.safetensors"
     steps = standing.best_step if config.patience else standing.step
-    save_generator(target, built.iteration.kept, length=store.spec.vech_length, training={**trained, "steps": steps})
+    save_generator(
+        target, built.iteration.kept, length=store.spec.widths["features"], training={**trained, "steps": steps}
+    )
     return {
         "steps": standing.step,
         "resumed_from": ended.resumed_from,

@@ -1,6 +1,7 @@
 """A workspace: the folder where one line of work keeps its extractor, its store and its runs."""
 
 import json
+import os
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -93,6 +94,6 @@ class Workspace:
     def remember(self, data: Data) -> None:
         """Keep which data the workspace is about."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        partial = self.folder / "data.json.partial"
+        partial = self.folder / f"data.json.{os.getpid()}.partial"
         partial.write_text(json.dumps(asdict(data), indent=2) + "\n")
         partial.replace(self.folder / "data.json")

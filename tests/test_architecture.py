@@ -24,6 +24,7 @@ FLOORS = {
     "fsrcache.progress": 2,
     "fsrcache.held_out": 2,
     "fsrcache.device": 2,
+    "fsrcache.ahead": 2,
     "fsrcache.workspace": 2,
     "fsrcache.spd": 2,
     "fsrcache.faces.bicubic": 2,

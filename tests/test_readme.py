@@ -2,11 +2,15 @@
 
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import click
 import pytest
 from fsrcache.cli.main import COMMANDS, group
+
+from fsrcache.store.verify import verify
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()
@@ -43,6 +47,15 @@ def test_every_option_has_help(command):
     for parameter in loaded.params:
         if isinstance(parameter, click.Option):
             assert parameter.help, f"{command} {parameter.opts}"
+
+
+@pytest.mark.slow
+def test_the_example_with_a_network_of_ones_own_runs_and_runs_again(tmp_path):
+    (example,) = (block for block in re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL) if "FeatureWriter" in block)
+    for _ in range(2):
+        said = subprocess.run([sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert float(said.stdout.removeprefix("accuracy on test: ")) > 0.8
+    assert verify(tmp_path / "vectors.zarr").ok
 
 
 def test_make_targets_in_the_readme_exist():

@@ -1,15 +1,18 @@
-"""Where a store's arrays lie and how they are cut: uncompressed shards of checked chunks, every chunk written."""
+"""Where a store's arrays lie and how they are cut; their metadata are functions of the spec, to the byte."""
 
+import json
 from dataclasses import dataclass
-from pathlib import Path
+from hashlib import blake2b
 from typing import Any
 
-import zarr
-from zarr.codecs import BytesCodec, Crc32cCodec, ShardingCodec
+from fsrcache.store.spec import OUTPUTS, StoreSpec
 
-from fsrcache.store.spec import StoreSpec
-
+DIGEST_BYTES, CRC_BYTES = 16, 4
+ROOT = "zarr.json"
 _COLUMN_CHUNK = 1 << 20  # rows
+_ENDIAN = {"name": "bytes", "configuration": {"endian": "little"}}
+_CRC = {"name": "crc32c"}
+ITEMSIZE = {"uint8": 1, "float16": 2, "float32": 4, "string": 0}
 
 
 @dataclass(frozen=True)
@@ -39,11 +42,67 @@ class Place:
     @property
     def keys(self) -> list[str]:
         """The files that hold its values, in order of rows."""
-        return [f"{self.name}/c/{i}{'/0' * (len(self.shape) - 1)}" for i in range(-(-self.shape[0] // self.block))]
+        return [self.key(block) for block in range(-(-self.shape[0] // self.block))]
 
-    def missing(self, root: Path) -> list[int]:
-        """Return the numbers of the files that are not there."""
-        return [i for i, key in enumerate(self.keys) if not (root / key).is_file()]
+    def key(self, block: int) -> str:
+        """Return the file that holds a block."""
+        return f"{self.name}/c/{block}{'/0' * (len(self.shape) - 1)}"
+
+    def rows(self, block: int) -> int:
+        """Return how many rows a file holds."""
+        return min(self.block, self.shape[0] - block * self.block)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row; 0 for texts."""
+        return ITEMSIZE[self.dtype] * (self.shape[1] if len(self.shape) > 1 else 1)
+
+    @property
+    def tail_bytes(self) -> int:
+        """Bytes of a shard after its chunks: digest, index and the index's checksum."""
+        assert self.chunk is not None
+        return DIGEST_BYTES + 16 * (self.block // self.chunk) + CRC_BYTES
+
+    def shard_bytes(self, block: int) -> int:
+        """Return the size of a shard."""
+        assert self.chunk is not None
+        chunks = -(-self.rows(block) // self.chunk)
+        return chunks * (self.chunk * self.row_bytes + CRC_BYTES) + self.tail_bytes
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its files, as far as the spec tells: without texts."""
+        if self.chunk is not None:
+            return sum(map(self.shard_bytes, range(len(self.keys))))
+        if not self.row_bytes:
+            return 0
+        return len(self.keys) * (self.block * self.row_bytes + CRC_BYTES)
+
+    def document(self) -> bytes:
+        """Return the array's ``zarr.json``."""
+        width = list(self.shape[1:])
+        codecs: list[dict[str, Any]] = [_ENDIAN, _CRC]
+        if self.dtype == "string":
+            codecs = [{"name": "vlen-utf8"}, _CRC]
+        elif self.dtype == "uint8":
+            codecs = [{"name": "bytes"}, _CRC]
+        if self.chunk is not None:
+            inner = {"chunk_shape": [self.chunk, *width], "codecs": codecs, "index_codecs": [_ENDIAN, _CRC]}
+            codecs = [{"name": "sharding_indexed", "configuration": {**inner, "index_location": "end"}}]
+        return to_bytes(
+            {
+                "zarr_format": 3,
+                "node_type": "array",
+                "shape": list(self.shape),
+                "data_type": self.dtype,
+                "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [self.block, *width]}},
+                "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+                "fill_value": {"string": "", "uint8": 0}.get(self.dtype, 0.0),
+                "codecs": codecs,
+                "dimension_names": ["face", "value"][: len(self.shape)],
+                "attributes": {},
+            }
+        )
 
 
 def columns(spec: StoreSpec, split: str) -> dict[str, Place]:
@@ -60,56 +119,61 @@ def columns(spec: StoreSpec, split: str) -> dict[str, Place]:
 
 def outputs(spec: StoreSpec, split: str, *, scale: int) -> dict[str, Place]:
     """Return the arrays of a split and scale, in order of writing: the features last."""
-    forms = {
-        "probabilities": ("float32", len(spec.classes)),
-        "embeddings": (spec.dtype, spec.embedding),
-        "features": (spec.dtype, spec.vech_length),
-    }
     n = spec.rows[split]
     return {
-        name: Place(f"{split}/x{scale}/{name}", (n, width), dtype, spec.block, spec.chunk)
-        for name, (dtype, width) in forms.items()
+        name: Place(
+            f"{split}/x{scale}/{name}",
+            (n, spec.widths[name]),
+            "float32" if name == "probabilities" else spec.dtype,
+            spec.block,
+            spec.chunk,
+        )
+        for name in OUTPUTS
+        if name in spec.widths
     }
 
 
-def create_array(root: Path, place: Place) -> None:
-    """Write an array's metadata."""
-    width = place.shape[1:]
-    checked: dict[str, Any] = {"compressors": [Crc32cCodec()]}
-    if place.chunk is not None:
-        checksummed: Any = (BytesCodec(), Crc32cCodec())
-        shard = ShardingCodec(chunk_shape=(place.chunk, *width), codecs=checksummed, index_codecs=checksummed)
-        checked = {"serializer": shard, "compressors": None}
-    zarr.create_array(
-        root,
-        name=place.name,
-        shape=place.shape,
-        chunks=(place.block, *width),
-        dtype=place.dtype,
-        filters=None,
-        fill_value="" if place.dtype == "string" else 0,
-        **checked,
-    )
+def places(spec: StoreSpec) -> list[Place]:
+    """Return every array of a store."""
+    found: list[Place] = []
+    for split in spec.splits:
+        found += columns(spec, split).values()
+        for scale in spec.scales:
+            found += outputs(spec, split, scale=scale).values()
+    return found
 
 
-def write_rows(root: Path, place: Place, *, rows: slice, values: Any) -> None:
-    """Write whole blocks of an array, all-zero ones too."""
-    with zarr.config.set({"array.write_empty_chunks": True}):  # open_array takes a config and forgets it (zarr 3.1.6)
-        array = zarr.open_array(root, path=place.name, mode="r+")
-    array[rows] = values
+def documents(spec: StoreSpec) -> dict[str, bytes]:
+    """Return every metadata document below the root, by key; those of the splits repeat what the store is about."""
+    record = sealed({name: value for name, value in spec.to_dict().items() if name != "scales"})
+    found = {}
+    for split in spec.splits:
+        found[f"{split}/zarr.json"] = group_document(record)
+        found |= {f"{split}/x{scale}/zarr.json": group_document(None) for scale in spec.scales}
+    return found | {f"{place.name}/zarr.json": place.document() for place in places(spec)}
 
 
-def read_array(root: Path, place: Place) -> Any:
-    """Return the whole of an array.
+def group_document(record: dict[str, Any] | None) -> bytes:
+    """Return a group's ``zarr.json``, with a record of ours or without."""
+    attributes = {} if record is None else {"fsrcache": record}
+    return to_bytes({"zarr_format": 3, "node_type": "group", "attributes": attributes})
 
-    Raises
-    ------
-    ValueError
-        If it is not the array that the store's record speaks of, a file is missing or a checksum is wrong.
-    """
-    array = zarr.open_array(root, path=place.name, mode="r")
-    if array.shape != place.shape or str(array.metadata.to_dict()["data_type"]) != place.dtype:
-        raise ValueError(f"it is {array.dtype} {array.shape}, not {place.dtype} {place.shape}")
-    if absent := place.missing(root):
-        raise ValueError(f"{place.keys[absent[0]]} is not there")
-    return array[:]
+
+def sealed(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a record with the digest of its other fields."""
+    return {**record, "digest": digest(json.dumps(record, sort_keys=True, separators=(",", ":")).encode())}
+
+
+def is_sealed(record: dict[str, Any]) -> bool:
+    """Tell whether a record is as it was sealed."""
+    return record == sealed({name: value for name, value in record.items() if name != "digest"})
+
+
+def digest(data: Any) -> str:
+    """Return the hexadecimal digest of bytes that a store's root keeps."""
+    return blake2b(data, digest_size=DIGEST_BYTES).hexdigest()
+
+
+def to_bytes(record: dict[str, Any]) -> bytes:
+    """Return a metadata document."""
+    return (json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()

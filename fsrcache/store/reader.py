@@ -1,19 +1,29 @@
 """Reading a complete feature store."""
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from os import PathLike
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fsrcache.errors import FsrcacheError
 from fsrcache.held_out import held_out
-from fsrcache.store.layout import Place, columns, outputs, read_array
+from fsrcache.store.fetch import fetch_rows
+from fsrcache.store.layout import Place, columns, outputs
+from fsrcache.store.objects import objects_at
+from fsrcache.store.remote import ZarrObjects, client_errors
 from fsrcache.store.root import read_root, storage_errors
+from fsrcache.store.shard import DamagedError, decode
+from fsrcache.store.stored import StoredArray, zarr_source
+
+if TYPE_CHECKING:
+    from zarr.abc.store import Store
 
 _AGAIN = "Run the same `fsrcache extract` command again: it goes on where it stopped."
-_DAMAGED = "The store is damaged there: remove that file and run the same `fsrcache extract` command again."
+_DAMAGED = "`fsrcache verify STORE` tells all that is damaged; after --repair the next extract writes it anew."
 
 
 class FeatureStore:
@@ -21,30 +31,49 @@ class FeatureStore:
 
     Parameters
     ----------
-    path
-        The store's folder.
+    place
+        The store's folder, a URL that Zarr opens through fsspec (``s3://bucket/features.zarr``), or any Zarr store
+        object, icechunk's included, which is read through Zarr.
+    check
+        Whether every chunk's checksum is looked at when it is read.
+    storage_options
+        Of fsspec, for a URL.
 
     Attributes
     ----------
-    path, spec
-        The folder, and what the store is about.
+    name, spec
+        The place, for people, and what the store is about.
 
     Raises
     ------
     FsrcacheError
-        If there is no store, something else is there, its version is unknown, or it is incomplete.
+        If there is no store, something else is there, its version is unknown, or it is damaged or incomplete.
+
+    Examples
+    --------
+    >>> store = FeatureStore("fsr/features.zarr")  # doctest: +SKIP
+    >>> store.features("train", 4)[:128]  # fp16 [128, P]  # doctest: +SKIP
     """
 
-    def __init__(self, path: str | PathLike[str]) -> None:
-        self.path = Path(path)
-        known = read_root(self.path)
+    def __init__(
+        self,
+        place: "str | PathLike[str] | Store",
+        *,
+        check: bool = True,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._objects = objects_at(place, storage_options=storage_options)
+        self._foreign = isinstance(self._objects, ZarrObjects) and not isinstance(place, str | PathLike)
+        self._check = check
+        self.name = self._objects.name
+        known = read_root(self._objects)
         if known is None:
             raise FsrcacheError(
-                f"There is no feature store at {self.path}.", "Run `fsrcache extract --scales 2..8` first."
+                f"There is no feature store at {self.name}.", "Run `fsrcache extract --scales 2..8` first."
             )
-        self.spec, complete = known
-        if not complete:
-            raise FsrcacheError(f"The store {self.path} is incomplete: its extraction did not come to its end.", _AGAIN)
+        self.spec = known.spec
+        if not known.complete:
+            raise FsrcacheError(f"The store {self.name} is incomplete: its extraction did not come to its end.", _AGAIN)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -68,49 +97,92 @@ class FeatureStore:
 
     def labels(self, split: str) -> NDArray[np.uint8]:
         """Return uint8 ``[n]``, indices into ``classes``."""
-        return np.asarray(self._column(split, "labels"))
+        return self._column(split, "labels")
 
     def ids(self, split: str) -> NDArray[np.str_]:
         """Return the ``n`` names of the pictures."""
-        return np.array(self._column(split, "ids").tolist(), dtype=np.str_)
+        return self._column(split, "ids")
 
     def hashes(self, split: str) -> NDArray[np.uint8]:
         """Return uint8 ``[n, 16]``, of the decoded pictures."""
-        return np.asarray(self._column(split, "hashes"))
+        return self._column(split, "hashes")
 
     def held_out(self, split: str = "train") -> NDArray[np.bool_]:
         """Return bool ``[n]``: which pictures are of the tenth that nothing is trained on."""
         return held_out(self.hashes(split))
 
-    def features(self, split: str, scale: int) -> NDArray[np.float16]:
-        """Return fp16 ``[n, P]``: vech of the log-covariances, row-major upper triangle, off-diagonals times sqrt 2."""
-        return np.asarray(self._output(split, scale, "features"))
+    def features(self, split: str, scale: int = 1) -> StoredArray:
+        """Return the features, ``[n, P]``.
 
-    def embeddings(self, split: str, scale: int) -> NDArray[np.float16]:
-        """Return fp16 ``[n, E]``."""
-        return np.asarray(self._output(split, scale, "embeddings"))
+        The extractor's are fp16: vech of the log-covariances, row-major upper triangle, off-diagonals times sqrt 2.
+        """
+        return self._output(split, scale, "features")
 
-    def probabilities(self, split: str, scale: int) -> NDArray[np.float32]:
-        """Return fp32 ``[n, K]``."""
-        return np.asarray(self._output(split, scale, "probabilities"))
+    def embeddings(self, split: str, scale: int = 1) -> StoredArray:
+        """Return the embeddings, ``[n, E]``, of the features' dtype."""
+        return self._output(split, scale, "embeddings")
 
-    def _column(self, split: str, name: str) -> Any:
+    def probabilities(self, split: str, scale: int = 1) -> StoredArray:
+        """Return the probabilities, fp32 ``[n, K]``."""
+        return self._output(split, scale, "probabilities")
+
+    def _column(self, split: str, name: str) -> NDArray[Any]:
         self._check_split(split)
-        return self._read(columns(self.spec, split)[name])
+        place = columns(self.spec, split)[name]
+        if self._foreign:
+            with self._reading(place):
+                values = np.asarray(self._zarr_array(place)[:])
+                return np.array(values.tolist(), dtype=np.str_) if place.dtype == "string" else values
+        parts = []
+        for block, key in enumerate(place.keys):
+            with self._reading(place):
+                if (data := self._objects.read(key)) is None:
+                    raise OSError(f"{key} is not there")
+                try:
+                    parts.append(decode(place, data, block=block))
+                except DamagedError as error:
+                    raise OSError(f"{key} is damaged, {error}") from None
+        return np.concatenate(parts)
 
-    def _output(self, split: str, scale: int, name: str) -> Any:
+    def _output(self, split: str, scale: int, name: str) -> StoredArray:
         self._check_split(split)
         if scale not in self.scales:
             raise FsrcacheError(
-                f"The store {self.path} has no scale {scale}; it has {', '.join(map(str, self.scales))}.",
+                f"The store {self.name} has no scale {scale}; it has {', '.join(map(str, self.scales))}.",
                 f"Add it: `fsrcache extract --scales {scale}`.",
             )
-        return self._read(outputs(self.spec, split, scale=scale)[name])
+        if name not in self.spec.widths:
+            raise FsrcacheError(f"The store {self.name} holds no {name}, only {', '.join(self.spec.widths)}.")
+        place = outputs(self.spec, split, scale=scale)[name]
+        if self._foreign:
+            with self._reading(place):
+                array = self._zarr_array(place)
+            return StoredArray(place, zarr_source(array, partial(self._reading, place)))
+
+        def read(out: NDArray[Any], *, start: int) -> None:
+            with self._reading(place):
+                fetch_rows(self._objects, place, out, start=start, check=self._check)
+
+        return StoredArray(place, read)
+
+    def _zarr_array(self, place: Place) -> Any:
+        import zarr
+
+        assert isinstance(self._objects, ZarrObjects)
+        array = zarr.open_array(self._objects.store, path=place.name, mode="r")
+        if array.shape != place.shape:
+            raise OSError(f"it is {list(array.shape)}, not {list(place.shape)}")
+        return array
 
     def _check_split(self, split: str) -> None:
         if split not in self.splits:
-            raise FsrcacheError(f"The store {self.path} has no split {split!r}; it has {', '.join(self.splits)}.")
+            raise FsrcacheError(f"The store {self.name} has no split {split!r}; it has {', '.join(self.splits)}.")
 
-    def _read(self, place: Place) -> Any:
-        with storage_errors(f"{place.name} of the store {self.path} cannot be read", remedy=_DAMAGED):
-            return read_array(self.path, place)
+    @contextmanager
+    def _reading(self, place: Place) -> Iterator[None]:
+        with storage_errors(f"{place.name} of the store {self.name} cannot be read", remedy=_DAMAGED):
+            if isinstance(self._objects, ZarrObjects):  # Zarr lets through what a client raises
+                with client_errors(self._objects.secrets):
+                    yield
+            else:
+                yield

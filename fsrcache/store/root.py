@@ -1,49 +1,102 @@
 """The root of a store: whether there is one, what it says of itself, and errors as our own."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 from fsrcache.errors import FsrcacheError
+from fsrcache.store.layout import ROOT, digest, documents, group_document, is_sealed, sealed
+from fsrcache.store.objects import Objects
+from fsrcache.store.redact import redacted
 from fsrcache.store.spec import StoreSpec
 
 KEY = "fsrcache"
+_REACHED = "See that the place can be reached and read."
+_REPAIR = "`fsrcache verify STORE --repair` rewrites it where it can."
+
+
+@dataclass(frozen=True)
+class Root:
+    """What a store's root says.
+
+    Attributes
+    ----------
+    spec
+        What the store is about.
+    shards
+        Where the store is complete: the digests of every array's files, in order of rows; else None.
+    """
+
+    spec: StoreSpec
+    shards: Mapping[str, Sequence[str]] | None = field(default=None)
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything is written."""
+        return self.shards is not None
+
+    def document(self) -> bytes:
+        """Return the root's ``zarr.json``."""
+        record: dict[str, Any] = {**self.spec.to_dict(), "complete": self.complete}
+        if self.shards is not None:
+            record["shards"] = {name: list(digests) for name, digests in self.shards.items()}
+            record["metadata"] = {key: digest(data) for key, data in documents(self.spec).items()}
+        return group_document(sealed(record))
 
 
 @contextmanager
 def storage_errors(what: str, *, remedy: str) -> Iterator[None]:
-    """Turn what the file system, zarr or damaged metadata raise into an FsrcacheError that begins with ``what``."""
+    """Turn what the storage or damaged metadata raise into an FsrcacheError that begins with ``what``."""
     try:
         yield
     except (OSError, ValueError, TypeError, LookupError) as error:
-        said = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-        raise FsrcacheError(f"{what}: {said}.", remedy) from error
+        text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        said = redacted(" ".join(text.split())).rstrip(".") or type(error).__name__
+        raise FsrcacheError(f"{what}: {said}.", remedy) from None
 
 
-def read_root(path: Path) -> tuple[StoreSpec, bool] | None:
-    """Return what the store at a path is about and whether it is complete; None where there is no Zarr group.
+def read_root(objects: Objects) -> Root | None:
+    """Return what the store at a place says of itself; None where there is no Zarr group.
 
     Raises
     ------
     FsrcacheError
-        If something else is there, it cannot be read, or it is of an unknown version.
+        If something else is there, it cannot be read or is damaged, or it is of an unknown version.
     """
-    with storage_errors(f"{path} cannot be read as a feature store", remedy="Name another path, or extract again."):
-        try:
-            root = json.loads((path / "zarr.json").read_bytes())
-        except FileNotFoundError:
-            return None
+    with storage_errors(f"{objects.name} cannot be read as a feature store", remedy=_REACHED):
+        data = objects.read(ROOT)
+    return None if data is None else parse_root(objects, data)
+
+
+def parse_root(objects: Objects, data: bytes) -> Root:
+    """Return what a root's ``zarr.json`` says; errors as of :func:`read_root`."""
+    with storage_errors(f"{objects.name} cannot be read as a feature store", remedy=_REPAIR):
+        root = json.loads(data)
         record = root["attributes"].get(KEY) if root["node_type"] == "group" else None
-    if not isinstance(record, dict) or not isinstance(complete := record.get("complete"), bool):
+    if not isinstance(record, dict) or not isinstance(record.get("complete"), bool):
         raise FsrcacheError(
-            f"{path} is a Zarr {root['node_type']} but not a feature store.",
+            f"{objects.name} is a Zarr {root['node_type']} but not a feature store.",
             "Name another path, or extract into a folder of its own.",
         )
-    return StoreSpec.from_dict({name: value for name, value in record.items() if name != "complete"}), complete
+    return _root(objects, record)
 
 
-def root_attributes(spec: StoreSpec, *, complete: bool) -> dict[str, Any]:
-    """Return the attributes of a store's root."""
-    return {KEY: {**spec.to_dict(), "complete": complete}}
+def identity(data: bytes | None) -> StoreSpec | None:
+    """Return what the metadata of a split repeat of the store, its scales unknown; None if they are damaged."""
+    try:
+        record = json.loads(data or b"")["attributes"][KEY]
+        if not is_sealed(record):
+            return None
+        return StoreSpec.from_dict({**{k: v for k, v in record.items() if k != "digest"}, "scales": [1]})
+    except (ValueError, TypeError, LookupError, FsrcacheError):
+        return None
+
+
+def _root(objects: Objects, record: dict[str, Any]) -> Root:
+    beside = ("complete", "shards", "metadata", "digest")
+    spec = StoreSpec.from_dict({name: value for name, value in record.items() if name not in beside})
+    if not is_sealed(record):
+        raise FsrcacheError(f"The record in {objects.name}/{ROOT} is not as it was written.", _REPAIR)
+    return Root(spec, record.get("shards") if record["complete"] else None)

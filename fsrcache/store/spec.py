@@ -9,19 +9,22 @@ from typing import Any, Self
 
 from fsrcache.errors import FsrcacheError
 
-VERSION = 1
+VERSION = 2
 SPLITS = ("train", "val", "test")
 DIGESTS = ("pictures", "labels", "order", "weights", "preprocessing")
+OUTPUTS = ("probabilities", "embeddings", "features")  # in order of writing: the features last
+DTYPES = ("float16", "float32")
 
 _CHUNK_BYTES = 2 << 20
-_CHUNKS_OF_A_BLOCK = 8
+_FEWEST_BLOCKS, _MOST_BLOCKS = 8, 1024  # of the largest split, while a block is of 1 to 64 chunks
+_USUAL_CHUNKS, _MOST_CHUNKS = 8, 64  # of a block
 _FREE = ("scales", "data")  # scales may be added to a store, a description says nothing that the digests do not
 _TUPLES = ("classes", "scales")
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoreSpec:
-    """What a store holds: ``n`` rows a split, ``P`` features, ``E`` embeddings and ``K`` probabilities a row and scale.
+    """What a store holds: ``n`` rows a split, and vectors of some widths a row and scale.
 
     Attributes
     ----------
@@ -31,18 +34,15 @@ class StoreSpec:
         Hexadecimal, of the ``pictures``, ``labels``, ``order``, ``weights`` and ``preprocessing``.
     classes
         The ``K`` class names.
-    side
-        Pixels of the square pictures.
-    spd_side
-        ``D``, the side of the log-covariance.
-    embedding
-        ``E``, the width of the embeddings.
     scales
         Ascending; 1, the full resolution, is always among them.
-    degradation
-        How the coarse pictures are made; any JSON values.
+    widths
+        Numbers a row: ``features`` (``P``), and, where they are kept, ``embeddings`` (``E``) and ``probabilities``
+        (``K``).
     dtype
-        Of the features and embeddings.
+        Of features and embeddings, ``float16`` or ``float32``; probabilities are float32.
+    recipe
+        How the features were made, as JSON values by name, for those who come later; stores agree on it.
     data
         The data in one line, for people.
     rows
@@ -61,12 +61,10 @@ class StoreSpec:
     version: int = VERSION
     digests: Mapping[str, str]
     classes: tuple[str, ...]
-    side: int
-    spd_side: int
-    embedding: int
     scales: tuple[int, ...]
-    degradation: Mapping[str, Any]
+    widths: Mapping[str, int]
     dtype: str = "float16"
+    recipe: Mapping[str, Any]
     data: str
     rows: Mapping[str, int]
     chunk: int
@@ -81,27 +79,65 @@ class StoreSpec:
         names = _mapping(self.digests) and set(self.digests) == set(DIGESTS)
         _expect(names and all(map(_hexadecimal, self.digests.values())), "digests", self.digests, "hexadecimal digests")
         _expect(_texts(self.classes), "classes", self.classes, "different names, at least one")
-        for name in ("side", "spd_side", "embedding", "chunk", "block"):
+        for name in ("chunk", "block"):
             _expect(_whole(getattr(self, name)), name, getattr(self, name), "a whole number from 1")
         _expect(_scales(self.scales), "scales", self.scales, "whole numbers from 1, ascending, 1 among them")
-        _expect(self.dtype == "float16", "dtype", self.dtype, "float16")
+        outputs = _mapping(self.widths) and "features" in self.widths and set(self.widths) <= set(OUTPUTS)
+        _expect(outputs and all(map(_whole, self.widths.values())), "widths", self.widths, f"some of {OUTPUTS}, from 1")
+        width = self.widths.get("probabilities", len(self.classes))
+        _expect(width == len(self.classes), "widths", self.widths, "a probability a class")
+        _expect(self.dtype in DTYPES, "dtype", self.dtype, " or ".join(DTYPES))
         _expect(isinstance(self.data, str), "data", self.data, "a text")
         splits = _mapping(self.rows) and len(self.rows) > 0 and set(self.rows) <= set(SPLITS)
         _expect(splits and all(map(_whole, self.rows.values())), "rows", self.rows, f"counts from 1 of {SPLITS}")
         _expect(self.block % self.chunk == 0, "block", self.block, f"a multiple of the chunk, {self.chunk}")
-        _expect(_mapping(self.degradation), "degradation", self.degradation, "JSON values by name")
+        _expect(_mapping(self.recipe), "recipe", self.recipe, "JSON values by name")
         try:
-            plain = json.loads(json.dumps(dict(self.degradation), allow_nan=False, sort_keys=True))
+            plain = json.loads(json.dumps(dict(self.recipe), allow_nan=False, sort_keys=True))
         except (TypeError, ValueError) as error:
-            raise _refusal("degradation", self.degradation, f"JSON values by name ({error})") from None
-        object.__setattr__(self, "degradation", plain)
+            raise _refusal("recipe", self.recipe, f"JSON values by name ({error})") from None
+        object.__setattr__(self, "recipe", plain)
         object.__setattr__(self, "digests", {name: self.digests[name] for name in DIGESTS})
+        object.__setattr__(self, "widths", {name: self.widths[name] for name in OUTPUTS if name in self.widths})
         object.__setattr__(self, "rows", {split: self.rows[split] for split in SPLITS if split in self.rows})
 
-    @property
-    def vech_length(self) -> int:
-        """``P``, the length of a feature vector."""
-        return self.spd_side * (self.spd_side + 1) // 2
+    @classmethod
+    def for_vectors(
+        cls,
+        width: int,
+        *,
+        rows: Mapping[str, int],
+        classes: tuple[str, ...],
+        content: Mapping[str, bytes | str],
+        dtype: str = "float16",
+        scales: tuple[int, ...] = (1,),
+        data: str = "",
+    ) -> Self:
+        """Return what a store of any network's vectors is about, cut as is best for their width.
+
+        Parameters
+        ----------
+        width
+            Numbers of a vector.
+        rows, classes, dtype, scales, data
+            As the attributes.
+        content
+            What the store's digests are made of: bytes or text that differ where ``pictures``, ``labels``, ``order``,
+            ``weights`` or ``preprocessing`` do, so that a store is not taken for another; those left out never differ.
+        """
+        if not _mapping(content) or not set(content) <= set(DIGESTS):
+            raise FsrcacheError(f"The content has {sorted(set(content) - set(DIGESTS))}; it is some of {DIGESTS}.")
+        parts = {name: content.get(name, b"") for name in DIGESTS}
+        _expect(dtype in DTYPES, "dtype", dtype, " or ".join(DTYPES))
+        chunk, block = chunk_and_block(width * int(dtype.removeprefix("float")) // 8, rows)
+        return cls(
+            digests={
+                name: sha256(part.encode() if isinstance(part, str) else part).hexdigest()
+                for name, part in parts.items()
+            },
+            classes=classes, scales=scales, widths={"features": width}, dtype=dtype, recipe={}, data=data,
+            rows=rows, chunk=chunk, block=block,
+        )  # fmt: skip
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -112,6 +148,15 @@ class StoreSpec:
     def digest(self) -> str:
         """A hexadecimal digest of the whole record."""
         return sha256(json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+    def blocks(self, split: str) -> int:
+        """Return how many blocks the rows of a split are written in."""
+        return -(-self.rows[split] // self.block)
+
+    def rows_of(self, split: str, block: int) -> slice:
+        """Return which rows of a split a block holds; the last block may be short."""
+        start = block * self.block
+        return slice(start, min(start + self.block, self.rows[split]))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as JSON values."""
@@ -150,23 +195,30 @@ class StoreSpec:
         return [name for name, value in self.compared().items() if value != there[name]]
 
 
-def chunk_and_block(vech_length: int, rows: Mapping[str, int]) -> tuple[int, int]:
-    """Return the rows of an inner chunk, 1 to 2 MiB of features, and of a block, eight chunks; fewer for less data.
+def chunk_and_block(row_bytes: int, rows: Mapping[str, int]) -> tuple[int, int]:
+    """Return the rows of an inner chunk and of a block.
+
+    A chunk holds 1 to 2 MiB of features; a block 8 chunks, fewer where a split has less than 64, and up to 64 where it
+    would have more than 1024 blocks, so that neither resuming nor the number of files grows coarse.
 
     Parameters
     ----------
-    vech_length
-        ``P``.
+    row_bytes
+        Of a row's features.
     rows
         Of every split.
     """
     most = max(rows.values())
-    fitting = max(1, _CHUNK_BYTES // (2 * vech_length))
+    fitting = max(1, _CHUNK_BYTES // row_bytes)
     chunk = min(1 << (fitting.bit_length() - 1), most)
-    return chunk, chunk * min(_CHUNKS_OF_A_BLOCK, -(-most // chunk))
+    chunks = -(-most // chunk)
+    of_a_block = min(_USUAL_CHUNKS, max(1, chunks // _FEWEST_BLOCKS))
+    while of_a_block < _MOST_CHUNKS and chunks > of_a_block * _MOST_BLOCKS:
+        of_a_block *= 2
+    return chunk, chunk * of_a_block
 
 
-_DAMAGED = "The store's metadata is damaged: remove the store and extract again."
+_DAMAGED = "The store's record is damaged: `fsrcache verify STORE --repair` rewrites it where it can."
 
 
 def _refusal(name: str, value: object, wanted: str) -> FsrcacheError:

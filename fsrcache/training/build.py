@@ -12,6 +12,7 @@ from fsrcache.models.extractor import load_extractor
 from fsrcache.models.generator import MLPGenerator, make_generator
 from fsrcache.models.weights import file_digest
 from fsrcache.presets import TrainConfig
+from fsrcache.spd import vech_side
 from fsrcache.store.reader import FeatureStore
 from fsrcache.training.batches import Batches
 from fsrcache.training.capture import capturer
@@ -44,7 +45,7 @@ def refuse_other_weights(store: FeatureStore, extractor: Path) -> None:
     digest = file_digest(extractor) if extractor.is_file() else None
     if digest != store.spec.digests["weights"]:
         raise FsrcacheError(
-            f"The store {store.path} was not written with {extractor}.",
+            f"The store {store.name} was not written with {extractor}.",
             "Extract again into a new workspace, or restore the weights.",
         )
 
@@ -84,8 +85,9 @@ def build(
     cache = load_cache(store, "train", rows=np.flatnonzero(~left_out), device=near, pinned=pinned)
     held_out = load_cache(store, "train", rows=np.flatnonzero(left_out)[:_HELD_OUT], device=device)
     torch.manual_seed(seed)
-    generator = make_generator(config.generator, store.spec.vech_length, plain=plain)
-    critic = None if config.critic is None else VGGCritic(config.critic, store.spec.spd_side).to(device)
+    length = store.spec.widths["features"]
+    generator = make_generator(config.generator, length, plain=plain)
+    critic = None if config.critic is None else VGGCritic(config.critic, vech_side(length)).to(device)
     if isinstance(generator, MLPGenerator):
         generator.standardise_by(*(moment.cpu() for moment in cache.moments()))
     head = load_extractor(extractor).head.requires_grad_(False)

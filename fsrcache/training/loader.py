@@ -98,7 +98,7 @@ def draw_pairs(
 
 def cache_bytes(store: FeatureStore, *, rows: int) -> int:
     """Return how much memory the features of so many rows take at all scales."""
-    return 2 * len(store.scales) * rows * store.spec.vech_length
+    return 2 * len(store.scales) * rows * store.spec.widths["features"]
 
 
 def load_cache(
@@ -112,24 +112,25 @@ def load_cache(
         If there are no rows, or no scale but full resolution.
     """
     if not len(rows):
-        raise FsrcacheError(f"There are no faces of {split} to read from {store.path}.", "Extract more faces.")
+        raise FsrcacheError(f"There are no faces of {split} to read from {store.name}.", "Extract more faces.")
     if len(store.scales) < 2:
         raise FsrcacheError(
-            f"The store {store.path} has full resolution alone.", "Run `fsrcache extract --scales 2..8`."
+            f"The store {store.name} has full resolution alone.", "Run `fsrcache extract --scales 2..8`."
         )
     labels = store.labels(split)[rows].astype(np.int64)
     shape = (len(store.scales), len(rows))
-    features = torch.empty(*shape, store.spec.vech_length, dtype=torch.float16, device=device, pin_memory=pinned)
+    features = torch.empty(*shape, store.spec.widths["features"], dtype=torch.float16, device=device, pin_memory=pinned)
     probabilities = torch.empty(shape, device=device)
     for place, scale in enumerate(store.scales):
         stored = store.features(split, scale)
         for start in range(0, len(rows), _READ):
             part = torch.from_numpy(stored[rows[start : start + _READ]])
             features[place, start : start + _READ] = part
-        probabilities[place] = torch.from_numpy(np.asarray(store.probabilities(split, scale))[rows, labels])
+        said = store.probabilities(split, scale)[rows]
+        probabilities[place] = torch.from_numpy(said[np.arange(len(rows)), labels])
     return FeatureCache(
         features=features,
-        embeddings=torch.from_numpy(np.asarray(store.embeddings(split, 1))[rows]).to(device),
+        embeddings=torch.from_numpy(store.embeddings(split, 1)[rows]).to(device),
         probabilities=probabilities,
         labels=torch.from_numpy(labels).to(device),
         scales=torch.tensor(store.scales, device=device)[:, None].expand(shape),

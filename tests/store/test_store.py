@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from hashlib import blake2b
 
 import numpy as np
 import pytest
@@ -10,163 +11,159 @@ import zarr
 from fsrcache.errors import FsrcacheError
 from fsrcache.store.order import row_order
 from fsrcache.store.reader import FeatureStore
-from fsrcache.store.spec import StoreSpec, chunk_and_block
-from fsrcache.store.writer import FeatureWriter
-
-ROWS = {"train": 23, "val": 5}
-SPEC = StoreSpec(
-    digests={"pictures": "aa", "labels": "bb", "order": "cc", "weights": "dd", "preprocessing": "ee"},
-    classes=("happiness", "anger"),
-    side=16,
-    spd_side=3,
-    embedding=4,
-    scales=(1, 2),
-    degradation={"form": "scale", "border": "replicate", "jpeg": None},
-    data="a test",
-    rows=ROWS,
-    chunk=4,
-    block=8,
-)
+from fsrcache.store.spec import chunk_and_block
 
 
-def columns():
-    random = np.random.default_rng(0)
-    return {
-        "labels": {split: random.integers(0, 2, n).astype(np.uint8) for split, n in ROWS.items()},
-        "ids": {split: [f"{split}/{i} ü.png" for i in range(n)] for split, n in ROWS.items()},
-        "hashes": {split: random.integers(0, 256, (n, 16)).astype(np.uint8) for split, n in ROWS.items()},
-    }
-
-
-def values(split, scale, rows):
-    """Return what the rows of a split hold at a scale; block 1 of train is all zeros."""
-    random = np.random.default_rng([len(split), scale])
-    whole = [random.standard_normal((ROWS[split], width)).astype(np.float32) for width in (6, 4, 2)]
-    if split == "train":
-        whole = [np.where((np.arange(ROWS[split]) // 8 == 1)[:, None], 0, array) for array in whole]
-    return dict(zip(("features", "embeddings", "probabilities"), (array[rows] for array in whole), strict=True))
-
-
-def fill(writer, most=None):
-    for split, scale, block in writer.missing()[:most]:
-        writer.write(split, scale, block=block, **values(split, scale, writer.rows(split, block)))
-
-
-def written(path, spec=SPEC):
-    writer = FeatureWriter(path, spec, **columns())
-    fill(writer)
-    writer.finish()
-    return FeatureStore(path)
-
-
-def files(path):
-    return {str(file.relative_to(path)): file.read_bytes() for file in path.rglob("*") if file.is_file()}
-
-
-def test_what_is_written_is_read(tmp_path):
-    store = written(tmp_path / "s")
-    assert store.spec == SPEC
-    for split, count in ROWS.items():
-        assert store.labels(split).tolist() == columns()["labels"][split].tolist()
-        assert store.ids(split).tolist() == columns()["ids"][split]
-        assert np.array_equal(store.hashes(split), columns()["hashes"][split])
+def test_what_is_written_is_read(tmp_path, example):
+    store = example.written(tmp_path / "s")
+    assert store.spec == example.spec
+    for split, count in example.spec.rows.items():
+        assert store.labels(split).tolist() == example.columns()["labels"][split].tolist()
+        assert store.ids(split).tolist() == example.columns()["ids"][split]
+        assert np.array_equal(store.hashes(split), example.columns()["hashes"][split])
         for scale in (1, 2):
-            expected = values(split, scale, slice(0, count))
+            expected = example.values(split, scale, slice(0, count))
             for name in ("features", "embeddings"):
                 array = getattr(store, name)(split, scale)
                 assert array.dtype == np.float16
+                assert array.shape == expected[name].shape
                 assert np.array_equal(array, expected[name].astype(np.float16))
-            assert np.array_equal(store.probabilities(split, scale), expected["probabilities"])
+            assert np.array_equal(store.probabilities(split, scale)[:], expected["probabilities"])
 
 
-def test_zarr_reads_it_without_us(tmp_path):
-    store = written(tmp_path / "s")
+KEYS = [
+    slice(None), slice(3, 17), slice(5, 5), slice(None, None, 3), slice(20, 2, -4), slice(-4, None), 7, -1, np.int64(3),
+    [], [3, 3, 1], [-1, 0], np.array([[1, 2], [22, 0]]), np.arange(23) % 3 == 0, (slice(2, 9), slice(1, 4)), (5, 2),
+    (slice(None), 0), ([1, 2, 3], [0, 5, 1]), ([4, 1], slice(0, 2)), (Ellipsis, 1), Ellipsis,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("check", [True, False])
+@pytest.mark.parametrize("key", KEYS, ids=str)
+def test_rows_are_chosen_as_by_numpy(tmp_path, example, key, check):
+    example.written(tmp_path / "s")
+    array = FeatureStore(tmp_path / "s", check=check).features("train", 2)
+    expected = example.values("train", 2, slice(None))["features"].astype(np.float16)
+    assert (array.shape, array.dtype, len(array), array.ndim) == (expected.shape, expected.dtype, 23, 2)
+    assert np.array_equal(array[key], expected[key])
+    assert array[key].shape == expected[key].shape
+
+
+@pytest.mark.parametrize("key", [23, -24, [0, 23], np.ones(22, bool), 1.5, "a", None])
+def test_rows_that_are_not_there_are_refused(tmp_path, example, key):
+    array = example.written(tmp_path / "s").features("train", 2)
+    with pytest.raises(IndexError):
+        array[key]
+
+
+def test_reading_into_a_buffer(tmp_path, example):
+    array = example.written(tmp_path / "s").features("train", 1)
+    out = np.full((30, 6), 7, np.float16)
+    array.read_into(out[5:18], start=9)
+    assert np.array_equal(out[5:18], array[9:22])
+    assert (out[:5] == 7).all()
+    assert (out[18:] == 7).all()
+    for wrong in (np.empty((3, 6), np.float32), np.empty((3, 5), np.float16), np.empty((6, 3), np.float16).T):
+        with pytest.raises(ValueError, match="The buffer is"):
+            array.read_into(wrong)
+    with pytest.raises(ValueError, match="Rows 20 to 25 were asked for; there are 23"):
+        array.read_into(out[:5], start=20)
+
+
+def test_zarr_reads_it_without_us(tmp_path, example):
+    store = example.written(tmp_path / "s")
     array = zarr.open_group(tmp_path / "s", mode="r")["train/x2/features"]
-    assert np.array_equal(array[:], store.features("train", 2))
+    assert np.array_equal(array[:], store.features("train", 2)[:])
     assert array.shards == (8, 6)
     assert array.chunks == (4, 6)
 
 
-def test_every_shard_is_rows_and_checksums(tmp_path):
-    written(tmp_path / "s")
+def test_every_shard_is_rows_and_checksums(tmp_path, example):
+    example.written(tmp_path / "s")
     for block, rows in ((0, 8), (1, 8)):
         shard = (tmp_path / f"s/train/x2/features/c/{block}/0").read_bytes()
         chunks = rows // 4
-        assert len(shard) == rows * 6 * 2 + 4 * chunks + 16 * chunks + 4
+        assert len(shard) == rows * 6 * 2 + 4 * chunks + 16 + 16 * chunks + 4
+        assert shard[-52:-36] == blake2b(shard[:-52], digest_size=16).digest()
         first = np.frombuffer(shard[: 4 * 6 * 2], "<f2").reshape(4, 6)
-        assert np.array_equal(first, values("train", 2, slice(8 * block, 8 * block + 4))["features"].astype("f2"))
+        assert np.array_equal(
+            first, example.values("train", 2, slice(8 * block, 8 * block + 4))["features"].astype("f2")
+        )
 
 
-def test_resuming_writes_only_what_is_missing(tmp_path):
-    written(tmp_path / "whole")
-    fill(FeatureWriter(tmp_path / "s", SPEC, **columns()), most=3)
+def test_resuming_writes_only_what_is_missing(tmp_path, example, files):
+    example.written(tmp_path / "whole")
+    with example.writer(tmp_path / "s") as writer:
+        example.fill(writer, most=3)
     with pytest.raises(FsrcacheError, match="is incomplete"):
         FeatureStore(tmp_path / "s")
     before = files(tmp_path / "s")
     (tmp_path / "s/train/x1/features/c/0/half.partial").write_text("left by a kill")
-    writer = FeatureWriter(tmp_path / "s", SPEC, **columns())
-    assert len(writer.missing()) == (3 + 1) * 2 - 3
-    with pytest.raises(FsrcacheError, match="lacks 5 blocks"):
-        writer.finish()
-    fill(writer)
-    writer.finish()
+    with example.writer(tmp_path / "s") as writer:
+        assert writer.found == 3
+        assert len(writer.missing()) == (3 + 1) * 2 - 3
+        with pytest.raises(FsrcacheError, match="lacks 5 blocks"):
+            writer.finish()
+        example.fill(writer)
+        assert writer.finish()
     after = files(tmp_path / "s")
     assert after == files(tmp_path / "whole")
     assert all(after[name] == data for name, data in before.items() if name != "zarr.json")
 
 
-def test_scales_are_added(tmp_path):
-    written(tmp_path / "s", replace(SPEC, scales=(1, 2)))
-    writer = FeatureWriter(tmp_path / "s", replace(SPEC, scales=(1, 4)), **columns())
-    assert writer.spec.scales == (1, 2, 4)
-    assert {scale for _, scale, _ in writer.missing()} == {4}
-    with pytest.raises(FsrcacheError, match="is incomplete"):
-        FeatureStore(tmp_path / "s")
-    fill(writer)
-    writer.finish()
-    written(tmp_path / "at once", replace(SPEC, scales=(1, 2, 4)))
+def test_scales_are_added(tmp_path, example, files):
+    example.written(tmp_path / "s")
+    with example.writer(tmp_path / "s", spec=replace(example.spec, scales=(1, 4))) as writer:
+        assert writer.spec.scales == (1, 2, 4)
+        assert {scale for _, scale, _ in writer.missing()} == {4}
+        with pytest.raises(FsrcacheError, match="is incomplete"):
+            FeatureStore(tmp_path / "s")
+        example.fill(writer)
+        writer.finish()
+    example.written(tmp_path / "at once", spec=replace(example.spec, scales=(1, 2, 4)))
     assert files(tmp_path / "s") == files(tmp_path / "at once")
 
 
 @pytest.mark.parametrize("digest", ["pictures", "labels", "order", "weights", "preprocessing"])
-def test_other_content_is_refused_by_name(tmp_path, digest):
-    written(tmp_path / "s")
+def test_other_content_is_refused_by_name(tmp_path, digest, example, files):
+    example.written(tmp_path / "s")
     before = files(tmp_path / "s")
-    other = replace(SPEC, digests={**SPEC.digests, digest: "ff"})
+    other = replace(example.spec, digests={**example.spec.digests, digest: "ff"})
     with pytest.raises(FsrcacheError, match=rf"digests\.{digest} is '\w\w' there and 'ff' now"):
-        FeatureWriter(tmp_path / "s", other, **columns())
+        example.writer(tmp_path / "s", spec=other)
     assert files(tmp_path / "s") == before
 
 
 @pytest.mark.parametrize(("name", "value"), [("features", 1e5), ("embeddings", np.nan), ("probabilities", np.inf)])
-def test_what_half_precision_cannot_keep_is_refused_with_its_picture(tmp_path, name, value):
-    writer = FeatureWriter(tmp_path / "s", SPEC, **columns())
-    given = values("val", 2, slice(0, 5))
+def test_what_half_precision_cannot_keep_is_refused_with_its_picture(tmp_path, name, value, example):
+    given = example.values("val", 2, slice(0, 5))
     given[name][3, 1] = value
-    with pytest.raises(FsrcacheError, match=f"{name} of the picture 'val/3 ü.png' holds {value}".replace("+", r"\+")):
-        writer.write("val", 2, block=0, **given)
-    assert ("val", 2, 0) in writer.missing()
+    said = f"{name} of the picture 'val/3 ü.png' holds {value}".replace("+", r"\+")
+    with example.writer(tmp_path / "s") as writer:
+        with pytest.raises(FsrcacheError, match=said):
+            writer.write("val", 2, block=0, **given)
+        assert ("val", 2, 0) in writer.missing()
     assert not list((tmp_path / "s/val/x2").rglob("c/*"))
 
 
-def test_a_flipped_bit_is_noticed(tmp_path):
-    store = written(tmp_path / "s")
+def test_a_flipped_bit_is_noticed(tmp_path, example):
+    store = example.written(tmp_path / "s")
     shard = tmp_path / "s/train/x1/features/c/0/0"
     data = bytearray(shard.read_bytes())
     data[5] ^= 16
     shard.write_bytes(data)
     with pytest.raises(FsrcacheError, match=r"train/x1/features of the store .* cannot be read"):
-        store.features("train", 1)
+        store.features("train", 1)[:]
 
 
-def test_a_lost_shard_is_noticed(tmp_path):
-    store = written(tmp_path / "s")
+def test_a_lost_shard_is_noticed(tmp_path, example):
+    store = example.written(tmp_path / "s")
     (tmp_path / "s/train/x1/features/c/1/0").unlink()
     with pytest.raises(FsrcacheError, match="train/x1/features/c/1/0 is not there"):
-        store.features("train", 1)
+        store.features("train", 1)[:]
 
 
-def test_what_is_no_store_is_refused(tmp_path):
+def test_what_is_no_store_is_refused(tmp_path, example):
     with pytest.raises(FsrcacheError) as error:
         FeatureStore(tmp_path / "none")
     assert error.value.remedy == "Run `fsrcache extract --scales 2..8` first."
@@ -176,11 +173,11 @@ def test_what_is_no_store_is_refused(tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos/a.png").write_bytes(b"")
     with pytest.raises(FsrcacheError, match=r"'a\.png' for one"):
-        FeatureWriter(tmp_path / "photos", SPEC, **columns())
+        example.writer(tmp_path / "photos")
 
 
-def test_what_is_not_there_is_said(tmp_path):
-    store = written(tmp_path / "s")
+def test_what_is_not_there_is_said(tmp_path, example):
+    store = example.written(tmp_path / "s")
     with pytest.raises(FsrcacheError, match=r"has no scale 3; it has 1, 2\."):
         store.features("train", 3)
     with pytest.raises(FsrcacheError, match=r"has no split 'test'; it has train, val\."):
@@ -188,10 +185,10 @@ def test_what_is_not_there_is_said(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("version", 2), ("side", 0), ("scales", [2, 1]), ("block", 9), ("new", 1)]
+    ("field", "value"), [("version", 1), ("widths", {"features": 0}), ("scales", [2, 1]), ("block", 9), ("new", 1)]
 )
-def test_an_edited_record_is_refused(tmp_path, field, value):
-    written(tmp_path / "s")
+def test_an_edited_record_is_refused(tmp_path, field, value, example):
+    example.written(tmp_path / "s")
     path = tmp_path / "s/zarr.json"
     root = json.loads(path.read_text())
     root["attributes"]["fsrcache"][field] = value
@@ -218,7 +215,14 @@ def test_the_order_is_of_content_alone():
 
 @pytest.mark.parametrize("length", [1, 528, 2080, 8256])
 def test_chunks_are_of_one_to_two_megabytes(length):
-    chunk, block = chunk_and_block(length, {"train": 10**7})
+    chunk, block = chunk_and_block(2 * length, {"train": 10**7})
     assert 1 << 20 <= 2 * length * chunk <= 2 << 20
-    assert block == 8 * chunk
-    assert chunk_and_block(length, {"train": 3}) == (3, 3)
+    assert block % chunk == 0
+    assert chunk_and_block(2 * length, {"train": 3}) == (3, 3)
+
+
+@pytest.mark.parametrize(("rows", "blocks"), [(7_000, 10), (28_709, 15), (10**6, 489), (10**7, 611), (10**8, 6104)])
+def test_blocks_are_neither_few_nor_many(rows, blocks):
+    chunk, block = chunk_and_block(2 * 2080, {"train": rows})
+    assert chunk == 256
+    assert -(-rows // block) == blocks

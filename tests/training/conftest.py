@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fsrcache.extract import extract
+from fsrcache.extract import extract, sources
 from fsrcache.faces.faces import usable_faces
 from fsrcache.faces.index import list_faces
 from fsrcache.presets import ExtractorConfig, PretrainConfig
@@ -22,7 +22,8 @@ def extractor(tmp_path_factory):
     shape = ExtractorConfig(side=24, stages=((8,), (12,)), spd_side=8, hidden=16, embedding=6)
     schedule = PretrainConfig(epochs=1, batch=32)
     pretrain(faces, shape, schedule, target=folder / "extractor", folder=folder / "pre", device=CPU)
-    extract(faces, folder / "extractor", store=folder / "store", scales=[2, 4], device=CPU, data="drawn faces")
+    found = sources(faces, folder / "extractor", device=CPU)
+    extract(found, store=folder / "store", scales=[2, 4], data="drawn faces")
     return folder / "extractor"
 
 

@@ -165,7 +165,7 @@ def test_the_dry_run_counts_and_writes_nothing(store, extractor):
     before = sorted(path for path in extractor.parent.rglob("*"))
     record = estimate(store, extractor, PAPER, device=CPU)
     assert sorted(path for path in extractor.parent.rglob("*")) == before
-    generator = make_generator(PAPER.generator, store.spec.spd_side * (store.spec.spd_side + 1) // 2)
+    generator = make_generator(PAPER.generator, store.spec.widths["features"])
     assert record["parameters"]["generator"] == sum(weight.numel() for weight in generator.parameters())
     # one in, three dense blocks, the trunk, two at the end: 3x3 kernels on 8 x 8 positions
     block = 4 * 2 + 6 * 2 + 8 * 2 + 10 * 2 + 12 * 4

@@ -1,0 +1,31 @@
+"""Which workspace, and which store: options that cost nothing to import."""
+
+import os
+from pathlib import Path
+
+import click
+
+from fsrcache.workspace import Workspace
+
+WORKSPACE = "FSRCACHE_WORKSPACE"
+
+
+def _workspace(ctx: click.Context, param: click.Parameter, value: Path) -> Workspace:  # noqa: ARG001
+    return Workspace(value)
+
+
+workspace_option = click.option(
+    "--workspace", type=click.Path(path_type=Path, file_okay=False), default=Path("fsr"), show_default="./fsr",
+    envvar=WORKSPACE, callback=_workspace, metavar="DIR", help="Where everything is kept.",
+)  # fmt: skip
+store_option = click.option(
+    "--store", metavar="PLACE", help="The feature store, a folder or a URL such as s3://bucket/features.zarr.  "
+    "[default: the workspace's features.zarr]",
+)  # fmt: skip
+store_argument = click.argument("store", metavar="[STORE]", required=False)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead.")
+
+
+def default_store() -> Path:
+    """Return the store of the workspace that the environment names, or else of ``./fsr``."""
+    return Workspace(Path(os.environ.get(WORKSPACE, "fsr"))).store

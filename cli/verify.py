@@ -1,0 +1,54 @@
+"""``fsrcache verify``: read everything in a store, report what is damaged, and take it out."""
+
+import click
+from fsrcache.cli.main import to_json
+from fsrcache.cli.places import default_store, json_option, store_argument
+from fsrcache.cli.progress import shown
+from rich.console import Console
+
+from fsrcache.store.redact import redacted
+from fsrcache.store.verify import Verdict
+from fsrcache.store.verify import repair as repair_store
+from fsrcache.store.verify import verify as verify_store
+
+
+@click.command
+@store_argument
+@click.option("--repair", is_flag=True, help="Remove exactly what is damaged and rewrite metadata, so that the next "
+              "extract completes the store again.")  # fmt: skip
+@json_option
+@click.pass_context
+def verify(ctx: click.Context, store: str | None, repair: bool, as_json: bool) -> None:
+    """Read everything in a feature store and print what is not as it was written.
+
+    STORE is a folder or URL, by default the workspace's. Files are missing, short, corrupt, of a wrong digest,
+    exchanged, not finite or unreadable. Exits with 1 unless the store is complete and sound.
+    """
+    place = store or default_store()
+    with shown(Console(stderr=True)) as watch:
+        verdict = (repair_store if repair else verify_store)(place, watch=watch)
+    if as_json:
+        click.echo(to_json({**verdict.to_dict(), "repaired": repair}))
+    else:
+        _show(redacted(str(place)), verdict, repair)
+    if not verdict.ok:
+        ctx.exit(1)
+
+
+def _show(name: str, verdict: Verdict, repaired: bool) -> None:
+    for problem in verdict.problems:
+        click.echo(f"{problem.kind:13}{problem.key}")
+    for key in verdict.leftovers:
+        click.echo(f"{'leftover':13}{key} (the next writer removes it)")
+    state = "complete" if verdict.complete else "incomplete"
+    found = f"{len(verdict.problems):,} problems" if verdict.problems else "no problem"
+    click.echo(f"{name}: {state}, {found} in {verdict.files:,} files, {verdict.bytes / 1e6:,.1f} MB read")
+    unreadable = sum(problem.kind == "unreadable" for problem in verdict.problems)
+    if unreadable:
+        click.echo(f"The storage failed to read {unreadable:,} files, which may be sound: see to it and verify again.")
+    if repaired and len(verdict.problems) > unreadable:
+        click.echo("Damaged files were removed, metadata rewritten. Run the same `fsrcache extract` command again.")
+    elif len(verdict.problems) > unreadable:
+        click.echo("`fsrcache verify --repair` removes what is damaged; the next `fsrcache extract` writes it anew.")
+    elif not verdict.complete:
+        click.echo("Run the same `fsrcache extract` command again to complete it.")

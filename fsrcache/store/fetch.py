@@ -1,0 +1,173 @@
+"""Rows out of a store's files and straight into a buffer, every chunk's checksum looked at while it is in the cache."""
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from google_crc32c import extend
+from numpy.typing import NDArray
+
+from fsrcache.store.layout import CRC_BYTES, Place
+from fsrcache.store.objects import Objects
+
+_SMALL = 4 << 20  # bytes that are not worth a thread
+_AT_ONCE = 256  # chunks that one system call reads where none is checked
+
+
+def fetch_rows(objects: Objects, place: Place, out: NDArray[Any], *, start: int, check: bool) -> None:
+    """Read the rows from ``start`` on into ``out``, as many as it has.
+
+    Parameters
+    ----------
+    objects, place
+        Which array.
+    out
+        C-contiguous ``[rows, width]`` of the array's dtype; may be pinned or mapped memory.
+    start
+        The first row.
+    check
+        Whether checksums are looked at; a chunk of which only a part is asked for is then read whole.
+
+    Raises
+    ------
+    OSError
+        If a file is missing or short, or a checksum is wrong.
+    """
+    pieces = list(_pieces(place, start, start + len(out)))
+    read = _local if objects.folder else _remote
+
+    def one(piece: tuple[int, int, int]) -> None:
+        block, first, last = piece
+        offset = block * place.block
+        rows = out[offset + first - start : offset + last - start]
+        read(objects, place, rows, block=block, first=first, check=check)
+
+    if out.nbytes <= _SMALL or len(pieces) == 1:
+        for piece in pieces:
+            one(piece)
+        return
+    with ThreadPoolExecutor(_threads(objects)) as pool:
+        list(pool.map(one, pieces))
+
+
+def _threads(objects: Objects) -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores if objects.folder else 16
+
+
+def _pieces(place: Place, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
+    """Yield (block, first row in it, last row in it + 1)."""
+    for block in range(start // place.block, -(-stop // place.block)):
+        offset = block * place.block
+        yield block, max(start - offset, 0), min(stop - offset, place.block)
+
+
+def _local(objects: Objects, place: Place, out: NDArray[Any], *, block: int, first: int, check: bool) -> None:
+    """Read rows of one shard of a local folder: a system call alternates rows and checksums."""
+    assert objects.folder is not None
+    path = objects.folder / place.key(block)
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        raise OSError(f"{place.key(block)} is not there") from None
+
+    def read(buffers: list[Any], offset: int) -> None:
+        wanted = sum(memoryview(buffer).nbytes for buffer in buffers)
+        done = os.preadv(descriptor, buffers, offset)
+        if done == wanted:
+            return
+        data = bytearray(wanted)  # a signal or the end of the file: once more, in small steps
+        done = 0
+        while done < wanted and (more := os.preadv(descriptor, [memoryview(data)[done:]], offset + done)):
+            done += more
+        if done < wanted:
+            raise OSError(f"{place.key(block)} is short")
+        for buffer in buffers:
+            view = memoryview(buffer).cast("B")
+            view[:], data = data[: len(view)], data[len(view) :]
+
+    try:
+        _read_chunks(place, out, block=block, first=first, check=check, read=read)
+    finally:
+        os.close(descriptor)
+
+
+def _remote(objects: Objects, place: Place, out: NDArray[Any], *, block: int, first: int, check: bool) -> None:
+    """Read rows of one shard from elsewhere: one request for all chunks that hold them."""
+    assert place.chunk is not None
+    step = place.chunk * place.row_bytes + CRC_BYTES
+    begin = first // place.chunk * step
+    end = -(-(first + len(out)) // place.chunk) * step
+    data = objects.read(place.key(block), start=begin, length=end - begin)
+    if data is None:
+        raise OSError(f"{place.key(block)} is not there")
+    if len(data) != end - begin:
+        raise OSError(f"{place.key(block)} is short")
+    whole = memoryview(data)
+
+    def read(buffers: list[Any], offset: int) -> None:
+        at = offset - begin
+        for buffer in buffers:
+            view = memoryview(buffer).cast("B")
+            view[:] = whole[at : at + len(view)]
+            at += len(view)
+
+    _read_chunks(place, out, block=block, first=first, check=check, read=read)
+
+
+def _read_chunks(
+    place: Place,
+    out: NDArray[Any],
+    *,
+    block: int,
+    first: int,
+    check: bool,
+    read: Callable[[list[Any], int], None],
+) -> None:
+    """Fill ``out`` with the rows from ``first`` on of a shard."""
+    assert place.chunk is not None
+    chunk, step = place.chunk, place.chunk * place.row_bytes + CRC_BYTES
+    last, done = first + len(out), 0
+    if not check:
+        _read_unchecked(place, out, first=first, read=read)
+        return
+    rest = np.empty(0, np.uint8)
+    checksum = np.empty(CRC_BYTES, np.uint8)
+    while done < len(out):
+        i, skipped = divmod(first + done, chunk)
+        rows = min(chunk - skipped, len(out) - done)
+        part = out[done : done + rows]
+        padded = (i + 1) * chunk > place.rows(block) and last >= place.rows(block)
+        if skipped or (rows < chunk and not padded):  # a part of a chunk, which is checked whole
+            whole = np.empty((chunk, *out.shape[1:]), out.dtype)
+            read([whole, checksum], i * step)
+            value = extend(0, whole)
+            part[:] = whole[skipped : skipped + rows]
+        else:
+            missing = (chunk - rows) * place.row_bytes
+            if missing and len(rest) != missing:
+                rest = np.empty(missing, np.uint8)
+            read([part, rest, checksum] if missing else [part, checksum], i * step)
+            value = extend(0, part)
+            value = extend(value, rest) if missing else value
+        if value != int(checksum.view("<u4")[0]):
+            raise OSError(f"a checksum of {place.key(block)} is wrong")
+        done += rows
+
+
+def _read_unchecked(place: Place, out: NDArray[Any], *, first: int, read: Callable[[list[Any], int], None]) -> None:
+    """Fill ``out``, checksums read into nowhere, so that one system call reads many chunks."""
+    assert place.chunk is not None
+    nowhere = np.empty(CRC_BYTES, np.uint8)
+    done = 0
+    while done < len(out):
+        i, skipped = divmod(first + done, place.chunk)
+        begin = i * (place.chunk * place.row_bytes + CRC_BYTES) + skipped * place.row_bytes
+        buffers: list[Any] = []
+        while done < len(out) and len(buffers) < 2 * _AT_ONCE:
+            rows = min(place.chunk - skipped, len(out) - done)
+            buffers += [out[done : done + rows], nowhere]
+            skipped, done = 0, done + rows
+        read(buffers[:-1], begin)

@@ -1,0 +1,49 @@
+"""Keeps credentials out of every text that somebody reads: those of URLs, of options and of the environment."""
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote, unquote
+
+_NAMED = re.compile(
+    r"secret|token|passw|credential|connection|auth|account_key|(^|_|access)key(_|$)|(^|_)sas(_|$)", re.I
+)
+_USER = re.compile(r"(\w[\w+.-]*://)(\S*:\S*|[^/\s]*)@")  # a secret may hold slashes, so up to the last @
+_SHORTEST = 8  # of a variable's value and of a user without a password, which may well be words of a message
+
+
+def redacted(text: str, secrets: tuple[str, ...] = ()) -> str:
+    """Return a text without users and passwords of URLs, without their queries, and without secrets."""
+    text = _USER.sub(r"\1***@", text)
+    text = re.sub(r"(\w+://[^\s?]+)\?\S+", r"\1?***", text)
+    for secret in sorted({*secrets, *_of_environment()}, key=len, reverse=True):
+        for form in {secret, quote(secret, safe=""), unquote(secret)}:
+            text = text.replace(form, "***")
+    return text
+
+
+def secrets_of(options: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the texts of a client's options that are not to be repeated: by the names of the options."""
+    found: list[str] = []
+    for name, value in options.items():
+        if isinstance(value, Mapping):
+            found += secrets_of(value)
+        elif isinstance(value, str) and _NAMED.search(str(name)):
+            found.append(value)
+    return tuple(value for value in found if value)
+
+
+def secrets_of_url(url: str) -> tuple[str, ...]:
+    """Return what stands before the host of a URL, and its password."""
+    match = _USER.match(url)
+    if match is None:
+        return ()
+    user, colon, password = match[2].partition(":")
+    if not colon:
+        return (user,) if len(user) >= _SHORTEST else ()
+    return (match[2], password) if password else (match[2],)
+
+
+def _of_environment() -> list[str]:
+    return [value for name, value in os.environ.items() if len(value) >= _SHORTEST and _NAMED.search(name)]

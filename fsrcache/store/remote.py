@@ -1,0 +1,126 @@
+"""Objects in any Zarr store: object storage, memory, icechunk; a failure there is never taken for absence."""
+
+import asyncio
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fsrcache.store.redact import redacted
+
+if TYPE_CHECKING:
+    from zarr.abc.store import Store
+
+_PATIENCE = 900.0  # seconds, with all that the client tries again: 128 MiB at 150 KB/s
+
+
+class ZarrObjects:
+    """Objects in a Zarr store, each written by one request.
+
+    Parameters
+    ----------
+    store
+        Any.
+    name
+        For people.
+    secrets
+        Texts that no error may repeat.
+    patience
+        Seconds until a request that was not answered is given up.
+    """
+
+    def __init__(
+        self, store: "Store", *, name: str, secrets: tuple[str, ...] = (), patience: float = _PATIENCE
+    ) -> None:
+        self.store = store
+        self.folder: Path | None = None
+        self.name = name
+        self.secrets = secrets
+        self._patience = patience
+
+    def read(self, key: str, *, start: int = 0, length: int | None = None) -> bytes | None:
+        """Return bytes of an object."""
+        from zarr.abc.store import OffsetByteRequest, RangeByteRequest, SuffixByteRequest
+        from zarr.core.buffer import default_buffer_prototype
+
+        wanted: OffsetByteRequest | RangeByteRequest | SuffixByteRequest | None = None
+        if start < 0:
+            wanted = SuffixByteRequest(-start)
+        elif length is not None:
+            wanted = RangeByteRequest(start, start + length)
+        elif start:
+            wanted = OffsetByteRequest(start)
+        found = self._done(self.store.get(key, default_buffer_prototype(), byte_range=wanted))
+        return None if found is None else bytes(found.to_bytes())
+
+    def write(self, key: str, data: bytes | bytearray) -> None:
+        """Write an object whole."""
+        from zarr.core.buffer import default_buffer_prototype
+
+        self._done(self.store.set(key, default_buffer_prototype().buffer.from_bytes(bytes(data))))
+
+    def remove(self, key: str) -> None:
+        """Remove an object that may be there."""
+        self._done(_removed(self.store, key))
+
+    def keys(self, prefix: str = "") -> Iterator[str]:
+        """Yield the keys of all objects below a prefix, sorted."""
+        yield from self._done(_listed(self.store, f"{prefix}/" if prefix else ""))
+
+    def _done(self, work: Any) -> Any:
+        """Wait for a coroutine on Zarr's own loop, which its stores are bound to."""
+        from zarr.core.sync import sync
+
+        async def in_time() -> Any:
+            return await asyncio.wait_for(work, self._patience)
+
+        with client_errors(self.secrets):
+            return sync(in_time())
+
+
+@contextmanager
+def client_errors(secrets: tuple[str, ...]) -> Iterator[None]:
+    """Turn whatever a client of some storage raises into an OSError whose text holds no credentials."""
+    try:
+        yield
+    except Exception as error:
+        said = " ".join(str(error).split()) or ("no answer in time" if isinstance(error, TimeoutError) else repr(error))
+        number = getattr(error, "errno", None)
+        raise OSError(number if isinstance(number, int) else errno.EIO, redacted(said, secrets)) from None
+
+
+async def _removed(store: "Store", key: str) -> None:
+    from zarr.storage import FsspecStore
+
+    with suppress(FileNotFoundError):
+        if isinstance(store, FsspecStore):  # its delete takes wildcards, and s3fs' bulk delete hides a refusal
+            await store.fs._rm_file(f"{store.path}/{key}")
+        else:
+            await store.delete(key)
+
+
+async def _listed(store: "Store", prefix: str) -> list[str]:
+    from zarr.storage import FsspecStore
+
+    if not (isinstance(store, FsspecStore) and _walks(store.fs)):
+        return sorted([key async for key in store.list_prefix(prefix)])
+    root = f"{store.path}/{prefix}".rstrip("/")
+    try:  # told to raise: by default a walk takes a folder that cannot be listed for an empty one
+        found = await store.fs._find(root, withdirs=False, on_error="raise")
+    except FileNotFoundError:
+        if await store.fs._exists(root):
+            raise
+        return []
+    return sorted(path.removeprefix(f"{store.path}/") for path in found if path != root)
+
+
+def _walks(fs: Any) -> bool:
+    """Tell whether a file system lists by fsspec's general walk through its folders."""
+    from fsspec import AbstractFileSystem
+    from fsspec.asyn import AsyncFileSystem
+
+    inner = type(getattr(fs, "sync_fs", fs))
+    if issubclass(inner, AsyncFileSystem):
+        return inner._find is AsyncFileSystem._find
+    return inner.find is AbstractFileSystem.find

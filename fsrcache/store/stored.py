@@ -1,0 +1,148 @@
+"""One array of a store as NumPy sees it: nothing is read until rows are asked for."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fsrcache.store.layout import Place
+
+Rows = NDArray[np.integer]
+
+
+class Source(Protocol):
+    """Reads rows into a buffer.
+
+    Fills ``out``, C-contiguous ``[rows, width]``, with the rows from ``start`` on.
+    """
+
+    def __call__(self, out: NDArray[Any], *, start: int) -> None:
+        """Read."""
+
+
+class StoredArray:
+    """Vectors ``[n, width]`` in a store: slices and integer arrays of rows give NumPy arrays, read then and there.
+
+    Parameters
+    ----------
+    place
+        Which array.
+    source
+        Reads its rows.
+
+    Attributes
+    ----------
+    shape, dtype, chunk
+        ``[n, width]``, the NumPy dtype, and the rows of a chunk, the unit of reading.
+    """
+
+    def __init__(self, place: Place, source: Source) -> None:
+        assert place.chunk is not None
+        self.shape: tuple[int, int] = (place.shape[0], place.shape[1])
+        self.dtype = np.dtype(place.dtype)
+        self.chunk = place.chunk
+        self._read = source
+
+    ndim = 2
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the whole array in memory."""
+        return self.shape[0] * self.shape[1] * self.dtype.itemsize
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __repr__(self) -> str:
+        return f"StoredArray(shape={self.shape}, dtype={self.dtype}, chunk={self.chunk})"
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        if copy is False:
+            raise ValueError("A stored array is read into memory, which is a copy.")
+        return np.asarray(self[:], dtype)
+
+    def __getitem__(self, key: Any) -> NDArray[Any]:
+        """Return rows: an integer, a slice, an array of integers or booleans, or a tuple of rows and columns."""
+        rows, rest = (key[0], key[1:]) if isinstance(key, tuple) and key else (key, ())
+        if rows is Ellipsis:
+            rows = slice(None)
+        found = self._rows(rows)
+        if not rest:
+            return found
+        places: Any = slice(None)
+        if not isinstance(rows, slice):  # arrays of rows and of columns go together, as NumPy has it
+            places = np.arange(len(found)) if found.ndim == 2 else None
+        result: NDArray[Any] = found[rest] if places is None else found[(places, *rest)]
+        return result
+
+    def read_into(self, out: NDArray[Any], *, start: int = 0) -> None:
+        """Read as many rows as ``out`` has, from ``start`` on, into it, without a copy in between.
+
+        Parameters
+        ----------
+        out
+            C-contiguous ``[rows, width]`` of the array's dtype, such as a pinned tensor's ``numpy()``.
+        start
+            The first row.
+
+        Raises
+        ------
+        ValueError
+            If the buffer does not fit.
+        FsrcacheError
+            If the storage fails, or a checksum is wrong.
+        """
+        if out.dtype != self.dtype or out.shape[1:] != self.shape[1:] or not out.flags.c_contiguous:
+            raise ValueError(f"The buffer is {out.dtype} {list(out.shape)}, not contiguous {self.dtype} [rows, "
+                             f"{self.shape[1]}].")  # fmt: skip
+        if not 0 <= start <= start + len(out) <= len(self):
+            raise ValueError(f"Rows {start} to {start + len(out)} were asked for; there are {len(self)}.")
+        if len(out):
+            self._read(out, start=start)
+
+    def _rows(self, rows: Any) -> NDArray[Any]:
+        if isinstance(rows, slice):
+            start, stop, step = rows.indices(len(self))
+            if step == 1:
+                return self._range(start, max(start, stop))
+            return self._taken(np.arange(start, stop, step))
+        index = np.asarray(rows)
+        if index.dtype == np.bool_:
+            if index.shape != self.shape[:1]:
+                raise IndexError(f"{list(index.shape)} booleans do not choose among {len(self)} rows.")
+            return self._taken(np.flatnonzero(index))
+        if index.dtype.kind not in "iu" and index.size:
+            raise IndexError(f"Rows are chosen by a slice, integers or booleans, not by {index.dtype}.")
+        index = index.astype(np.int64)
+        beyond = index[(index < -len(self)) | (index >= len(self))]
+        if beyond.size:
+            raise IndexError(f"Row {beyond.flat[0]} was asked for; there are {len(self)}.")
+        taken = self._taken(np.where(index < 0, index + len(self), index).reshape(-1))
+        return taken.reshape(*index.shape, self.shape[1])
+
+    def _range(self, start: int, stop: int) -> NDArray[Any]:
+        out = np.empty((stop - start, self.shape[1]), self.dtype)
+        self.read_into(out, start=start)
+        return out
+
+    def _taken(self, rows: Rows) -> NDArray[Any]:
+        """Return rows in any order, every chunk that holds some of them read once."""
+        out = np.empty((len(rows), self.shape[1]), self.dtype)
+        order = np.argsort(rows, kind="stable")
+        chunks = rows[order] // self.chunk
+        for places in np.split(order, np.flatnonzero(np.diff(chunks)) + 1) if len(rows) else []:
+            wanted = rows[places]
+            first, last = int(wanted[0]), int(wanted[-1]) + 1
+            out[places] = self._range(first, last)[wanted - first]
+        return out
+
+
+def zarr_source(array: Any, complain: Callable[[], Any]) -> Source:
+    """Return what reads by Zarr itself, from stores that others wrote; ``complain`` makes errors ours."""
+
+    def read(out: NDArray[Any], *, start: int) -> None:
+        with complain():
+            out[:] = array[start : start + len(out)]
+
+    return read

@@ -1,0 +1,198 @@
+"""Whatever is done to a finished store is found, named, taken out, and written anew to the byte."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from fsrcache.errors import FsrcacheError
+from fsrcache.store.layout import group_document, outputs, sealed
+from fsrcache.store.reader import FeatureStore
+from fsrcache.store.shard import digest_of, encode
+from fsrcache.store.verify import Problem, repair, verify
+
+FEATURES = "train/x2/features/c/0/0"
+
+
+@pytest.fixture
+def store(tmp_path, example):
+    example.written(tmp_path / "s")
+    return tmp_path / "s"
+
+
+def flip(path, bit):
+    data = bytearray(path.read_bytes())
+    data[bit // 8] ^= 1 << (bit % 8)
+    path.write_bytes(data)
+
+
+def mended(store, example, files, undisturbed):
+    """Repair and write again: the store is as it was."""
+    repair(store)
+    example.written(store)
+    return files(store) == undisturbed and verify(store).ok
+
+
+def test_a_sound_store_is_ok(store, files):
+    before = files(store)
+    verdict = verify(store)
+    assert verdict.ok
+    assert (verdict.problems, verdict.leftovers) == ((), ())
+    assert repair(store).ok
+    assert files(store) == before
+
+
+@pytest.mark.slow
+def test_a_thousand_flipped_bits_are_all_found(store, example, files):
+    random = np.random.default_rng(5)
+    undisturbed = files(store)
+    names = sorted(undisturbed)
+    kinds = {name.rpartition("/c/")[0].rpartition("/")[2] or name.rpartition("/")[2] for name in names}
+    assert kinds == {"labels", "ids", "hashes", "features", "embeddings", "probabilities", "zarr.json"}
+    for number in range(1000):
+        name = names[number % len(names)]  # every object again and again
+        path = store / name
+        flip(path, int(random.integers(8 * len(undisturbed[name]))))
+        verdict = verify(store)
+        assert [problem.key for problem in verdict.problems] == [name]
+        assert not verdict.ok
+        if number % 25 == 0:
+            assert mended(store, example, files, undisturbed)
+        path.write_bytes(undisturbed[name])
+
+
+@pytest.mark.parametrize("name", ["zarr.json", "train/zarr.json", "train/x1/zarr.json", "val/x2/features/zarr.json",
+                                  "train/labels/c/0", "val/ids/c/0", FEATURES,
+                                  "val/x1/probabilities/c/0/0"])  # fmt: skip
+@pytest.mark.parametrize("damage", ["missing", "truncated", "longer", "empty"])
+def test_whatever_is_lost_is_found_and_mended(store, example, files, name, damage):
+    undisturbed, path = files(store), store / name
+    if damage == "missing":
+        path.unlink()
+    else:
+        data = undisturbed[name]
+        path.write_bytes({"truncated": data[: len(data) // 2], "longer": data + b"\0", "empty": b""}[damage])
+    (problem,) = verify(store).problems
+    assert problem.key == name
+    assert problem.kind in (("missing",) if damage == "missing" else ("short", "corrupt"))
+    others = {key: data for key, data in undisturbed.items() if key not in (name, "zarr.json")}
+    repair(store)
+    assert others.items() <= files(store).items()
+    example.written(store)
+    assert files(store) == undisturbed
+
+
+def test_exactly_the_bad_shards_are_removed(store, files):
+    before = files(store)
+    flip(store / FEATURES, 77)
+    (store / "val/x1/embeddings/c/0/0").unlink()
+    repair(store)
+    after = files(store)
+    assert set(before) - set(after) == {FEATURES, "val/x1/embeddings/c/0/0"}
+    assert all(after[name] == before[name] for name in after if name != "zarr.json")
+    with pytest.raises(FsrcacheError, match="is incomplete"):
+        FeatureStore(store)
+
+
+def test_damaged_metadata_alone_leave_the_store_complete(store, files):
+    before = files(store)
+    (store / "train/x1/features/zarr.json").write_text("{}")
+    assert [problem.kind for problem in verify(store).problems] == ["corrupt"]
+    repair(store)
+    assert files(store) == before
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (FEATURES, "train/x2/features/c/1/0"),  # blocks
+        (FEATURES, "train/x1/features/c/0/0"),  # scales
+        ("train/x2/embeddings/c/0/0", "train/x2/embeddings/c/2/0"),  # a whole and a ragged one
+    ],
+)
+def test_exchanged_shards_are_found(store, example, files, one, other):
+    undisturbed = files(store)
+    (store / one).write_bytes(undisturbed[other])
+    (store / other).write_bytes(undisturbed[one])
+    assert {(problem.key, problem.kind) for problem in verify(store).problems} == {
+        (one, "exchanged"),
+        (other, "exchanged"),
+    }
+    assert mended(store, example, files, undisturbed)
+
+
+def test_a_sound_shard_of_other_content_has_the_wrong_digest(store, example):
+    place = outputs(example.spec, "train", scale=2)["features"]
+    (store / FEATURES).write_bytes(encode(place, np.ones((8, 6), np.float16)))
+    assert verify(store).problems == (Problem("train/x2/features", FEATURES, "wrong_digest"),)
+
+
+def test_values_that_are_not_finite_are_found(store, example):
+    place = outputs(example.spec, "train", scale=2)["features"]
+    data = bytes(encode(place, np.full((8, 6), np.nan, np.float16)))
+    (store / FEATURES).write_bytes(data)
+    root = json.loads((store / "zarr.json").read_text())
+    record = {name: value for name, value in root["attributes"]["fsrcache"].items() if name != "digest"}
+    record["shards"]["train/x2/features"][0] = digest_of(place, data)
+    (store / "zarr.json").write_bytes(group_document(sealed(record)))
+    assert verify(store).problems == (Problem("train/x2/features", FEATURES, "not_finite"),)
+
+
+@pytest.mark.parametrize("edit", [lambda r: r.update(data="other"), lambda r: r["scales"].append(4),
+                                  lambda r: r["digests"].update(weights="ff"), lambda r: r.update(complete=False),
+                                  lambda r: r["shards"]["train/labels"].clear()])  # fmt: skip
+def test_edited_attributes_are_found_and_mended(store, example, files, edit):
+    undisturbed = files(store)
+    root = json.loads(undisturbed["zarr.json"])
+    edit(root["attributes"]["fsrcache"])
+    (store / "zarr.json").write_text(json.dumps(root))
+    assert verify(store).problems == (Problem("", "zarr.json", "corrupt"),)
+    with pytest.raises(FsrcacheError):
+        FeatureStore(store)
+    assert mended(store, example, files, undisturbed)
+
+
+def test_a_root_that_is_only_written_otherwise_is_rewritten(store, files):
+    before = files(store)
+    root = json.loads(before["zarr.json"])
+    (store / "zarr.json").write_text(json.dumps(root))
+    assert FeatureStore(store).spec  # the record is sound
+    assert verify(store).problems == (Problem("", "zarr.json", "corrupt"),)
+
+
+def test_nothing_is_known_without_any_metadata(store):
+    for path in store.rglob("zarr.json"):
+        path.unlink()
+    with pytest.raises(FsrcacheError, match="its metadata are lost") as error:
+        repair(store)
+    assert "Remove the store and extract again" in error.value.remedy
+    with pytest.raises(FsrcacheError, match="no feature store at"):
+        verify(store / "nowhere")
+
+
+def test_an_incomplete_store_is_verified_as_far_as_it_goes(tmp_path, example):
+    with example.writer(tmp_path / "s") as writer:
+        example.fill(writer, most=2)
+    verdict = verify(tmp_path / "s")
+    assert not verdict.complete
+    assert {problem.kind for problem in verdict.problems} == {"missing"}
+    assert len(verdict.problems) == 6 * 3
+    flip(tmp_path / "s" / "train/x1/features/c/0/0", 3)
+    assert {problem.kind for problem in verify(tmp_path / "s").problems} == {"missing", "corrupt"}
+
+
+def test_half_written_files_are_named_and_go_away(store, example, files):
+    undisturbed = files(store)
+    for name in ("train/x2/features/c/0/0.ab12.partial", "zarr.json.partial"):
+        (store / name).write_bytes(b"half")
+    verdict = verify(store)
+    assert verdict.ok
+    assert verdict.leftovers == ("train/x2/features/c/0/0.ab12.partial", "zarr.json.partial")
+    example.written(store)
+    assert files(store) == undisturbed
+
+
+def test_a_copy_is_as_good(store, tmp_path):
+    shutil.copytree(store, tmp_path / "copy")
+    assert verify(tmp_path / "copy").ok

@@ -32,7 +32,7 @@ from fsrcache.workspace import Workspace
     type=click.Choice(CACHES),
     default="auto",
     show_default=True,
-    help="Where the features lie meanwhile: on the device, in memory, or what fits.",
+    help="Where the features lie: on the device, in memory, streamed from the store, or what fits.",
 )
 @click.option("--plain", is_flag=True, help="Compute every part as it is defined: slower, to compare with.")
 @click.option("--log", type=click.Choice(LOGS), help="Write events for TensorBoard into the run's folder.")

@@ -16,6 +16,7 @@ from fsrcache.training.build import Built, build, choose_place, refuse_other_wei
 from fsrcache.training.iteration import Iteration
 from fsrcache.training.loader import FeatureCache
 from fsrcache.training.loop import status_steps
+from fsrcache.training.stream import STREAM_BYTES
 
 _UNMEASURED = 4  # first steps, which choose algorithms and capture
 _SECONDS = 3.0  # of measuring, at least one step
@@ -54,6 +55,7 @@ def estimate(
         built = build(store, extractor, config, place=place, device=device, seed=seed, plain=plain)
         gmac = _gmac_per_sample(built)
         measured, seconds = _measure(built.iteration, config, device)
+        built.iteration.batches.close()
     rate = measured / seconds
     return {
         "steps": config.steps,
@@ -131,11 +133,14 @@ def _measure(iteration: Iteration, config: TrainConfig, device: torch.device) ->
 
 def _memory(built: Built) -> dict[str, int]:
     iteration = built.iteration
-    caches: list[FeatureCache] = [iteration.batches.cache, built.held_out]
-    if iteration.batches.near is not iteration.batches.cache:
-        caches.append(iteration.batches.near)
+    batches = iteration.batches
+    caches = [batches.near, built.held_out]
+    if batches.mode == "ram":
+        assert isinstance(batches.source, FeatureCache)
+        caches.append(batches.source)
+    cached = sum(tensor.untyped_storage().nbytes() for cache in caches for tensor in cache)
     parts = {
-        "cache": sum(tensor.untyped_storage().nbytes() for cache in caches for tensor in cache),
+        "cache": cached + (STREAM_BYTES if batches.mode == "stream" else 0),
         "weights": sum(
             tensor.nbytes
             for module in (*iteration.modules.values(), iteration.networks.head)

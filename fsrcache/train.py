@@ -52,8 +52,8 @@ def train(
     seed
         Fixes weights, order, scales and dropout: every step is a function of (seed, step).
     cache
-        Where the features lie while it trains: on the ``device``, in ``ram``, or what fits, ``auto``. The order is the
-        same.
+        Where the features lie while it trains: on the ``device`` or in ``ram``, in the same order; in the store, from
+        which they ``stream`` in shuffled epochs; or ``auto``, the first of these where they fit.
     plain
         Whether every part is computed as it is defined: no captured steps, a double backward for the penalty, dense
         blocks that concatenate. The same numbers up to rounding.
@@ -97,11 +97,13 @@ def train(
         built = build(
             store, extractor, config, place=place, device=device, seed=seed, plain=plain, measured=log is not None
         )
+        trained["order"] = built.order
         ended = run_steps(
             built.iteration, built.held_out, store.scales,
             folder=folder, settings={**trained, "cache": place.mode}, watch=watch, log=begin_log,
             checkpoint_seconds=checkpoint_seconds,
         )  # fmt: skip
+    built.iteration.batches.close()
     standing, target = ended.standing, folder / "generator.safetensors"
     steps = standing.best_step if config.patience else standing.step
     save_generator(

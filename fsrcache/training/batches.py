@@ -1,9 +1,9 @@
 """The batches of a training: which pairs are drawn is a function of (seed, step) alone, wherever the cache lies.
 
 A cache on the device is gathered from there: the draws of many steps ahead go over in one copy, and a step finds its
-own by its number. A cache in the CPU's memory is drawn from there, and what a step needs is laid into a small cache on
-the device before the step begins. Inside a step nothing is copied from the host and nothing is waited for, so that a
-step can be captured.
+own by its number. From a cache in the CPU's memory, or from the stream of a store, what a step needs is laid into a
+small cache on the device before the step begins. Inside a step nothing is copied from the host and nothing is waited
+for, so that a step can be captured. A stream brings its own order of faces; their scales are drawn alike.
 """
 
 import time
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from fsrcache.presets import TrainConfig
 from fsrcache.training.loader import FeatureBatch, FeatureCache, draw_pairs
+from fsrcache.training.stream import Stream
 
 
 class Plan(NamedTuple):
@@ -27,9 +28,9 @@ class Plan(NamedTuple):
     seeds: list[int]
 
 
-def plan_steps(cache: FeatureCache, config: TrainConfig, *, seed: int, first: int, count: int) -> Plan:
-    """Return the draws of some steps and the seeds of whatever else is random in them, on the CPU."""
-    places, faces = cache.features.shape[:2]
+def plan_steps(shape: tuple[int, int], config: TrainConfig, *, seed: int, first: int, count: int) -> Plan:
+    """Return the draws of some steps from so many scales and faces, and the seeds of all else that is random there."""
+    places, faces = shape
     chosen, seeds = [], []
     for step in range(first, first + count):
         random = np.random.default_rng([seed, step])
@@ -52,12 +53,13 @@ class Batches:
 
     Parameters
     ----------
-    cache
-        On the device, or for ``ram`` in the CPU's memory, pinned if the device is another.
+    source
+        For ``device`` a cache there; for ``ram`` one in the CPU's memory, pinned if the device is another; for
+        ``stream`` a stream.
     config
         What is drawn.
     mode
-        ``device`` or ``ram``.
+        Which of them.
     seed
         Of the draws.
     device
@@ -73,32 +75,34 @@ class Batches:
 
     def __init__(
         self,
-        cache: FeatureCache,
+        source: FeatureCache | Stream,
         config: TrainConfig,
         *,
-        mode: Literal["device", "ram"],
+        mode: Literal["device", "ram", "stream"],
         seed: int,
         device: torch.device,
         ahead: int,
     ) -> None:
-        self.cache, self.config, self.mode, self.seed = cache, config, mode, seed
+        self.source, self.config, self.mode, self.seed = source, config, mode, seed
         self.waited = 0.0
-        self.near = cache  # what batches are gathered from
-        if mode == "ram":
-            self.near = _room_for(cache, draws(config) * config.batch, device)
-        self.chosen = torch.zeros(ahead, draws(config), 2, config.batch, dtype=torch.int64, device=device)
+        count = draws(config)
+        self.chosen = torch.zeros(ahead, count, 2, config.batch, dtype=torch.int64, device=device)
         self.position = torch.zeros(1, dtype=torch.int64, device=device)
-        if mode == "ram":
-            self.chosen[:] = torch.stack([  # every place of the small cache in turn, at its coarse scale
-                torch.arange(draws(config) * config.batch, device=device).view(draws(config), config.batch),
-                torch.ones(draws(config), config.batch, dtype=torch.int64, device=device),
-            ], 1)  # fmt: skip
+        self.shape = source.shape
+        if mode == "device":
+            assert isinstance(source, FeatureCache)
+            self.near = source  # what batches are gathered from
+        else:
+            self.near = _taken(source, 0, torch.zeros(count, 2, config.batch, dtype=torch.int64))
+            self.near = FeatureCache(*(torch.zeros_like(values, device=device) for values in self.near))
+            every = torch.arange(count * config.batch, device=device).view(count, config.batch)
+            self.chosen[:] = torch.stack([every, torch.ones_like(every)], 1)  # each pair once, its coarse scale
         self.plan = Plan(0, self.chosen[:0], [])
 
     def prepare(self, first: int, count: int) -> None:
         """Draw for some steps."""
         with self._timed():
-            self.plan = plan_steps(self.cache, self.config, seed=self.seed, first=first, count=count)
+            self.plan = plan_steps(self.shape, self.config, seed=self.seed, first=first, count=count)
             if self.mode == "device":
                 _copy(self.plan.chosen, self.chosen[:count])
 
@@ -110,7 +114,8 @@ class Batches:
             if self.mode == "device":
                 self.position.fill_(at)
             else:
-                self._feed(self.plan.chosen[at])
+                for values, kept in zip(_taken(self.source, step, self.plan.chosen[at]), self.near, strict=True):
+                    _copy(values, kept)
 
     def batch(self, number: int, *, lr_pictures: bool = False, hr_pictures: bool = False) -> FeatureBatch:
         """Return a batch of the step by its number, as vech or as pictures."""
@@ -118,17 +123,10 @@ class Batches:
             chosen = self.chosen.index_select(0, self.position)[0, number]
             return self.near.pairs(chosen, lr_pictures=lr_pictures, hr_pictures=hr_pictures)
 
-    def _feed(self, chosen: Tensor) -> None:
-        """Lay the pairs of a step, int64 [draws, 2, B] on the CPU, into the small cache."""
-        face, place = chosen.movedim(1, 0).flatten(1)
-        far, near = self.cache, self.near
-        packed = far.features.flatten(0, 1)  # [S n, P]
-        for at, places in enumerate((torch.zeros_like(place), place)):
-            _copy(packed.index_select(0, places * len(far.labels) + face), near.features[at])
-            _copy(far.probabilities[places, face], near.probabilities[at])
-            _copy(far.scales[places, face], near.scales[at])
-        _copy(far.embeddings.index_select(0, face), near.embeddings)
-        _copy(far.labels[face], near.labels)
+    def close(self) -> None:
+        """Read nothing more ahead."""
+        if isinstance(self.source, Stream):
+            self.source.close()
 
     @contextmanager
     def _timed(self) -> Iterator[None]:
@@ -137,14 +135,19 @@ class Batches:
         self.waited += time.perf_counter() - began
 
 
-def _room_for(cache: FeatureCache, pairs: int, device: torch.device) -> FeatureCache:
-    """Return a cache on the device with room for pairs of rows of another: full resolution, and the coarse scales."""
+def _taken(source: FeatureCache | Stream, step: int, chosen: Tensor) -> FeatureCache:
+    """Return the pairs of a step, drawn as int64 [draws, 2, B], as a small cache: full resolution, and their scales."""
+    face, place = chosen.movedim(1, 0).flatten(1)
+    if isinstance(source, Stream):
+        return source.pairs(step, place)
+    packed = source.features.flatten(0, 1)  # [S n, P]
+    places = torch.stack([torch.zeros_like(place), place])  # [2, m]
     return FeatureCache(
-        features=cache.features.new_zeros(2, pairs, cache.features.shape[2], device=device),
-        embeddings=cache.embeddings.new_zeros(pairs, cache.embeddings.shape[1], device=device),
-        probabilities=cache.probabilities.new_zeros(2, pairs, device=device),
-        labels=cache.labels.new_zeros(pairs, device=device),
-        scales=cache.scales.new_zeros(2, pairs, device=device),
+        features=packed.index_select(0, (places * len(source.labels) + face).flatten()).view(*places.shape, -1),
+        embeddings=source.embeddings.index_select(0, face),
+        probabilities=source.probabilities[places, face],
+        labels=source.labels[face],
+        scales=source.scales[places, face],
     )
 
 

@@ -14,24 +14,25 @@ from fsrcache.models.weights import file_digest
 from fsrcache.presets import TrainConfig
 from fsrcache.spd import vech_side
 from fsrcache.store.reader import FeatureStore
-from fsrcache.training.batches import Batches
+from fsrcache.training.batches import Batches, draws
 from fsrcache.training.capture import capturer
 from fsrcache.training.iteration import Iteration
 from fsrcache.training.loader import FeatureCache, cache_bytes, load_cache
 from fsrcache.training.loop import MOST_STEPS
 from fsrcache.training.memory import Place, place_cache
 from fsrcache.training.steps import Networks
+from fsrcache.training.stream import Stream
 
 _HELD_OUT = 512  # faces that are scored
 
 
 @dataclass(frozen=True)
 class Built:
-    """What takes the steps, the held-out faces, and where the cache lies."""
+    """What takes the steps, the held-out faces, and in words the order of the others."""
 
     iteration: Iteration
     held_out: FeatureCache
-    place: Place
+    order: str
 
 
 def refuse_other_weights(store: FeatureStore, extractor: Path) -> None:
@@ -82,18 +83,23 @@ def build(
     left_out = store.held_out()
     near = device if place.mode == "device" else torch.device("cpu")
     pinned = near.type == "cpu" and device.type == "cuda"
-    cache = load_cache(store, "train", rows=np.flatnonzero(~left_out), device=near, pinned=pinned)
+    source: FeatureCache | Stream
+    if place.mode == "stream":
+        source = Stream(store, ~left_out, count=draws(config) * config.batch, seed=seed)
+    else:
+        source = load_cache(store, "train", rows=np.flatnonzero(~left_out), device=near, pinned=pinned)
     held_out = load_cache(store, "train", rows=np.flatnonzero(left_out)[:_HELD_OUT], device=device)
     torch.manual_seed(seed)
     length = store.spec.widths["features"]
     generator = make_generator(config.generator, length, plain=plain)
     critic = None if config.critic is None else VGGCritic(config.critic, vech_side(length)).to(device)
     if isinstance(generator, MLPGenerator):
-        generator.standardise_by(*(moment.cpu() for moment in cache.moments()))
+        generator.standardise_by(*(moment.cpu() for moment in source.moments()))
     head = load_extractor(extractor).head.requires_grad_(False)
-    batches = Batches(cache, config, mode=place.mode, seed=seed, device=device, ahead=MOST_STEPS)
+    batches = Batches(source, config, mode=place.mode, seed=seed, device=device, ahead=MOST_STEPS)
     networks = Networks(generator.to(device), critic, head.to(device))
     iteration = Iteration(
         networks, batches, config, plain=plain, capturer=capturer(device, plain=plain), measured=measured
     )
-    return Built(iteration, held_out, place)
+    order = f"streamed, {source.resident} chunks together" if isinstance(source, Stream) else "drawn"
+    return Built(iteration, held_out, order)

@@ -61,6 +61,11 @@ class FeatureCache(NamedTuple):
     labels: Tensor
     scales: Tensor
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The numbers of scales and faces."""
+        return self.features.shape[0], self.features.shape[1]
+
     def pairs(self, chosen: Tensor, *, lr_pictures: bool = False, hr_pictures: bool = False) -> FeatureBatch:
         """Return the pairs of given faces at given places among the scales, both in one int64 [2, B] on the device.
 
@@ -120,21 +125,31 @@ def load_cache(
     labels = store.labels(split)[rows].astype(np.int64)
     shape = (len(store.scales), len(rows))
     features = torch.empty(*shape, store.spec.widths["features"], dtype=torch.float16, device=device, pin_memory=pinned)
-    probabilities = torch.empty(shape, device=device)
     for place, scale in enumerate(store.scales):
         stored = store.features(split, scale)
         for start in range(0, len(rows), _READ):
             part = torch.from_numpy(stored[rows[start : start + _READ]])
             features[place, start : start + _READ] = part
-        said = store.probabilities(split, scale)[rows]
-        probabilities[place] = torch.from_numpy(said[np.arange(len(rows)), labels])
     return FeatureCache(
         features=features,
         embeddings=torch.from_numpy(store.embeddings(split, 1)[rows]).to(device),
-        probabilities=probabilities,
+        probabilities=torch.from_numpy(true_probabilities(store, split, rows=rows, labels=labels)).to(device),
         labels=torch.from_numpy(labels).to(device),
         scales=torch.tensor(store.scales, device=device)[:, None].expand(shape),
     )
+
+
+def true_probabilities(
+    store: FeatureStore, split: str, *, rows: NDArray[np.integer], labels: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Return the probabilities of the true classes of rows at all scales, fp32 [S, n]."""
+    chosen = np.empty((len(store.scales), len(rows)), np.float32)
+    for place, scale in enumerate(store.scales):
+        stored = store.probabilities(split, scale)
+        for start in range(0, len(rows), _READ):
+            here = slice(start, start + _READ)
+            chosen[place, here] = np.take_along_axis(stored[rows[here]], labels[here, None], axis=1)[:, 0]
+    return chosen
 
 
 def _unpack(packed: Tensor, rows: Tensor, *, pictures: bool) -> Tensor:

@@ -1,4 +1,4 @@
-"""Where the cache lies: on the device, or in the CPU's memory; ``auto`` is what fits, and says so."""
+"""Where the features lie while one trains: on the device, in the CPU's memory, or in the store, which is streamed."""
 
 import os
 from pathlib import Path
@@ -8,26 +8,26 @@ import torch
 
 from fsrcache.errors import RequestError
 
-CACHES = ("auto", "device", "ram")
+CACHES = ("auto", "device", "ram", "stream")
 _GROUPS = (("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
            ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"))  # fmt: skip
 _SHARE = {"device": 0.6, "ram": 0.7}  # of the free memory that a cache may take: networks and others need some too
 
 
 class Place(NamedTuple):
-    """Where a cache lies, ``device`` or ``ram``, and why, in words."""
+    """Where the features lie, and why, in words."""
 
-    mode: Literal["device", "ram"]
+    mode: Literal["device", "ram", "stream"]
     reason: str
 
 
 def place_cache(asked: str, size: int, *, device: torch.device) -> Place:
-    """Return where a cache of a size in bytes lies.
+    """Return where features of a size in bytes lie: for ``auto`` the first of the three where they fit.
 
     Parameters
     ----------
     asked
-        ``auto``, ``device`` or ``ram``; what is asked for by name is done, whether or not it fits.
+        ``auto``, ``device``, ``ram`` or ``stream``; what is asked for by name is done, whether or not it fits.
     size
         Of the cache.
     device
@@ -36,7 +36,7 @@ def place_cache(asked: str, size: int, *, device: torch.device) -> Place:
     Raises
     ------
     RequestError
-        If the name is another one, or the cache fits nowhere.
+        If the name is another one.
     """
     if asked not in CACHES:
         raise RequestError(f"There is no cache {asked!r}.", f"Take {', '.join(CACHES)}.")
@@ -44,6 +44,8 @@ def place_cache(asked: str, size: int, *, device: torch.device) -> Place:
         return Place("device", f"{_gigabytes(size)} on {device}")
     if asked == "ram":
         return Place("ram", f"{_gigabytes(size)} in memory")
+    if asked == "stream":
+        return Place("stream", f"{_gigabytes(size)} in the store")
     said = []
     if device.type == "cuda":
         free = torch.cuda.mem_get_info(device)[0]
@@ -54,10 +56,7 @@ def place_cache(asked: str, size: int, *, device: torch.device) -> Place:
     said.append(f"{_gigabytes(size)}, {_gigabytes(free)} free in memory")
     if size <= _SHARE["ram"] * free:
         return Place("ram", "; ".join(said))
-    raise RequestError(
-        f"The features do not fit: {'; '.join(said)}.",
-        "Take fewer scales or faces, or --cache ram to try all the same.",
-    )
+    return Place("stream", "; ".join(said))
 
 
 def free_memory() -> int:

@@ -178,7 +178,7 @@ class Unwaiting(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("cache", ["device", "ram"])
+@pytest.mark.parametrize("cache", ["device", "ram", "stream"])
 @pytest.mark.parametrize("name", CONFIGS)
 def test_nothing_waits_inside_a_step(store, extractor, name, cache):
     iteration = make(store, extractor, replace(CONFIGS[name], averaging=0.9), cache=cache)
@@ -193,12 +193,12 @@ def test_nothing_waits_inside_a_step(store, extractor, name, cache):
 
 
 def test_batches_are_functions_of_seed_and_step(store, extractor):
-    cache = make(store, extractor, PAPER).batches.cache
-    whole = plan_steps(cache, PAPER, seed=3, first=0, count=20)
-    part = plan_steps(cache, PAPER, seed=3, first=13, count=2)
+    shape = make(store, extractor, PAPER).batches.shape
+    whole = plan_steps(shape, PAPER, seed=3, first=0, count=20)
+    part = plan_steps(shape, PAPER, seed=3, first=13, count=2)
     assert torch.equal(whole.chosen[13:15], part.chosen)
     assert whole.seeds[13:15] == part.seeds
-    assert not torch.equal(plan_steps(cache, PAPER, seed=4, first=13, count=2).chosen, part.chosen)
+    assert not torch.equal(plan_steps(shape, PAPER, seed=4, first=13, count=2).chosen, part.chosen)
     assert whole.chosen.shape == (20, 3, 2, 8)  # two for the critic, one for the generator
     assert len(torch.unique(whole.chosen[:, :, 1])) == 2  # every scale but full resolution
 

@@ -11,7 +11,7 @@ from fsrcache.errors import FsrcacheError
 from fsrcache.kernels import symmetric_gather
 from fsrcache.store.reader import FeatureStore
 
-_READ = 4096  # rows at a time
+_READ = 1024  # rows at a time
 
 
 class FeatureBatch(NamedTuple):

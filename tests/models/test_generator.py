@@ -121,3 +121,18 @@ def test_plain_or_not_the_weights_are_the_same():
         made.append(make_generator(RRDB, LENGTH, plain=plain))
     assert all(torch.equal(*pair) for pair in zip(*(one.state_dict().values() for one in made), strict=True))
     torch.testing.assert_close(made[0](features()), made[1](features()))
+
+
+@torch.no_grad()
+def test_a_dense_block_in_bf16_is_no_worse_than_its_twin():
+    torch.manual_seed(0)
+    exact = DenseBlock(32, 16, plain=True).double()
+    maps = torch.randn(2, 32, 16, 16)
+    expected = exact(maps.double()) - maps  # the residual: the maps themselves are not computed
+    distances = []
+    for plain in (False, True):
+        block = DenseBlock(32, 16, plain=plain)
+        block.load_state_dict(exact.state_dict())
+        with torch.autocast("cpu", torch.bfloat16):
+            distances.append(float((block(maps).double() - maps - expected).norm() / expected.norm()))
+    assert 1e-4 < distances[0] < 2 * distances[1] < 2e-2

@@ -182,6 +182,7 @@ class Unwaiting(TorchDispatchMode):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_nothing_waits_inside_a_step(store, extractor, name, cache):
     iteration = make(store, extractor, replace(CONFIGS[name], averaging=0.9), cache=cache)
+    iteration.measured = True
     take(iteration, 1)
     iteration.batches.prepare(1, 3)
     iteration.batches.begin(2)

@@ -196,9 +196,10 @@ def test_tensorboard(store, extractor, tmp_path, config):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     config = replace(config, steps=16)
-    with pytest.raises(StopError):
-        train(store, extractor, config, folder=tmp_path, device=CPU, log="tensorboard", checkpoint_seconds=0.0,
-              watch=watched([], stop=13))  # fmt: skip
+    for stop, seconds in ((5, 0.0), (9, 1e9)):  # the second writes events that come after the checkpoint
+        with pytest.raises(StopError):
+            train(store, extractor, config, folder=tmp_path, device=CPU, log="tensorboard", checkpoint_seconds=seconds,
+                  watch=watched([], stop=stop))  # fmt: skip
     train(store, extractor, config, folder=tmp_path, device=CPU, log="tensorboard")
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     tags = set(events.Tags()["scalars"])

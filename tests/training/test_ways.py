@@ -1,11 +1,13 @@
 """Every way to train is the same training: caches, plain twins, captured steps; and nothing waits inside a step."""
 
+import copy
 import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fsrcache.errors import FsrcacheError, RequestError
@@ -158,6 +160,72 @@ def test_a_captured_training_takes_every_step_once(store, extractor, name):
     assert same(take(eager, 12), take(captured, 12))
     alone = ["warm"] * 3 + ["capture"] + ["replay"] * 2
     assert recorder.said == alone + ["warm"] * 3 + ["capture"] + ["replay"] * 4
+
+
+class Recording:
+    """Captures as a GPU does: the tensor operations of a step, and not the Python around them, with their tensors.
+
+    Recording does the step, so that whatever it changed is put back.
+    """
+
+    def __init__(self, iteration):
+        self.iteration = iteration
+
+    def warm(self, work):
+        work()
+
+    def capture(self, work):
+        kept = [(tensor, tensor.detach().clone()) for tensor in self.state()]
+        chance = torch.get_rng_state()
+        recorded = make_fx(lambda: (work(), torch.zeros(()))[1])()
+        with torch.no_grad():
+            for tensor, value in kept:
+                tensor.copy_(value)
+        torch.set_rng_state(chance)
+
+        def replay():
+            with torch.no_grad():
+                recorded()
+
+        return replay
+
+    def state(self):
+        iteration = self.iteration
+        yield iteration.tally.sums
+        yield from iteration.bad.steps.values()
+        for module in iteration.modules.values():
+            yield from module.parameters()
+        for optimiser in iteration.optimisers.values():
+            for moments in optimiser.state.values():
+                yield from moments.values()
+
+
+@pytest.mark.parametrize("cache", ["device", "ram"])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_replayed_step_is_the_step(store, extractor, name, cache):
+    """Draws, counters, rates and weights are found in tensors that stay where they are; the bytes are the same."""
+    config = replace(CONFIGS[name], averaging=0.9, l2_steps=0, steps=12)
+    states, numbers = [], []
+    for captured in (False, True):
+        iteration = make(store, extractor, config, cache=cache)
+        for optimiser in iteration.optimisers.values():
+            for group in optimiser.param_groups:
+                group["lr"] = torch.tensor(group["lr"])  # as on a GPU
+        if captured:
+            recording = Recording(iteration)
+            iteration.works = {False: Repeated(iteration.works[False].work, recording)}
+        iteration.batches.prepare(0, 13)
+        for step in range(12):
+            iteration.take(step)
+        states.append(copy.deepcopy({name: module.state_dict() for name, module in iteration.modules.items()}))
+        numbers.append(iteration.tally.take())
+        with torch.no_grad():
+            next(iteration.networks.head.parameters()).fill_(torch.nan)
+        iteration.take(12)
+        with pytest.raises(FsrcacheError, match="term was not finite at step 12"):
+            iteration.bad.check()
+    assert same(*states)
+    assert numbers[0] == numbers[1]
 
 
 def test_repeated_work_without_a_capturer_is_done_as_it_is():

@@ -60,8 +60,8 @@ def _measure(place: Workspace, config: TrainConfig, folder: Path, *, seed: int) 
     generator, head = load_generator(Path(record["generator"]))[0], load_extractor(place.extractor).head
     with torch.inference_mode():
         right = {
-            int(scale): 100 * (head(generator(features.float()))[1].argmax(1) == cache.labels).double().mean().item()
-            for scale, features in zip(cache.scales, cache.features, strict=True)
+            scale: 100 * (head(generator(features.float()))[1].argmax(1) == cache.labels).double().mean().item()
+            for scale, features in zip(store.scales, cache.features, strict=True)
         }
     mean = sum(value for scale, value in right.items() if scale > 1) / (len(right) - 1)
     return {

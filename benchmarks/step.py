@@ -1,109 +1,122 @@
-"""The cases of ``fsrcache bench step``: where the time of one training step goes, a row for every part of it.
+"""The cases of ``fsrcache bench step``: what a training step takes, and where its time goes.
 
-The parts are timed alone, on features of drawn numbers at the sizes of the presets: what a part takes does not depend
-on values. The row below the loader's is the extractor run over the same pictures, as training without a cache would;
-the penalty's alternative is the double backward.
+Drawing a batch from the cache against extracting the same batch from pictures, and against the whole step; the whole
+step with a cache against one that extracts on the fly, against its plain twin, and on a GPU against an uncaptured one;
+then the parts alone. A reference is the plain way in fp32.
 """
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
 import torch
 from fsrcache.benchmarks.harness import Case
-from fsrcache.kernels import closed_form_penalty
-from fsrcache.kernels.closed_form_penalty import closed_form_penalty_reference
+from fsrcache.benchmarks.subject import Subject, subjects
 from torch import Tensor
 
-from fsrcache.models.critic import VGGCritic
-from fsrcache.models.extractor import CovPoolFER
-from fsrcache.models.generator import make_generator
-from fsrcache.presets import EXTRACTORS, TRAINING, CriticConfig, ExtractorConfig, TrainConfig
-from fsrcache.spd import unvech, vech_length
-from fsrcache.training.loader import FeatureCache
-from fsrcache.training.steps import Networks, generator_terms
+from fsrcache.models.generator import RRDBGenerator
+from fsrcache.training.iteration import Iteration
+from fsrcache.training.steps import critic_update, generator_update
 
-_CLASSES = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
-_SCALES = 8
+_HALF = 2e-3  # of features kept in half precision
 
 
 def step_cases(device: torch.device, *, quick: bool) -> Iterator[Case]:
-    """Yield the parts of a step of ``best`` at D 64 and of ``paper``, whose networks are cut to size on a CPU."""
-    best, paper = TRAINING["best"], TRAINING["paper"]
-    if quick:
-        best = replace(best, batch=16)
-    if device.type != "cuda":
-        paper = replace(paper, batch=2 if quick else 4, critic=CriticConfig(filters=8))
-    yield from _parts("best, D 64", best, EXTRACTORS["small"], device)
-    yield from _parts("paper, D 64" if device.type != "cuda" else "paper, D 128", paper,
-                      EXTRACTORS["small" if device.type != "cuda" else "paper"], device)  # fmt: skip
+    """Yield the cases of ``best`` and of ``paper``."""
+    for subject in subjects(device, quick=quick):
+        yield from _drawing(subject)
+        yield from _whole(subject, device)
+        yield from _parts(subject)
 
 
-def _parts(name: str, config: TrainConfig, shape: ExtractorConfig, device: torch.device) -> Iterator[Case]:
-    torch.manual_seed(0)
-    length, faces = vech_length(shape.spd_side), 512
-    cache = FeatureCache(
-        features=torch.randn(_SCALES, faces, length, device=device).half(),
-        embeddings=torch.rand(faces, shape.embedding, device=device).half(),
-        probabilities=torch.rand(_SCALES, faces, device=device),
-        labels=torch.randint(len(_CLASSES), (faces,), device=device),
-        scales=torch.arange(1, _SCALES + 1, device=device),
-    )
-    extractor = CovPoolFER(shape, _CLASSES).to(device).eval()
-    pictures = torch.randint(256, (config.batch, 3, shape.side, shape.side), dtype=torch.uint8, device=device)
-    generator = make_generator(config.generator, length).to(device)
-    networks = Networks(generator, None, extractor.head.requires_grad_(False))
-    batch = cache.draw(np.random.default_rng(0), config.batch, full_resolution=0.0)
-    parameters = list(generator.parameters())
-    optimiser = torch.optim.AdamW(parameters, 0.0, fused=True)
-    for parameter in parameters:
-        parameter.grad = torch.zeros_like(parameter)
-    title = f"step of {name}, B {config.batch}: "
+def _drawing(subject: Subject) -> Iterator[Case]:
+    iteration = subject.iteration()
+    batches = iteration.batches
+    pictures = isinstance(iteration.networks.generator, RRDBGenerator)
+    chosen = batches.plan.chosen[0, -1]  # the generator's batch
+    last = len(batches.plan.chosen[0]) - 1
 
-    def draw() -> Tensor:
-        return cache.draw(np.random.default_rng(0), config.batch, full_resolution=0.0).lr_features
+    def draw() -> list[Tensor]:
+        batches.prepare(0, 1)
+        batches.begin(0)
+        batch = batches.batch(last, lr_pictures=pictures)
+        return [batch.hr_features, batch.lr_probabilities]
 
-    @torch.no_grad()
+    def extract() -> list[Tensor]:
+        return [subject.extract(chosen)[0].to(batches.chosen.device), batches.batch(last).lr_probabilities]
+
+    def step() -> list[Tensor]:
+        iteration.take(0)
+        return draw()
+
+    title = f"step of {subject.name}: drawing a batch"
+    yield Case(name=title, candidate="cache", work=draw, reference=extract, error=_HALF,
+               alternatives={"the same batch extracted from pictures": extract})  # fmt: skip
+    yield Case(name=f"{title}, in a step", candidate="cache", work=draw, reference=extract, error=_HALF,
+               alternatives={"drawing and the whole step": step})  # fmt: skip
+
+
+def _whole(subject: Subject, device: torch.device) -> Iterator[Case]:
+    cached, plain = subject.iteration(), subject.iteration(plain=True)
+
     def on_the_fly() -> Tensor:
-        extractor(pictures)
-        features: Tensor = extractor(pictures).features  # at full resolution and at the sample's scale
-        return features
+        for chosen in cached.batches.plan.chosen[0]:
+            subject.lay(chosen, subject.extract(chosen))
+        return _losses(cached)
 
-    yield _row(title + "loader", "cache", draw)
-    yield _row(title + "the same batch extracted from pictures", "extractor, twice", on_the_fly)
-
-    def generate() -> Any:
-        terms = generator_terms(batch, networks, config, l2_alone=False)
-        return torch.autograd.grad(torch.stack(list(terms.values())).sum(), parameters)
-
-    yield _row(title + "generator and losses, forward and backward", type(generator).__name__, generate)
-    if config.critic is not None:
-        critic = VGGCritic(config.critic, shape.spd_side).to(device)
-        hr, sr = unvech(batch.hr_features)[:, None], unvech(batch.lr_features)[:, None]
-
-        def judge() -> Any:
-            return torch.autograd.grad(critic(hr).mean() - critic(sr).mean(), list(critic.parameters()))
-
-        yield _row(title + "critic's own terms, forward and backward", "VGGCritic", judge)
-        yield Case(
-            name=title + "penalty and its gradient", candidate="closed_form_penalty",
-            work=lambda: closed_form_penalty(critic, hr), reference=lambda: closed_form_penalty_reference(critic, hr),
-            error=1e-3, alternatives={"double backward": lambda: closed_form_penalty_reference(critic, hr)},
-        )  # fmt: skip
-
-    def update() -> Tensor:
-        optimiser.step()
-        return parameters[0]
-
-    yield _row(title + "optimiser", "fused AdamW", update)
+    alternatives: dict[str, Callable[[], Tensor]] = {
+        "extracting on the fly": on_the_fly, "plain twin": lambda: _losses(plain),
+    }  # fmt: skip
+    if device.type == "cuda":
+        eager = subject.iteration(eager=True)
+        alternatives["not captured"] = lambda: _losses(eager)
+    yield Case(
+        name=f"step of {subject.name}: the whole", candidate="cached", work=lambda: _losses(cached),
+        reference=lambda: _losses(plain), error=1e-2 if subject.config.precision == "bf16" else 1e-4,
+        alternatives=alternatives,
+    )  # fmt: skip
 
 
-def _row(name: str, candidate: str, work: Any) -> Case:
-    """Return a case that nothing is compared with: it is its own reference, dropout and all, by its seed."""
+def _losses(iteration: Iteration) -> Tensor:
+    """Take a step; return its terms."""
+    iteration.take(0)
+    return torch.tensor(list(iteration.tally.take().values()))
 
-    def seeded() -> Any:
+
+def _parts(subject: Subject) -> Iterator[Case]:
+    iteration, config = subject.iteration(), subject.config
+    networks, batches = iteration.networks, iteration.batches
+    pictures = isinstance(networks.generator, RRDBGenerator)
+    batches.begin(0)
+    title = f"step of {subject.name}: "
+
+    def generate() -> list[Tensor]:
         torch.manual_seed(0)
-        return work()
+        batch = batches.batch(len(batches.plan.chosen[0]) - 1, lr_pictures=pictures)
+        return generator_update(batch, networks, config, l2_alone=False).grads
 
-    return Case(name=name, candidate=candidate, work=seeded, reference=seeded, error=1e-6)
+    def judge(*, plain: bool) -> Tensor:
+        torch.manual_seed(0)
+        batch = batches.batch(0, lr_pictures=pictures, hr_pictures=True)
+        grads = critic_update(batch, networks, config, plain=plain).grads
+        return torch.cat([gradient.flatten() for gradient in grads])  # of the last bias there is only rounding
+
+    yield _alone(title + "generator's update", type(networks.generator).__name__, generate)
+    if networks.critic is not None:
+        yield Case(
+            name=title + "critic's update", candidate="closed form", work=lambda: judge(plain=False),
+            reference=lambda: judge(plain=True), error=1e-3,
+            alternatives={"double backward": lambda: judge(plain=True)},
+        )  # fmt: skip
+    iteration.take(0)  # makes gradients and moments
+    optimiser = iteration.optimisers["generator_optimiser"]
+
+    def update() -> Any:
+        optimiser.step()
+        return next(networks.generator.parameters())
+
+    yield _alone(title + "generator's optimiser", type(optimiser).__name__, update)
+
+
+def _alone(name: str, candidate: str, work: Callable[[], Any]) -> Case:
+    """Return a case that nothing is compared with: it is its own reference."""
+    return Case(name=name, candidate=candidate, work=work, reference=work, error=1e-6)

@@ -25,6 +25,8 @@ def shown(console: Console) -> Iterator[Watch]:
         tasks: dict[str, int] = {}
 
         def watch(progress: Progress) -> None:
+            if progress.note:
+                console.print(progress.note, highlight=False, soft_wrap=True)
             if progress.phase not in tasks:
                 for earlier in tasks.values():
                     bars.update(earlier, visible=False)  # type: ignore[arg-type]  # rich's TaskID is an int
@@ -47,6 +49,8 @@ class _Lines:
         self.first = 0
 
     def __call__(self, progress: Progress) -> None:
+        if progress.note:
+            self.console.print(progress.note, highlight=False, soft_wrap=True)
         now = time.monotonic()
         if progress.phase != self.phase:
             self.phase, self.began, self.first = progress.phase, now, progress.done

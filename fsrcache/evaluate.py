@@ -183,6 +183,14 @@ def _generate(model: torch.nn.Module, features: NDArray[np.float16], device: tor
     return out
 
 
+def _kept(config: Mapping[str, Any], step: int) -> str:
+    """Return which of a training's weights are scored, and what chose them."""
+    averaged = f"; weights averaged with the decay {config['averaging']:g}" if config["averaging"] else ""
+    if config["patience"]:
+        return f"step {step:,}, the best on held-out pictures of the training split{averaged}"
+    return f"the last step; no picture chose it{averaged}"
+
+
 def _context(
     store: FeatureStore, extractor: Path, trained: Mapping[str, Any], split: str, has_fine_tuned: bool
 ) -> Context:
@@ -203,7 +211,7 @@ def _context(
         f"{told.get('epochs', 'unknown')} epochs at {seen}",
         generator=f"{config['generator']['form'].upper()}, {config['steps']:,} steps of {config['batch']}, "
         f"{'no critic' if config['critic'] is None else 'with a WGAN-div critic'}, re-weighted by {config['reweight']}",
-        checkpoint="the last step; no picture chose it",
+        checkpoint=_kept(config, trained["steps"]),
         seeds=f"one training, seed {trained['seed']}; extractor's seed {told.get('seed', 'unknown')}",
         notes=("fine-tuned: the extractor trained further on mixed scales, with its own head as the frozen one",)
         if has_fine_tuned

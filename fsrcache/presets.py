@@ -159,9 +159,9 @@ class TrainConfig:
     generator, critic
         The networks; without a critic there are no adversarial term and no penalty.
     steps, batch
-        Generator steps, and samples a step.
-    critic_steps
-        Critic steps for one of the generator.
+        Steps, and samples of every batch in them.
+    critic_steps, generator_steps
+        Of a step: so many updates of the critic, and then so many of the generator, each on a batch of its own.
     full_resolution
         Share of the samples drawn at scale 1, which the generator is to leave as they are.
     optimiser
@@ -186,6 +186,11 @@ class TrainConfig:
         Whether the critic's terms are weighted too.
     l2_steps
         First steps of L2 alone.
+    averaging
+        Decay of the exponential average of the generator's weights, which is then what is scored and kept; 0 for none.
+    patience
+        The training ends when the held-out tenth was not scored better for so many scorings, and the best scored
+        weights are kept; 0 for the last step's.
     precision
         In which the generator's products are computed, bf16 only where the device does so in hardware; weights,
         losses, head and critic are fp32.
@@ -196,6 +201,7 @@ class TrainConfig:
     steps: int
     batch: int = 32
     critic_steps: int = 1
+    generator_steps: int = 1
     full_resolution: float = 0.0
     optimiser: Literal["adam", "adamw"] = "adam"
     learning_rate: float = 2e-4
@@ -217,6 +223,8 @@ class TrainConfig:
     exponent: float = 1.0
     reweight_critic: bool = False
     l2_steps: int = 0
+    averaging: float = 0.0
+    patience: int = 0
     precision: Literal["fp32", "bf16"] = "fp32"
 
 

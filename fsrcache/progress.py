@@ -18,6 +18,8 @@ class Progress:
         What is counted: ``pictures``, ``steps``.
     values
         What is worth seeing beside it, such as the loss.
+    note
+        What is worth saying once, as a sentence.
     """
 
     phase: str
@@ -25,6 +27,7 @@ class Progress:
     total: int
     unit: str
     values: Mapping[str, float] = field(default_factory=dict)
+    note: str = ""
 
 
 Watch = Callable[[Progress], object]

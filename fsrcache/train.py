@@ -5,32 +5,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
-from torch.optim import Adam, AdamW, Optimizer
 
 from fsrcache.device import computes_bf16
-from fsrcache.errors import FsrcacheError
-from fsrcache.models.critic import VGGCritic
-from fsrcache.models.extractor import load_extractor
-from fsrcache.models.generator import MLPGenerator, generator_record, make_generator, save_generator
-from fsrcache.models.weights import file_digest
+from fsrcache.errors import RequestError
+from fsrcache.models.generator import generator_record, save_generator
 from fsrcache.presets import TrainConfig
 from fsrcache.progress import Progress, Watch, unwatched
-from fsrcache.spd import vech_side
 from fsrcache.store.reader import FeatureStore
-from fsrcache.training.checkpoint import load_checkpoint, refuse_other_run, save_checkpoint
-from fsrcache.training.finite import FirstBad
-from fsrcache.training.history import append_history, cut_history
-from fsrcache.training.loader import FeatureCache, load_cache
-from fsrcache.training.schedules import halved, one_cycle, set_rate
-from fsrcache.training.steps import TERMS, Networks, critic_terms, generator_terms
+from fsrcache.training.build import build, choose_place, refuse_other_weights
+from fsrcache.training.loop import run_steps
+from fsrcache.training.tensorboard import tensorboard_log
 
-_STATUS_LINES = 40  # of a run, at least; the held-out faces are classified at every eighth
-_MOST_STEPS = 100  # between two status lines
-_CHECKPOINT_SECONDS = 30.0
-_HELD_OUT = 512  # faces
+LOGS = ("tensorboard",)
 
 
 def train(
@@ -41,9 +28,13 @@ def train(
     folder: Path,
     device: torch.device,
     seed: int = 0,
+    cache: str = "auto",
+    plain: bool = False,
+    log: str | None = None,
+    checkpoint_seconds: float | None = None,
     watch: Watch = unwatched,
 ) -> dict[str, Any]:
-    """Train a generator on the training split without its held-out tenth; the last step is kept.
+    """Train a generator on the training split without its held-out tenth; the last step is kept, patience aside.
 
     Parameters
     ----------
@@ -54,19 +45,31 @@ def train(
     config
         How it is trained.
     folder
-        Where ``generator.safetensors``, the checkpoint and ``history.jsonl`` are kept; a run goes on from there.
+        Where ``generator.safetensors``, the newest two checkpoints and ``history.jsonl`` are kept; a run goes on from
+        there.
     device
         Where it is trained.
     seed
         Fixes weights, order, scales and dropout: every step is a function of (seed, step).
+    cache
+        Where the features lie while it trains: on the ``device`` or in ``ram``, in the same order; in the store, from
+        which they ``stream`` in shuffled epochs; or ``auto``, the first of these where they fit.
+    plain
+        Whether every part is computed as it is defined: no captured steps, a double backward for the penalty, dense
+        blocks that concatenate. The same numbers up to rounding.
+    log
+        ``tensorboard`` writes events into the folder's ``tensorboard``, weights and norms of gradients among them.
+    checkpoint_seconds
+        Between two checkpoints at least; None is 30 s, and less where they are cheap.
     watch
         Called at every status line.
 
     Returns
     -------
     dict
-        ``steps``, ``resumed_from`` (a step), ``held_out_accuracy`` in percent by scale, ``seconds`` of this call,
-        ``generator`` (its file).
+        ``steps``, ``resumed_from`` (a step), ``fell_back`` (why not from the newest checkpoint, or empty), ``cache``,
+        ``losses`` (means since the status line before), ``held_out_accuracy`` in percent by scale, ``seconds``,
+        ``samples_per_second`` and ``data_wait_share`` of this call (None without steps), ``generator`` (its file).
 
     Raises
     ------
@@ -75,145 +78,46 @@ def train(
         message names it and the step; no checkpoint is written after it).
     """
     began = time.perf_counter()
-    digest = file_digest(extractor) if extractor.is_file() else None
-    if digest != store.spec.digests["weights"]:
-        raise FsrcacheError(
-            f"The store {store.name} was not written with {extractor}.",
-            "Extract again into a new workspace, or restore the weights.",
-        )
-    settings = {
+    if log is not None and log not in LOGS:
+        raise RequestError(f"There is no log {log!r}.", f"Take {', '.join(LOGS)}.")
+    begin_log = None if log is None else tensorboard_log(folder / "tensorboard")
+    refuse_other_weights(store, extractor)
+    place = choose_place(store, cache, device=device)
+    watch(Progress("training", 0, config.steps, "steps", note=f"Cache: {place.mode} ({place.reason})."))
+    trained = {
         "config": {**asdict(config), "generator": generator_record(config.generator)},
         "seed": seed,
         "store": store.digest,
         "device": device.type,
         "precision": config.precision if computes_bf16(device) else "fp32",
         "threads": torch.get_num_threads() if device.type == "cpu" else 0,
+        "plain": plain,
     }
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        run = _Run(store, extractor, config, seed=seed, device=device)
-        resumed_from, accuracy = run.train(folder, settings, watch)
-    trained = {**settings, "steps": config.steps}
-    target = folder / "generator.safetensors"
-    save_generator(target, run.networks.generator, length=store.spec.widths["features"], training=trained)
+        built = build(
+            store, extractor, config, place=place, device=device, seed=seed, plain=plain, measured=log is not None
+        )
+        trained["order"] = built.order
+        ended = run_steps(
+            built.iteration, built.held_out, store.scales,
+            folder=folder, settings={**trained, "cache": place.mode}, watch=watch, log=begin_log,
+            checkpoint_seconds=checkpoint_seconds,
+        )  # fmt: skip
+    built.iteration.batches.close()
+    standing, target = ended.standing, folder / "generator.safetensors"
+    steps = standing.best_step if config.patience else standing.step
+    save_generator(
+        target, built.iteration.kept, length=store.spec.widths["features"], training={**trained, "steps": steps}
+    )
     return {
-        "steps": config.steps,
-        "resumed_from": resumed_from,
-        "held_out_accuracy": accuracy,
+        "steps": standing.step,
+        "resumed_from": ended.resumed_from,
+        "fell_back": ended.fell_back,
+        "cache": place.mode,
+        "losses": standing.losses,
+        "held_out_accuracy": standing.held_out_accuracy,
         "seconds": time.perf_counter() - began,
+        "samples_per_second": ended.samples_per_second,
+        "data_wait_share": ended.data_wait_share,
         "generator": str(target),
     }
-
-
-class _Run:
-    """Networks, optimisers and data of one training."""
-
-    def __init__(
-        self, store: FeatureStore, extractor: Path, config: TrainConfig, *, seed: int, device: torch.device
-    ) -> None:
-        self.config, self.seed = config, seed
-        left_out = store.held_out()
-        self.cache = load_cache(store, "train", rows=np.flatnonzero(~left_out), device=device)
-        self.held_out = load_cache(store, "train", rows=np.flatnonzero(left_out)[:_HELD_OUT], device=device)
-        torch.manual_seed(seed)
-        generator = make_generator(config.generator, store.spec.widths["features"])
-        critic = (
-            None
-            if config.critic is None
-            else VGGCritic(config.critic, vech_side(store.spec.widths["features"])).to(device)
-        )
-        if isinstance(generator, MLPGenerator):
-            generator.standardise_by(*(moment.cpu() for moment in self.cache.moments()))
-        head = load_extractor(extractor).head.requires_grad_(False)
-        self.networks = Networks(generator.to(device), critic, head.to(device))
-        self.optimisers = {"generator_optimiser": _optimiser(generator, config)}
-        self.modules: dict[str, torch.nn.Module] = {"generator": generator}
-        if critic is not None:
-            self.modules["critic"] = critic
-            self.optimisers["critic_optimiser"] = _optimiser(critic, config)
-        self.bad = FirstBad(TERMS, device)
-
-    def train(self, folder: Path, settings: dict[str, Any], watch: Watch) -> tuple[int, dict[str, float]]:
-        """Run to the last step; return the step that was gone on from and the last accuracy on held-out faces."""
-        checkpoint, history, step = folder / "checkpoint.safetensors", folder / "history.jsonl", 0
-        accuracy: dict[str, float] = {}
-        if checkpoint.exists():
-            record = load_checkpoint(checkpoint, modules=self.modules, optimisers=self.optimisers)
-            refuse_other_run(checkpoint, record["settings"], settings)
-            step, accuracy = record["step"], record["held_out_accuracy"]
-        folder.mkdir(parents=True, exist_ok=True)
-        cut_history(history, step=step)
-        resumed_from, steps = step, self.config.steps
-        every = max(1, min(_MOST_STEPS, steps // _STATUS_LINES))
-        sums: dict[str, Tensor] = {}
-        since = saved = time.perf_counter()
-        while True:
-            if step > resumed_from and (step % every == 0 or step == steps):
-                self.bad.check()
-                counted = (step - 1) % every + 1
-                terms = {name: float(total) / counted for name, total in sums.items()}
-                line: dict[str, Any] = {"step": step, **terms, "learning_rate": self._rate(step - 1)}
-                if step % (8 * every) == 0 or step == steps:
-                    accuracy = line["held_out_accuracy"] = self._accuracy()
-                now = time.perf_counter()
-                append_history(history, {**line, "seconds": now - since})
-                watch(Progress("training", step, steps, "steps", terms))
-                sums, since = {}, now
-                if step == steps or now - saved > _CHECKPOINT_SECONDS:
-                    record = {"settings": settings, "step": step, "held_out_accuracy": accuracy}
-                    save_checkpoint(checkpoint, record, modules=self.modules, optimisers=self.optimisers)
-                    saved = time.perf_counter()
-            if step == steps:
-                return resumed_from, accuracy
-            for name, value in self._step(step).items():
-                sums[name] = sums[name] + value if name in sums else value
-            step += 1
-
-    def _step(self, step: int) -> dict[str, Tensor]:
-        """Take the critic's steps and then the generator's; return their terms, still on the device."""
-        random = np.random.default_rng([self.seed, step])
-        torch.manual_seed(int(random.integers(2**63)))
-        said: dict[str, Tensor] = {}
-        l2_alone = step < self.config.l2_steps
-        self.networks.generator.train()
-        if self.networks.critic is not None and not l2_alone:
-            for _ in range(self.config.critic_steps):
-                batch = self.cache.draw(random, self.config.batch, full_resolution=self.config.full_resolution)
-                said |= self._update("critic", critic_terms(batch, self.networks, self.config), step)
-        batch = self.cache.draw(random, self.config.batch, full_resolution=self.config.full_resolution)
-        terms = generator_terms(batch, self.networks, self.config, l2_alone=l2_alone)
-        return said | self._update("generator", terms, step)
-
-    def _update(self, name: str, terms: dict[str, Tensor], step: int) -> dict[str, Tensor]:
-        self.bad.see(step, terms)
-        optimiser = self.optimisers[f"{name}_optimiser"]
-        set_rate(optimiser, self._rate(step))
-        optimiser.zero_grad()
-        inputs = [weight for weight in self.modules[name].parameters() if weight.requires_grad]
-        torch.autograd.backward(torch.stack(list(terms.values())).sum(), inputs=inputs)
-        optimiser.step()
-        return {key: value.detach() for key, value in terms.items()}
-
-    def _rate(self, step: int) -> float:
-        if self.config.schedule == "one_cycle":
-            return one_cycle(step, steps=self.config.steps, top=self.config.learning_rate)
-        return halved(step, milestones=self.config.milestones, top=self.config.learning_rate)
-
-    @torch.no_grad()
-    def _accuracy(self) -> dict[str, float]:
-        """Return the share of held-out faces given their class by the frozen head, in percent by scale."""
-        self.networks.generator.eval()
-        return {str(int(scale)): _right(self.networks, self.held_out, place)
-                for place, scale in enumerate(self.held_out.scales)}  # fmt: skip
-
-
-def _right(networks: Networks, cache: FeatureCache, place: int) -> float:
-    logits = networks.head(networks.generator(cache.features[place].float()))[1]
-    return 100 * float((logits.argmax(1) == cache.labels).double().mean())
-
-
-def _optimiser(module: torch.nn.Module, config: TrainConfig) -> Optimizer:
-    if config.optimiser == "adamw":
-        return AdamW(
-            module.parameters(), config.learning_rate, betas=config.betas, weight_decay=config.weight_decay, fused=True
-        )
-    return Adam(module.parameters(), config.learning_rate, betas=config.betas, fused=True)

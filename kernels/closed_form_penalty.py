@@ -84,7 +84,14 @@ def closed_form_penalty(
 
 @torch.no_grad()
 def closed_form_critic(
-    critic: nn.Sequential, samples: Tensor, coefficients: Tensor, x: Tensor, *, weight: float = 2.0, power: float = 6.0
+    critic: nn.Sequential,
+    samples: Tensor,
+    coefficients: Tensor,
+    x: Tensor,
+    *,
+    weight: float = 2.0,
+    power: float = 6.0,
+    columns: bool = False,
 ) -> CriticGradients:
     """Return the scores of samples, the penalty at x, and the gradients of their sum by the critic's parameters.
 
@@ -94,6 +101,8 @@ def closed_form_critic(
         As for ``closed_form_penalty``.
     samples, coefficients
         ``[S, ...]`` and ``[S]``: the critic's own terms are Σ c_i D(sample_i).
+    columns
+        Whether the norm is that of every last-axis column of a gradient by itself, the mean being over columns too.
 
     Raises
     ------
@@ -116,7 +125,10 @@ def closed_form_critic(
     for layer, entering in zip(reversed(layers), reversed(inputs), strict=True):
         deltas.append(delta)
         delta = _adjoint(layer, entering, delta)
-    penalty, tangent = penalty_direction(delta[count:], weight, power)
+    gradient = delta[count:].movedim(-1, 1).flatten(0, 1) if columns else delta[count:]
+    penalty, tangent = penalty_direction(gradient, weight, power)
+    if columns:
+        tangent = tangent.unflatten(0, (len(x), x.shape[-1])).movedim(1, -1)
     grads: dict[Tensor, Tensor] = {parameter: torch.zeros_like(parameter) for parameter in critic.parameters()}
     for layer, entering, delta in zip(layers, inputs, reversed(deltas), strict=True):
         if isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):

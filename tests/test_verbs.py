@@ -163,11 +163,13 @@ def test_every_option_of_the_degradation_changes_the_view(faces, other):
 
 
 @pytest.mark.parametrize("config", [MLP, ADVERSARIAL], ids=["best", "adversarial"])
-def test_training_resumed_is_training_undisturbed(workspace, store, tmp_path, config, monkeypatch):
-    monkeypatch.setattr("fsrcache.train._CHECKPOINT_SECONDS", 0.0)
+def test_training_resumed_is_training_undisturbed(workspace, store, tmp_path, config):
     whole = train(store, workspace / "extractor", config, folder=tmp_path / "a", device=CPU)
     with pytest.raises(StopError):
-        train(store, workspace / "extractor", config, folder=tmp_path / "b", device=CPU, watch=stop_after(6))
+        train(
+            store, workspace / "extractor", config,
+            folder=tmp_path / "b", device=CPU, watch=stop_after(6), checkpoint_seconds=0.0,
+        )  # fmt: skip
     resumed = train(store, workspace / "extractor", config, folder=tmp_path / "b", device=CPU)
     assert 0 < resumed["resumed_from"] < config.steps
     assert resumed["held_out_accuracy"] == whole["held_out_accuracy"]

@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import leaky_relu
 
 from fsrcache.errors import FsrcacheError
+from fsrcache.models.dense_block import DenseBlock
 from fsrcache.models.weights import read_weights, write_weights
 from fsrcache.presets import MLPConfig, RRDBConfig
 from fsrcache.spd import unvech, vech, vech_side
@@ -34,6 +34,8 @@ class RRDBGenerator(nn.Module):
         Their number and widths.
     length
         P.
+    plain
+        Whether dense blocks concatenate.
 
     Raises
     ------
@@ -41,7 +43,7 @@ class RRDBGenerator(nn.Module):
         If the picture cannot be folded by ``unshuffle``.
     """
 
-    def __init__(self, config: RRDBConfig, length: int) -> None:
+    def __init__(self, config: RRDBConfig, length: int, *, plain: bool = False) -> None:
         super().__init__()
         side = vech_side(length)
         if side % config.unshuffle:
@@ -52,7 +54,9 @@ class RRDBGenerator(nn.Module):
         folded, filters = config.unshuffle**2, config.filters
         self.fold = nn.PixelUnshuffle(config.unshuffle)
         self.first = nn.Conv2d(folded, filters, 3, padding=1)
-        self.blocks = nn.Sequential(*(_ResidualInResidual(filters, config.growth) for _ in range(config.blocks)))
+        self.blocks = nn.Sequential(
+            *(_ResidualInResidual(filters, config.growth, plain=plain) for _ in range(config.blocks))
+        )
         self.trunk = nn.Conv2d(filters, filters, 3, padding=1)
         before, after = (config.tail_kernel - 1) // 2, config.tail_kernel // 2
         self.tail = nn.Sequential(
@@ -70,10 +74,12 @@ class RRDBGenerator(nn.Module):
             nn.init.zeros_(last.bias)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return fp32 [B, P] of fp32 [B, P]; the matrix that comes out is made symmetric."""
-        maps = self.first(self.fold(unvech(features)[:, None]))
-        matrices = self.unfold(self.tail(maps + self.trunk(self.blocks(maps))))[:, 0]  # [B, D, D]
-        generated = vech((matrices + matrices.mT) / 2)
+        """Return features of the form that comes in, vech [B, P] or pictures [B, 1, D, D]; they are symmetric."""
+        pictures = unvech(features)[:, None] if features.ndim == 2 else features
+        maps = self.first(self.fold(pictures))
+        matrices = self.unfold(self.tail(maps + self.trunk(self.blocks(maps))))  # [B, 1, D, D]
+        symmetric = (matrices + matrices.mT) / 2
+        generated = vech(symmetric[:, 0]) if features.ndim == 2 else symmetric
         return features + generated if self.config.global_skip else generated
 
 
@@ -121,9 +127,14 @@ class MLPGenerator(nn.Module):
         return features + residual * self.deviation
 
 
-def make_generator(config: RRDBConfig | MLPConfig, length: int) -> RRDBGenerator | MLPGenerator:
-    """Return an untrained generator for features of length P, its weights drawn from torch's global random state."""
-    return RRDBGenerator(config, length) if isinstance(config, RRDBConfig) else MLPGenerator(config, length)
+def make_generator(config: RRDBConfig | MLPConfig, length: int, *, plain: bool = False) -> RRDBGenerator | MLPGenerator:
+    """Return an untrained generator for features of length P, its weights drawn from torch's global random state.
+
+    ``plain`` is the way in which it computes, slower and as defined; weights and files are the same.
+    """
+    if isinstance(config, RRDBConfig):
+        return RRDBGenerator(config, length, plain=plain)
+    return MLPGenerator(config, length)
 
 
 def save_generator(
@@ -160,30 +171,12 @@ def generator_record(config: RRDBConfig | MLPConfig) -> dict[str, Any]:
     return {"form": "rrdb" if isinstance(config, RRDBConfig) else "mlp", **asdict(config)}
 
 
-class _DenseBlock(nn.Module):
-    """Five convolutions, each on all maps before it."""
-
-    def __init__(self, filters: int, growth: int) -> None:
-        super().__init__()
-        outgoing = [growth] * 4 + [filters]
-        self.layers = nn.ModuleList(
-            nn.Conv2d(filters + place * growth, channels, 3, padding=1) for place, channels in enumerate(outgoing)
-        )
-
-    def forward(self, maps: Tensor) -> Tensor:
-        known = [maps]
-        for layer in self.layers[:-1]:
-            known.append(leaky_relu(layer(torch.cat(known, 1)), _SLOPE))
-        residual: Tensor = self.layers[-1](torch.cat(known, 1))
-        return maps + _RESIDUAL * residual
-
-
 class _ResidualInResidual(nn.Module):
     """Three dense blocks with a skip around them."""
 
-    def __init__(self, filters: int, growth: int) -> None:
+    def __init__(self, filters: int, growth: int, *, plain: bool) -> None:
         super().__init__()
-        self.inner = nn.Sequential(*(_DenseBlock(filters, growth) for _ in range(3)))
+        self.inner = nn.Sequential(*(DenseBlock(filters, growth, plain=plain) for _ in range(3)))
 
     def forward(self, maps: Tensor) -> Tensor:
         residual: Tensor = self.inner(maps)

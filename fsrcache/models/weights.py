@@ -96,9 +96,20 @@ def write_whole(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
+        sync_folder(path.parent)
     except OSError as error:
         with suppress(OSError):
             partial.unlink()
         raise FsrcacheError(
             f"{path} cannot be written: {error.strerror}.", "Check the folder and the space left."
         ) from error
+
+
+def sync_folder(path: Path) -> None:
+    """Have the names in a folder written down, where the system can."""
+    with suppress(OSError):
+        folder = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

@@ -1,31 +1,43 @@
-"""The state of a training on disk: tensors by name and one JSON record, in a safetensors file; nothing is pickled."""
+"""The state of a training on disk: tensors by name and one JSON record, in a safetensors file; nothing is pickled.
+
+The newest two are kept, ``checkpoint.safetensors`` and ``checkpoint.previous.safetensors``. Each appears whole or not
+at all and holds a digest of its tensors; one that is damaged all the same is passed over for the one before.
+"""
 
 import json
 from collections.abc import Iterator, Mapping
+from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from fsrcache.errors import FsrcacheError
-from fsrcache.models.weights import read_weights, write_weights
+from fsrcache.models.weights import read_weights, sync_folder, write_weights
 
 KIND = "checkpoint"
+
+
+class Resumed(NamedTuple):
+    """What a run goes on from: the checkpoint's record, and in words why it is not the newest; empty if it is."""
+
+    record: dict[str, Any]
+    fell_back: str
 
 
 def save_checkpoint(
     path: Path, record: Mapping[str, Any], *, modules: Mapping[str, nn.Module], optimisers: Mapping[str, Optimizer]
 ) -> None:
-    """Write modules, the optimisers' moments and a record; the file appears whole or not at all.
+    """Write modules, the optimisers' moments and a record; what was the newest before is kept as the previous one.
 
     Parameters
     ----------
     path
         The file.
     record
-        JSON values: what was being done, and how far it is.
+        JSON values: what was being done under which ``settings``, and how far it is.
     modules, optimisers
         By name; the same names restore them. Learning rates are not kept: they are functions of the step.
     """
@@ -35,32 +47,51 @@ def save_checkpoint(
     for name, optimiser in optimisers.items():
         for index, moments in optimiser.state_dict()["state"].items():
             tensors |= {f"{name}.{index}.{key}": torch.as_tensor(value) for key, value in moments.items()}
-    write_weights(path, tensors, kind=KIND, record=record)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    following = path.with_name(f"{path.stem}.next{path.suffix}")
+    write_weights(following, tensors, kind=KIND, record={**record, "tensors": _digest(tensors)})
+    if path.exists():
+        path.replace(previous(path))
+    following.replace(path)
+    sync_folder(path.parent)
 
 
-def load_checkpoint(
-    path: Path, *, modules: Mapping[str, nn.Module], optimisers: Mapping[str, Optimizer]
-) -> dict[str, Any]:
-    """Restore modules and optimisers from a file, and return its record.
+def resume(
+    path: Path, settings: Mapping[str, Any], *, modules: Mapping[str, nn.Module], optimisers: Mapping[str, Optimizer]
+) -> Resumed | None:
+    """Restore modules and optimisers from the newest checkpoint that can be read; None where there is none at all.
 
     Raises
     ------
     FsrcacheError
-        If the file is missing or damaged, or holds another shape of network.
+        If the run was made under other ``settings``, each of which is named, or no checkpoint can be read.
     """
-    tensors, record = read_weights(path, kind=KIND)
-    try:
-        for name, module in modules.items():
-            module.load_state_dict(_below(tensors, name))
-        for name, optimiser in optimisers.items():
-            state: dict[int, dict[str, Tensor]] = {}
-            for key, tensor in _below(tensors, name).items():
-                index, _, moment = key.partition(".")
-                state.setdefault(int(index), {})[moment] = tensor
-            optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
-    except (RuntimeError, ValueError, KeyError) as error:
-        raise FsrcacheError(f"{path} does not fit: {error}.", "Remove it to begin again.") from None
-    return record
+    damage: list[FsrcacheError] = []
+    for file in (path, previous(path)):
+        if not file.exists():
+            continue
+        try:
+            tensors, record = read_weights(file, kind=KIND)
+            if record.pop("tensors", None) != _digest(tensors):
+                raise FsrcacheError(f"{file} is damaged: its tensors are not those that were written.")
+        except FsrcacheError as error:
+            damage.append(error)
+            continue
+        refuse_other_run(file, record["settings"], settings)
+        _restore(file, tensors, modules=modules, optimisers=optimisers)
+        if file == path:
+            return Resumed(record, "")
+        return Resumed(record, f"{damage[0].what} The checkpoint before it is used." if damage else "")
+    if damage:
+        raise FsrcacheError(
+            " ".join(error.what for error in damage), f"Remove the damaged files to begin again: {path.parent}."
+        )
+    return None
+
+
+def previous(path: Path) -> Path:
+    """Return where the checkpoint before the newest is kept."""
+    return path.with_name(f"{path.stem}.previous{path.suffix}")
 
 
 def refuse_other_run(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
@@ -82,6 +113,35 @@ def refuse_other_run(path: Path, found: Mapping[str, Any], wanted: Mapping[str, 
             f"{path} was made under other settings: {'; '.join(differing)}.",
             "Use the same settings to go on, another --name or --workspace to begin anew, or remove the file.",
         )
+
+
+def _restore(
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    *,
+    modules: Mapping[str, nn.Module],
+    optimisers: Mapping[str, Optimizer],
+) -> None:
+    try:
+        for name, module in modules.items():
+            module.load_state_dict(_below(tensors, name))
+        for name, optimiser in optimisers.items():
+            state: dict[int, dict[str, Tensor]] = {}
+            for key, tensor in _below(tensors, name).items():
+                index, _, moment = key.partition(".")
+                state.setdefault(int(index), {})[moment] = tensor
+            optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise FsrcacheError(f"{path} does not fit: {error}.", "Remove it to begin again.") from None
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    """Return the hexadecimal SHA-256 of tensors on the CPU, by name."""
+    digest = sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)} ".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _below(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:

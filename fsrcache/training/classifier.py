@@ -23,7 +23,7 @@ from fsrcache.presets import PretrainConfig
 from fsrcache.progress import Progress, Watch
 from fsrcache.spd import retract, tangent
 from fsrcache.training.augment import augment
-from fsrcache.training.checkpoint import load_checkpoint, refuse_other_run, save_checkpoint
+from fsrcache.training.checkpoint import resume, save_checkpoint
 from fsrcache.training.history import write_history
 from fsrcache.training.schedules import one_cycle, set_rate
 
@@ -110,10 +110,11 @@ def fit_classifier(
     }
     optimiser = _optimiser(model, schedule)
     checkpoint, epoch, history = folder / "checkpoint.safetensors", 0, list[dict[str, Any]]()
-    if checkpoint.exists():
-        record = load_checkpoint(checkpoint, modules={"extractor": model}, optimisers={"adamw": optimiser})
-        refuse_other_run(checkpoint, record["settings"], settings)
-        epoch, history = record["epoch"], record["history"]
+    resumed = resume(checkpoint, settings, modules={"extractor": model}, optimisers={"adamw": optimiser})
+    if resumed is not None:
+        epoch, history = resumed.record["epoch"], resumed.record["history"]
+        if resumed.fell_back:
+            watch(Progress(phase, epoch, schedule.epochs, "epochs", note=resumed.fell_back))
     resumed_from = epoch
     pictures = {split: _pictures(faces, chosen) for split, chosen in rows.items()}
     labels = {split: torch.from_numpy(faces.labels[chosen].astype(np.int64)) for split, chosen in rows.items()}

@@ -1,4 +1,4 @@
-"""Batches of cached features: a whole split in memory, and draws from it that are functions of a random state alone."""
+"""Pairs of cached features: some rows of a split in memory, and batches gathered from them."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fsrcache.errors import FsrcacheError
+from fsrcache.kernels import symmetric_gather
 from fsrcache.store.reader import FeatureStore
+
+_READ = 1024  # rows at a time
 
 
 class FeatureBatch(NamedTuple):
@@ -17,7 +20,7 @@ class FeatureBatch(NamedTuple):
     Attributes
     ----------
     lr_features, hr_features
-        fp32 [B, P], at the sample's scale and at full resolution.
+        fp32, at the sample's scale and at full resolution: vech [B, P] or pictures [B, 1, D, D], as was asked for.
     hr_embeddings
         fp32 [B, E], of the frozen head.
     lr_probabilities, hr_probabilities
@@ -49,7 +52,7 @@ class FeatureCache(NamedTuple):
     labels
         int64 [n].
     scales
-        int64 [S], ascending from 1.
+        int64 [S, n].
     """
 
     features: Tensor
@@ -58,38 +61,55 @@ class FeatureCache(NamedTuple):
     labels: Tensor
     scales: Tensor
 
-    def draw(self, random: np.random.Generator, batch: int, *, full_resolution: float) -> FeatureBatch:
-        """Return random faces, each at a random scale; a share of them at full resolution."""
-        faces = random.integers(len(self.labels), size=batch)
-        places = random.integers(1, len(self.scales), size=batch)
-        places[random.random(batch) < full_resolution] = 0
-        return self.pairs(faces, places)
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The numbers of scales and faces."""
+        return self.features.shape[0], self.features.shape[1]
 
-    def pairs(self, faces: NDArray[np.int64], places: NDArray[np.int64]) -> FeatureBatch:
-        """Return given faces at given places among the scales."""
-        device = self.features.device
-        face, place = torch.from_numpy(faces).to(device), torch.from_numpy(places).to(device)
+    def pairs(self, chosen: Tensor, *, lr_pictures: bool = False, hr_pictures: bool = False) -> FeatureBatch:
+        """Return the pairs of given faces at given places among the scales, both in one int64 [2, B] on the device.
+
+        Nothing is copied from another device or waited for.
+        """
+        face, place = chosen
+        packed, rows = self.features.flatten(0, 1), place * len(self.labels) + face  # [S n, P], [B]
         return FeatureBatch(
-            lr_features=self.features[place, face].float(),
-            hr_features=self.features[0, face].float(),
-            hr_embeddings=self.embeddings[face].float(),
+            lr_features=_unpack(packed, rows, pictures=lr_pictures),
+            hr_features=_unpack(packed, face, pictures=hr_pictures),
+            hr_embeddings=self.embeddings.index_select(0, face).float(),
             lr_probabilities=self.probabilities[place, face],
             hr_probabilities=self.probabilities[0, face],
             labels=self.labels[face],
-            scales=self.scales[place],
+            scales=self.scales[place, face],
         )
 
     def moments(self) -> tuple[Tensor, Tensor]:
         """Return mean and standard deviation of every dimension over all faces and scales, fp32 [P] each."""
-        parts = [part for scale in self.features for part in scale.split(4096)]
+        parts = [part for scale in self.features for part in scale.split(_READ)]
         count = self.features.shape[0] * self.features.shape[1]
         mean = torch.stack([part.double().sum(0) for part in parts]).sum(0) / count
         variance = torch.stack([(part.double() - mean).square().sum(0) for part in parts]).sum(0) / count
         return mean.float(), variance.sqrt().float()
 
 
-def load_cache(store: FeatureStore, split: str, *, rows: NDArray[np.integer], device: torch.device) -> FeatureCache:
-    """Read rows of a split at all scales.
+def draw_pairs(
+    random: np.random.Generator, batch: int, *, faces: int, scales: int, full_resolution: float
+) -> NDArray[np.int64]:
+    """Return random faces and, for each, a place among the scales, [2, B]; a share of them at full resolution."""
+    chosen = np.stack([random.integers(faces, size=batch), random.integers(1, scales, size=batch)])
+    chosen[1, random.random(batch) < full_resolution] = 0
+    return chosen
+
+
+def cache_bytes(store: FeatureStore, *, rows: int) -> int:
+    """Return how much memory the features of so many rows take at all scales."""
+    return 2 * len(store.scales) * rows * store.spec.widths["features"]
+
+
+def load_cache(
+    store: FeatureStore, split: str, *, rows: NDArray[np.integer], device: torch.device, pinned: bool = False
+) -> FeatureCache:
+    """Read rows of a split at all scales; ``pinned`` is for the CPU's memory that a GPU copies from.
 
     Raises
     ------
@@ -103,16 +123,38 @@ def load_cache(store: FeatureStore, split: str, *, rows: NDArray[np.integer], de
             f"The store {store.name} has full resolution alone.", "Run `fsrcache extract --scales 2..8`."
         )
     labels = store.labels(split)[rows].astype(np.int64)
-    width = store.spec.widths["features"]
-    features = torch.empty(len(store.scales), len(rows), width, dtype=torch.float16, device=device)
-    probabilities = torch.empty(len(store.scales), len(rows), device=device)
+    shape = (len(store.scales), len(rows))
+    features = torch.empty(*shape, store.spec.widths["features"], dtype=torch.float16, device=device, pin_memory=pinned)
     for place, scale in enumerate(store.scales):
-        features[place] = torch.from_numpy(store.features(split, scale)[rows])
-        probabilities[place] = torch.from_numpy(store.probabilities(split, scale)[rows][np.arange(len(rows)), labels])
+        stored = store.features(split, scale)
+        for start in range(0, len(rows), _READ):
+            part = torch.from_numpy(stored[rows[start : start + _READ]])
+            features[place, start : start + _READ] = part
     return FeatureCache(
         features=features,
         embeddings=torch.from_numpy(store.embeddings(split, 1)[rows]).to(device),
-        probabilities=probabilities,
+        probabilities=torch.from_numpy(true_probabilities(store, split, rows=rows, labels=labels)).to(device),
         labels=torch.from_numpy(labels).to(device),
-        scales=torch.tensor(store.scales, device=device),
+        scales=torch.tensor(store.scales, device=device)[:, None].expand(shape),
     )
+
+
+def true_probabilities(
+    store: FeatureStore, split: str, *, rows: NDArray[np.integer], labels: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Return the probabilities of the true classes of rows at all scales, fp32 [S, n]."""
+    chosen = np.empty((len(store.scales), len(rows)), np.float32)
+    for place, scale in enumerate(store.scales):
+        stored = store.probabilities(split, scale)
+        for start in range(0, len(rows), _READ):
+            here = slice(start, start + _READ)
+            chosen[place, here] = np.take_along_axis(stored[rows[here]], labels[here, None], axis=1)[:, 0]
+    return chosen
+
+
+def _unpack(packed: Tensor, rows: Tensor, *, pictures: bool) -> Tensor:
+    """Return rows of a cache [m, P] as fp32 vech [B, P] or as fp32 pictures [B, 1, D, D]."""
+    if not pictures:
+        return packed.index_select(0, rows).float()
+    zeros = torch.zeros(packed.shape[1], device=packed.device)
+    return symmetric_gather(packed, rows, zeros, zeros + 1, torch.float32)

@@ -4,6 +4,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Sequence
 
+from torch import Tensor
 from torch.optim import Optimizer
 
 _WARM_UP = 0.3  # share of the steps
@@ -24,9 +25,12 @@ def halved(step: int, *, milestones: Sequence[int], top: float) -> float:
 
 
 def set_rate(optimiser: Optimizer, rate: float) -> None:
-    """Give every group of an optimiser a learning rate."""
+    """Give every group of an optimiser a learning rate, in the same tensor where it is one."""
     for group in optimiser.param_groups:
-        group["lr"] = rate
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
 
 
 def _between(first: float, last: float, share: float) -> float:

@@ -1,4 +1,4 @@
-"""One step of the generator and one of the critic: named terms, and what they add up to."""
+"""One update of the generator and one of the critic: named terms, and the gradients of what they add up to."""
 
 from typing import NamedTuple
 
@@ -6,11 +6,12 @@ import torch
 from torch import Tensor
 
 from fsrcache.device import computes_bf16
+from fsrcache.kernels.closed_form_penalty import closed_form_critic
 from fsrcache.models.critic import VGGCritic
 from fsrcache.models.extractor import Head
 from fsrcache.models.generator import MLPGenerator, RRDBGenerator
 from fsrcache.presets import TrainConfig
-from fsrcache.spd import unvech
+from fsrcache.spd import unvech, vech
 from fsrcache.training.loader import FeatureBatch
 from fsrcache.training.losses import (
     adversarial_loss,
@@ -33,36 +34,64 @@ class Networks(NamedTuple):
     head: Head
 
 
-def critic_terms(batch: FeatureBatch, networks: Networks, config: TrainConfig) -> dict[str, Tensor]:
-    """Return the terms that the critic minimises: ``critic`` and ``penalty``."""
-    assert networks.critic is not None
+class Update(NamedTuple):
+    """The terms, each [], their gradients by the network's trained weights, and the samples' weights [B]."""
+
+    terms: dict[str, Tensor]
+    grads: list[Tensor]
+    weights: Tensor
+
+
+def critic_update(batch: FeatureBatch, networks: Networks, config: TrainConfig, *, plain: bool = False) -> Update:
+    """Return ``critic`` and ``penalty``, which the critic minimises; ``plain`` differentiates the gradient itself."""
+    critic = networks.critic
+    assert critic is not None
     with torch.no_grad():
-        sr_features = _generate(batch, networks, config)
-        weights = _weights(batch, networks.head(sr_features)[1], config) if config.reweight_critic else _ones(batch)
-    hr, sr = unvech(batch.hr_features)[:, None], unvech(sr_features)[:, None]
-    mix = torch.rand(len(hr), device=hr.device)
-    return {
-        "critic": critic_loss(networks.critic(hr), networks.critic(sr), weights=weights),
-        "penalty": gradient_penalty(
-            networks.critic, hr=hr, sr=sr, mix=mix,
-            weight=config.penalty_weight, power=config.penalty_power, norm=config.penalty_norm,
-        ),
-    }  # fmt: skip
+        generated = _generate(batch, networks, config)
+        weights = _ones(batch)
+        if config.reweight_critic:
+            weights = _weights(batch, networks.head(_vectors(generated))[1], config)
+        hr, sr = _pictures(batch.hr_features), _pictures(generated)
+        mix = torch.rand(len(hr), device=hr.device)
+    if plain:
+        terms = {
+            "critic": critic_loss(critic(hr), critic(sr), weights=weights),
+            "penalty": gradient_penalty(
+                critic, hr=hr, sr=sr, mix=mix,
+                weight=config.penalty_weight, power=config.penalty_power, norm=config.penalty_norm,
+            ),
+        }  # fmt: skip
+        return Update(_detached(terms), _gradients(terms, critic), weights)
+    between = hr + mix[:, None, None, None] * (sr - hr)
+    closed = closed_form_critic(
+        critic, torch.cat([hr, sr]), torch.cat([weights, -weights]) / len(hr), between,
+        weight=config.penalty_weight, power=config.penalty_power, columns=config.penalty_norm == "column",
+    )  # fmt: skip
+    hr_scores, sr_scores = closed.scores.chunk(2)
+    terms = {"critic": critic_loss(hr_scores, sr_scores, weights=weights), "penalty": closed.penalty}
+    return Update(terms, closed.grads, weights)
+
+
+def generator_update(batch: FeatureBatch, networks: Networks, config: TrainConfig, *, l2_alone: bool) -> Update:
+    """Return the weighted terms that the generator minimises; those of weight 0 are left out."""
+    terms, weights = generator_terms(batch, networks, config, l2_alone=l2_alone)
+    return Update(_detached(terms), _gradients(terms, networks.generator), weights.detach())
 
 
 def generator_terms(
     batch: FeatureBatch, networks: Networks, config: TrainConfig, *, l2_alone: bool
-) -> dict[str, Tensor]:
-    """Return the weighted terms that the generator minimises; those of weight 0 are left out."""
-    sr_features = _generate(batch, networks, config)
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Return the generator's terms, to be differentiated, and the samples' weights [B]."""
+    generated = _generate(batch, networks, config)
+    sr_features = _vectors(generated)
     if l2_alone:
         loss = l2_loss(sr_features, batch.hr_features, weights=_ones(batch), reduction=config.reduction)
-        return {"l2": config.l2_weight * loss}
+        return {"l2": config.l2_weight * loss}, _ones(batch)
     embeddings, logits = networks.head(sr_features)
     weights = _weights(batch, logits, config)
     terms: dict[str, Tensor] = {}
     if networks.critic is not None and config.adversarial_weight:
-        scores = networks.critic(unvech(sr_features)[:, None])
+        scores = networks.critic(_pictures(generated))
         terms["adversarial"] = config.adversarial_weight * adversarial_loss(scores, weights=weights)
     if config.perceptual_weight:
         loss = perceptual_loss(embeddings, batch.hr_embeddings, weights=weights, reduction=config.reduction)
@@ -73,16 +102,29 @@ def generator_terms(
     if config.classification_weight:
         loss = classification_loss(logits, batch.labels, weights=weights, smoothing=config.label_smoothing)
         terms["classification"] = config.classification_weight * loss
-    return terms
+    return terms, weights
+
+
+def effective_share(weights: Tensor) -> Tensor:
+    """Return the share of the samples that would weigh as much if all weighed alike: (Σw)² / (B Σw²), []."""
+    return weights.sum().square() / (len(weights) * weights.square().sum())
 
 
 def _generate(batch: FeatureBatch, networks: Networks, config: TrainConfig) -> Tensor:
-    """Return the generated features, fp32 [B, P]."""
+    """Return the generated features in fp32 or better, vectors or pictures as the batch has them."""
     device = batch.lr_features.device
     reduced = config.precision == "bf16" and computes_bf16(device)
-    with torch.autocast(device.type, torch.bfloat16, enabled=reduced):
+    with torch.autocast(device.type, torch.bfloat16, enabled=reduced, cache_enabled=False):  # a capture allows no cache
         features: Tensor = networks.generator(batch.lr_features)
-    return features.float()
+    return features.to(torch.promote_types(features.dtype, torch.float32))
+
+
+def _vectors(features: Tensor) -> Tensor:
+    return vech(features[:, 0]) if features.ndim == 4 else features
+
+
+def _pictures(features: Tensor) -> Tensor:
+    return features if features.ndim == 4 else unvech(features)[:, None]
 
 
 def _weights(batch: FeatureBatch, logits: Tensor, config: TrainConfig) -> Tensor:
@@ -98,6 +140,14 @@ def _weights(batch: FeatureBatch, logits: Tensor, config: TrainConfig) -> Tensor
         if config.reweight == "sr":
             probabilities = probabilities.detach()
     return sample_weights(probabilities, sigma=config.sigma, exponent=config.exponent)
+
+
+def _gradients(terms: dict[str, Tensor], network: torch.nn.Module) -> list[Tensor]:
+    return list(torch.autograd.grad(torch.stack(list(terms.values())).sum(), list(network.parameters())))
+
+
+def _detached(terms: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: term.detach() for name, term in terms.items()}
 
 
 def _ones(batch: FeatureBatch) -> Tensor:

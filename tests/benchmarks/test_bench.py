@@ -72,7 +72,12 @@ def test_the_command(tmp_path):
     assert all(wanted <= set(row) and row["checked"] for row in record["cases"])
     assert {row["candidate"] for row in record["cases"]} >= {
         "covariance_pool", "bimap_covariance_pool", "gradient_norm, penalty_direction", "symmetric_gather", "log_eig",
-        "closed_form_penalty",
+        "closed_form_penalty", "cache", "cached", "closed form",
+    }  # fmt: skip
+    compared = {row["alternative"] for row in record["cases"] if row["case"].startswith("step of")}
+    assert compared >= {
+        "the same batch extracted from pictures", "drawing and the whole step", "extracting on the fly", "plain twin",
+        "double backward",
     }  # fmt: skip
     assert "no GPU" in record["not_run"][0]
     assert figure.read_bytes().startswith(b"\x89PNG")

@@ -141,3 +141,16 @@ def test_a_hook_is_refused():
 def test_two_numbers_a_sample_are_refused():
     with pytest.raises(FsrcacheError, match=r"\[3, 2\] for 3 samples"):
         closed_form_penalty(nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), torch.zeros(3, 1, 8, 8))
+
+
+def test_the_norm_of_columns():
+    """The authors' norm: of every last-axis column by itself, the mean being over columns too."""
+    torch.manual_seed(0)
+    critic, x = CRITICS["vgg"]().double(), pictures(5, 1, 8, 8)
+    closed = closed_form_critic(critic, x[:0], x.new_empty(0), x, weight=2.0, power=4.0, columns=True)
+    entering = x.clone().requires_grad_()
+    (g,) = torch.autograd.grad(critic(entering).sum(), entering, create_graph=True)
+    penalty = 2.0 * (g.square().sum(dim=(1, 2)) ** 2).mean()
+    assert closed.penalty.item() == pytest.approx(penalty.item(), rel=1e-12)
+    expected = torch.autograd.grad(penalty, list(critic.parameters()), allow_unused=True, materialize_grads=True)
+    assert_equal(closed.grads, list(expected))

@@ -5,6 +5,7 @@ import torch
 
 from fsrcache.errors import FsrcacheError
 from fsrcache.models.critic import VGGCritic
+from fsrcache.models.dense_block import DenseBlock
 from fsrcache.models.generator import load_generator, make_generator, save_generator
 from fsrcache.presets import CriticConfig, MLPConfig, RRDBConfig
 from fsrcache.spd import unvech
@@ -84,3 +85,54 @@ def test_too_small_a_feature_is_refused():
 def test_the_generators_matrix_is_symmetric():
     matrix = unvech(make_generator(RRDB, LENGTH)(features()))
     assert torch.equal(matrix, matrix.mT)
+
+
+@pytest.mark.parametrize(("dtype", "error"), [(torch.float64, 1e-13), (torch.float32, 1e-5)])
+@pytest.mark.parametrize(("filters", "growth", "side"), [(32, 16, 16), (5, 3, 7), (4, 1, 1)])
+def test_a_dense_block_without_concatenation_is_the_same_block(dtype, error, filters, growth, side):
+    torch.manual_seed(0)
+    block, plain = DenseBlock(filters, growth).to(dtype), DenseBlock(filters, growth, plain=True).to(dtype)
+    plain.load_state_dict(block.state_dict())
+    maps = torch.randn(2, filters, side, side, dtype=dtype, requires_grad=True)
+    direction = torch.randn(2, filters, side, side, dtype=dtype)
+    answers = []
+    for form in (block, plain):
+        out = form(maps)
+        answers.append([out, *torch.autograd.grad((out * direction).sum(), [maps, *form.parameters()])])
+    assert not torch.equal(answers[0][0], maps)
+    for ours, defined in zip(*answers, strict=True):
+        assert (ours - defined).norm() <= error * defined.norm()
+
+
+@pytest.mark.parametrize("skip", [True, False])
+def test_pictures_and_vectors_are_generated_alike(skip):
+    torch.manual_seed(0)
+    generator = make_generator(RRDBConfig(filters=4, growth=2, blocks=1, global_skip=skip), LENGTH)
+    torch.nn.init.normal_(generator.tail[-1].weight)
+    pictures = generator(unvech(features())[:, None])
+    torch.testing.assert_close(pictures, unvech(generator(features()))[:, None])
+    assert torch.equal(pictures, pictures.mT)
+
+
+def test_plain_or_not_the_weights_are_the_same():
+    made = []
+    for plain in (True, False):
+        torch.manual_seed(0)
+        made.append(make_generator(RRDB, LENGTH, plain=plain))
+    assert all(torch.equal(*pair) for pair in zip(*(one.state_dict().values() for one in made), strict=True))
+    torch.testing.assert_close(made[0](features()), made[1](features()))
+
+
+@torch.no_grad()
+def test_a_dense_block_in_bf16_is_no_worse_than_its_twin():
+    torch.manual_seed(0)
+    exact = DenseBlock(32, 16, plain=True).double()
+    maps = torch.randn(2, 32, 16, 16)
+    expected = exact(maps.double()) - maps  # the residual: the maps themselves are not computed
+    distances = []
+    for plain in (False, True):
+        block = DenseBlock(32, 16, plain=plain)
+        block.load_state_dict(exact.state_dict())
+        with torch.autocast("cpu", torch.bfloat16):
+            distances.append(float((block(maps).double() - maps - expected).norm() / expected.norm()))
+    assert 1e-4 < distances[0] < 2 * distances[1] < 2e-2

@@ -9,10 +9,10 @@ import torch
 from fsrcache.errors import FsrcacheError
 from fsrcache.presets import PretrainConfig
 from fsrcache.training.augment import augment
-from fsrcache.training.checkpoint import load_checkpoint, refuse_other_run, save_checkpoint
+from fsrcache.training.checkpoint import previous, refuse_other_run, resume, save_checkpoint
 from fsrcache.training.finite import FirstBad
 from fsrcache.training.history import append_history, cut_history
-from fsrcache.training.loader import FeatureCache
+from fsrcache.training.loader import FeatureCache, draw_pairs
 from fsrcache.training.schedules import halved, one_cycle
 
 
@@ -58,19 +58,59 @@ def test_a_checkpoint_goes_on_bit_for_bit(tmp_path):
 
     module, optimiser = fresh()
     trained(3, module, optimiser)
-    save_checkpoint(tmp_path / "c", {"step": 3}, modules={"net": module}, optimisers={"adam": optimiser})
+    save_checkpoint(tmp_path / "c", {"settings": {}, "step": 3}, modules={"net": module}, optimisers={"a": optimiser})
     again, its_optimiser = fresh()
-    record = load_checkpoint(tmp_path / "c", modules={"net": again}, optimisers={"adam": its_optimiser})
-    assert record == {"step": 3}
+    resumed = resume(tmp_path / "c", {}, modules={"net": again}, optimisers={"a": its_optimiser})
+    assert resumed == ({"settings": {}, "step": 3}, "")
     trained(2, module, optimiser)
     trained(2, again, its_optimiser)
     assert torch.equal(module.weight, again.weight)
 
 
 def test_a_checkpoint_of_another_network_is_refused(tmp_path):
-    save_checkpoint(tmp_path / "c", {}, modules={"net": torch.nn.Linear(3, 2)}, optimisers={})
+    save_checkpoint(tmp_path / "c", {"settings": {}}, modules={"net": torch.nn.Linear(3, 2)}, optimisers={})
     with pytest.raises(FsrcacheError, match="does not fit"):
-        load_checkpoint(tmp_path / "c", modules={"net": torch.nn.Linear(4, 2)}, optimisers={})
+        resume(tmp_path / "c", {}, modules={"net": torch.nn.Linear(4, 2)}, optimisers={})
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+def flip(path):
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 1  # a weight's lowest bits: the file is as readable as before
+    path.write_bytes(data)
+
+
+def blank(path):
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("damage", [cut, flip, blank])
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, damage):
+    path, module = tmp_path / "checkpoint.safetensors", torch.nn.Linear(3, 2)
+    assert resume(path, {}, modules={"net": module}, optimisers={}) is None
+    for step in (1, 2, 3):
+        torch.nn.init.constant_(module.weight, step)
+        save_checkpoint(path, {"settings": {}, "step": step}, modules={"net": module}, optimisers={})
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["checkpoint.previous.safetensors", path.name]
+    damage(path)
+    record, fell_back = resume(path, {}, modules={"net": module}, optimisers={})
+    assert record["step"] == 2
+    assert (module.weight == 2).all()
+    assert str(path) in fell_back
+    assert "The checkpoint before it is used" in fell_back
+    damage(previous(path))
+    with pytest.raises(FsrcacheError, match="Remove the damaged files"):
+        resume(path, {}, modules={"net": module}, optimisers={})
+
+
+def test_a_kill_between_two_names_leaves_the_previous_checkpoint(tmp_path):
+    path, module = tmp_path / "checkpoint.safetensors", torch.nn.Linear(3, 2)
+    save_checkpoint(path, {"settings": {}, "step": 1}, modules={"net": module}, optimisers={})
+    path.replace(previous(path))
+    assert resume(path, {}, modules={"net": module}, optimisers={}) == ({"settings": {}, "step": 1}, "")
 
 
 def test_other_settings_are_named(tmp_path):
@@ -107,12 +147,17 @@ def cache():
         embeddings=values[0] * 10,
         probabilities=torch.arange(15.0).reshape(3, 5) / 15,
         labels=torch.arange(5),
-        scales=torch.tensor([1, 2, 4]),
+        scales=torch.tensor([1, 2, 4])[:, None].expand(3, 5),
     )
 
 
+def draw(count, *, full_resolution):
+    random = np.random.default_rng(0)
+    return torch.from_numpy(draw_pairs(random, count, faces=5, scales=3, full_resolution=full_resolution))
+
+
 def test_a_pair_is_the_same_face():
-    batch = cache().draw(np.random.default_rng(0), 64, full_resolution=0.25)
+    batch = cache().pairs(draw(64, full_resolution=0.25))
     place = {1: 0, 2: 1, 4: 2}
     for i in range(64):
         face, scale = int(batch.labels[i]), int(batch.scales[i])
@@ -124,7 +169,7 @@ def test_a_pair_is_the_same_face():
         assert batch.hr_probabilities[i].item() == pytest.approx(face / 15)
     share = float((batch.scales == 1).double().mean())
     assert 0.1 < share < 0.4
-    none = cache().draw(np.random.default_rng(0), 64, full_resolution=0.0)
+    none = cache().pairs(draw(64, full_resolution=0.0))
     assert (none.scales > 1).all()
 
 

@@ -1,0 +1,113 @@
+"""What a step is measured on: an extractor, pictures, their features in a cache, and what trains on them.
+
+Weights and pictures are drawn numbers at the sizes of a preset, since what a step takes does not depend on values. The
+features are really the extractor's of the pictures, so that a batch from the cache can be checked against the same
+batch extracted. The learning rate is 0: every step is the same step.
+"""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fsrcache.features import features_of
+from fsrcache.models.critic import VGGCritic
+from fsrcache.models.extractor import CovPoolFER
+from fsrcache.models.generator import make_generator
+from fsrcache.presets import EXTRACTORS, TRAINING, CriticConfig, ExtractorConfig, RRDBConfig, TrainConfig
+from fsrcache.spd import vech_length
+from fsrcache.training.batches import Batches
+from fsrcache.training.capture import capturer
+from fsrcache.training.iteration import Iteration
+from fsrcache.training.loader import FeatureCache
+from fsrcache.training.steps import Networks
+
+_CLASSES = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
+_SCALES = (1, 2, 4, 8)
+_AT_ONCE = 64  # pictures extracted
+
+
+class Subject(NamedTuple):
+    """A preset at a size: its name, how it trains, and what it trains on."""
+
+    name: str
+    config: TrainConfig
+    extractor: CovPoolFER
+    pictures: NDArray[np.uint8]
+    cache: FeatureCache
+
+    def iteration(self, *, plain: bool = False, eager: bool = False) -> Iteration:
+        """Return what takes steps; on a GPU they are captured unless they are plain or eager."""
+        device = self.cache.features.device
+        torch.manual_seed(0)
+        side = self.extractor.config.spd_side
+        generator = make_generator(self.config.generator, vech_length(side), plain=plain).to(device)
+        critic = None if self.config.critic is None else VGGCritic(self.config.critic, side).to(device)
+        batches = Batches(self.cache, self.config, mode="device", seed=0, device=device, ahead=1)
+        batches.prepare(0, 1)
+        networks = Networks(generator, critic, self.extractor.head)
+        captures = capturer(device, plain=plain or eager)
+        return Iteration(networks, batches, self.config, plain=plain, capturer=captures)
+
+    def extract(self, chosen: Tensor) -> Tensor:
+        """Return the features of faces at full resolution and at their scales, int64 [2, B] -> fp32 [2, B, P]."""
+        face, place = chosen.cpu().numpy()
+        fine = self._features(face, 1)
+        coarse = np.empty_like(fine)
+        for one in np.unique(place):
+            here = np.flatnonzero(place == one)
+            coarse[here] = self._features(face[here], _SCALES[one])
+        return torch.from_numpy(np.stack([fine, coarse]))
+
+    def lay(self, chosen: Tensor, features: Tensor) -> None:
+        """Put features of faces, as ``extract`` returns them, where batches are gathered from."""
+        face, place = chosen.to(self.cache.features.device)
+        kept = features.to(self.cache.features.device).half()
+        self.cache.features[torch.zeros_like(place), face] = kept[0]
+        self.cache.features[place, face] = kept[1]
+
+    def _features(self, faces: NDArray[np.int64], scale: int) -> NDArray[np.float32]:
+        return features_of(self.extractor, self.pictures[faces], scale=scale).features
+
+
+def subjects(device: torch.device, *, quick: bool) -> list[Subject]:
+    """Return ``best`` at D 64 and ``paper``, which on a CPU has D 64 and small batches."""
+    best, paper, shape, name = TRAINING["best"], TRAINING["paper"], EXTRACTORS["paper"], "paper, D 128"
+    if device.type != "cuda":
+        paper, shape, name = replace(paper, batch=4), EXTRACTORS["small"], "paper, D 64"
+    if quick:
+        best = replace(best, batch=16)
+        paper = replace(paper, batch=2, critic=CriticConfig(filters=4), generator=RRDBConfig(filters=8, growth=4))
+    return [_subject("best, D 64", best, EXTRACTORS["small"], device), _subject(name, paper, shape, device)]
+
+
+def _subject(name: str, config: TrainConfig, shape: ExtractorConfig, device: torch.device) -> Subject:
+    torch.manual_seed(0)
+    random = np.random.default_rng(0)
+    faces = config.batch
+    pictures = random.integers(0, 256, (faces, shape.side, shape.side, 3), np.uint8)
+    extractor = CovPoolFER(shape, _CLASSES).to(device).eval()
+    extractor.head.requires_grad_(False)
+    labels = torch.from_numpy(random.integers(len(_CLASSES), size=faces)).to(device)
+    cache = FeatureCache(
+        features=torch.zeros(len(_SCALES), faces, vech_length(shape.spd_side), dtype=torch.float16, device=device),
+        embeddings=torch.zeros(faces, shape.embedding, dtype=torch.float16, device=device),
+        probabilities=torch.zeros(len(_SCALES), faces, device=device),
+        labels=labels,
+        scales=torch.tensor(_SCALES, device=device)[:, None].expand(len(_SCALES), faces),
+    )
+    for place, scale in enumerate(_SCALES):
+        for start in range(0, faces, _AT_ONCE):
+            here = slice(start, start + _AT_ONCE)
+            said = features_of(extractor, pictures[here], scale=scale)
+            cache.features[place, here] = torch.from_numpy(said.features).half()
+            truth = labels[here].cpu().numpy()
+            probabilities = said.probabilities[np.arange(len(truth)), truth]
+            cache.probabilities[place, here] = torch.from_numpy(probabilities).to(device)
+            if scale == 1:
+                cache.embeddings[here] = torch.from_numpy(said.embeddings).half()
+    return Subject(f"{name}, B {config.batch}", replace(config, learning_rate=0.0, l2_steps=0), extractor, pictures,
+                   cache)  # fmt: skip

@@ -1,0 +1,160 @@
+"""``train --dry-run``: what a training would take, from counting and from a few measured steps; nothing is written."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from fsrcache.presets import TrainConfig
+from fsrcache.progress import Progress, Watch, unwatched
+from fsrcache.store.reader import FeatureStore
+from fsrcache.training.build import Built, build, choose_place, refuse_other_weights
+from fsrcache.training.iteration import Iteration
+from fsrcache.training.loader import FeatureCache
+from fsrcache.training.loop import status_steps
+from fsrcache.training.stream import STREAM_BYTES
+
+_UNMEASURED = 4  # first steps, which choose algorithms and capture
+_SECONDS = 3.0  # of measuring, at least one step
+
+
+def estimate(
+    store: FeatureStore,
+    extractor: Path,
+    config: TrainConfig,
+    *,
+    device: torch.device,
+    seed: int = 0,
+    cache: str = "auto",
+    plain: bool = False,
+    watch: Watch = unwatched,
+) -> dict[str, Any]:
+    """Say what ``fsrcache.train.train`` would take with the same arguments.
+
+    Returns
+    -------
+    dict
+        ``steps``, ``cache`` and ``cache_reason``; ``parameters`` of every network; ``gmac_per_sample``, billions of
+        multiplications with an addition, of each network's pass over one sample and, forward and backward, of a
+        ``step`` a sample of the generator's; ``memory`` in bytes, of ``cache``, ``weights``, ``optimiser`` and their
+        ``total``; ``measured_steps``, ``steps_per_second``, ``samples_per_second``, and ``seconds`` for all steps.
+
+    Raises
+    ------
+    FsrcacheError
+        As ``train`` does before its first step.
+    """
+    refuse_other_weights(store, extractor)
+    place = choose_place(store, cache, device=device)
+    watch(Progress("measuring", 0, 1, "steps", note=f"Cache: {place.mode} ({place.reason})."))
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        built = build(store, extractor, config, place=place, device=device, seed=seed, plain=plain)
+        gmac = _gmac_per_sample(built)
+        measured, seconds = _measure(built.iteration, config, device)
+        built.iteration.batches.close()
+    rate = measured / seconds
+    return {
+        "steps": config.steps,
+        "cache": place.mode,
+        "cache_reason": place.reason,
+        "parameters": {name: _count(module) for name, module in _networks(built.iteration).items()},
+        "gmac_per_sample": gmac,
+        "memory": _memory(built),
+        "measured_steps": measured,
+        "steps_per_second": rate,
+        "samples_per_second": rate * config.batch * config.generator_steps,
+        "seconds": config.steps / rate,
+    }
+
+
+def _networks(iteration: Iteration) -> dict[str, nn.Module]:
+    networks: dict[str, nn.Module] = {"generator": iteration.networks.generator, "head": iteration.networks.head}
+    if iteration.networks.critic is not None:
+        networks["critic"] = iteration.networks.critic
+    return networks
+
+
+def _gmac_per_sample(built: Built) -> dict[str, float]:
+    """Count products: every network's pass over a sample, and a whole step of all."""
+    iteration, config = built.iteration, built.iteration.config
+    features = built.held_out.features[0, :1].float()
+    side = round((2 * features.shape[1] + 0.25) ** 0.5 - 0.5)
+    counted: dict[str, float] = {}
+    for name, module in _networks(iteration).items():
+        entering = features.new_zeros(1, 1, side, side) if name == "critic" else features
+        with torch.no_grad():
+            counted[name] = _gmac(module.eval(), entering)
+    iteration.batches.prepare(config.l2_steps, 1)
+    samples = config.batch * config.generator_steps
+    counted["step"] = _gmac(iteration.take, config.l2_steps) / samples
+    return counted
+
+
+class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts operations by PyTorch's registry; its own counter follows modules too, and fails on a double backward."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.flops = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        count = flop_registry.get(func.overloadpacket)
+        if count is not None:
+            self.flops += count(*args, **(kwargs or {}), out_val=result)
+        return result
+
+
+def _gmac(work: Any, argument: Any) -> float:
+    with _Counter() as counter:
+        work(argument)
+    return float(counter.flops / 2e9)
+
+
+def _measure(iteration: Iteration, config: TrainConfig, device: torch.device) -> tuple[int, float]:
+    """Return how many steps were measured, the critic's among them, and in what time."""
+    measured, seconds, first = 0, 0.0, config.l2_steps
+    for number in range(_UNMEASURED + status_steps(config.steps)):
+        began = time.perf_counter()
+        iteration.batches.prepare(first + number, 1)
+        iteration.take(first + number)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        if number >= (_UNMEASURED if device.type == "cuda" else 1):
+            measured, seconds = measured + 1, seconds + time.perf_counter() - began
+        if measured and seconds > _SECONDS:
+            break
+    return measured, seconds
+
+
+def _memory(built: Built) -> dict[str, int]:
+    iteration = built.iteration
+    batches = iteration.batches
+    caches = [batches.near, built.held_out]
+    if batches.mode == "ram":
+        assert isinstance(batches.source, FeatureCache)
+        caches.append(batches.source)
+    cached = sum(tensor.untyped_storage().nbytes() for cache in caches for tensor in cache)
+    parts = {
+        "cache": cached + (STREAM_BYTES if batches.mode == "stream" else 0),
+        "weights": sum(
+            tensor.nbytes
+            for module in (*iteration.modules.values(), iteration.networks.head)
+            for tensor in (*module.parameters(), *module.buffers())
+        ),
+        "optimiser": sum(
+            moment.nbytes
+            for optimiser in iteration.optimisers.values()
+            for moments in optimiser.state.values()
+            for moment in moments.values()
+        ),
+    }
+    return {**parts, "total": sum(parts.values())}
+
+
+def _count(module: nn.Module) -> int:
+    return sum(weight.numel() for weight in module.parameters())

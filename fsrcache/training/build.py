@@ -1,0 +1,105 @@
+"""From a store and a config to something that takes steps: caches, networks, batches."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from fsrcache.errors import FsrcacheError
+from fsrcache.models.critic import VGGCritic
+from fsrcache.models.extractor import load_extractor
+from fsrcache.models.generator import MLPGenerator, make_generator
+from fsrcache.models.weights import file_digest
+from fsrcache.presets import TrainConfig
+from fsrcache.spd import vech_side
+from fsrcache.store.reader import FeatureStore
+from fsrcache.training.batches import Batches, draws
+from fsrcache.training.capture import capturer
+from fsrcache.training.iteration import Iteration
+from fsrcache.training.loader import FeatureCache, cache_bytes, load_cache
+from fsrcache.training.loop import MOST_STEPS
+from fsrcache.training.memory import Place, place_cache
+from fsrcache.training.steps import Networks
+from fsrcache.training.stream import Stream
+
+_HELD_OUT = 512  # faces that are scored
+
+
+@dataclass(frozen=True)
+class Built:
+    """What takes the steps, the held-out faces, and in words the order of the others."""
+
+    iteration: Iteration
+    held_out: FeatureCache
+    order: str
+
+
+def refuse_other_weights(store: FeatureStore, extractor: Path) -> None:
+    """Raise if a store was not written with an extractor's file.
+
+    Raises
+    ------
+    FsrcacheError
+        Naming both.
+    """
+    digest = file_digest(extractor) if extractor.is_file() else None
+    if digest != store.spec.digests["weights"]:
+        raise FsrcacheError(
+            f"The store {store.name} was not written with {extractor}.",
+            "Extract again into a new workspace, or restore the weights.",
+        )
+
+
+def choose_place(store: FeatureStore, asked: str, *, device: torch.device) -> Place:
+    """Return where the features of the training split lie without its held-out tenth."""
+    return place_cache(asked, cache_bytes(store, rows=int((~store.held_out()).sum())), device=device)
+
+
+def build(
+    store: FeatureStore,
+    extractor: Path,
+    config: TrainConfig,
+    *,
+    place: Place,
+    device: torch.device,
+    seed: int,
+    plain: bool,
+    measured: bool = False,
+) -> Built:
+    """Return what trains, at its first step.
+
+    Parameters
+    ----------
+    store, extractor
+        The features, and the weights' file whose head is the frozen one.
+    config, seed, plain, measured
+        As for ``Iteration``; the seed fixes the first weights too.
+    place
+        Where the cache lies.
+    device
+        Where it is trained.
+    """
+    left_out = store.held_out()
+    near = device if place.mode == "device" else torch.device("cpu")
+    pinned = near.type == "cpu" and device.type == "cuda"
+    source: FeatureCache | Stream
+    if place.mode == "stream":
+        source = Stream(store, ~left_out, count=draws(config) * config.batch, seed=seed)
+    else:
+        source = load_cache(store, "train", rows=np.flatnonzero(~left_out), device=near, pinned=pinned)
+    held_out = load_cache(store, "train", rows=np.flatnonzero(left_out)[:_HELD_OUT], device=device)
+    torch.manual_seed(seed)
+    length = store.spec.widths["features"]
+    generator = make_generator(config.generator, length, plain=plain)
+    critic = None if config.critic is None else VGGCritic(config.critic, vech_side(length)).to(device)
+    if isinstance(generator, MLPGenerator):
+        generator.standardise_by(*(moment.cpu() for moment in source.moments()))
+    head = load_extractor(extractor).head.requires_grad_(False)
+    batches = Batches(source, config, mode=place.mode, seed=seed, device=device, ahead=MOST_STEPS)
+    networks = Networks(generator.to(device), critic, head.to(device))
+    iteration = Iteration(
+        networks, batches, config, plain=plain, capturer=capturer(device, plain=plain), measured=measured
+    )
+    order = f"streamed, {source.resident} chunks together" if isinstance(source, Stream) else "drawn"
+    return Built(iteration, held_out, order)

@@ -1,0 +1,142 @@
+"""One training: networks, optimisers, and the step that they take together."""
+
+import copy
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.profiler import record_function
+from torch.optim import Adam, AdamW, Optimizer
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from fsrcache.models.generator import RRDBGenerator
+from fsrcache.presets import TrainConfig
+from fsrcache.training.batches import Batches
+from fsrcache.training.capture import Capturer, Repeated
+from fsrcache.training.finite import FirstBad
+from fsrcache.training.schedules import halved, one_cycle, set_rate
+from fsrcache.training.steps import TERMS, Networks, Update, critic_update, effective_share, generator_update
+from fsrcache.training.tally import Tally
+
+PARTS = ("draw", "critic", "generator", "update")  # of a step, as a profiler names them
+MEASURES = ("weights_mean", "weights_effective", "generator_gradient", "critic_gradient")
+
+
+class Iteration:
+    """What is trained, and how a step of it is taken.
+
+    Parameters
+    ----------
+    networks
+        On the device.
+    batches
+        What they learn from.
+    config
+        How.
+    plain
+        Whether everything is computed as it is defined, by the plain twins of the fast ways.
+    capturer
+        How steps are captured; None for eager ones.
+    measured
+        Whether weights of samples and norms of gradients are counted too.
+
+    Attributes
+    ----------
+    modules, optimisers
+        By name: the state that a checkpoint keeps.
+    bad, tally
+        What the steps said, on the device.
+    """
+
+    def __init__(
+        self,
+        networks: Networks,
+        batches: Batches,
+        config: TrainConfig,
+        *,
+        plain: bool = False,
+        capturer: Capturer | None = None,
+        measured: bool = False,
+    ) -> None:
+        self.networks, self.batches, self.config = networks, batches, config
+        self.plain, self.measured = plain, measured
+        device = batches.chosen.device
+        self.modules: dict[str, nn.Module] = {"generator": networks.generator}
+        self.optimisers = {"generator_optimiser": _optimiser(networks.generator, config, device)}
+        if networks.critic is not None:
+            self.modules["critic"] = networks.critic
+            self.optimisers["critic_optimiser"] = _optimiser(networks.critic, config, device)
+        self.kept = networks.generator  # what is scored and saved
+        if config.averaging:
+            self.kept = self.modules["averaged"] = copy.deepcopy(networks.generator).requires_grad_(False)
+        self.average = get_ema_multi_avg_fn(config.averaging)  # type: ignore[no-untyped-call]
+        self.bad = FirstBad(TERMS, device)
+        self.tally = Tally((*TERMS, *MEASURES), device)
+        self.number = torch.zeros((), dtype=torch.int64, device=device)  # of the step
+        self.works = {alone: Repeated(partial(self._work, l2_alone=alone), capturer) for alone in (True, False)}
+
+    def take(self, step: int) -> None:
+        """Take a step, one of those that the batches were prepared for."""
+        self.batches.begin(step)
+        self.number.fill_(step)
+        for optimiser in self.optimisers.values():
+            set_rate(optimiser, self.rate(step))
+        self.works[step < self.config.l2_steps]()
+
+    def rate(self, step: int) -> float:
+        """Return the learning rate of a step."""
+        if self.config.schedule == "one_cycle":
+            return one_cycle(step, steps=self.config.steps, top=self.config.learning_rate)
+        return halved(step, milestones=self.config.milestones, top=self.config.learning_rate)
+
+    def _work(self, *, l2_alone: bool) -> None:
+        """Update the critic and then the generator. All inputs lie on the device: this is what is captured."""
+        pictures = isinstance(self.networks.generator, RRDBGenerator) and not self.plain
+        critic_steps = 0 if self.networks.critic is None else self.config.critic_steps
+        self.networks.generator.train()
+        for number in range(0 if l2_alone else critic_steps):
+            with record_function("draw"):
+                batch = self.batches.batch(number, lr_pictures=pictures, hr_pictures=not self.plain)
+            with record_function("critic"):
+                update = critic_update(batch, self.networks, self.config, plain=self.plain)
+            self._update("critic", update)
+        for number in range(critic_steps, critic_steps + self.config.generator_steps):
+            with record_function("draw"):
+                batch = self.batches.batch(number, lr_pictures=pictures)
+            with record_function("generator"):
+                update = generator_update(batch, self.networks, self.config, l2_alone=l2_alone)
+            self._update("generator", update)
+            if self.measured:
+                weights = {"weights_mean": update.weights.mean(), "weights_effective": effective_share(update.weights)}
+                self.tally.add(weights)
+            if self.config.averaging:
+                averaged, weights_now = (list(module.parameters()) for module in (self.kept, self.networks.generator))
+                self.average(averaged, weights_now, None)
+
+    @record_function("update")
+    def _update(self, name: str, update: Update) -> None:
+        self.bad.see(self.number, update.terms)
+        self.tally.add(update.terms)
+        if self.measured:
+            self.tally.add({f"{name}_gradient": nn.utils.get_total_norm(update.grads)})
+        for weight, gradient in zip(self.modules[name].parameters(), update.grads, strict=True):
+            weight.grad = _laid_as(gradient, weight)
+        self.optimisers[f"{name}_optimiser"].step()
+
+
+def _laid_as(gradient: Tensor, weight: Tensor) -> Tensor:
+    """Return the gradient in the memory layout of its weight: torch 2.13's fused Adam on a CPU looks at no strides."""
+    if gradient.stride() == weight.stride():
+        return gradient
+    return torch.empty_like(weight).copy_(gradient)
+
+
+def _optimiser(module: nn.Module, config: TrainConfig, device: torch.device) -> Optimizer:
+    """Return the optimiser; on a GPU its rate is a tensor there, which a captured step reads anew."""
+    captured = device.type == "cuda"
+    rate: float | Tensor = torch.tensor(config.learning_rate, device=device) if captured else config.learning_rate
+    settings: dict[str, Any] = {"lr": rate, "betas": config.betas, "fused": True, "capturable": captured}
+    if config.optimiser == "adamw":
+        return AdamW(module.parameters(), weight_decay=config.weight_decay, **settings)
+    return Adam(module.parameters(), **settings)

@@ -1,0 +1,134 @@
+"""Storage that fails at any operation, is full or vanishes: words, nothing finished harmed, the same call completes."""
+
+import errno
+import os
+import shutil
+import subprocess
+
+import pytest
+
+from fsrcache.errors import FsrcacheError
+from fsrcache.store.objects import LocalObjects
+from fsrcache.store.verify import repair, verify
+
+FAULTS = {"EIO": errno.EIO, "ENOSPC": errno.ENOSPC, "EACCES": errno.EACCES}
+
+
+class Failing:
+    """Makes the k-th operation of a local folder fail, counted over all of them."""
+
+    def __init__(self, monkeypatch):
+        self.count, self.at, self.number = 0, -1, errno.EIO
+        for name in ("read", "write", "remove", "keys"):
+            monkeypatch.setattr(LocalObjects, name, self.wrapped(getattr(LocalObjects, name)))
+
+    def wrapped(self, method):
+        def failing(objects, *arguments, **more):
+            self.count += 1
+            if self.count - 1 == self.at:
+                raise OSError(self.number, os.strerror(self.number))
+            return method(objects, *arguments, **more)
+
+        return failing
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_every_operation_may_fail_once(tmp_path, example, files, monkeypatch, fault):
+    example.written(tmp_path / "whole")
+    undisturbed = files(tmp_path / "whole")
+    storage = Failing(monkeypatch)
+    storage.number, k, failed = FAULTS[fault], 0, 0
+    while True:
+        place = tmp_path / f"s{k}"
+        storage.count, storage.at = 0, k
+        try:
+            with example.writer(place) as writer:
+                example.fill(writer)
+                writer.finish()
+        except FsrcacheError as error:
+            assert os.strerror(FAULTS[fault]) in error.what
+            assert error.remedy
+            failed += 1
+        else:
+            break
+        storage.at = -1
+        before = {key: data for key, data in files(place).items() if "/c/" in key} if place.exists() else {}
+        assert all(undisturbed[key] == data for key, data in before.items())
+        example.written(place)
+        assert files(place) == undisturbed
+        shutil.rmtree(place)
+        k += 1
+    assert failed == k > 50
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 64 KiB, where mounting works."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder], capture_output=True, check=False)
+    if done.returncode:
+        pytest.skip("mounting a tmpfs is not allowed here")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def remount(folder, options):
+    subprocess.run(["mount", "-o", f"remount,{options}", folder], check=True)
+
+
+def test_a_full_disk_and_then_a_larger_one(small_disk, tmp_path, example, files):
+    example.written(tmp_path / "whole")
+    with pytest.raises(FsrcacheError, match="No space left on device") as error, example.writer(small_disk / "s") as w:
+        example.fill(w)
+    assert "See that there is room" in error.value.remedy
+    assert not list(small_disk.rglob("*.partial"))
+    whole = files(tmp_path / "whole")
+    assert all(whole[key] == data for key, data in files(small_disk / "s").items() if "/c/" in key)
+    remount(small_disk, "size=4m")
+    example.written(small_disk / "s")
+    assert files(small_disk / "s") == whole
+
+
+def test_a_read_only_store_is_read_and_not_written(small_disk, example, files):
+    remount(small_disk, "size=4m")
+    example.written(small_disk / "s")
+    before = files(small_disk / "s")
+    remount(small_disk, "ro")
+    assert verify(small_disk / "s").ok
+    with pytest.raises(FsrcacheError, match="Read-only file system"):
+        example.writer(small_disk / "s")
+    remount(small_disk, "rw")
+    assert files(small_disk / "s") == before
+
+
+def test_a_folder_that_vanishes_is_said_and_written_anew(tmp_path, example, files):
+    example.written(tmp_path / "whole")
+    with pytest.raises(FsrcacheError, match="lacks"), example.writer(tmp_path / "s") as writer:
+        example.fill(writer, most=2)
+        shutil.rmtree(tmp_path / "s")
+        example.fill(writer)
+        writer.finish()
+    example.written(tmp_path / "s")
+    assert files(tmp_path / "s") == files(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("phase", ["completing", "verifying", "repairing"])
+def test_ctrl_c_in_every_phase_of_the_store(tmp_path, example, files, phase):
+    example.written(tmp_path / "whole")
+
+    def interrupt(progress):
+        raise KeyboardInterrupt
+
+    with example.writer(tmp_path / "s") as writer:
+        example.fill(writer)
+        if phase == "completing":
+            with pytest.raises(KeyboardInterrupt):
+                writer.finish(watch=interrupt)
+        else:
+            assert writer.finish()
+    if phase != "completing":
+        with pytest.raises(KeyboardInterrupt):
+            (verify if phase == "verifying" else repair)(tmp_path / "s", watch=interrupt)
+    example.written(tmp_path / "s")
+    assert files(tmp_path / "s") == files(tmp_path / "whole")

@@ -1,0 +1,32 @@
+"""A small workspace of drawn faces: an extractor and a store that every training test reads."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from fsrcache.extract import extract, sources
+from fsrcache.faces.faces import usable_faces
+from fsrcache.faces.index import list_faces
+from fsrcache.presets import ExtractorConfig, PretrainConfig
+from fsrcache.pretrain import pretrain
+from fsrcache.store.reader import FeatureStore
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="session")
+def extractor(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("training")
+    faces = usable_faces(list_faces(Path("drawn:280")), side=24)
+    shape = ExtractorConfig(side=24, stages=((8,), (12,)), spd_side=8, hidden=16, embedding=6)
+    schedule = PretrainConfig(epochs=1, batch=32)
+    pretrain(faces, shape, schedule, target=folder / "extractor", folder=folder / "pre", device=CPU)
+    found = sources(faces, folder / "extractor", device=CPU)
+    extract(found, store=folder / "store", scales=[2, 4], data="drawn faces")
+    return folder / "extractor"
+
+
+@pytest.fixture
+def store(extractor):
+    return FeatureStore(extractor.with_name("store"))

@@ -1,0 +1,272 @@
+"""What a run says, keeps and refuses: bad numbers, damaged checkpoints, patience, rates, the dry run, TensorBoard."""
+
+import json
+import math
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+from click.testing import CliRunner
+from fsrcache.cli.train import train as command
+
+import fsrcache.train as train_module
+from fsrcache.errors import FsrcacheError, RequestError
+from fsrcache.estimate import estimate
+from fsrcache.models.generator import load_generator, make_generator
+from fsrcache.models.weights import read_weights
+from fsrcache.presets import TRAINING, CriticConfig, MLPConfig, RRDBConfig, TrainConfig
+from fsrcache.train import train
+from fsrcache.training import loop
+from fsrcache.training.batches import plan_steps
+from fsrcache.training.checkpoint import previous
+from fsrcache.training.memory import free_memory, place_cache
+from fsrcache.training.steps import effective_share
+from fsrcache.training.tensorboard import tagged
+
+CPU = torch.device("cpu")
+MLP = replace(TRAINING["best"], generator=MLPConfig(width=32, blocks=1), steps=48, batch=4, full_resolution=0.0)
+PAPER = TrainConfig(
+    generator=RRDBConfig(filters=4, growth=2, blocks=1), critic=CriticConfig(filters=2), steps=48, batch=4
+)
+
+
+class StopError(Exception):
+    """Raised by a watch in place of Ctrl-C."""
+
+
+def watched(records, *, stop=0):
+    def watch(progress):
+        records.append(progress)
+        if len(records) == stop:
+            raise StopError
+
+    return watch
+
+
+@pytest.mark.parametrize("config", [MLP, PAPER], ids=["best", "paper"])
+def test_a_planted_nan_is_named_and_nothing_is_written_after_it(store, extractor, tmp_path, monkeypatch, config):
+    """One face's feature at one scale is not a number: the step that first draws it is where the run ends."""
+    built = {}
+
+    def planted(*arguments, **options):
+        batches = make(*arguments, **options)
+        cache, config = batches.iteration.batches.source, batches.iteration.config
+        drawn = plan_steps(cache.shape, config, seed=5, first=0, count=config.steps).chosen  # [steps, draws, 2, B]
+        face, place = drawn[20, -1, :, 0]
+        bad = ((drawn[:, :, 0] == face) & (drawn[:, :, 1] == place)).any(-1)  # [steps, draws]
+        built["step"] = step = int(bad.any(-1).nonzero()[0, 0])
+        judged = config.critic is not None and bool(bad[step, 0])
+        built["term"] = "critic" if judged else "adversarial" if config.critic else "perceptual"
+        cache.features[place, face] = math.nan
+        return batches
+
+    make = train_module.build
+    monkeypatch.setattr(train_module, "build", planted)
+    monkeypatch.setattr(loop, "MOST_STEPS", 3)
+    with pytest.raises(FsrcacheError, match=r"The \w+ term was not finite at step \d+\.") as told:
+        train(store, extractor, config, folder=tmp_path, device=CPU, seed=5, checkpoint_seconds=0.0)
+    step = built["step"]
+    assert step > 5
+    assert f"The {built['term']} term was not finite at step {step}." in str(told.value)
+    assert not (tmp_path / "generator.safetensors").exists()
+    newest = tmp_path / "checkpoint.safetensors"
+    for path in (newest, previous(newest)):
+        tensors, record = read_weights(path, kind="checkpoint")
+        assert 0 < record["standing"]["step"] <= step
+        assert all(tensor.isfinite().all() for tensor in tensors.values())
+    lines = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
+    assert lines[-1]["step"] <= step
+    assert all(math.isfinite(value) for line in lines for value in line.values() if isinstance(value, float))
+
+
+def test_weights_that_a_last_step_made_infinite_are_not_kept(store, extractor, tmp_path, monkeypatch):
+    """A step's own terms are computed before it: they do not show what its update did."""
+    monkeypatch.setattr("fsrcache.training.iteration.halved", lambda step, **_: 1e39 if step == 47 else 1e-4)
+    config = replace(MLP, schedule="milestones")
+    with pytest.raises(FsrcacheError, match="weights were not finite after step 48"):
+        train(store, extractor, config, folder=tmp_path, device=CPU, checkpoint_seconds=1e9)
+    assert not (tmp_path / "checkpoint.safetensors").exists()
+    assert not (tmp_path / "generator.safetensors").exists()
+
+
+def test_a_damaged_checkpoint_is_passed_over_and_told(store, extractor, tmp_path):
+    whole = train(store, extractor, MLP, folder=tmp_path / "a", device=CPU)
+    assert whole["fell_back"] == ""
+    with pytest.raises(StopError):
+        train(store, extractor, MLP, folder=tmp_path / "b", device=CPU, checkpoint_seconds=0.0,
+              watch=watched([], stop=12))  # fmt: skip
+    newest = tmp_path / "b/checkpoint.safetensors"
+    step = read_weights(newest, kind="checkpoint")[1]["standing"]["step"]
+    newest.write_bytes(newest.read_bytes()[:-100])
+    said = []
+    resumed = train(store, extractor, MLP, folder=tmp_path / "b", device=CPU, watch=watched(said))
+    assert resumed["resumed_from"] == step - 1
+    assert "checkpoint.safetensors cannot be read" in resumed["fell_back"]
+    assert resumed["fell_back"] in [progress.note for progress in said]
+    assert (tmp_path / "a/generator.safetensors").read_bytes() == (tmp_path / "b/generator.safetensors").read_bytes()
+
+
+def test_patience_ends_a_training_and_keeps_the_best(store, extractor, tmp_path, monkeypatch):
+    scores = iter([10.0, 30.0, 20.0, 30.0, 90.0, 90.0])
+    seen = []
+
+    def score(iteration, *_):
+        seen.append({name: weight.clone() for name, weight in iteration.kept.state_dict().items()})
+        return {"1": 50.0, "2": next(scores)}
+
+    monkeypatch.setattr(loop, "score", score)
+    config = replace(MLP, patience=2)
+    ended = train(store, extractor, config, folder=tmp_path, device=CPU, checkpoint_seconds=1e9)
+    assert ended["steps"] == 32  # scored at every eighth step: two were no better than the second
+    kept, record = load_generator(tmp_path / "generator.safetensors")
+    assert record["steps"] == 16
+    assert all(torch.equal(weight, seen[1][name]) for name, weight in kept.state_dict().items())
+    again = train(store, extractor, config, folder=tmp_path, device=CPU)
+    assert (again["resumed_from"], again["steps"], again["samples_per_second"]) == (32, 32, None)
+    assert load_generator(tmp_path / "generator.safetensors")[1]["steps"] == 16
+    assert TRAINING["paper"].patience == TRAINING["authors"].patience == TRAINING["best"].patience == 0
+
+
+def test_patience_resumed_is_patience_undisturbed(store, extractor, tmp_path):
+    config = replace(MLP, patience=3, averaging=0.9, learning_rate=1e-2)
+    whole = train(store, extractor, config, folder=tmp_path / "a", device=CPU)
+    with pytest.raises(StopError):
+        train(store, extractor, config, folder=tmp_path / "b", device=CPU, checkpoint_seconds=0.0,
+              watch=watched([], stop=20))  # fmt: skip
+    resumed = train(store, extractor, config, folder=tmp_path / "b", device=CPU)
+    assert 0 < resumed["resumed_from"] < whole["steps"] == resumed["steps"]
+    assert (tmp_path / "a/generator.safetensors").read_bytes() == (tmp_path / "b/generator.safetensors").read_bytes()
+
+
+def test_a_status_line_has_rates(store, extractor, tmp_path):
+    said = []
+    record = train(store, extractor, MLP, folder=tmp_path, device=CPU, watch=watched(said))
+    assert "Cache: ram (" in said[0].note
+    line = said[-1]
+    assert {"l2", "perceptual", "classification", "samples_per_second", "data_wait_share"} == set(line.values)
+    assert line.values["samples_per_second"] > 0
+    assert 0 < line.values["data_wait_share"] < 1
+    assert record["samples_per_second"] > 0
+    assert 0 < record["data_wait_share"] < 1
+    assert record["losses"] == {name: line.values[name] for name in ("perceptual", "l2", "classification")}
+    assert train(store, extractor, MLP, folder=tmp_path, device=CPU)["losses"] == record["losses"]
+
+
+def test_where_a_cache_lies():
+    assert free_memory() > 1 << 20
+    assert place_cache("auto", 1000, device=CPU).mode == "ram"
+    assert place_cache("device", 10**18, device=CPU).mode == "device"  # what is asked for by name is done
+    assert place_cache("stream", 1000, device=CPU).mode == "stream"
+    streamed = place_cache("auto", 10**18, device=CPU)
+    assert streamed.mode == "stream"
+    assert "1000000000.00 GB, " in streamed.reason
+
+
+def test_the_dry_run_counts_and_writes_nothing(store, extractor):
+    before = sorted(path for path in extractor.parent.rglob("*"))
+    record = estimate(store, extractor, PAPER, device=CPU)
+    assert sorted(path for path in extractor.parent.rglob("*")) == before
+    generator = make_generator(PAPER.generator, store.spec.widths["features"])
+    assert record["parameters"]["generator"] == sum(weight.numel() for weight in generator.parameters())
+    # one in, three dense blocks, the trunk, two at the end: 3x3 kernels on 8 x 8 positions
+    block = 4 * 2 + 6 * 2 + 8 * 2 + 10 * 2 + 12 * 4
+    kernels = 1 * 4 + 3 * block + 4 * 4 + 4 * 4 + 4 * 1
+    assert record["gmac_per_sample"]["generator"] == pytest.approx(64 * 9 * kernels / 1e9)
+    assert record["gmac_per_sample"]["step"] > 4 * record["gmac_per_sample"]["generator"]
+    faces = int((~store.held_out()).sum())
+    features = len(store.scales) * faces * 36 * 2
+    assert features < record["memory"]["cache"] < 2 * features
+    parts = record["memory"]
+    assert parts["total"] == parts["cache"] + parts["weights"] + parts["optimiser"]
+    assert parts["optimiser"] > 2 * 4 * sum(record["parameters"][name] for name in ("generator", "critic"))
+    assert record["seconds"] == pytest.approx(PAPER.steps / record["steps_per_second"])
+    assert record["measured_steps"] >= 1
+
+
+def test_a_whole_step_is_counted_alike_by_both_ways(store, extractor):
+    """The closed form takes ten passes of the critic for a sample, the double backward twelve."""
+    fast, plain = (estimate(store, extractor, PAPER, device=CPU, plain=way)["gmac_per_sample"] for way in (False, True))
+    assert fast["critic"] == plain["critic"]
+    assert 0.5 < (plain["step"] - fast["step"]) / fast["critic"] < 3.5
+
+
+@pytest.mark.parametrize("config", [replace(MLP, reweight="lr"), PAPER], ids=["best", "paper"])
+def test_tensorboard(store, extractor, tmp_path, config):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    config = replace(config, steps=16)
+    for stop, seconds in ((5, 0.0), (9, 1e9)):  # the second writes events that come after the checkpoint
+        with pytest.raises(StopError):
+            train(store, extractor, config, folder=tmp_path, device=CPU, log="tensorboard", checkpoint_seconds=seconds,
+                  watch=watched([], stop=stop))  # fmt: skip
+    train(store, extractor, config, folder=tmp_path, device=CPU, log="tensorboard")
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    tags = set(events.Tags()["scalars"])
+    wanted = {"loss/l2", "loss/perceptual", "weights/mean", "weights/effective", "gradient_norm/generator",
+              "held_out_accuracy/HR", "held_out_accuracy/x4", "training/samples_per_second",
+              "training/data_wait_share", "training/learning_rate"}  # fmt: skip
+    if config.critic is not None:
+        wanted |= {"loss/critic", "loss/penalty", "loss/adversarial", "gradient_norm/critic"}
+    assert wanted <= tags
+    assert [event.step for event in events.Scalars("loss/l2")] == list(range(1, 17))
+    lines = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
+    for event, line in zip(events.Scalars("loss/l2"), lines, strict=True):
+        assert event.value == pytest.approx(line["l2"], rel=1e-6)
+    assert 0.5 < events.Scalars("weights/mean")[0].value < 1.5
+    assert 0 < events.Scalars("weights/effective")[0].value <= 1
+
+
+def test_what_is_logged_changes_no_step(store, extractor, tmp_path):
+    config = replace(PAPER, steps=6)
+    for log in (None, "tensorboard"):
+        train(store, extractor, config, folder=tmp_path / str(log), device=CPU, log=log)
+    files = [(tmp_path / str(log) / "generator.safetensors").read_bytes() for log in (None, "tensorboard")]
+    assert files[0] == files[1]
+
+
+def test_a_missing_tensorboard_is_told_before_any_work(store, extractor, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(RequestError, match=r"pip install 'fsrcache\[tensorboard\]'"):
+        train(store, extractor, MLP, folder=tmp_path / "run", device=CPU, log="tensorboard")
+    assert not (tmp_path / "run").exists()
+
+
+def test_tags_of_a_line():
+    line = {"step": 5, "l2": 1.0, "held_out_accuracy": {"1": 60.0, "8": 40.0}, "weights_mean": 0.9, "seconds": 3.0}
+    assert tagged(line) == {"loss/l2": 1.0, "held_out_accuracy/HR": 60.0, "held_out_accuracy/x8": 40.0,
+                            "weights/mean": 0.9}  # fmt: skip
+
+
+def test_the_effective_share_of_weights():
+    assert float(effective_share(torch.ones(7))) == pytest.approx(1)
+    assert float(effective_share(torch.tensor([1.0, 0.0, 0.0, 0.0]))) == pytest.approx(0.25)
+
+
+def test_the_command(extractor, tmp_path):
+    folder = tmp_path / "fsr"
+    folder.mkdir()
+    (folder / "extractor.safetensors").symlink_to(extractor)
+    (folder / "features.zarr").symlink_to(extractor.with_name("store"))
+
+    def answer(*arguments):
+        done = CliRunner().invoke(
+            command, ["--workspace", str(folder), "--preset", "tiny", "--device", "cpu", *arguments, "--json"]
+        )
+        assert done.exit_code == 0, done.output
+        return json.loads(done.stdout)
+
+    dry = answer("--steps", "20", "--dry-run")
+    assert {"parameters", "gmac_per_sample", "memory", "seconds"} <= set(dry)
+    assert not (folder / "runs").exists()
+    record = answer("--steps", "20", "--seed", "3", "--name", "one", "--cache", "ram")
+    wanted = {"steps", "resumed_from", "seconds", "samples_per_second", "data_wait_share", "losses", "generator"}
+    assert wanted <= set(record)
+    assert (record["steps"], record["resumed_from"], record["cache"]) == (20, 0, "ram")
+    assert record["generator"] == str(folder / "runs/one/generator.safetensors")
+    assert answer("--steps", "20", "--seed", "3", "--name", "one", "--cache", "auto")["resumed_from"] == 20
+    plain = answer("--steps", "20", "--seed", "3", "--name", "two", "--plain", "--log", "tensorboard")
+    assert list((folder / "runs/two/tensorboard").iterdir())
+    assert plain["losses"] == pytest.approx(record["losses"], rel=1e-4)
+    words = CliRunner().invoke(command, ["--workspace", str(folder), "--steps", "20", "--dry-run", "--device", "cpu"])
+    assert "nothing was written" in words.stdout

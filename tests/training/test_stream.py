@@ -1,0 +1,86 @@
+"""Training from a store that is streamed: true pairs, every face once an epoch, resumed anywhere."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from fsrcache.errors import FsrcacheError
+from fsrcache.estimate import estimate
+from fsrcache.presets import TRAINING, CriticConfig, MLPConfig
+from fsrcache.train import train
+from fsrcache.training.loader import load_cache
+from fsrcache.training.stream import Stream
+
+CPU = torch.device("cpu")
+CONFIG = replace(
+    TRAINING["best"], generator=MLPConfig(width=32, blocks=1), critic=CriticConfig(filters=2), steps=48, batch=7,
+    precision="fp32",
+)  # fmt: skip
+
+
+@pytest.fixture
+def stream(store):
+    made = Stream(store, ~store.held_out(), count=11, seed=0)
+    yield made
+    made.close()
+
+
+def test_pairs_are_the_stores(store, stream):
+    kept = ~store.held_out()
+    features = np.stack([store.features("train", scale)[:] for scale in store.scales])  # [S, n, P]
+    embeddings, labels = store.embeddings("train")[:], store.labels("train")
+    probabilities = np.stack([store.probabilities("train", scale)[:] for scale in store.scales])
+    seen = []
+    for step in range(3 * stream.shape[1] // 11):
+        places = torch.from_numpy(np.random.default_rng(step).integers(0, 3, 11))
+        pairs = stream.pairs(step, places)
+        for i, place in enumerate(places.tolist()):
+            (row,) = np.flatnonzero((features[0] == pairs.features[0, i].numpy()).all(1) & kept)
+            seen.append(row)
+            assert np.array_equal(pairs.features[1, i], features[place, row])
+            assert np.array_equal(pairs.embeddings[i], embeddings[row])
+            assert int(pairs.labels[i]) == labels[row]
+            assert pairs.probabilities[:, i].tolist() == probabilities[[0, place], row, labels[row]].tolist()
+            assert pairs.scales[:, i].tolist() == [1, store.scales[place]]
+    faces = stream.shape[1]
+    assert sorted(seen[:faces]) == sorted(seen[faces : 2 * faces]) == np.flatnonzero(kept).tolist()
+    assert seen[:faces] != seen[faces : 2 * faces]
+
+
+def test_a_stream_goes_on_anywhere(stream):
+    places = torch.ones(11, dtype=torch.int64)
+    whole = [stream.pairs(step, places).features for step in range(60)]
+    for step in (0, 33, 34, 16, 59):
+        assert torch.equal(stream.pairs(step, places).features, whole[step])
+
+
+def test_moments_are_those_of_a_cache(store, stream):
+    cache = load_cache(store, "train", rows=np.flatnonzero(~store.held_out()), device=CPU)
+    for streamed, cached in zip(stream.moments(), cache.moments(), strict=True):
+        torch.testing.assert_close(streamed, cached)
+
+
+def test_a_streamed_training_resumed_is_undisturbed(store, extractor, tmp_path):
+    seen = []
+
+    def stop(progress):
+        seen.append(progress)
+        if len(seen) == 20:
+            raise KeyboardInterrupt
+
+    whole = train(store, extractor, CONFIG, folder=tmp_path / "a", device=CPU, cache="stream")
+    assert whole["cache"] == "stream"
+    with pytest.raises(KeyboardInterrupt):
+        train(store, extractor, CONFIG, folder=tmp_path / "b", device=CPU, cache="stream", checkpoint_seconds=0.0,
+              watch=stop)  # fmt: skip
+    resumed = train(store, extractor, CONFIG, folder=tmp_path / "b", device=CPU, cache="stream")
+    assert 0 < resumed["resumed_from"] < 48
+    assert (tmp_path / "a/generator.safetensors").read_bytes() == (tmp_path / "b/generator.safetensors").read_bytes()
+    with pytest.raises(FsrcacheError, match="cache is 'stream' there and 'ram' here; order is 'streamed, "):
+        train(store, extractor, CONFIG, folder=tmp_path / "b", device=CPU, cache="ram")
+
+
+def test_a_dry_run_streams_too(store, extractor):
+    assert estimate(store, extractor, CONFIG, device=CPU, cache="stream")["cache"] == "stream"

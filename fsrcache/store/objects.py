@@ -105,8 +105,8 @@ class LocalObjects:
                 yield key
 
     def _make_folder(self, folder: Path) -> None:
-        """Make a folder and those above it that are not there, each synced into the one above."""
-        if folder.is_dir():
+        """Make a folder below the root, each synced into the one above; a root that has vanished stays away."""
+        if folder == self.root or folder.is_dir():
             return
         self._make_folder(folder.parent)
         folder.mkdir(exist_ok=True)

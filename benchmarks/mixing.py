@@ -105,7 +105,8 @@ def _errors(curve: NDArray[np.float64], full: NDArray[np.float64]) -> NDArray[np
     """Return the difference of mean losses [looks] in its standard errors, one for the whole curve: its mean."""
     of_both = (curve.var(0, ddof=1) + full.var(0, ddof=1)) / len(full)
     scale: NDArray[np.float64] = np.sqrt(np.maximum(of_both, of_both.mean()))
-    return (curve.mean(0) - full.mean(0)) / scale
+    difference: NDArray[np.float64] = (curve.mean(0) - full.mean(0)) / scale
+    return difference
 
 
 def _block_random(rows: int, share: float) -> Order:
@@ -157,7 +158,8 @@ def _curve(
 
 def _softmax(logits: NDArray[Any]) -> NDArray[Any]:
     powers: NDArray[Any] = np.exp(logits - logits.max(1, keepdims=True))
-    return powers / powers.sum(1, keepdims=True)
+    shares: NDArray[Any] = powers / powers.sum(1, keepdims=True)
+    return shares
 
 
 def _loss(logits: NDArray[Any], labels: NDArray[np.int64]) -> float:

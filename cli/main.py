@@ -19,7 +19,7 @@ COMMANDS = {
     "train": "Train the generator on the store's features.",
     "baselines": "Train the rivals that need no generator.",
     "evaluate": "Print the table and draw the figure.",
-    "bench": "Time kernels, training steps and the store against their alternatives.",
+    "bench": "Time kernels, training steps and the store.",
     "data": "Print what is recognised in a data set of faces.",
     "draw": "Write drawn faces as a folder of class folders.",
 }

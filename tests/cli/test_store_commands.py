@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 
@@ -95,22 +94,3 @@ def test_a_part_that_is_none_is_a_wrong_request(tmp_path, part):
     done = run("extract", "--part", part, cwd=tmp_path)
     assert done.returncode == 2
     assert "write 1/4 to 4/4 for four writers" in done.stderr
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("phase", ["reading", "extracting"])
-def test_ctrl_c_while_extracting(tmp_path, phase):
-    assert run("pretrain", "--data", "drawn:700", "--side", 24, "--epochs", 1, cwd=tmp_path).returncode == 0
-    process = subprocess.Popen([*PROGRAM, "extract"], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    for line in process.stderr:
-        if line.startswith(phase):
-            break
-    process.send_signal(signal.SIGINT)
-    said = process.stderr.read()
-    process.stderr.close()
-    assert process.wait(60) == 1
-    assert "Interrupted" in said
-    assert "Traceback" not in said
-    assert run("extract", cwd=tmp_path).returncode == 0
-    assert run("verify", cwd=tmp_path).returncode == 0

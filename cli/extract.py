@@ -31,7 +31,7 @@ def _part(ctx: click.Context, param: click.Parameter, value: str | None) -> tupl
     """Return (i, n), of the option or of the ranks that torchrun gives."""
     if value is None:
         rank, ranks = os.environ.get("RANK", ""), os.environ.get("WORLD_SIZE", "")
-        return (int(rank) + 1, int(ranks)) if rank.isdigit() and ranks.isdigit() else (1, 1)
+        return (int(rank) + 1, int(ranks)) if rank.isdecimal() and ranks.isdecimal() else (1, 1)
     match = re.fullmatch("([0-9]{1,6})/([0-9]{1,6})", value)
     if match is None or not 1 <= int(match[1]) <= int(match[2]):
         raise click.BadParameter(f"{value!r} is no part; write 1/4 to 4/4 for four writers.", ctx, param)

@@ -46,9 +46,9 @@ def _show(name: str, verdict: Verdict, repaired: bool) -> None:
     unreadable = sum(problem.kind == "unreadable" for problem in verdict.problems)
     if unreadable:
         click.echo(f"The storage failed to read {unreadable:,} files, which may be sound: see to it and verify again.")
-    if repaired and len(verdict.problems) > unreadable:
+    if not verdict.complete and all(problem.kind == "missing" for problem in verdict.problems):
+        click.echo("Run the same `fsrcache extract` command again, or the other parts, to complete it.")
+    elif repaired and len(verdict.problems) > unreadable:
         click.echo("Damaged files were removed, metadata rewritten. Run the same `fsrcache extract` command again.")
     elif len(verdict.problems) > unreadable:
         click.echo("`fsrcache verify --repair` removes what is damaged; the next `fsrcache extract` writes it anew.")
-    elif not verdict.complete:
-        click.echo("Run the same `fsrcache extract` command again to complete it.")

@@ -1,6 +1,4 @@
-"""A small store of two splits and two scales, with a ragged last shard and a block of zeros."""
-
-from dataclasses import dataclass, field
+"""A small store of two splits and two scales, with ragged last shards and a block of zeros, written anywhere."""
 
 import numpy as np
 import pytest
@@ -23,41 +21,47 @@ SPEC = StoreSpec(
 )
 
 
-@dataclass(frozen=True)
 class Example:
-    """What the store is about, and how to write it anywhere."""
+    """What the store is about, and how it, or one of another layout, is written."""
 
-    spec: StoreSpec = field(default=SPEC)
+    spec = SPEC
 
-    def columns(self):
+    def columns(self, rows=ROWS):
         random = np.random.default_rng(0)
         return {
-            "labels": {split: random.integers(0, 2, n).astype(np.uint8) for split, n in ROWS.items()},
-            "ids": {split: [f"{split}/{i} ü.png" for i in range(n)] for split, n in ROWS.items()},
-            "hashes": {split: random.integers(0, 256, (n, 16)).astype(np.uint8) for split, n in ROWS.items()},
+            "labels": {split: random.integers(0, 2, n).astype(np.uint8) for split, n in rows.items()},
+            "ids": {split: [f"{split}/{i} ü.png" for i in range(n)] for split, n in rows.items()},
+            "hashes": {split: random.integers(0, 256, (n, 16)).astype(np.uint8) for split, n in rows.items()},
         }
 
-    def values(self, split, scale, rows):
-        """Return what the rows of a split hold at a scale; block 1 of train is all zeros."""
+    def values(self, split, scale, rows, spec=SPEC):
+        """Return what the rows of a split hold at a scale, by name; block 1 of train is all zeros."""
         random = np.random.default_rng([len(split), scale])
-        whole = [random.standard_normal((ROWS[split], width)).astype(np.float32) for width in (6, 4, 2)]
-        if split == "train":
-            whole = [np.where((np.arange(ROWS[split]) // 8 == 1)[:, None], 0, array) for array in whole]
-        return dict(zip(("features", "embeddings", "probabilities"), (array[rows] for array in whole), strict=True))
+        found = {}
+        for name, width in spec.widths.items():
+            whole = random.standard_normal((spec.rows[split], width)).astype(np.float32)
+            if split == "train":
+                whole[spec.rows_of(split, 1)] = 0
+            found[name] = whole[rows]
+        return found
 
-    def writer(self, place, **more):
-        return FeatureWriter(place, more.pop("spec", self.spec), **self.columns(), **more)
+    def writer(self, place, *, spec=SPEC, **options):
+        return FeatureWriter(place, spec, **self.columns(spec.rows), **options)
 
     def fill(self, writer, most=None):
         for split, scale, block in writer.missing()[:most]:
-            writer.write(split, scale, block=block, **self.values(split, scale, writer.rows(split, block)))
+            values = self.values(split, scale, writer.rows(split, block), writer.spec)
+            writer.write(split, scale, block=block, **values)
 
-    def written(self, place, **more):
-        """Write what is missing, whole; return the files."""
-        with self.writer(place, **more) as writer:
+    def write(self, place, **options):
+        """Write what is missing of a store; tell whether it is complete."""
+        with self.writer(place, **options) as writer:
             self.fill(writer)
-            assert writer.finish()
-        return FeatureStore(place)
+            return writer.finish()
+
+    def written(self, place, *, storage_options=None, **options):
+        assert self.write(place, storage_options=storage_options, **options)
+        return FeatureStore(place, storage_options=storage_options)
 
 
 @pytest.fixture(scope="session")
@@ -69,7 +73,7 @@ def example():
 def files():
     """Return a function that reads all files below a folder."""
 
-    def read(path):
-        return {str(file.relative_to(path)): file.read_bytes() for file in path.rglob("*") if file.is_file()}
+    def read(folder):
+        return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
     return read

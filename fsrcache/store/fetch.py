@@ -1,7 +1,7 @@
 """Rows out of a store's files and straight into a buffer, every chunk's checksum looked at while it is in the cache."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -9,14 +9,16 @@ import numpy as np
 from google_crc32c import extend
 from numpy.typing import NDArray
 
-from fsrcache.store.layout import CRC_BYTES, Place
+from fsrcache.store.layout import CRC_BYTES, DIGEST_BYTES, Place
 from fsrcache.store.objects import Objects
 
 _SMALL = 4 << 20  # bytes that are not worth a thread
 _AT_ONCE = 256  # chunks that one system call reads where none is checked
 
 
-def fetch_rows(objects: Objects, place: Place, out: NDArray[Any], *, start: int, check: bool) -> None:
+def fetch_rows(
+    objects: Objects, place: Place, out: NDArray[Any], *, start: int, check: bool, digests: Sequence[str]
+) -> None:
     """Read the rows from ``start`` on into ``out``, as many as it has.
 
     Parameters
@@ -29,11 +31,14 @@ def fetch_rows(objects: Objects, place: Place, out: NDArray[Any], *, start: int,
         The first row.
     check
         Whether checksums are looked at; a chunk of which only a part is asked for is then read whole.
+    digests
+        Of the array's files, as the store's root has them. In a local folder a checked file must bear its own;
+        elsewhere that would cost a request more.
 
     Raises
     ------
     OSError
-        If a file is missing or short, or a checksum is wrong.
+        If a file is missing, short or another than was written there, or a checksum is wrong.
     """
     pieces = list(_pieces(place, start, start + len(out)))
     read = _local if objects.folder else _remote
@@ -42,6 +47,8 @@ def fetch_rows(objects: Objects, place: Place, out: NDArray[Any], *, start: int,
         block, first, last = piece
         offset = block * place.block
         rows = out[offset + first - start : offset + last - start]
+        if check and objects.folder:
+            _refuse_other_shard(objects, place, block, digests[block])
         read(objects, place, rows, block=block, first=first, check=check)
 
     if out.nbytes <= _SMALL or len(pieces) == 1:
@@ -50,6 +57,17 @@ def fetch_rows(objects: Objects, place: Place, out: NDArray[Any], *, start: int,
         return
     with ThreadPoolExecutor(_threads(objects)) as pool:
         list(pool.map(one, pieces))
+
+
+def _refuse_other_shard(objects: Objects, place: Place, block: int, digest: str) -> None:
+    key, at = place.key(block), place.shard_bytes(block) - place.tail_bytes
+    found = objects.read(key, start=at, length=DIGEST_BYTES)
+    if found is None:
+        raise OSError(f"{key} is not there")
+    if len(found) < DIGEST_BYTES:
+        raise OSError(f"{key} is short")
+    if found.hex() != digest:
+        raise OSError(f"{key} is not what was written there")
 
 
 def _threads(objects: Objects) -> int:

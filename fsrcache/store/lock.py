@@ -38,7 +38,7 @@ def writer_lock(folder: Path, part: tuple[int, int]) -> Iterator[None]:
         yield
         return
     path = folder / f".writer-{part[0]}-of-{part[1]}"
-    with _alone(folder):
+    with alone(folder):
         for other, (i, n) in _locks(folder):
             if (n != part[1] or i == part[0]) and (holder := _holder(other)) is not None:
                 raise FsrcacheError(
@@ -48,8 +48,13 @@ def writer_lock(folder: Path, part: tuple[int, int]) -> Iterator[None]:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         who = {"process": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, json.dumps({**who, "part": f"{part[0]}/{part[1]}"}).encode())
+        try:
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, json.dumps({**who, "part": f"{part[0]}/{part[1]}"}).encode())
+        except OSError:
+            path.unlink(missing_ok=True)
+            os.close(descriptor)
+            raise
     try:
         yield
     finally:
@@ -59,8 +64,11 @@ def writer_lock(folder: Path, part: tuple[int, int]) -> Iterator[None]:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the folder itself, for a moment."""
+def alone(folder: Path) -> Iterator[None]:
+    """Hold the folder itself, for a moment; not inside itself."""
+    if sys.platform == "win32":
+        yield
+        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -70,13 +78,12 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def remove_stale_locks(folder: Path) -> None:
-    """Remove the locks of writers that died."""
+    """Remove the locks of writers that died; the caller holds the folder alone."""
     if sys.platform == "win32":
         return
-    with _alone(folder):
-        for path, _ in _locks(folder):
-            if _holder(path) is None:
-                path.unlink(missing_ok=True)
+    for path, _ in _locks(folder):
+        if _holder(path) is None:
+            path.unlink(missing_ok=True)
 
 
 def _locks(folder: Path) -> list[tuple[Path, tuple[int, int]]]:

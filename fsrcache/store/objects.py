@@ -94,7 +94,7 @@ class LocalObjects:
         """Yield the keys of all files below a prefix, sorted."""
         try:
             with os.scandir(self.root / prefix) as entries:
-                children = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
+                children = sorted((entry.name, entry.is_dir()) for entry in entries)
         except (FileNotFoundError, NotADirectoryError):
             return
         for name, is_folder in children:

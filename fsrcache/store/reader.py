@@ -35,7 +35,8 @@ class FeatureStore:
         The store's folder, a URL that Zarr opens through fsspec (``s3://bucket/features.zarr``), or any Zarr store
         object, icechunk's included, which is read through Zarr.
     check
-        Whether every chunk's checksum is looked at when it is read.
+        Whether every chunk's checksum is looked at when it is read and, in a local folder, whether its file is the one
+        that was written there.
     storage_options
         Of fsspec, for a URL.
 
@@ -72,8 +73,9 @@ class FeatureStore:
                 f"There is no feature store at {self.name}.", "Run `fsrcache extract --scales 2..8` first."
             )
         self.spec = known.spec
-        if not known.complete:
+        if known.shards is None:
             raise FsrcacheError(f"The store {self.name} is incomplete: its extraction did not come to its end.", _AGAIN)
+        self._digests = known.shards
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -161,7 +163,7 @@ class FeatureStore:
 
         def read(out: NDArray[Any], *, start: int) -> None:
             with self._reading(place):
-                fetch_rows(self._objects, place, out, start=start, check=self._check)
+                fetch_rows(self._objects, place, out, start=start, check=self._check, digests=self._digests[place.name])
 
         return StoredArray(place, read)
 

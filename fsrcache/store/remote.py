@@ -99,9 +99,11 @@ async def _removed(store: "Store", key: str) -> None:
 async def _listed(store: "Store", prefix: str) -> list[str]:
     from zarr.storage import FsspecStore
 
-    if not (isinstance(store, FsspecStore) and _walks(store.fs)):
+    if not isinstance(store, FsspecStore):
         return sorted([key async for key in store.list_prefix(prefix)])
     root = f"{store.path}/{prefix}".rstrip("/")
+    if not _walks(store.fs):  # s3fs names the folder itself where it was empty a moment ago
+        return sorted([key async for key in store.list_prefix(prefix) if key != root])
     try:  # told to raise: by default a walk takes a folder that cannot be listed for an empty one
         found = await store.fs._find(root, withdirs=False, on_error="raise")
     except FileNotFoundError:

@@ -51,7 +51,7 @@ def storage_errors(what: str, *, remedy: str) -> Iterator[None]:
     """Turn what the storage or damaged metadata raise into an FsrcacheError that begins with ``what``."""
     try:
         yield
-    except (OSError, ValueError, TypeError, LookupError) as error:
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         said = redacted(" ".join(text.split())).rstrip(".") or type(error).__name__
         raise FsrcacheError(f"{what}: {said}.", remedy) from None
@@ -90,7 +90,7 @@ def identity(data: bytes | None) -> StoreSpec | None:
         if not is_sealed(record):
             return None
         return StoreSpec.from_dict({**{k: v for k, v in record.items() if k != "digest"}, "scales": [1]})
-    except (ValueError, TypeError, LookupError, FsrcacheError):
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError, FsrcacheError):
         return None
 
 

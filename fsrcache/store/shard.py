@@ -1,9 +1,10 @@
 """The bytes of a store's files: uncompressed rows, a CRC-32C after each chunk, in a shard a digest and the index.
 
 A shard of chunks of ``c`` bytes is ``(rows, crc32c) * m, digest, index, crc32c of the index``: chunk ``i`` begins at
-``i (c + 4)``. The digest (BLAKE2b, 16 bytes, of all before it) lies in a gap that Zarr's index does not speak of, so
-that whoever completes a store need not read what others wrote. The last chunk is filled up with zeros; chunks beyond
-the last row are not there, which the index says as Zarr has it, by all bits set.
+``i (c + 4)``. The digest (BLAKE2b, 16 bytes, of the file's key and all before it) knows a shard in its own place alone.
+It lies in a gap that Zarr's index does not speak of, so that whoever completes a store need not read what others wrote.
+The last chunk is filled up with zeros; chunks beyond the last row are not there, which the index says as Zarr has it,
+by all bits set.
 """
 
 import struct
@@ -35,8 +36,8 @@ class DamagedError(Exception):
         self.kind = kind
 
 
-def encode(place: Place, values: Any) -> bytes | bytearray:
-    """Return the bytes of a file for the rows [rows, ...] of a block."""
+def encode(place: Place, values: Any, *, block: int) -> bytes | bytearray:
+    """Return the bytes of a block's file for its rows [rows, ...]."""
     if place.dtype == "string":
         texts = [str(text).encode() for text in values]
         body = b"".join([struct.pack("<I", len(texts)), *(struct.pack("<I", len(text)) + text for text in texts)])
@@ -52,7 +53,7 @@ def encode(place: Place, values: Any) -> bytes | bytearray:
         out += part.data.cast("B")
         out += struct.pack("<I", crc32c(part))
     assert len(out) == present * (chunk_bytes + CRC_BYTES)
-    return out + blake2b(out, digest_size=DIGEST_BYTES).digest() + index_bytes(place, present)
+    return out + _seal(place, out, block=block) + index_bytes(place, present)
 
 
 def decode(place: Place, data: bytes, *, block: int) -> NDArray[Any]:
@@ -72,7 +73,7 @@ def decode(place: Place, data: bytes, *, block: int) -> NDArray[Any]:
     stored_digest, body = check_tail(place, data, block=block), memoryview(data)
     chunk_bytes, present = place.chunk * place.row_bytes, -(-rows // place.chunk)
     step = chunk_bytes + CRC_BYTES
-    if blake2b(body[: present * step], digest_size=DIGEST_BYTES).digest() != stored_digest:
+    if _seal(place, body[: present * step], block=block) != stored_digest:
         raise DamagedError("corrupt")
     out = np.empty((present * place.chunk, place.shape[1]), np.dtype(place.dtype).newbyteorder("<"))
     for i in range(present):
@@ -110,6 +111,12 @@ def index_bytes(place: Place, present: int) -> bytes:
     index[:present, 0] = np.arange(present, dtype=np.uint64) * np.uint64(chunk_bytes)
     index[:present, 1] = chunk_bytes
     return index.tobytes() + struct.pack("<I", crc32c(index))
+
+
+def _seal(place: Place, body: Any, *, block: int) -> bytes:
+    sealed = blake2b(place.key(block).encode(), digest_size=DIGEST_BYTES)
+    sealed.update(body)
+    return sealed.digest()
 
 
 def crc32c(data: Any) -> int:

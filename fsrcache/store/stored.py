@@ -63,18 +63,15 @@ class StoredArray:
         return np.asarray(self[:], dtype)
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
-        """Return rows: an integer, a slice, an array of integers or booleans, or a tuple of rows and columns."""
-        rows, rest = (key[0], key[1:]) if isinstance(key, tuple) and key else (key, ())
-        if rows is Ellipsis:
-            rows = slice(None)
-        found = self._rows(rows)
-        if not rest:
-            return found
-        places: Any = slice(None)
-        if not isinstance(rows, slice):  # arrays of rows and of columns go together, as NumPy has it
-            places = np.arange(len(found)) if found.ndim == 2 else None
-        result: NDArray[Any] = found[rest] if places is None else found[(places, *rest)]
-        return result
+        """Return what NumPy returns for the key; other keys than rows, and a slice or a number of columns, read all."""
+        rows, *columns = key if isinstance(key, tuple) and key else (key,)
+        if self._are_rows(rows) and not columns:
+            return self._rows(rows)
+        if self._are_rows(rows) and len(columns) == 1 and isinstance(columns[0], slice | int | np.integer):
+            part: NDArray[Any] = self._rows(rows)[..., columns[0]]
+            return part
+        whole: NDArray[Any] = self[:][key]
+        return whole
 
     def read_into(self, out: NDArray[Any], *, start: int = 0) -> None:
         """Read as many rows as ``out`` has, from ``start`` on, into it, without a copy in between.
@@ -101,6 +98,15 @@ class StoredArray:
         if len(out):
             self._read(out, start=start)
 
+    def _are_rows(self, key: Any) -> bool:
+        """Tell whether a key is a slice, an integer, an array of integers, or booleans for all rows."""
+        if isinstance(key, slice | int | np.integer) and not isinstance(key, bool):
+            return True
+        if not isinstance(key, list | np.ndarray):
+            return False
+        index = np.asarray(key)
+        return index.shape == self.shape[:1] if index.dtype == np.bool_ else index.ndim > 0 and index.dtype.kind in "iu"
+
     def _rows(self, rows: Any) -> NDArray[Any]:
         if isinstance(rows, slice):
             start, stop, step = rows.indices(len(self))
@@ -109,11 +115,7 @@ class StoredArray:
             return self._taken(np.arange(start, stop, step))
         index = np.asarray(rows)
         if index.dtype == np.bool_:
-            if index.shape != self.shape[:1]:
-                raise IndexError(f"{list(index.shape)} booleans do not choose among {len(self)} rows.")
             return self._taken(np.flatnonzero(index))
-        if index.dtype.kind not in "iu" and index.size:
-            raise IndexError(f"Rows are chosen by a slice, integers or booleans, not by {index.dtype}.")
         index = index.astype(np.int64)
         beyond = index[(index < -len(self)) | (index >= len(self))]
         if beyond.size:

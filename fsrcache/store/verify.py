@@ -16,13 +16,13 @@ from fsrcache.store.lock import writer_lock
 from fsrcache.store.objects import PARTIAL, Objects, objects_at
 from fsrcache.store.root import Root, identity, parse_root, storage_errors
 from fsrcache.store.shard import Damage, DamagedError, decode, digest_of
-from fsrcache.store.spec import StoreSpec
+from fsrcache.store.spec import SPLITS, StoreSpec
 
 if TYPE_CHECKING:
     from zarr.abc.store import Store
 
 Kind = Damage | Literal["missing", "wrong_digest", "exchanged", "unreadable"]
-_LOST = "Remove the store and extract again: nothing in it says any more what it is about."
+_LOST = "Name the folder of a store. If it was one, nothing in it says any more what it is about: extract into another."
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ def _root(objects: Objects, there: set[str]) -> tuple[Root, list[Problem]]:
         with suppress(FsrcacheError):
             known = parse_root(objects, data)
             return known, [Problem("", ROOT, "corrupt")] if data != known.document() else []
-    found = [spec for key in sorted(there) if key.endswith("zarr.json") and (spec := identity(objects.read(key)))]
+    found = [spec for split in SPLITS if (spec := identity(objects.read(f"{split}/{ROOT}")))]
     if not found:
         if kind == "missing" and not there:
             raise FsrcacheError(f"There is no feature store at {objects.name}.", "Name the folder of a store.")
@@ -188,8 +188,8 @@ def _root(objects: Objects, there: set[str]) -> tuple[Root, list[Problem]]:
 def _scales(spec: StoreSpec, there: set[str]) -> tuple[int, ...]:
     """Return the scales of which there is anything."""
     parts = [key.split("/") for key in there]
-    named = {part[1][1:] for part in parts if len(part) > 2 and part[0] in spec.splits and part[1].startswith("x")}
-    return tuple(sorted({1, *(int(name) for name in named if name.isdigit() and int(name) >= 1)}))
+    named = {part[1][1:] for part in parts if part[0] in spec.splits and part[2:] == ["features", ROOT]}
+    return tuple(sorted({1, *(int(name) for name in named if name.isascii() and name.isdigit() and int(name) >= 1)}))
 
 
 def _expected(root: Root, place: Place, block: int) -> str | None:

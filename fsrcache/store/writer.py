@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from fsrcache.errors import FsrcacheError
 from fsrcache.progress import Progress, Watch, unwatched
 from fsrcache.store.layout import ROOT, Place, columns, digest, documents, outputs, places
-from fsrcache.store.lock import remove_stale_locks, writer_lock
-from fsrcache.store.objects import PARTIAL, Objects, objects_at
-from fsrcache.store.root import KEY, Root, identity, read_root, storage_errors
-from fsrcache.store.shard import DamagedError, check_tail, encode
+from fsrcache.store.lock import alone, remove_stale_locks, writer_lock
+from fsrcache.store.objects import PARTIAL, objects_at
+from fsrcache.store.refuse import check_columns, damaged, other_column, storable, store_of_same_content
+from fsrcache.store.root import Root, read_root, storage_errors
+from fsrcache.store.shard import DamagedError, check_tail, decode, encode
 from fsrcache.store.spec import StoreSpec
 
 if TYPE_CHECKING:
@@ -84,15 +85,11 @@ class FeatureWriter:
         self._given: dict[str, Mapping[str, Any]] = {"labels": labels, "ids": ids, "hashes": hashes}
         self._held = ExitStack()
         self._digests: dict[str, str] = {}  # of the files that this writer knows
-        _check_columns(spec, self._given)
-        known = read_root(self._objects)
-        if known:
-            _refuse_other_content(self.name, known.spec, spec)
-            spec = replace(known.spec, scales=tuple(sorted({*known.spec.scales, *spec.scales})))
+        check_columns(spec, self._given)
         self.spec = spec
         try:
             with storage_errors(f"The store {self.name} cannot be written", remedy=_AGAIN):
-                self._open(known)
+                self._open()
         except BaseException:
             self._held.close()
             raise
@@ -149,7 +146,7 @@ class FeatureWriter:
             if (values is None) == (name in found):
                 raise FsrcacheError(f"The store {self.name} holds {', '.join(found)}; {name} do not fit that.")
         files = {
-            place.key(block): encode(place, self._stored_form(place, block, values))
+            place.key(block): encode(place, storable(place, block, values, ids=self._given["ids"][split]), block=block)
             for name, place in found.items()
             if (values := given[name]) is not None and place.key(block) not in self._there
         }
@@ -170,42 +167,48 @@ class FeatureWriter:
             If blocks of this part are missing, a file is damaged, or the storage fails.
         """
         with storage_errors(f"The store {self.name} cannot be completed", remedy=_AGAIN):
-            self._look()
-            if missing := self.missing():
-                split, scale, block = missing[0]
-                raise FsrcacheError(
-                    f"The store {self.name} lacks {len(missing)} blocks, first block {block} of {split} at scale "
-                    f"{scale}.",
-                    "Run the same command again: it writes what is missing.",
-                )
-            known = read_root(self._objects)
-            if known is not None and known.complete:
-                return True
-            if not all(key in self._there for place in places(self.spec) for key in place.keys):
-                return False
-            shards = self._all_digests(watch)
-            self._remove_partials(lambda _: True)
-            self._objects.write(ROOT, Root(self.spec, shards).document())
             if self._objects.folder:
-                remove_stale_locks(self._objects.folder)
-            return True
+                with alone(self._objects.folder):  # of two that finish at once, the second finds it complete
+                    return self._finish(watch)
+            return self._finish(watch)
 
-    def _open(self, known: Root | None) -> None:
+    def _finish(self, watch: Watch) -> bool:
+        """Do what ``finish`` does, nobody else at it."""
+        self._look()
+        if missing := self.missing():
+            split, scale, block = missing[0]
+            raise FsrcacheError(
+                f"The store {self.name} lacks {len(missing)} blocks, first block {block} of {split} at scale {scale}.",
+                "Run the same command again: it writes what is missing.",
+            )
+        known = read_root(self._objects)
+        spec = self.spec if known is None else _with_scales(known.spec, self.spec)  # other parts may have added some
+        if known is None or known.spec != spec:
+            self._objects.write(ROOT, Root(spec).document())
+        elif known.complete:
+            return True
+        if not all(key in self._there for place in places(spec) for key in place.keys):
+            return False
+        shards = self._all_digests(spec, watch)
+        self._remove_partials(lambda _: True)
+        self._objects.write(ROOT, Root(spec, shards).document())
+        if self._objects.folder:
+            remove_stale_locks(self._objects.folder)
+        return True
+
+    def _open(self) -> None:
         """Create what is missing of the metadata and columns; take the lock first."""
         objects = self._objects
+        known = store_of_same_content(objects, self.spec)
         if objects.folder:
-            if not known:
-                _refuse_other_files(objects)
             objects.folder.mkdir(parents=True, exist_ok=True)
             self._held.enter_context(writer_lock(objects.folder, self.part))
-            known = read_root(objects)  # as it is now that nobody else writes this part
-        elif not known:
-            _refuse_other_files(objects)
+            known = store_of_same_content(objects, self.spec)  # as it is now that nobody else writes this part
         if known:
-            self.spec = replace(known.spec, scales=tuple(sorted({*known.spec.scales, *self.spec.scales})))
+            self.spec = _with_scales(known.spec, self.spec)
         self._look()
         whole = all(key in self._there for place in places(self.spec) for key in place.keys)
-        if known is None or (known.complete and not (whole and known.spec == self.spec)) or known.spec != self.spec:
+        if known is None or known.spec != self.spec or (known.complete and not whole):
             objects.write(ROOT, Root(self.spec).document())
         for key, document in documents(self.spec).items():
             if key not in self._there or objects.read(key) != document:
@@ -216,10 +219,23 @@ class FeatureWriter:
             for name, place in columns(self.spec, split).items():
                 for block, key in enumerate(place.keys):
                     rows = slice(block * place.block, block * place.block + place.rows(block))
-                    data = encode(place, self._given[name][split][rows])
-                    self._digests[key] = digest(data)
+                    data = encode(place, self._given[name][split][rows], block=block)
                     if key not in self._there:
                         self._write(key, data)
+                    self._digests[key] = digest(self._kept_column(place, block, data))
+
+    def _kept_column(self, place: Place, block: int, given: bytes | bytearray) -> bytes:
+        """Return the file of a column as it is there; names may be others, pictures and labels may not."""
+        kept = self._objects.read(place.key(block)) or b""
+        if kept == given:
+            return kept
+        try:
+            decode(place, kept, block=block)
+        except DamagedError as error:
+            raise damaged(place.key(block), self.name, error) from None
+        if place.dtype != "string":
+            raise other_column(place, self.name)
+        return kept
 
     def _look(self) -> None:
         """Learn which files are there."""
@@ -249,9 +265,9 @@ class FeatureWriter:
                 self._objects.remove(key)
                 self._there.discard(key)
 
-    def _all_digests(self, watch: Watch) -> dict[str, list[str]]:
+    def _all_digests(self, spec: StoreSpec, watch: Watch) -> dict[str, list[str]]:
         """Return the digest of every file, those of shards from their tails, which their writers put there."""
-        found = places(self.spec)
+        found = places(spec)
         shards = [(place, block) for place in found if place.chunk for block in range(len(place.keys))]
         with ThreadPoolExecutor(_TAILS_AT_ONCE) as pool:
             tails = [pool.submit(self._tail, place, block) for place, block in shards]
@@ -268,27 +284,7 @@ class FeatureWriter:
         try:
             return check_tail(place, data or b"", block=block).hex()
         except DamagedError as error:
-            raise FsrcacheError(
-                f"{place.key(block)} of the store {self.name} is damaged: {error}.",
-                "Run `fsrcache verify STORE --repair`, then the same command again.",
-            ) from None
-
-    def _stored_form(self, place: Place, block: int, values: NDArray[np.floating]) -> NDArray[np.floating]:
-        """Return values as they are stored, all finite."""
-        shape = (place.rows(block), place.shape[1])
-        if values.shape != shape:
-            raise FsrcacheError(f"The block of {place.name} has the shape {list(values.shape)}, not {list(shape)}.")
-        with np.errstate(over="ignore"):
-            stored = values.astype(place.dtype)
-        if not (finite := np.isfinite(stored)).all():
-            row, column = np.argwhere(~finite)[0]
-            picture = self._given["ids"][place.name.split("/")[0]][block * place.block + int(row)]
-            raise FsrcacheError(
-                f"{place.name} of the picture {str(picture)!r} holds {values[row, column]}, "
-                f"which {place.dtype} cannot keep.",
-                "Look at that picture and at the extractor's weights: a sound extractor stays below 65504.",
-            )
-        return stored
+            raise damaged(place.key(block), self.name, error) from None
 
 
 def _hashes(names: Sequence[str] | NDArray[np.str_]) -> NDArray[np.uint8]:
@@ -297,40 +293,5 @@ def _hashes(names: Sequence[str] | NDArray[np.str_]) -> NDArray[np.uint8]:
     return np.frombuffer(texts, np.uint8).reshape(-1, 16)
 
 
-def _check_columns(spec: StoreSpec, given: Mapping[str, Mapping[str, Any]]) -> None:
-    for split in spec.splits:
-        for name, place in columns(spec, split).items():
-            if split not in given[name]:
-                raise FsrcacheError(f"The spec has a split {split!r}, but there are no {name} of it.")
-            values = given[name][split]
-            if place.dtype == "string":  # not as an array, which may need four bytes a letter of the longest
-                fits = len(values) == place.shape[0]
-            else:
-                fits = values.shape == place.shape and values.dtype == place.dtype
-            if not fits:
-                what = f"{getattr(values, 'dtype', 'texts')} {list(getattr(values, 'shape', [len(values)]))}"
-                raise FsrcacheError(f"The {name} of {split} are {what}, not {place.dtype} {list(place.shape)}.")
-
-
-def _refuse_other_content(name: str, there: StoreSpec, wanted: StoreSpec) -> None:
-    if names := wanted.differences(there):
-        stored, asked = there.compared(), wanted.compared()
-        changes = "; ".join(f"{name} is {stored[name]!r} there and {asked[name]!r} now" for name in names)
-        raise FsrcacheError(
-            f"The store {name} is of other content: {changes}.",
-            "Keep this work apart with --workspace, or remove the store to write it anew.",
-        )
-
-
-def _refuse_other_files(objects: Objects) -> None:
-    """Refuse a place of something else: what no store's beginning leaves behind."""
-    others = [key for key in objects.keys() if not (key.endswith(PARTIAL) or key.startswith(".writer-"))]  # noqa: SIM118
-    if any(identity(objects.read(key)) for key in others if key.endswith("zarr.json")):
-        raise FsrcacheError(
-            f"{objects.name} holds a {KEY} store whose root is lost.", "`fsrcache verify STORE --repair` rewrites it."
-        )
-    if others:
-        raise FsrcacheError(
-            f"{objects.name} holds {len(others)} other things and no {KEY} store, {others[0]!r} for one.",
-            "Name a folder that is empty or not there yet.",
-        )
+def _with_scales(spec: StoreSpec, other: StoreSpec) -> StoreSpec:
+    return replace(spec, scales=tuple(sorted({*spec.scales, *other.scales})))

@@ -4,6 +4,7 @@ Tried: zarr-python, zarr-python with the codecs of zarrs, tensorstore (all but t
 """
 
 import json
+from dataclasses import replace
 
 import icechunk
 import numpy as np
@@ -28,10 +29,10 @@ LAYOUTS = {  # changes of the spec
 
 
 @pytest.fixture(scope="module", params=LAYOUTS)
-def folder(request, sample, tmp_path_factory):
+def folder(request, example, tmp_path_factory):
     """A finished store, for reading."""
     path = tmp_path_factory.mktemp("layout") / "s"
-    sample.written(path, sample.replace(sample.spec, **LAYOUTS[request.param]))
+    example.written(path, spec=replace(example.spec, **LAYOUTS[request.param]))
     return path
 
 

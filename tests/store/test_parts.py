@@ -2,13 +2,17 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import permutations
 
 import pytest
 
 from fsrcache.errors import FsrcacheError
+from fsrcache.store import refuse
 from fsrcache.store.lock import writer_lock
 from fsrcache.store.reader import FeatureStore
+from fsrcache.store.root import read_root
+from fsrcache.store.verify import verify
 
 HOLD = """
 import sys, time
@@ -49,6 +53,30 @@ def test_parts_at_the_same_time(tmp_path, example, files, whole):
         assert one.finish()
         assert two.finish()
     assert files(tmp_path / "s") == whole
+
+
+def test_a_store_that_another_part_begins_meanwhile_is_taken_up(tmp_path, example, files, whole, monkeypatch):
+    example.write(tmp_path / "s", part=(1, 2))
+    answers = iter([None])  # to the first question, as before the other part had written anything
+    monkeypatch.setattr(refuse, "read_root", lambda objects: next(answers, read_root(objects)))
+    assert example.write(tmp_path / "s", part=(2, 2))
+    assert files(tmp_path / "s") == whole
+
+
+def test_scales_that_another_part_adds_meanwhile_are_not_forgotten(tmp_path, example):
+    more = replace(example.spec, scales=(1, 2, 4))
+    place = tmp_path / "s"
+    with example.writer(place, part=(1, 2)) as one, example.writer(place, part=(2, 2), spec=more) as two:
+        example.fill(two)
+        example.fill(one)
+        assert not one.finish()  # the other part's scale is not there for its own blocks
+        assert not two.finish()
+    with example.writer(tmp_path / "s", part=(1, 2)) as one:
+        assert {scale for _, scale, _ in one.missing()} == {4}
+        example.fill(one)
+        assert one.finish()
+    assert FeatureStore(tmp_path / "s").scales == (1, 2, 4)
+    assert verify(tmp_path / "s").ok
 
 
 def test_more_parts_than_blocks(tmp_path, example, files, whole):

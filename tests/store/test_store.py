@@ -12,6 +12,8 @@ from fsrcache.errors import FsrcacheError
 from fsrcache.store.order import row_order
 from fsrcache.store.reader import FeatureStore
 from fsrcache.store.spec import chunk_and_block
+from fsrcache.store.verify import verify
+from fsrcache.store.writer import FeatureWriter
 
 
 def test_what_is_written_is_read(tmp_path, example):
@@ -34,7 +36,9 @@ def test_what_is_written_is_read(tmp_path, example):
 KEYS = [
     slice(None), slice(3, 17), slice(5, 5), slice(None, None, 3), slice(20, 2, -4), slice(-4, None), 7, -1, np.int64(3),
     [], [3, 3, 1], [-1, 0], np.array([[1, 2], [22, 0]]), np.arange(23) % 3 == 0, (slice(2, 9), slice(1, 4)), (5, 2),
-    (slice(None), 0), ([1, 2, 3], [0, 5, 1]), ([4, 1], slice(0, 2)), (Ellipsis, 1), Ellipsis,
+    (slice(None), 0), ([1, 2, 3], [0, 5, 1]), ([4, 1], slice(0, 2)), (Ellipsis, 1), Ellipsis, (), None, True,
+    (Ellipsis, None), ([[0, 1]], [0]), ([[0, 1], [2, 3]], slice(0, 2)), (3, None, [0, 1]), ([[0, 1], [2, 3]], 2),
+    (slice(None), [1, 0]), np.arange(23 * 6).reshape(23, 6) % 5 == 0, (np.arange(23) % 2 == 0, 3),
 ]  # fmt: skip
 
 
@@ -49,7 +53,7 @@ def test_rows_are_chosen_as_by_numpy(tmp_path, example, key, check):
     assert array[key].shape == expected[key].shape
 
 
-@pytest.mark.parametrize("key", [23, -24, [0, 23], np.ones(22, bool), 1.5, "a", None])
+@pytest.mark.parametrize("key", [23, -24, [0, 23], np.ones(22, bool), 1.5, "a", np.array([]), (0, 6), (..., ...)])
 def test_rows_that_are_not_there_are_refused(tmp_path, example, key):
     array = example.written(tmp_path / "s").features("train", 2)
     with pytest.raises(IndexError):
@@ -84,7 +88,8 @@ def test_every_shard_is_rows_and_checksums(tmp_path, example):
         shard = (tmp_path / f"s/train/x2/features/c/{block}/0").read_bytes()
         chunks = rows // 4
         assert len(shard) == rows * 6 * 2 + 4 * chunks + 16 + 16 * chunks + 4
-        assert shard[-52:-36] == blake2b(shard[:-52], digest_size=16).digest()
+        key = f"train/x2/features/c/{block}/0".encode()
+        assert shard[-52:-36] == blake2b(key + shard[:-52], digest_size=16).digest()
         first = np.frombuffer(shard[: 4 * 6 * 2], "<f2").reshape(4, 6)
         assert np.array_equal(
             first, example.values("train", 2, slice(8 * block, 8 * block + 4))["features"].astype("f2")
@@ -132,6 +137,36 @@ def test_other_content_is_refused_by_name(tmp_path, digest, example, files):
     with pytest.raises(FsrcacheError, match=rf"digests\.{digest} is '\w\w' there and 'ff' now"):
         example.writer(tmp_path / "s", spec=other)
     assert files(tmp_path / "s") == before
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("name", ["labels", "hashes"])
+def test_other_columns_are_refused_and_other_names_kept(tmp_path, example, files, name, whole):
+    with example.writer(tmp_path / "s") as writer:
+        example.fill(writer, most=None if whole else 2)
+        if whole:
+            writer.finish()
+    before, given = files(tmp_path / "s"), example.columns()
+    given[name]["val"] = 1 - given[name]["val"]
+    with pytest.raises(FsrcacheError, match=f"val/{name} are others there"):
+        FeatureWriter(tmp_path / "s", example.spec, **given)
+    assert files(tmp_path / "s") == before
+    given = example.columns() | {
+        "ids": {split: [f"moved/{i}" for i in range(n)] for split, n in example.spec.rows.items()}
+    }
+    with FeatureWriter(tmp_path / "s", example.spec, **given) as writer:
+        example.fill(writer)
+        writer.finish()
+    assert FeatureStore(tmp_path / "s").ids("val").tolist() == example.columns()["ids"]["val"]
+    assert verify(tmp_path / "s").ok
+
+
+def test_a_damaged_column_stops_the_writer(tmp_path, example):
+    with example.writer(tmp_path / "s") as writer:
+        example.fill(writer)
+    (tmp_path / "s/train/labels/c/0").write_bytes(b"")
+    with pytest.raises(FsrcacheError, match=r"train/labels/c/0 of the store .* is damaged: it is short"):
+        example.writer(tmp_path / "s")
 
 
 @pytest.mark.parametrize(("name", "value"), [("features", 1e5), ("embeddings", np.nan), ("probabilities", np.inf)])

@@ -122,15 +122,63 @@ def test_exchanged_shards_are_found(store, example, files, one, other):
     assert mended(store, example, files, undisturbed)
 
 
+def test_exchanged_shards_of_an_unfinished_store_are_found_too(tmp_path, example):
+    with example.writer(tmp_path / "s") as writer:
+        example.fill(writer)
+    one, other = tmp_path / "s" / FEATURES, tmp_path / "s/train/x1/features/c/0/0"
+    first, second = one.read_bytes(), other.read_bytes()
+    one.write_bytes(second)
+    other.write_bytes(first)
+    assert {problem.kind for problem in verify(tmp_path / "s").problems} == {"corrupt"}
+
+
+def test_a_reader_refuses_a_shard_that_stands_elsewhere(store):
+    reader, path = FeatureStore(store), store / FEATURES
+    path.write_bytes((store / "train/x1/features/c/0/0").read_bytes())
+    with pytest.raises(FsrcacheError, match="train/x2/features/c/0/0 is not what was written there"):
+        reader.features("train", 2)[:3]
+
+
+def test_a_split_is_no_store(store, files):
+    before = files(store)
+    with pytest.raises(FsrcacheError, match="is no feature store"):
+        repair(store / "train")
+    assert files(store) == before
+
+
+@pytest.mark.parametrize("text", ['{"node_type":"group","attributes":[]}', "[" * 200_000, '{"node_type":"group"}', "5",
+                                  '{"node_type":"group","attributes":{"fsrcache":[1]}}', "null"])  # fmt: skip
+def test_a_root_of_any_kind_is_damage_in_words(store, example, files, text):
+    undisturbed = files(store)
+    (store / "zarr.json").write_text(text)
+    with pytest.raises(FsrcacheError):
+        FeatureStore(store)
+    assert [(problem.key, problem.kind) for problem in verify(store).problems] == [("zarr.json", "corrupt")]
+    assert mended(store, example, files, undisturbed)
+
+
+def test_a_split_may_lie_elsewhere_by_a_link(store, tmp_path, example, files):
+    before = files(store)
+    (store / "train").rename(tmp_path / "elsewhere")
+    (store / "train").symlink_to(tmp_path / "elsewhere")
+    assert verify(store).ok
+    with example.writer(store) as writer:
+        assert writer.missing() == []
+        assert writer.finish()
+    (store / "train").unlink()
+    (tmp_path / "elsewhere").rename(store / "train")
+    assert files(store) == before
+
+
 def test_a_sound_shard_of_other_content_has_the_wrong_digest(store, example):
     place = outputs(example.spec, "train", scale=2)["features"]
-    (store / FEATURES).write_bytes(encode(place, np.ones((8, 6), np.float16)))
+    (store / FEATURES).write_bytes(encode(place, np.ones((8, 6), np.float16), block=0))
     assert verify(store).problems == (Problem("train/x2/features", FEATURES, "wrong_digest"),)
 
 
 def test_values_that_are_not_finite_are_found(store, example):
     place = outputs(example.spec, "train", scale=2)["features"]
-    data = bytes(encode(place, np.full((8, 6), np.nan, np.float16)))
+    data = bytes(encode(place, np.full((8, 6), np.nan, np.float16), block=0))
     (store / FEATURES).write_bytes(data)
     root = json.loads((store / "zarr.json").read_text())
     record = {name: value for name, value in root["attributes"]["fsrcache"].items() if name != "digest"}
@@ -166,7 +214,7 @@ def test_nothing_is_known_without_any_metadata(store):
         path.unlink()
     with pytest.raises(FsrcacheError, match="its metadata are lost") as error:
         repair(store)
-    assert "Remove the store and extract again" in error.value.remedy
+    assert "extract into another" in error.value.remedy
     with pytest.raises(FsrcacheError, match="no feature store at"):
         verify(store / "nowhere")
 

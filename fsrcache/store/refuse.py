@@ -1,0 +1,97 @@
+"""What a writer refuses: columns that do not fit, a place of something else, numbers that cannot be kept."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fsrcache.errors import FsrcacheError
+from fsrcache.store.layout import ROOT, Place, columns
+from fsrcache.store.objects import PARTIAL, Objects
+from fsrcache.store.root import KEY, Root, identity, read_root
+from fsrcache.store.shard import DamagedError
+from fsrcache.store.spec import SPLITS, StoreSpec
+
+_APART = "Keep this work apart with --workspace, or remove the store to write it anew."
+
+
+def store_of_same_content(objects: Objects, spec: StoreSpec) -> Root | None:
+    """Return what the store at a place says of itself, which may have other scales; None where nothing is.
+
+    Raises
+    ------
+    FsrcacheError
+        If a store of other content is there, one that lost its root, or something else.
+    """
+    known = read_root(objects)
+    if known is None:
+        others = [key for key in objects.keys() if not (key.endswith(PARTIAL) or key.startswith(".writer-"))]  # noqa: SIM118
+        if not others:
+            return None
+        known = read_root(objects)  # another part may have begun it in between
+        if known is None:
+            _refuse_others(objects, others[0], len(others))
+            return None
+    if names := spec.differences(known.spec):
+        stored, asked = known.spec.compared(), spec.compared()
+        changes = "; ".join(f"{name} is {stored[name]!r} there and {asked[name]!r} now" for name in names)
+        raise FsrcacheError(f"The store {objects.name} is of other content: {changes}.", _APART)
+    return known
+
+
+def check_columns(spec: StoreSpec, given: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse labels, ids or hashes that a spec does not describe."""
+    for split in spec.splits:
+        for name, place in columns(spec, split).items():
+            if split not in given[name]:
+                raise FsrcacheError(f"The spec has a split {split!r}, but there are no {name} of it.")
+            values = given[name][split]
+            if place.dtype == "string":  # not as an array, which may need four bytes a letter of the longest
+                fits = len(values) == place.shape[0]
+            else:
+                fits = values.shape == place.shape and values.dtype == place.dtype
+            if not fits:
+                what = f"{getattr(values, 'dtype', 'texts')} {list(getattr(values, 'shape', [len(values)]))}"
+                raise FsrcacheError(f"The {name} of {split} are {what}, not {place.dtype} {list(place.shape)}.")
+
+
+def storable(place: Place, block: int, values: NDArray[np.floating], *, ids: Any) -> NDArray[np.floating]:
+    """Return a block of rows as it is stored, all finite; ``ids`` are of the whole split."""
+    shape = (place.rows(block), place.shape[1])
+    if values.shape != shape:
+        raise FsrcacheError(f"The block of {place.name} has the shape {list(values.shape)}, not {list(shape)}.")
+    with np.errstate(over="ignore"):
+        stored = values.astype(place.dtype)
+    if not (finite := np.isfinite(stored)).all():
+        row, column = np.argwhere(~finite)[0]
+        raise FsrcacheError(
+            f"{place.name} of the picture {str(ids[block * place.block + int(row)])!r} holds {values[row, column]}, "
+            f"which {place.dtype} cannot keep.",
+            "Look at that picture and at the extractor's weights: a sound extractor stays below 65504.",
+        )
+    return stored
+
+
+def other_column(place: Place, name: str) -> FsrcacheError:
+    """Return the error of a store whose labels or pictures are not the given ones."""
+    return FsrcacheError(f"The store {name} is of other content: {place.name} are others there.", _APART)
+
+
+def damaged(key: str, name: str, error: DamagedError) -> FsrcacheError:
+    """Return the error of a file of the store ``name`` that cannot be what was written."""
+    return FsrcacheError(
+        f"{key} of the store {name} is damaged: {error}.",
+        "Run `fsrcache verify STORE --repair`, then the same command again.",
+    )
+
+
+def _refuse_others(objects: Objects, first: str, count: int) -> None:
+    if any(identity(objects.read(f"{split}/{ROOT}")) for split in SPLITS):
+        raise FsrcacheError(
+            f"{objects.name} holds a {KEY} store whose root is lost.", "`fsrcache verify STORE --repair` rewrites it."
+        )
+    raise FsrcacheError(
+        f"{objects.name} holds {count} other things and no {KEY} store, {first!r} for one.",
+        "Name a folder that is empty or not there yet.",
+    )

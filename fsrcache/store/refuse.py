@@ -1,6 +1,6 @@
 """What a writer refuses: columns that do not fit, a place of something else, numbers that cannot be kept."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,8 +31,7 @@ def store_of_same_content(objects: Objects, spec: StoreSpec) -> Root | None:
             return None
         known = read_root(objects)  # another part may have begun it in between
         if known is None:
-            _refuse_others(objects, others[0], len(others))
-            return None
+            raise _no_store(objects, others)
     if names := spec.differences(known.spec):
         stored, asked = known.spec.compared(), spec.compared()
         changes = "; ".join(f"{name} is {stored[name]!r} there and {asked[name]!r} now" for name in names)
@@ -86,12 +85,12 @@ def damaged(key: str, name: str, error: DamagedError) -> FsrcacheError:
     )
 
 
-def _refuse_others(objects: Objects, first: str, count: int) -> None:
+def _no_store(objects: Objects, others: Sequence[str]) -> FsrcacheError:
     if any(identity(objects.read(f"{split}/{ROOT}")) for split in SPLITS):
-        raise FsrcacheError(
+        return FsrcacheError(
             f"{objects.name} holds a {KEY} store whose root is lost.", "`fsrcache verify STORE --repair` rewrites it."
         )
-    raise FsrcacheError(
-        f"{objects.name} holds {count} other things and no {KEY} store, {first!r} for one.",
+    return FsrcacheError(
+        f"{objects.name} holds {len(others)} other things and no {KEY} store, {others[0]!r} for one.",
         "Name a folder that is empty or not there yet.",
     )

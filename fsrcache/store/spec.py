@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from fsrcache.errors import FsrcacheError
 
-VERSION = 2
+VERSION = 3
 SPLITS = ("train", "val", "test")
 DIGESTS = ("pictures", "labels", "order", "weights", "preprocessing")
 OUTPUTS = ("probabilities", "embeddings", "features")  # in order of writing: the features last

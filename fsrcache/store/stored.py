@@ -104,6 +104,8 @@ class StoredArray:
             return True
         if not isinstance(key, list | np.ndarray):
             return False
+        if isinstance(key, list) and not key:
+            return True
         index = np.asarray(key)
         return index.shape == self.shape[:1] if index.dtype == np.bool_ else index.ndim > 0 and index.dtype.kind in "iu"
 

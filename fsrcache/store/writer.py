@@ -220,9 +220,11 @@ class FeatureWriter:
                 for block, key in enumerate(place.keys):
                     rows = slice(block * place.block, block * place.block + place.rows(block))
                     data = encode(place, self._given[name][split][rows], block=block)
-                    if key not in self._there:
+                    if key in self._there:
+                        data = self._kept_column(place, block, data)
+                    else:
                         self._write(key, data)
-                    self._digests[key] = digest(self._kept_column(place, block, data))
+                    self._digests[key] = digest(data)
 
     def _kept_column(self, place: Place, block: int, given: bytes | bytearray) -> bytes:
         """Return the file of a column as it is there; names may be others, pictures and labels may not."""

@@ -1,11 +1,16 @@
 """A small store of two splits and two scales, with ragged last shards and a block of zeros, written anywhere."""
 
+import signal
+
 import numpy as np
 import pytest
 
 from fsrcache.store.reader import FeatureStore
 from fsrcache.store.spec import StoreSpec
 from fsrcache.store.writer import FeatureWriter
+
+# Programs that tests start inherit this: a suite that runs in a shell's background is deaf to Ctrl-C, and so were they.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROWS = {"train": 23, "val": 5}
 SPEC = StoreSpec(

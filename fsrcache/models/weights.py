@@ -58,7 +58,7 @@ def read_weights(path: Path, *, kind: str) -> tuple[dict[str, torch.Tensor], dic
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  a file, not a mapping
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, RuntimeError) as error:  # the last is torch's, which maps the file
         raise FsrcacheError(
             f"{path} cannot be read: {error}.", "It is damaged or no safetensors file; make it anew."
         ) from error

@@ -86,7 +86,10 @@ def test_a_killed_training_goes_on_by_the_same_command(tmp_path):
     while time.monotonic() < until and not (history.exists() and history.read_text()):
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    try:
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 1
     assert "Interrupted" in said
     assert "Traceback" not in said

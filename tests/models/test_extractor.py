@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from fsrcache.errors import FsrcacheError
+from fsrcache.models import weights
 from fsrcache.models.extractor import CovPoolFER, load_extractor, save_extractor, whiten
 from fsrcache.models.weights import read_weights, write_weights
 from fsrcache.presets import EXTRACTORS, ExtractorConfig
@@ -84,6 +85,18 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
     tensors, record = read_weights(tmp_path / "w", kind="test")
     assert torch.equal(tensors["x"], torch.ones(2))
     assert record == {"n": 1}
+
+
+def test_a_file_that_goes_away_while_it_is_opened_is_said(tmp_path, monkeypatch):
+    write_weights(tmp_path / "w", {"x": torch.ones(2)}, kind="test", record={})
+
+    def opened(path, **_):  # as safetensors does it: torch maps the file by its name, a second time
+        path.unlink()
+        return torch.UntypedStorage.from_file(str(path), shared=False, nbytes=8)
+
+    monkeypatch.setattr(weights, "safe_open", opened)
+    with pytest.raises(FsrcacheError, match="cannot be read"):
+        read_weights(tmp_path / "w", kind="test")
 
 
 def test_shapes_that_cannot_be_are_refused():

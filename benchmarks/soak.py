@@ -4,11 +4,9 @@ Run as ``python -m fsrcache.benchmarks.soak --kills 200 --out benchmarks/results
 """
 
 import json
-import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -17,10 +15,11 @@ from typing import Any
 
 import click
 from fsrcache.benchmarks.harness import commit, machine
+from fsrcache.benchmarks.program import Running, run
 
-_PROGRAM = (sys.executable, "-c", "from fsrcache.cli import main; main()")
-_COMMAND = (*_PROGRAM, "extract", "--scales", "2..8", "--json")
-_EARLY = 0.2  # share of the kills that come while the program starts
+_COMMAND = ("extract", "--scales", "2..8", "--json")
+_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "FSRCACHE_WORKSPACE": "fsr"}
+_EARLY = 0.2  # share of the kills that come before anything is extracted
 
 
 @click.command
@@ -59,8 +58,8 @@ def soak(folder: Path, *, kills: int, faces: int, seed: int) -> dict[str, Any]:
     _run(folder, "draw", str(pictures), "--count", str(faces))
     _run(folder, "pretrain", "--data", str(pictures), "--side", "24", "--epochs", "1", "--json")
     began = time.monotonic()
-    _run(folder, *_COMMAND[3:])
-    whole = max(1.0, time.monotonic() - began - 3)  # without its start
+    _run(folder, *_COMMAND)
+    whole = time.monotonic() - began
     store = folder / "fsr/features.zarr"
     undisturbed = contents(store)
     shutil.rmtree(store)
@@ -78,7 +77,7 @@ def soak(folder: Path, *, kills: int, faces: int, seed: int) -> dict[str, Any]:
             record["finished"] += 1
             record["equal"] &= contents(store) == undisturbed
             shutil.rmtree(store)
-    answer = json.loads(_run(folder, *_COMMAND[3:]))
+    answer = json.loads(_run(folder, *_COMMAND))
     record["finished"] += 1
     record["equal"] &= contents(store) == undisturbed
     return {**record, "resumed_from": answer["resumed_from"], "killed_with": killed_with, "leftovers": leftovers}
@@ -91,19 +90,12 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def _killed(folder: Path, chance: random.Random, whole: float) -> bool:
     """Start the extraction, kill it at a random moment, and tell whether it had come to its end."""
-    process = subprocess.Popen(_COMMAND, cwd=folder, env=_environment(), stdout=subprocess.DEVNULL,
-                               stderr=subprocess.PIPE, text=True)  # fmt: skip
-    assert process.stderr is not None
-    if chance.random() < _EARLY:
-        time.sleep(chance.uniform(0, 3))
-    else:
-        for line in process.stderr:
-            if line.startswith(("extracting", "completing")):
-                break
-        time.sleep(chance.uniform(0, whole / 12))
-    process.send_signal(signal.SIGKILL)
-    process.stderr.close()
-    return process.wait() == 0
+    process = Running(*_COMMAND, cwd=folder, **_ENVIRONMENT)
+    if chance.random() >= _EARLY:
+        process.until("extracting", "completing")
+    time.sleep(chance.uniform(0, whole / 12))
+    process.signal(signal.SIGKILL)
+    return process.wait().returncode == 0
 
 
 def _finished(store: Path) -> dict[Path, tuple[int, int]]:
@@ -112,14 +104,8 @@ def _finished(store: Path) -> dict[Path, tuple[int, int]]:
     return {path: ((status := path.stat()).st_ino, status.st_mtime_ns) for path in shards}
 
 
-def _environment() -> dict[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": "1", "FSRCACHE_WORKSPACE": "fsr"}
-
-
 def _run(folder: Path, *words: str) -> str:
-    done = subprocess.run(
-        [*_PROGRAM, *words], cwd=folder, env=_environment(), capture_output=True, text=True, check=False
-    )
+    done = run(*words, cwd=folder, **_ENVIRONMENT)
     if done.returncode:
         raise click.ClickException(f"{' '.join(words)} failed: {done.stderr}")
     return done.stdout

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from fsrcache.ahead import ordered_map
 from fsrcache.extract import BATCH, Sources, extract, sources
 from fsrcache.faces.decode import Pictures
 from fsrcache.faces.drawn import draw_face, drawn_expression
 from fsrcache.faces.expressions import EXPRESSIONS
 from fsrcache.faces.faces import usable_faces
 from fsrcache.faces.index import list_faces
-from fsrcache.features import features_of_view, view_of
+from fsrcache.features import features_of_view, side_by_side, view_of
 from fsrcache.models.extractor import CovPoolFER, save_extractor
 from fsrcache.presets import EXTRACTORS
 from fsrcache.store.reader import FeatureStore
@@ -45,7 +46,10 @@ def writing_case(folder: Path, device: torch.device, *, faces: int) -> Case:
         work=lambda: extract(given, store=store, scales=_SCALES, data="drawn faces"),
         reference=partial(_extracted, given, views),
         error=0.01,  # half precision
-        alternatives={"the extractor alone, views in memory": partial(_extracted, given, views)},
+        alternatives={
+            "the extractor alone, views in memory, batches in turn": partial(_extracted, given, views),
+            "the extractor alone, views in memory, batches side by side": partial(_side_by_side, given, views),
+        },
         samples=faces * len(_SCALES),
         before=lambda: shutil.rmtree(store, ignore_errors=True),
         shown=partial(_shown, store),
@@ -71,6 +75,17 @@ def _views(given: Sources) -> list[list[Pictures]]:
 
 def _extracted(given: Sources, views: list[list[Pictures]]) -> list[NDArray[np.float32]]:
     return [np.concatenate([features_of_view(given.model, view).features for view in batches]) for batches in views]
+
+
+def _side_by_side(given: Sources, views: list[list[Pictures]]) -> list[NDArray[np.float32]]:
+    with side_by_side(given.model) as workers:
+        every = [view for batches in views for view in batches]
+        work = partial(features_of_view, given.model)
+        taken = list(ordered_map(work, every, threads=workers.threads, begin=workers.begin))
+    return [
+        np.concatenate([part.features for part in taken[start : start + len(views[0])]])
+        for start in range(0, len(taken), len(views[0]))
+    ]
 
 
 def _shown(store: Path, result: Any) -> list[Tensor]:

@@ -1,11 +1,15 @@
-"""Work done ahead of its use: an iterator that runs on a thread of its own, a bounded number of items in front."""
+"""Work done ahead of its use, a bounded number of items in front: an iterator on a thread of its own, or on several."""
 
-from collections.abc import Generator, Iterable
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from queue import Empty, Full, Queue
 from threading import Event, Thread
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 _PATIENCE = 0.1  # seconds between two looks at whether anybody still wants more
 _END = object()
 
@@ -52,3 +56,41 @@ def ahead(items: Iterable[Item], *, depth: int) -> Generator[Item]:
     finally:
         given_up.set()
         thread.join()
+
+
+def ordered_map(
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    threads: int | None = None,
+    under_way: int | None = None,
+    begin: Callable[[], object] = lambda: None,
+) -> Generator[Result]:
+    """Yield the function of every item, in order, computed on several threads.
+
+    Parameters
+    ----------
+    function, items
+        What is computed, of what; the items are asked for by the caller's thread.
+    threads
+        How many at a time; the number of usable cores where None. One, with no ``under_way``, is the caller's own.
+    under_way
+        How many items are taken before the first of them is yielded; 16 for every thread where None.
+    begin
+        Called on each thread before anything else.
+    """
+    threads = threads or len(os.sched_getaffinity(0))
+    if threads == 1 and under_way is None:
+        yield from map(function, items)
+        return
+    waiting: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(threads, initializer=begin) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) >= (under_way or 16 * threads):
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)

@@ -1,26 +1,29 @@
 """``extract``: run the frozen extractor over every face at every scale, into the store."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict
+from functools import partial
 from hashlib import sha256
 from os import PathLike
 from pathlib import Path
+from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fsrcache.ahead import ahead
+from fsrcache.ahead import ordered_map
 from fsrcache.errors import FsrcacheError
 from fsrcache.faces.decode import Pictures
 from fsrcache.faces.degrade import SCALE_FORM, Degradation
 from fsrcache.faces.expressions import SPLITS
 from fsrcache.faces.faces import Faces
-from fsrcache.features import Features, features_of_view, view_of
+from fsrcache.features import Features, features_of_view, side_by_side, view_of
 from fsrcache.models.extractor import PREPROCESSING, CovPoolFER, load_extractor
 from fsrcache.models.weights import file_digest
 from fsrcache.progress import Progress, Watch, unwatched
@@ -31,9 +34,9 @@ from fsrcache.store.spec import StoreSpec, chunk_and_block
 from fsrcache.store.writer import FeatureWriter
 
 BATCH = 128  # pictures; never across two blocks
-_VIEWS_AHEAD = 3  # batches decoded and resized while the extractor works
+_BATCHES_AHEAD = 2  # that wait for a thread
 _ORDER = "hash, label, id; then one shuffle, PCG64, seed 0"
-_SAMPLED = 3  # scales, of a dry run
+_SAMPLED_SCALES, _SAMPLED_BATCHES = 3, 2  # of a dry run
 _DTYPE = "float16"
 
 
@@ -87,8 +90,8 @@ def extract(
 ) -> dict[str, Any]:
     """Write features, embeddings and probabilities of all faces into a store; what is there already is kept.
 
-    Decoding and resizing run ahead on a thread of their own, writing on another; in memory are a few batches of
-    pictures and two blocks of features.
+    Batches are decoded, resized and extracted side by side, each on a thread of its own, and blocks are written on
+    one more; in memory are the pictures of a block, a few batches and two blocks of features.
 
     Parameters
     ----------
@@ -154,15 +157,14 @@ def dry_run(given: Sources, *, scales: Sequence[int]) -> dict[str, Any]:
         ``seconds``.
     """
     spec = _spec(given, scales=scales, data="")
-    split = spec.splits[0]
-    rows = given.order[split][:BATCH]
-    sampled = [spec.scales[i] for i in np.unique(np.linspace(0, len(spec.scales) - 1, _SAMPLED).astype(int))]
-    features_of_view(given.model, view_of(given.faces.batch(rows)))  # the first call is slower
+    rows = given.order[spec.splits[0]][: BATCH * _SAMPLED_BATCHES]
+    scales_sampled = {spec.scales[i] for i in np.linspace(0, len(spec.scales) - 1, _SAMPLED_SCALES).astype(int)}
+    deque(_extracted(given, [(batch, 1) for batch in _pictures(given, rows)]), maxlen=0)  # the first calls are slower
     began = time.perf_counter()
-    pictures = given.faces.batch(rows)
-    for scale in sampled:
-        features_of_view(given.model, view_of(pictures, scale=scale, degradation=given.degradation))
-    rate = len(rows) * len(sampled) / (time.perf_counter() - began)
+    pictures = _pictures(given, rows)
+    sample = [(batch, scale) for scale in sorted(scales_sampled) for batch in pictures]
+    sampled = sum(len(features.features) for features in _extracted(given, sample))
+    rate = sampled / (time.perf_counter() - began)
     found = places(spec)
     total = sum(spec.rows.values()) * len(spec.scales)
     return {
@@ -174,7 +176,7 @@ def dry_run(given: Sources, *, scales: Sequence[int]) -> dict[str, Any]:
         + sum(len(str(name)) + 4 for rows in given.order.values() for name in given.faces.names[rows]),
         "pictures": total,
         "pictures_per_second": rate,
-        "sampled": len(rows) * len(sampled),
+        "sampled": sampled,
         "seconds": total / rate,
     }  # fmt: skip
 
@@ -182,38 +184,75 @@ def dry_run(given: Sources, *, scales: Sequence[int]) -> dict[str, Any]:
 def _extract_blocks(
     given: Sources, writer: FeatureWriter, missing: Sequence[tuple[str, int, int]], watch: Watch
 ) -> None:
-    """Extract and write what is missing."""
-    lengths = [writer.rows(split, block).stop - writer.rows(split, block).start for split, _, block in missing]
+    """Extract and write what is missing, every block while the next one is extracted."""
+    lengths = [len(_rows(given, writer, split, block)) for split, _, block in missing]
     done, total = 0, sum(lengths)
-    parts: list[Features] = []
-    current = 0
     writing: Future[None] | None = None
-    with ThreadPoolExecutor(1) as pool, closing(ahead(_views(given, writer, missing), depth=_VIEWS_AHEAD)) as views:
-        for view in views:
-            parts.append(features_of_view(given.model, view))
-            done += len(view)
-            split, scale, block = missing[current]
-            watch(Progress("extracting", done, total, "pictures", {"scale": scale}))
-            if sum(len(part.features) for part in parts) < lengths[current]:
-                continue
-            values = {name: np.concatenate([getattr(part, name) for part in parts]) for name in Features._fields}
-            parts, current = [], current + 1
+    with ThreadPoolExecutor(1) as pen, closing(_extracted(given, _batches(given, writer, missing))) as extracted:
+        for (split, scale, block), length in zip(missing, lengths, strict=True):
+            values: dict[str, NDArray[np.float32]] = {}
+            for start, part in zip(range(0, length, BATCH), extracted, strict=False):
+                for name, rows in part._asdict().items():
+                    whole = values.setdefault(name, np.empty((length, rows.shape[1]), np.float32))
+                    whole[start : start + len(rows)] = rows
+                done += len(part.features)
+                watch(Progress("extracting", done, total, "pictures", {"scale": scale}))
             if writing is not None:
                 writing.result()
-            writing = pool.submit(writer.write, split, scale, block=block, **values)
+            writing = pen.submit(writer.write, split, scale, block=block, **values)
         if writing is not None:
             writing.result()
 
 
-def _views(given: Sources, writer: FeatureWriter, missing: Sequence[tuple[str, int, int]]) -> Iterator[Pictures]:
-    """Yield the batches of every missing block, none across two; pictures are decoded once for all scales."""
+def _extracted(given: Sources, batches: Iterable[tuple["_Once", int]]) -> Generator[Features]:
+    """Yield the features of batches, each pictures and their scale, in order."""
+
+    def extract_batch(batch: tuple[_Once, int]) -> Features:
+        pictures, scale = batch
+        return features_of_view(given.model, view_of(pictures.get(), scale=scale, degradation=given.degradation))
+
+    with side_by_side(given.model) as workers:
+        under_way = workers.threads + _BATCHES_AHEAD
+        yield from ordered_map(
+            extract_batch, batches, threads=workers.threads, under_way=under_way, begin=workers.begin
+        )
+
+
+def _rows(given: Sources, writer: FeatureWriter, split: str, block: int) -> NDArray[np.int64]:
+    return given.order[split][writer.rows(split, block)]
+
+
+def _batches(
+    given: Sources, writer: FeatureWriter, missing: Sequence[tuple[str, int, int]]
+) -> Iterator[tuple["_Once", int]]:
+    """Yield pictures and scale of every batch of the missing blocks; the scales of a block share its pictures."""
     current: tuple[str, int] | None = None
-    pictures: Pictures = np.empty(0, np.uint8)
+    batches: list[_Once] = []
     for split, scale, block in missing:
         if current != (split, block):
-            current, pictures = (split, block), given.faces.batch(given.order[split][writer.rows(split, block)])
-        for start in range(0, len(pictures), BATCH):
-            yield view_of(pictures[start : start + BATCH], scale=scale, degradation=given.degradation)
+            current, rows = (split, block), _rows(given, writer, split, block)
+            batches = _pictures(given, rows)
+        yield from ((batch, scale) for batch in batches)
+
+
+def _pictures(given: Sources, rows: NDArray[np.int64]) -> list["_Once"]:
+    """Return the pictures of rows in batches, to be decoded."""
+    parts = (rows[start : start + BATCH] for start in range(0, len(rows), BATCH))
+    return [_Once(partial(given.faces.batch, part, threads=1)) for part in parts]
+
+
+class _Once:
+    """Pictures that the first thread to ask for them decodes."""
+
+    def __init__(self, decode: Callable[[], Pictures]) -> None:
+        self._decode, self._lock = decode, Lock()
+        self._pictures: Pictures | None = None
+
+    def get(self) -> Pictures:
+        with self._lock:
+            if self._pictures is None:
+                self._pictures = self._decode()
+            return self._pictures
 
 
 def _order(faces: Faces) -> dict[str, NDArray[np.int64]]:
@@ -223,7 +262,7 @@ def _order(faces: Faces) -> dict[str, NDArray[np.int64]]:
     for number, split in enumerate(SPLITS):
         rows = np.flatnonzero(faces.splits == number)
         if len(rows):
-            order[split] = rows[row_order(hashes[rows], labels[rows], ids=list(names[rows]))]
+            order[split] = rows[row_order(hashes[rows], labels[rows], ids=names[rows])]
     return order
 
 

@@ -1,14 +1,20 @@
 """The one way from pictures to features: degrade, extract, classify."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from fsrcache.faces.decode import Pictures
 from fsrcache.faces.degrade import SCALE_FORM, Degradation, low_resolution_view
 from fsrcache.models.extractor import CovPoolFER
+
+_SIDE_BY_SIDE = 4  # batches at a time, each of which takes memory
 
 
 class Features(NamedTuple):
@@ -47,3 +53,26 @@ def features_of(
         How coarse they are seen, and how they are made so.
     """
     return features_of_view(model, view_of(pictures, scale=scale, degradation=degradation))
+
+
+class Workers(NamedTuple):
+    """How many batches are extracted at a time, and what each of their threads calls first."""
+
+    threads: int
+    begin: Callable[[], object]
+
+
+@contextmanager
+def side_by_side(model: CovPoolFER) -> Iterator[Workers]:
+    """Share torch's threads out among several batches, until the end of the context.
+
+    Threads that work on one batch wait for each other after every operation, and then for whatever else a core does,
+    such as decoding; a batch on a thread of its own waits for nobody. NumPy's products, of resizing, get one thread.
+    """
+    whole = torch.get_num_threads()
+    threads = min(_SIDE_BY_SIDE, whole if model.bimap.device.type == "cpu" else max(2, whole))
+    try:
+        with threadpool_limits(1, user_api="blas"):
+            yield Workers(threads, partial(torch.set_num_threads, max(1, whole // threads)))
+    finally:
+        torch.set_num_threads(whole)

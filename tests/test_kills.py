@@ -6,7 +6,7 @@ from fsrcache.benchmarks.soak import soak
 
 @pytest.mark.slow
 def test_twenty_five_kills_leave_no_trace(tmp_path):
-    record = soak(tmp_path, kills=25, faces=700, seed=7)
+    record = soak(tmp_path, kills=25, faces=280, seed=7)
     assert record["kills"] == 25
     assert record["equal"]
     assert record["touched"] == []

@@ -14,7 +14,7 @@ Pictures = NDArray[np.uint8]
 
 # Half up; float64 may lose an exact half by 1e-13, which would make a pixel depend on the order of the additions.
 ROUNDING = 0.5 + 1e-9
-_BLOCK = 1 << 20  # elements of a picture that are float64 at one time: a large picture is resized in slabs
+_BLOCK = 1 << 17  # elements that are float64 at one time, which a core's cache holds: pictures are resized in slabs
 _CACHED_SIDE = 1024  # sides up to this keep their matrices
 
 
@@ -155,6 +155,5 @@ def _apply(matrix: NDArray[np.float64], pictures: Pictures, axis: int) -> Pictur
             part = (slice(row, row + many), slice(None), slice(column, column + wide))
             product = matrix @ columns[part].astype(np.float64)
             product += ROUNDING
-            np.floor(product, out=product)
-            result[part] = product.clip(0, 255, out=product)
+            result[part] = product.clip(0, 255, out=product)  # which cuts off what is behind the point
     return result.reshape(*before, matrix.shape[0], *after)

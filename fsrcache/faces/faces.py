@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fsrcache.ahead import ordered_map
 from fsrcache.errors import FsrcacheError, RequestError
 from fsrcache.faces.bicubic import imresize
 from fsrcache.faces.decode import PictureError, Pictures
 from fsrcache.faces.listing import Listing
-from fsrcache.faces.survey import Survey, ordered_map, refuse_unreadable, survey
+from fsrcache.faces.survey import Survey, refuse_unreadable, survey
 
 MAX_SIDE = 2048
 
@@ -69,8 +70,15 @@ class Faces:
         """How many pictures are of another size."""
         return int((self.seen.sizes[self.rows] != self.side).any(axis=1).sum())
 
-    def batch(self, rows: NDArray[np.integer]) -> Pictures:
+    def batch(self, rows: NDArray[np.integer], *, threads: int | None = None) -> Pictures:
         """Return pictures as uint8 ``[B, side, side, C]``, ``C`` 1 where every picture of the data is grey, else 3.
+
+        Parameters
+        ----------
+        rows
+            Which, int ``[B]``.
+        threads
+            How many decode at a time; the number of usable cores where None.
 
         Raises
         ------
@@ -79,7 +87,7 @@ class Faces:
         """
         channels = 1 if self.grey else 3
         batch = np.empty((len(rows), self.side, self.side, channels), np.uint8)
-        for place, picture in enumerate(ordered_map(self._picture, rows)):
+        for place, picture in enumerate(ordered_map(self._picture, rows, threads=threads)):
             batch[place] = picture[..., None] if picture.ndim == 2 else picture
         return batch
 

@@ -1,25 +1,20 @@
 """Decodes every listed picture once, on several threads: its size, the hash of its pixels, or why it is unusable."""
 
-import os
 import warnings
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from fsrcache.ahead import ordered_map
 from fsrcache.errors import FsrcacheError
 from fsrcache.faces.decode import PictureError, Pictures
 from fsrcache.faces.listing import Listing
 
 HASH_BYTES = 16
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -108,21 +103,3 @@ def refuse_unreadable(listing: Listing, seen: Survey, *, on_error: str) -> None:
         )
     if not len(listing.names):
         raise FsrcacheError("No labelled picture was found.", "Check the path and its layout.")
-
-
-def ordered_map(
-    function: Callable[[_Item], _Result], items: Iterable[_Item], *, threads: int | None = None
-) -> Iterator[_Result]:
-    """Map on several threads, in order, with a bounded number under way."""
-    threads = threads or len(os.sched_getaffinity(0))
-    waiting: deque[Future[_Result]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) >= 16 * threads:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 
 def row_order(
-    hashes: NDArray[np.uint8], labels: NDArray[np.uint8], *, ids: Sequence[str], seed: int = 0
+    hashes: NDArray[np.uint8], labels: NDArray[np.uint8], *, ids: Sequence[str] | NDArray[np.str_], seed: int = 0
 ) -> NDArray[np.int64]:
     """Return the order in which a split's rows are stored: sorted by hash, label and id, then shuffled once.
 
@@ -29,6 +29,12 @@ def row_order(
     numpy.ndarray
         int64 ``[n]``: row ``i`` of the store is picture ``order[i]``.
     """
-    keys = [np.array(ids, dtype=np.str_), labels, *hashes.T[::-1]]  # the last key is the first to sort by
+    halves = np.ascontiguousarray(hashes).view(">u8").astype(np.uint64)  # [n, 2]
+    order = np.lexsort((labels, halves[:, 1], halves[:, 0]))  # the last key is the first to sort by
+    told_apart = (halves[order[1:]] != halves[order[:-1]]).any(axis=1) | (labels[order[1:]] != labels[order[:-1]])
+    starts = np.flatnonzero(np.concatenate([[True], told_apart, [True]]))
+    for i in np.flatnonzero(np.diff(starts) > 1):
+        alike = slice(starts[i], starts[i + 1])
+        order[alike] = sorted(order[alike], key=lambda picture: str(ids[picture]))
     shuffle = np.random.Generator(np.random.PCG64(seed)).permutation(len(labels))
-    return np.lexsort(keys)[shuffle].astype(np.int64)
+    return order[shuffle].astype(np.int64)

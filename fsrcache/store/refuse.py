@@ -55,21 +55,22 @@ def check_columns(spec: StoreSpec, given: Mapping[str, Mapping[str, Any]]) -> No
                 raise FsrcacheError(f"The {name} of {split} are {what}, not {place.dtype} {list(place.shape)}.")
 
 
-def storable(place: Place, block: int, values: NDArray[np.floating], *, ids: Any) -> NDArray[np.floating]:
-    """Return a block of rows as it is stored, all finite; ``ids`` are of the whole split."""
+def check_values(place: Place, block: int, values: NDArray[np.floating], *, ids: Any) -> None:
+    """Refuse a block of rows that cannot be stored; ``ids`` are of the whole split."""
     shape = (place.rows(block), place.shape[1])
     if values.shape != shape:
         raise FsrcacheError(f"The block of {place.name} has the shape {list(values.shape)}, not {list(shape)}.")
-    with np.errstate(over="ignore"):
-        stored = values.astype(place.dtype)
-    if not (finite := np.isfinite(stored)).all():
-        row, column = np.argwhere(~finite)[0]
-        raise FsrcacheError(
-            f"{place.name} of the picture {str(ids[block * place.block + int(row)])!r} holds {values[row, column]}, "
-            f"which {place.dtype} cannot keep.",
-            "Look at that picture and at the extractor's weights: a sound extractor stays below 65504.",
-        )
-    return stored
+    assert place.chunk is not None
+    for start in range(0, len(values), place.chunk):
+        with np.errstate(over="ignore"):
+            finite = np.isfinite(values[start : start + place.chunk].astype(place.dtype))
+        if not finite.all():
+            row, column = np.argwhere(~finite)[0] + (start, 0)
+            raise FsrcacheError(
+                f"{place.name} of the picture {str(ids[block * place.block + int(row)])!r} holds "
+                f"{values[row, column]}, which {place.dtype} cannot keep.",
+                "Look at that picture and at the extractor's weights: a sound extractor stays below 65504.",
+            )
 
 
 def other_column(place: Place, name: str) -> FsrcacheError:

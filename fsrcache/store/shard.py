@@ -39,21 +39,25 @@ class DamagedError(Exception):
 def encode(place: Place, values: Any, *, block: int) -> bytes | bytearray:
     """Return the bytes of a block's file for its rows [rows, ...]."""
     if place.dtype == "string":
-        texts = [str(text).encode() for text in values]
-        body = b"".join([struct.pack("<I", len(texts)), *(struct.pack("<I", len(text)) + text for text in texts)])
-        return body + struct.pack("<I", crc32c(body))
-    rows = np.ascontiguousarray(values, np.dtype(place.dtype).newbyteorder("<"))
-    if place.chunk is None:
-        rows = _filled(rows, place.block)
-        return rows.tobytes() + struct.pack("<I", crc32c(rows))
-    chunk_bytes, present = place.chunk * place.row_bytes, -(-len(rows) // place.chunk)
-    out = bytearray()
-    for start in range(0, len(rows), place.chunk):
-        part = _filled(rows[start : start + place.chunk], place.chunk)
-        out += part.data.cast("B")
-        out += struct.pack("<I", crc32c(part))
-    assert len(out) == present * (chunk_bytes + CRC_BYTES)
-    return out + _seal(place, out, block=block) + index_bytes(place, present)
+        texts = bytearray(struct.pack("<I", len(values)))
+        for value in values:
+            text = str(value).encode()
+            texts += struct.pack("<I", len(text)) + text
+        return texts + struct.pack("<I", crc32c(texts))
+    kind = np.dtype(place.dtype).newbyteorder("<")
+    length = place.chunk or place.block
+    chunk_bytes, present = length * place.row_bytes, -(-len(values) // length)
+    step = chunk_bytes + CRC_BYTES
+    out = bytearray(place.shard_bytes(block) if place.chunk else step)
+    for i in range(present):
+        chunk = np.frombuffer(out, np.uint8, chunk_bytes, i * step)
+        rows = values[i * length : (i + 1) * length]
+        chunk.view(kind).reshape(length, *place.shape[1:])[: len(rows)] = rows
+        struct.pack_into("<I", out, i * step + chunk_bytes, crc32c(chunk))
+    if place.chunk:
+        seal = _seal(place, memoryview(out)[: present * step], block=block)
+        out[present * step :] = seal + index_bytes(place, present)
+    return out
 
 
 def decode(place: Place, data: bytes, *, block: int) -> NDArray[Any]:
@@ -122,12 +126,6 @@ def _seal(place: Place, body: Any, *, block: int) -> bytes:
 def crc32c(data: Any) -> int:
     """Return the CRC-32C of a contiguous buffer."""
     return int(google_crc32c.value(np.frombuffer(data, np.uint8)))
-
-
-def _filled(rows: NDArray[Any], length: int) -> NDArray[Any]:
-    if len(rows) == length:
-        return rows
-    return np.concatenate([rows, np.zeros((length - len(rows), *rows.shape[1:]), rows.dtype)])
 
 
 def _checked(data: bytes | memoryview, length: int) -> bytes | memoryview:

@@ -16,7 +16,7 @@ from fsrcache.progress import Progress, Watch, unwatched
 from fsrcache.store.layout import ROOT, Place, columns, digest, documents, outputs, places
 from fsrcache.store.lock import alone, remove_stale_locks, writer_lock
 from fsrcache.store.objects import PARTIAL, objects_at
-from fsrcache.store.refuse import check_columns, damaged, other_column, storable, store_of_same_content
+from fsrcache.store.refuse import check_columns, check_values, damaged, other_column, store_of_same_content
 from fsrcache.store.root import Root, read_root, storage_errors
 from fsrcache.store.shard import DamagedError, check_tail, decode, encode
 from fsrcache.store.spec import StoreSpec
@@ -140,18 +140,16 @@ class FeatureWriter:
         """
         if split not in self.spec.rows or scale not in self.spec.scales or not 0 <= block < self.spec.blocks(split):
             raise FsrcacheError(f"The store {self.name} has no block {block} of {split} at scale {scale}.")
-        given = {"features": features, "embeddings": embeddings, "probabilities": probabilities}
+        outputs_given = {"features": features, "embeddings": embeddings, "probabilities": probabilities}
         found = outputs(self.spec, split, scale=scale)
-        for name, values in given.items():
-            if (values is None) == (name in found):
-                raise FsrcacheError(f"The store {self.name} holds {', '.join(found)}; {name} do not fit that.")
-        files = {
-            place.key(block): encode(place, storable(place, block, values, ids=self._given["ids"][split]), block=block)
-            for name, place in found.items()
-            if (values := given[name]) is not None and place.key(block) not in self._there
-        }
-        for key, data in files.items():
-            self._write(key, data)
+        given = {name: values for name, values in outputs_given.items() if values is not None}
+        if odd := sorted(given.keys() ^ found.keys()):
+            raise FsrcacheError(f"The store {self.name} holds {', '.join(found)}; {', '.join(odd)} do not fit that.")
+        for name, place in found.items():
+            check_values(place, block, given[name], ids=self._given["ids"][split])
+        for name, place in found.items():
+            if place.key(block) not in self._there:
+                self._write(place.key(block), encode(place, given[name], block=block))
 
     def finish(self, watch: Watch = unwatched) -> bool:
         """Mark the store as complete if all parts are written, and tell whether it is.

@@ -6,14 +6,10 @@ import sys
 
 import numpy as np
 import pytest
+from fsrcache.benchmarks.program import run
 from fsrcache.cli.main import COMMANDS
 from fsrcache.cli.options import parse_scales
 from PIL import Image
-
-
-def run(*arguments, cwd=None):
-    command = [sys.executable, "-c", "from fsrcache.cli import main; main()", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
 
 
 @pytest.fixture

@@ -1,30 +1,18 @@
 """The commands of a workspace, one after the other, as a user runs them."""
 
 import csv
-import json
-import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
+from fsrcache.benchmarks.program import Running, run
 from PIL import Image
-
-PROGRAM = [sys.executable, "-c", "from fsrcache.cli import main; main()"]
-
-
-def run(*arguments, cwd, **environment):
-    return subprocess.run(
-        [*PROGRAM, *map(str, arguments)], capture_output=True, text=True, cwd=cwd, check=False,
-        env={**os.environ, **environment},
-    )  # fmt: skip
 
 
 def answer(*arguments, cwd, **environment):
     done = run(*arguments, "--json", cwd=cwd, **environment)
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return done.answer
 
 
 @pytest.mark.slow
@@ -76,23 +64,19 @@ def test_from_faces_to_a_table(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_killed_training_goes_on_by_the_same_command(tmp_path):
-    answer("pretrain", "--data", "drawn:140", "--side", 24, "--epochs", 1, cwd=tmp_path)
-    answer("extract", "--scales", "2", cwd=tmp_path)
-    command = ["train", "--steps", "200000"]
-    process = subprocess.Popen([*PROGRAM, *command], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-    history = tmp_path / "fsr/runs/default/history.jsonl"
+def test_an_interrupted_training_goes_on_by_the_same_command(pretrained):
+    answer("extract", "--scales", "2", cwd=pretrained)
+    command = ["train", "--steps", "200000", "--json"]
+    process = Running(*command, cwd=pretrained)
+    history = pretrained / "fsr/runs/default/history.jsonl"
     until = time.monotonic() + 60
     while time.monotonic() < until and not (history.exists() and history.read_text()):
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    try:
-        _, said = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    assert process.returncode == 1
-    assert "Interrupted" in said
-    assert "Traceback" not in said
+    process.signal(signal.SIGINT)
+    done = process.wait()
+    assert done.returncode == 1
+    assert done.answer["error"] == "Interrupted."
+    assert "Traceback" not in done.stderr
 
 
 def test_an_empty_folder_says_what_to_do_first(tmp_path):

@@ -9,12 +9,13 @@ import pytest
 from PIL import Image
 
 from fsrcache import imresize
+from fsrcache.ahead import ordered_map
 from fsrcache.errors import FsrcacheError, RequestError
 from fsrcache.faces.faces import usable_faces
 from fsrcache.faces.index import list_faces
 from fsrcache.faces.report import equal_rows, report
 from fsrcache.faces.sheet import class_sheet, scale_sheet
-from fsrcache.faces.survey import ordered_map, survey
+from fsrcache.faces.survey import survey
 
 
 @pytest.fixture

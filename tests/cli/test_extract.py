@@ -1,0 +1,59 @@
+"""``fsrcache extract`` as a user runs it: in parts, planned, interrupted."""
+
+import signal
+
+import pytest
+from fsrcache.benchmarks.program import Running, run
+
+COMMAND = ("extract", "--scales", "2,4", "--json")
+
+
+@pytest.fixture(scope="session")
+def undisturbed(pretrained_once, tmp_path_factory, files):
+    """The files of the store that an extraction writes which nobody disturbs."""
+    store = tmp_path_factory.mktemp("undisturbed") / "features.zarr"
+    assert run(*COMMAND, "--store", store, cwd=pretrained_once).answer["complete"]
+    return files(store)
+
+
+@pytest.mark.slow
+def test_parts_and_a_dry_run(pretrained, undisturbed, files):
+    store = pretrained / "fsr/features.zarr"
+    planned = run(*COMMAND, "--dry-run", cwd=pretrained).answer
+    assert not store.exists()
+    first = run(*COMMAND, "--part", "2/2", cwd=pretrained).answer
+    assert not first["complete"]
+    assert run("train", cwd=pretrained).returncode == 1
+    second = run(*COMMAND, cwd=pretrained, RANK="0", WORLD_SIZE="2").answer  # as torchrun does
+    assert second["complete"]
+    assert first["blocks"] + second["blocks"] == planned["blocks"]
+    told = run("info", "--json", cwd=pretrained).answer
+    assert (told["objects"], told["blocks"]) == (planned["objects"], planned["blocks"])
+    ids = sum(path.stat().st_size for path in store.rglob("ids/c/0"))
+    assert 0 <= told["bytes"] + ids - planned["bytes"] < 100  # counts and checksums of texts
+    assert run("verify", cwd=pretrained).returncode == 0
+    assert files(store) == undisturbed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("phase", ["reading", "extracting", "completing"])
+def test_interrupted_in_every_phase_it_goes_on(pretrained, undisturbed, files, phase):
+    process = Running(*COMMAND, cwd=pretrained)
+    assert process.until(phase)
+    process.signal(signal.SIGINT)
+    done = process.wait()
+    assert "Traceback" not in done.stderr
+    assert (done.returncode, done.answer.get("error")) in ((1, "Interrupted."), (0, None))  # it may have been through
+    if phase == "reading":
+        assert done.returncode == 1
+    again = run(*COMMAND, cwd=pretrained).answer
+    assert again["complete"]
+    assert (again["resumed_from"] > 0) == (phase == "completing") or phase == "extracting"
+    assert files(pretrained / "fsr/features.zarr") == undisturbed
+
+
+@pytest.mark.parametrize("part", ["0/2", "3/2", "1", "a/b", "1/0"])
+def test_a_part_that_is_none_is_a_wrong_request(tmp_path, part):
+    done = run("extract", "--part", part, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "write 1/4 to 4/4 for four writers" in done.stderr

@@ -15,10 +15,10 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 quick: $(READY)  # what one runs while editing
-	$(BIN)/python -m pytest -m "not slow" -q
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -m "not slow" -q
 
 lowest:  # the same with the oldest versions that pyproject.toml allows
 	$(MAKE) quick VENV=.venv-lowest CONSTRAINTS=constraints-lowest.txt

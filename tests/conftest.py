@@ -1,9 +1,15 @@
-"""A small store of two splits and two scales, with ragged last shards and a block of zeros, written anywhere."""
+"""A small store of two splits and two scales, with ragged last shards and a block of zeros; a small workspace."""
 
+import os
+import shutil
 import signal
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores: before NumPy and torch are imported
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
+from fsrcache.benchmarks.program import run
 
 from fsrcache.store.reader import FeatureStore
 from fsrcache.store.spec import StoreSpec
@@ -82,3 +88,18 @@ def files():
         return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
     return read
+
+
+@pytest.fixture(scope="session")
+def pretrained_once(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pretrained")
+    done = run("pretrain", "--data", "drawn:140", "--side", 24, "--epochs", 1, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture
+def pretrained(pretrained_once, tmp_path):
+    """A folder whose workspace has an extractor for its 140 drawn faces."""
+    shutil.copytree(pretrained_once, tmp_path, dirs_exist_ok=True)
+    return tmp_path

@@ -37,6 +37,8 @@ FLOORS = {
     "fsrcache.evaluation": 4,
     "fsrcache.benchmarks": 6,
     "fsrcache.cli": 7,
+    "fsrcache.benchmarks.program": 8,  # runs commands
+    "fsrcache.benchmarks.soak": 8,
 }
 WITHOUT_TORCH = ("fsrcache.store", "fsrcache.faces", "fsrcache.errors", "fsrcache.presets", "fsrcache.cli")
 

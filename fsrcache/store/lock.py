@@ -15,6 +15,7 @@ from fsrcache.errors import FsrcacheError
 if sys.platform != "win32":
     import fcntl
 
+_PATIENCE = 60.0  # seconds
 _NAME = re.compile(r"\.writer-(\d+)-of-(\d+)")
 
 
@@ -65,13 +66,30 @@ def writer_lock(folder: Path, part: tuple[int, int]) -> Iterator[None]:
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Hold the folder itself, for a moment; not inside itself."""
+    """Hold the folder itself, for a moment; not inside itself.
+
+    Raises
+    ------
+    FsrcacheError
+        If somebody else holds it for longer than it takes to complete a store.
+    """
     if sys.platform == "win32":
         yield
         return
     descriptor = os.open(folder, os.O_RDONLY)
+    until = time.monotonic() + _PATIENCE
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    raise FsrcacheError(
+                        f"The folder {folder} has been locked by another process for {_PATIENCE:.0f} s.",
+                        "Another part may be completing the store: wait for it. Do not lock the folder by other means.",
+                    ) from None
+                time.sleep(0.01)
         yield
     finally:
         os.close(descriptor)

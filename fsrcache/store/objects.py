@@ -3,6 +3,7 @@
 import os
 import re
 import secrets
+import stat
 from collections.abc import Iterator, Mapping
 from os import PathLike
 from pathlib import Path
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store
 
 PARTIAL = ".partial"
+_AT_ONCE = getattr(os, "O_NONBLOCK", 0)  # a pipe in a file's place is not waited for
 
 
 class Objects(Protocol):
@@ -56,13 +58,19 @@ class LocalObjects:
     def read(self, key: str, *, start: int = 0, length: int | None = None) -> bytes | None:
         """Return bytes of a file."""
         try:
-            with (self.root / key).open("rb", buffering=0) as file:
-                size = os.fstat(file.fileno()).st_size
-                start = max(0, size + start) if start < 0 else start
-                length = max(0, size - start) if length is None else length
-                return _all_of(file.fileno(), start, length)
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            descriptor = os.open(self.root / key, os.O_RDONLY | _AT_ONCE)
+        except (FileNotFoundError, NotADirectoryError):
             return None
+        try:
+            status = os.fstat(descriptor)
+            if stat.S_ISDIR(status.st_mode):
+                return None
+            if not stat.S_ISREG(status.st_mode):
+                raise OSError(f"{key} is no regular file")
+            start = max(0, status.st_size + start) if start < 0 else start
+            return _all_of(descriptor, start, max(0, status.st_size - start) if length is None else length)
+        finally:
+            os.close(descriptor)
 
     def write(self, key: str, data: bytes | bytearray) -> None:
         """Write a file whole."""

@@ -40,9 +40,11 @@ def secrets_of_url(url: str) -> tuple[str, ...]:
     if match is None:
         return ()
     user, colon, password = match[2].partition(":")
+    named = (user,) if len(user) >= _SHORTEST else ()
     if not colon:
-        return (user,) if len(user) >= _SHORTEST else ()
-    return (match[2], password) if password else (match[2],)
+        return named
+    bucket = match[2].partition("/")[0]  # what a client takes for one where the password has a slash
+    return tuple(text for text in (match[2], bucket, password, *named) if text)
 
 
 def _of_environment() -> list[str]:

@@ -49,17 +49,23 @@ def check_columns(spec: StoreSpec, given: Mapping[str, Mapping[str, Any]]) -> No
             if place.dtype == "string":  # not as an array, which may need four bytes a letter of the longest
                 fits = len(values) == place.shape[0]
             else:
-                fits = values.shape == place.shape and values.dtype == place.dtype
+                fits = getattr(values, "shape", None) == place.shape and values.dtype == place.dtype
             if not fits:
                 what = f"{getattr(values, 'dtype', 'texts')} {list(getattr(values, 'shape', [len(values)]))}"
                 raise FsrcacheError(f"The {name} of {split} are {what}, not {place.dtype} {list(place.shape)}.")
+            if name == "labels" and (highest := int(values.max())) >= len(spec.classes):
+                raise FsrcacheError(
+                    f"The labels of {split} go up to {highest}, but there are {len(spec.classes)} classes.",
+                    "Labels are indices into the classes.",
+                )
 
 
 def check_values(place: Place, block: int, values: NDArray[np.floating], *, ids: Any) -> None:
     """Refuse a block of rows that cannot be stored; ``ids`` are of the whole split."""
     shape = (place.rows(block), place.shape[1])
-    if values.shape != shape:
-        raise FsrcacheError(f"The block of {place.name} has the shape {list(values.shape)}, not {list(shape)}.")
+    if values.shape != shape or values.dtype.kind not in "fiu":
+        what = f"{values.dtype} {list(values.shape)}"
+        raise FsrcacheError(f"The block of {place.name} is {what}, not real numbers {list(shape)}.")
     assert place.chunk is not None
     for start in range(0, len(values), place.chunk):
         with np.errstate(over="ignore"):

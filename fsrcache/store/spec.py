@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from hashlib import sha256
+from operator import index
 from typing import Any, Self
 
 from fsrcache.errors import FsrcacheError
@@ -129,6 +130,14 @@ class StoreSpec:
             raise FsrcacheError(f"The content has {sorted(set(content) - set(DIGESTS))}; it is some of {DIGESTS}.")
         parts = {name: content.get(name, b"") for name in DIGESTS}
         _expect(dtype in DTYPES, "dtype", dtype, " or ".join(DTYPES))
+        _expect(_mapping(rows) and len(rows) > 0, "rows", rows, f"counts from 1 of {SPLITS}")
+        try:
+            width, rows = index(width), {split: index(count) for split, count in rows.items()}  # NumPy's numbers too
+        except TypeError:
+            raise FsrcacheError(
+                f"The width is {width!r} and the rows are {rows!r}.", "They are whole numbers."
+            ) from None
+        _expect(width >= 1 and min(rows.values()) >= 1, "width or rows", (width, rows), "from 1")
         chunk, block = chunk_and_block(width * int(dtype.removeprefix("float")) // 8, rows)
         return cls(
             digests={
@@ -181,7 +190,10 @@ class StoreSpec:
         known = {name: record[name] for name in names if name in record}
         lists = {name: tuple(known[name]) for name in _TUPLES if isinstance(known.get(name), list)}
         values: dict[str, Any] = dict.fromkeys(names) | known | lists
-        return cls(**values)
+        try:
+            return cls(**values)
+        except FsrcacheError as error:
+            raise FsrcacheError(error.what, error.remedy or _DAMAGED) from None
 
     def compared(self) -> dict[str, Any]:
         """Return what stores of the same content agree on, by field, the digests each by its own name."""
@@ -222,7 +234,7 @@ _DAMAGED = "The store's record is damaged: `fsrcache verify STORE --repair` rewr
 
 
 def _refusal(name: str, value: object, wanted: str) -> FsrcacheError:
-    return FsrcacheError(f"The store's field {name} is {value!r}; it must be {wanted}.", _DAMAGED)
+    return FsrcacheError(f"The store's field {name} is {value!r}; it must be {wanted}.")
 
 
 def _expect(holds: bool, name: str, value: object, wanted: str) -> None:

@@ -83,7 +83,7 @@ class FeatureWriter:
         self.name, self.part = self._objects.name, part
         hashes = hashes or {split: _hashes(names) for split, names in ids.items()}
         self._given: dict[str, Mapping[str, Any]] = {"labels": labels, "ids": ids, "hashes": hashes}
-        self._held = ExitStack()
+        self._held, self._closed = ExitStack(), False
         self._digests: dict[str, str] = {}  # of the files that this writer knows
         check_columns(spec, self._given)
         self.spec = spec
@@ -103,6 +103,7 @@ class FeatureWriter:
 
     def close(self) -> None:
         """Give the lock back."""
+        self._closed = True
         self._held.close()
 
     def rows(self, split: str, block: int) -> slice:
@@ -138,11 +139,15 @@ class FeatureWriter:
             If there is no such block, a shape is another, a number is not finite or becomes infinite in half
             precision (the message says of which picture), or writing fails. Nothing is written then, but for the last.
         """
-        if split not in self.spec.rows or scale not in self.spec.scales or not 0 <= block < self.spec.blocks(split):
+        if self._closed:
+            raise FsrcacheError(f"The writer of the store {self.name} is closed.", "Write inside its `with`.")
+        known = split in self.spec.rows and scale in self.spec.scales and block in range(self.spec.blocks(split))
+        if not known:
             raise FsrcacheError(f"The store {self.name} has no block {block} of {split} at scale {scale}.")
+        scale, block = int(scale), int(block)  # NumPy's are not written alike
         outputs_given = {"features": features, "embeddings": embeddings, "probabilities": probabilities}
         found = outputs(self.spec, split, scale=scale)
-        given = {name: values for name, values in outputs_given.items() if values is not None}
+        given = {name: np.asarray(values) for name, values in outputs_given.items() if values is not None}
         if odd := sorted(given.keys() ^ found.keys()):
             raise FsrcacheError(f"The store {self.name} holds {', '.join(found)}; {', '.join(odd)} do not fit that.")
         for name, place in found.items():

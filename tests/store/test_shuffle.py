@@ -191,7 +191,10 @@ def test_damage_is_told(store):
 
     with pytest.raises(FsrcacheError, match="checksum"):
         order(ShuffledRows([Broken(store.features("train"))], batch=16, seed=0, memory=ONE))
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("shuffle")]
+    for thread in threading.enumerate():
+        if thread.name.startswith("shuffle"):
+            thread.join(10)
+            assert not thread.is_alive()
 
 
 def test_other_processes_draw_the_same_order(store):

@@ -1,6 +1,8 @@
 """The store: what is written is read, resuming finds what is there, damage and other content are refused by name."""
 
+import fcntl
 import json
+import os
 from dataclasses import replace
 from hashlib import blake2b
 
@@ -11,7 +13,7 @@ import zarr
 from fsrcache.errors import FsrcacheError
 from fsrcache.store.order import row_order
 from fsrcache.store.reader import FeatureStore
-from fsrcache.store.spec import chunk_and_block
+from fsrcache.store.spec import StoreSpec, chunk_and_block
 from fsrcache.store.verify import verify
 from fsrcache.store.writer import FeatureWriter
 
@@ -261,3 +263,99 @@ def test_blocks_are_neither_few_nor_many(rows, blocks):
     chunk, block = chunk_and_block(2 * 2080, {"train": rows})
     assert chunk == 256
     assert -(-rows // block) == blocks
+
+
+@pytest.mark.parametrize("number", range(24))
+def test_any_layout_is_read_as_zarr_reads_it(tmp_path, example, number):
+    """Chunks of one row to all, blocks of one chunk to many, ragged last ones: ranges, permuted and repeated rows."""
+    random = np.random.default_rng(number)
+    chunk = int(random.integers(1, 9))
+    spec = replace(
+        example.spec, rows={"train": int(random.integers(1, 60)), "test": int(random.integers(1, 9))}, chunk=chunk,
+        block=chunk * int(random.integers(1, 5)), dtype=str(random.choice(["float16", "float32"])), scales=(1, 3),
+        widths={"features": int(random.integers(1, 40)), "probabilities": 2},
+    )  # fmt: skip
+    example.written(tmp_path / "s", spec=spec)
+    group = zarr.open_group(tmp_path / "s", mode="r")
+    for check in (True, False):
+        store = FeatureStore(tmp_path / "s", check=check)
+        for split, count in spec.rows.items():
+            for name in spec.widths:
+                array, expected = getattr(store, name)(split, 3), group[f"{split}/x3/{name}"][:]
+                assert array.dtype == expected.dtype
+                assert np.array_equal(array[:], expected)
+                chosen = random.integers(-count, count, 2 * count)
+                assert np.array_equal(array[chosen], expected[chosen])
+                first, last = sorted(random.integers(0, count + 1, 2))
+                out = np.full((last - first, spec.widths[name]), np.nan, expected.dtype)
+                array.read_into(out, start=int(first))
+                assert np.array_equal(out, expected[first:last])
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path):
+    spec = StoreSpec.for_vectors(np.int64(3), rows={"train": np.int32(2)}, classes=("a", "b"), content={})
+    columns = {"labels": {"train": np.array([0, 1], np.uint8)}, "ids": {"train": ["a", "b"]}}
+    with FeatureWriter(tmp_path / "s", spec, **columns) as writer:
+        writer.write("train", np.int64(1), block=np.int64(0), features=[[1, 2, 3], [4, 5, 6]])
+        assert writer.finish()
+    store = FeatureStore(tmp_path / "s")
+    assert store.features("train", np.int64(1))[np.int64(1)].tolist() == [4, 5, 6]
+    assert verify(tmp_path / "s").ok
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"width": 1.5}, {"width": 0}, {"rows": {"train": 2.5}}, {"rows": {"train": 0}}, {"rows": {}},
+              {"rows": {"all": 3}}, {"classes": ()}, {"scales": (2,)}, {"dtype": "int8"}, {"content": {"x": b""}}],
+    ids=str,
+)  # fmt: skip
+def test_a_wrong_spec_is_refused_and_not_called_damaged(wrong):
+    given = {"width": 3, "rows": {"train": 2}, "classes": ("a", "b"), "content": {}} | wrong
+    with pytest.raises(FsrcacheError) as error:
+        StoreSpec.for_vectors(given.pop("width"), **given)
+    assert "damaged" not in f"{error.value.what} {error.value.remedy}"
+
+
+def test_wrong_columns_and_values_are_refused(tmp_path, example):
+    columns = example.columns()
+    columns["labels"]["val"][2] = 2
+    with pytest.raises(FsrcacheError, match="labels of val go up to 2, but there are 2 classes"):
+        FeatureWriter(tmp_path / "s", example.spec, **columns)
+    with pytest.raises(FsrcacheError, match="labels of train are texts"):
+        FeatureWriter(tmp_path / "s", example.spec, **example.columns() | {"labels": {"train": [0] * 23, "val": [0]}})
+    with example.writer(tmp_path / "s") as writer:
+        values = example.values("val", 1, slice(None))
+        for odd in ({"features": values["features"] * 1j}, {"features": values["features"].astype(str)}):
+            with pytest.raises(FsrcacheError, match="not real numbers"):
+                writer.write("val", 1, block=0, **values | odd)
+        for place in (("val", 1.5, 0), ("val", 1, 0.5), ("val", 1, -1), ("dev", 1, 0)):
+            with pytest.raises(FsrcacheError, match="has no block"):
+                writer.write(*place[:2], block=place[2], **values)
+    with pytest.raises(FsrcacheError, match="is closed"):
+        writer.write("val", 1, block=0, **values)
+
+
+def test_a_pipe_in_a_files_place_is_not_waited_for(tmp_path, example):
+    store = example.written(tmp_path / "s")
+    shard = tmp_path / "s/train/x2/features/c/1/0"
+    shard.unlink()
+    os.mkfifo(shard)
+    with pytest.raises(FsrcacheError, match="cannot be read"):
+        store.features("train", 2)[:]
+    assert [problem.key for problem in verify(tmp_path / "s").problems] == ["train/x2/features/c/1/0"]
+    (tmp_path / "s/zarr.json").unlink()
+    os.mkfifo(tmp_path / "s/zarr.json")
+    with pytest.raises(FsrcacheError, match="no regular file"):
+        FeatureStore(tmp_path / "s")
+
+
+def test_a_folder_that_somebody_locks_is_given_up(tmp_path, example, monkeypatch):
+    example.written(tmp_path / "s")
+    monkeypatch.setattr("fsrcache.store.lock._PATIENCE", 0.2)
+    descriptor = os.open(tmp_path / "s", os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with pytest.raises(FsrcacheError, match="locked by another process"):
+            example.write(tmp_path / "s")
+    finally:
+        os.close(descriptor)
+    assert example.write(tmp_path / "s")

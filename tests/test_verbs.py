@@ -76,6 +76,7 @@ def store(workspace):
     return FeatureStore(workspace / "store")
 
 
+@pytest.mark.slow
 def test_pretraining_resumed_is_pretraining_undisturbed(faces, workspace, tmp_path):
     def again(**more):
         return pretrain(faces, EXTRACTOR, SCHEDULE, target=tmp_path / "e", folder=tmp_path / "pre", device=CPU, **more)

@@ -140,6 +140,7 @@ def test_ten_million_faces():
     assert spec.block / 2 < cost["redone_rows"] < cost["redone_rows_worst"] < 2 * spec.block
 
 
+@pytest.mark.slow
 def test_the_page_is_as_the_program_writes_it():
     text = (Path(__file__).parents[2] / "benchmarks/results/object_storage.md").read_text()
     assert text == page(big_spec(), Assumed())

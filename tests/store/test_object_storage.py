@@ -83,6 +83,7 @@ def test_a_store_on_s3_is_the_local_one_object_for_object(example, s3_server, ur
     assert verify(url, storage_options=options(s3_server)).ok
 
 
+@pytest.mark.slow
 def test_resumed_added_to_damaged_and_repaired(example, s3_server, url, tmp_path, files):
     given = options(s3_server)
     with FeatureWriter(url, example.spec, **example.columns(), storage_options=given) as writer:
@@ -113,6 +114,7 @@ def test_resumed_added_to_damaged_and_repaired(example, s3_server, url, tmp_path
     assert objects(s3_server, url) == whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", [(1, 2), (2, 1)])
 def test_parts_in_any_order_complete_it(example, s3_server, url, local, order, files):
     for i in order:
@@ -121,6 +123,7 @@ def test_parts_in_any_order_complete_it(example, s3_server, url, local, order, f
     assert objects(s3_server, url) == files(local)
 
 
+@pytest.mark.slow
 def test_parts_at_the_same_time(example, s3_server, url, local, files):
     """Both may find the store whole when they end, or one of them; run once more, it is complete."""
     with ThreadPoolExecutor(2) as pool:
@@ -129,12 +132,14 @@ def test_parts_at_the_same_time(example, s3_server, url, local, files):
     assert objects(s3_server, url) == files(local)
 
 
+@pytest.mark.slow
 def test_an_object_of_the_stores_own_name_is_beside_it(example, s3_server, url, local, files):
     s3fs.S3FileSystem(skip_instance_cache=True, **options(s3_server)).pipe_file(url, b"a file")
     example.written(url, storage_options=options(s3_server))
     assert objects(s3_server, url) == files(local)
 
 
+@pytest.mark.slow
 def test_a_resumption_asks_little(example, proxy, url):
     """A finished store opened for writing: one list a thousand objects, no question after any shard."""
     example.write(url, storage_options=options(proxy.address))
@@ -167,6 +172,7 @@ def test_store_objects_of_zarr(example, local, make, files):
     assert {key: data.to_bytes() for key, data in read.items()} == whole
 
 
+@pytest.mark.slow
 def test_obstore_on_s3(example, s3_server, url, local, files):
     prefix = url.removeprefix("s3://bucket/")
     client = obstore.store.S3Store(
@@ -220,7 +226,7 @@ ALL = {
     "truncated lists": lambda r: "truncate" if "list-type" in r.path else None,
     "truncated reads": lambda r: "truncate" if r.method == "GET" else None,
 }
-QUICK = ("403 to lists", "403 to writes")
+QUICK = ("403 to writes",)
 
 
 @pytest.mark.parametrize(
@@ -254,6 +260,7 @@ def test_a_server_that_hangs_is_given_up(proxy, url):
         ZarrObjects(store, name="slow", patience=0.3).read("zarr.json")
 
 
+@pytest.mark.slow
 def test_a_shard_that_cannot_be_read_is_not_removed(example, proxy, url):
     """Repair takes what the server does not give for what may be sound."""
     given = {"storage_options": options(proxy.address)}
@@ -267,6 +274,7 @@ def test_a_shard_that_cannot_be_read_is_not_removed(example, proxy, url):
     assert verify(url, **given).ok
 
 
+@pytest.mark.slow
 def test_a_removal_that_is_refused_is_said(example, proxy, url):
     given = {"storage_options": options(proxy.address)}
     example.write(url, **given)
@@ -295,6 +303,7 @@ def test_a_folder_that_cannot_be_listed_is_not_an_empty_one(example, monkeypatch
         example.write(place)
 
 
+@pytest.mark.slow
 def test_a_bucket_that_is_not_there_is_said(example, s3_server):
     with pytest.raises(FsrcacheError, match="bucket does not exist"):
         example.write("s3://no-bucket/s", storage_options=options(s3_server))

@@ -83,6 +83,7 @@ def test_tensorstore(folder):
     assert_read(folder, read, but=["string"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["memory", "folder"])
 def test_icechunk_holds_a_store_and_we_read_it(folder, tmp_path, kind):
     storage = icechunk.in_memory_storage() if kind == "memory" else icechunk.local_filesystem_storage(str(tmp_path))

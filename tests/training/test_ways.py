@@ -200,6 +200,7 @@ class Recording:
                 yield from moments.values()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cache", ["device", "ram"])
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_replayed_step_is_the_step(store, extractor, name, cache):
@@ -303,6 +304,7 @@ def test_any_ratio_of_steps(store, extractor, critic_steps, generator_steps):
     assert taken == {"critic_optimiser": 5 * critic_steps, "generator_optimiser": 5 * generator_steps}
 
 
+@pytest.mark.slow
 def test_averaging_is_of_the_weights_and_is_what_is_kept(store, extractor, tmp_path):
     config = replace(MLP, averaging=0.75, steps=6, schedule="milestones")
     iteration = make(store, extractor, config)

@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 import click
 import numpy as np
 import torch
+from fsrcache.benchmarks.harness import commit, machine
 from numpy.typing import NDArray
 
 from fsrcache.extract import extract, sources
@@ -39,7 +40,8 @@ def main(rows: tuple[int, ...], one: int | None) -> None:
         return
     taken = [_process(count) for count in rows]
     ratio = taken[-1]["peak_bytes"] / taken[0]["peak_bytes"]
-    click.echo(json.dumps({"runs": taken, "ratio": ratio}, indent=1))
+    record = {"machine": machine(torch.device("cpu")), "commit": commit(), "runs": taken, "ratio": ratio}
+    click.echo(json.dumps(record, indent=1))
 
 
 def measured(rows: int) -> dict[str, float]:

@@ -20,8 +20,11 @@ test: $(READY)
 quick: $(READY)  # what one runs while editing
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -m "not slow" -q
 
-lowest:  # the same with the oldest versions that pyproject.toml allows
-	$(MAKE) quick VENV=.venv-lowest CONSTRAINTS=constraints-lowest.txt
+lowest:  # the same with the oldest versions that pyproject.toml allows, the other pins as they are
+	mkdir -p build
+	awk -F== 'FNR == NR {low[tolower($$1)]; print; next} !(tolower($$1) in low)' constraints-lowest.txt $(CONSTRAINTS) \
+	> build/lowest.txt
+	$(MAKE) quick VENV=.venv-lowest CONSTRAINTS=build/lowest.txt
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

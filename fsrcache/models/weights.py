@@ -6,14 +6,14 @@ The metadata are one key, ``fsrcache``, holding canonical JSON: ``{"kind": ..., 
 import hashlib
 import json
 import os
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import save_file
 
 from fsrcache.errors import FsrcacheError
 
@@ -40,8 +40,9 @@ def write_weights(path: Path, tensors: Mapping[str, torch.Tensor], *, kind: str,
         If the file cannot be written.
     """
     text = json.dumps({**record, "kind": kind}, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    data = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, {_KEY: text})
-    write_whole(path, data)
+    ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with _whole(path) as partial:
+        save_file(ready, partial, {_KEY: text})  # which makes no copy of them
 
 
 def read_weights(path: Path, *, kind: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -88,21 +89,26 @@ def write_whole(path: Path, data: bytes) -> None:
     FsrcacheError
         If it cannot be written.
     """
+    with _whole(path) as partial:
+        partial.write_bytes(data)
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """Yield where to write a file, which gets its name once it is written down."""
     partial = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
+        yield partial
+        with partial.open("rb") as file:
             os.fsync(file.fileno())
         partial.replace(path)
         sync_folder(path.parent)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         with suppress(OSError):
             partial.unlink()
-        raise FsrcacheError(
-            f"{path} cannot be written: {error.strerror}.", "Check the folder and the space left."
-        ) from error
+        said = error.strerror if isinstance(error, OSError) else error
+        raise FsrcacheError(f"{path} cannot be written: {said}.", "Check the folder and the space left.") from error
 
 
 def sync_folder(path: Path) -> None:

@@ -5,6 +5,7 @@ import math
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
@@ -53,7 +54,9 @@ def test_a_planted_nan_is_named_and_nothing_is_written_after_it(store, extractor
         batches = make(*arguments, **options)
         cache, config = batches.iteration.batches.source, batches.iteration.config
         drawn = plan_steps(cache.shape, config, seed=5, first=0, count=config.steps).chosen  # [steps, draws, 2, B]
-        face, place = drawn[20, -1, :, 0]
+        pairs = drawn.permute(0, 1, 3, 2).flatten(0, 2).numpy()  # [steps draws B, 2], in the order of drawing
+        unique, first = np.unique(pairs, axis=0, return_index=True)
+        face, place = unique[first.argmax()].tolist()  # of all, the pair that is drawn last for the first time
         bad = ((drawn[:, :, 0] == face) & (drawn[:, :, 1] == place)).any(-1)  # [steps, draws]
         built["step"] = step = int(bad.any(-1).nonzero()[0, 0])
         judged = config.critic is not None and bool(bad[step, 0])

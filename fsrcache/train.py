@@ -1,6 +1,7 @@
 """``train``: teach a generator to turn features of low-resolution faces into those of their full-resolution ones."""
 
 import time
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -98,12 +99,12 @@ def train(
             store, extractor, config, place=place, device=device, seed=seed, plain=plain, measured=log is not None
         )
         trained["order"] = built.order
-        ended = run_steps(
-            built.iteration, built.held_out, store.scales,
-            folder=folder, settings={**trained, "cache": place.mode}, watch=watch, log=begin_log,
-            checkpoint_seconds=checkpoint_seconds,
-        )  # fmt: skip
-    built.iteration.batches.close()
+        with closing(built.iteration.batches):
+            ended = run_steps(
+                built.iteration, built.held_out, store.scales,
+                folder=folder, settings={**trained, "cache": place.mode}, watch=watch, log=begin_log,
+                checkpoint_seconds=checkpoint_seconds,
+            )  # fmt: skip
     standing, target = ended.standing, folder / "generator.safetensors"
     steps = standing.best_step if config.patience else standing.step
     save_generator(

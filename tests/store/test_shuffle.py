@@ -189,12 +189,12 @@ def test_damage_is_told(store):
                 raise FsrcacheError("A checksum is wrong.")
             super().read_into(out, start=start)
 
+    before = threading.enumerate()
     with pytest.raises(FsrcacheError, match="checksum"):
         order(ShuffledRows([Broken(store.features("train"))], batch=16, seed=0, memory=ONE))
-    for thread in threading.enumerate():
-        if thread.name.startswith("shuffle"):
-            thread.join(10)
-            assert not thread.is_alive()
+    for thread in set(threading.enumerate()) - set(before):
+        thread.join(10)
+        assert not thread.is_alive()
 
 
 def test_other_processes_draw_the_same_order(store):

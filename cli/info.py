@@ -4,23 +4,25 @@ from typing import Any
 
 import click
 from fsrcache.cli.main import to_json
-from fsrcache.cli.places import default_store, json_option, store_argument
+from fsrcache.cli.places import json_option, store_argument, workspace_option
 
 from fsrcache.errors import FsrcacheError
 from fsrcache.store.layout import documents, places
 from fsrcache.store.objects import objects_at
 from fsrcache.store.root import Root, read_root
+from fsrcache.workspace import Workspace
 
 
 @click.command
 @store_argument
+@workspace_option
 @json_option
-def info(store: str | None, as_json: bool) -> None:
+def info(store: str | None, workspace: Workspace, as_json: bool) -> None:
     """Print what a feature store holds: STORE is a folder or URL, by default the workspace's.
 
     Only the metadata are read; `fsrcache verify` reads everything.
     """
-    objects = objects_at(store or default_store())
+    objects = objects_at(store or workspace.store)
     root = read_root(objects)
     if root is None:
         raise FsrcacheError(f"There is no feature store at {objects.name}.", "Run `fsrcache extract` first.")

@@ -1,6 +1,5 @@
 """Which workspace, and which store: options that cost nothing to import."""
 
-import os
 from pathlib import Path
 
 import click
@@ -24,8 +23,3 @@ store_option = click.option(
 )  # fmt: skip
 store_argument = click.argument("store", metavar="[STORE]", required=False)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead.")
-
-
-def default_store() -> Path:
-    """Return the store of the workspace that the environment names, or else of ``./fsr``."""
-    return Workspace(Path(os.environ.get(WORKSPACE, "fsr"))).store

@@ -2,7 +2,7 @@
 
 import click
 from fsrcache.cli.main import to_json
-from fsrcache.cli.places import default_store, json_option, store_argument
+from fsrcache.cli.places import json_option, store_argument, workspace_option
 from fsrcache.cli.progress import shown
 from rich.console import Console
 
@@ -10,21 +10,23 @@ from fsrcache.store.redact import redacted
 from fsrcache.store.verify import Verdict
 from fsrcache.store.verify import repair as repair_store
 from fsrcache.store.verify import verify as verify_store
+from fsrcache.workspace import Workspace
 
 
 @click.command
 @store_argument
+@workspace_option
 @click.option("--repair", is_flag=True, help="Remove exactly what is damaged and rewrite metadata, so that the next "
               "extract completes the store again.")  # fmt: skip
 @json_option
 @click.pass_context
-def verify(ctx: click.Context, store: str | None, repair: bool, as_json: bool) -> None:
+def verify(ctx: click.Context, store: str | None, workspace: Workspace, repair: bool, as_json: bool) -> None:
     """Read everything in a feature store and print what is not as it was written.
 
     STORE is a folder or URL, by default the workspace's. Files are missing, short, corrupt, of a wrong digest,
     exchanged, not finite or unreadable. Exits with 1 unless the store is complete and sound.
     """
-    place = store or default_store()
+    place = store or workspace.store
     with shown(Console(stderr=True)) as watch:
         verdict = (repair_store if repair else verify_store)(place, watch=watch)
     if as_json:

@@ -42,7 +42,7 @@ def test_info_of_what_is_no_store(tmp_path):
 
 def test_verify_says_what_is_wrong_and_mends_it(tmp_path, example):
     example.written(tmp_path / "fsr/features.zarr")
-    sound = run("verify", "--json", cwd=tmp_path)
+    sound = run("verify", "--workspace", tmp_path / "fsr", "--json")
     assert sound.returncode == 0
     assert json.loads(sound.stdout)["ok"] is True
     key = "train/x2/features/c/1/0"

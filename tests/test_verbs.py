@@ -1,6 +1,7 @@
 """The way from faces to a table on a few drawn faces: each verb, resumed and refused."""
 
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -134,6 +135,26 @@ def test_an_extraction_goes_on_where_it_stopped(faces, workspace, store, tmp_pat
             )
     with pytest.raises(FsrcacheError, match=r"digests\.preprocessing"):
         extract(faces, workspace / "extractor", scales=[2], degradation=Degradation(jpeg=50), **arguments)
+
+
+def test_threads_change_no_byte_and_a_picture_is_decoded_once(faces, workspace, files, tmp_path):
+    before = torch.get_num_threads()
+    for threads in (1, 3):
+        loads = Counter()
+
+        def load(i, loads=loads):
+            loads[i] += 1
+            return faces.listing.load(i)
+
+        torch.set_num_threads(threads)
+        try:
+            watched = replace(faces, listing=replace(faces.listing, load=load))
+            extract(watched, workspace / "extractor", scales=[2, 4], store=tmp_path / str(threads), data="drawn faces")
+            assert torch.get_num_threads() == threads
+        finally:
+            torch.set_num_threads(before)
+        assert loads == Counter(faces.rows.tolist())
+    assert files(tmp_path / "1") == files(tmp_path / "3")
 
 
 def test_a_store_is_of_the_pictures_wherever_they_lie(workspace, faces, files, tmp_path):

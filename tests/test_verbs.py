@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -150,7 +151,8 @@ def test_threads_change_no_byte_and_a_picture_is_decoded_once(faces, workspace, 
         try:
             watched = replace(faces, listing=replace(faces.listing, load=load))
             extract(watched, workspace / "extractor", scales=[2, 4], store=tmp_path / str(threads), data="drawn faces")
-            assert torch.get_num_threads() == threads
+            with ThreadPoolExecutor(1) as pool:  # in a thread that begins afterwards as well as here
+                assert {torch.get_num_threads(), pool.submit(torch.get_num_threads).result()} == {threads}
         finally:
             torch.set_num_threads(before)
         assert loads == Counter(faces.rows.tolist())

@@ -20,10 +20,7 @@ test: $(READY)
 quick: $(READY)  # what one runs while editing
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -m "not slow" -q
 
-lowest:  # the same with the oldest versions that pyproject.toml allows, the other pins as they are
-	mkdir -p build
-	awk -F== 'FNR == NR {low[tolower($$1)]; print; next} !(tolower($$1) in low)' constraints-lowest.txt $(CONSTRAINTS) \
-	> build/lowest.txt
+lowest: build/lowest.txt  # the same with the oldest versions that pyproject.toml allows
 	$(MAKE) quick VENV=.venv-lowest CONSTRAINTS=build/lowest.txt
 
 format: $(READY)
@@ -32,6 +29,10 @@ format: $(READY)
 
 clean:
 	rm -rf build demo .venv .venv-lowest *.egg-info
+
+build/lowest.txt: constraints-lowest.txt constraints.txt  # the first instead of the same names in the second
+	mkdir -p build
+	awk -F== 'FNR == NR {low[tolower($$1)]; print; next} !(tolower($$1) in low)' $^ > $@
 
 $(READY): pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store
 
 PARTIAL = ".partial"
-_AT_ONCE = getattr(os, "O_NONBLOCK", 0)  # a pipe in a file's place is not waited for
 
 
 class Objects(Protocol):
@@ -58,7 +57,7 @@ class LocalObjects:
     def read(self, key: str, *, start: int = 0, length: int | None = None) -> bytes | None:
         """Return bytes of a file."""
         try:
-            descriptor = os.open(self.root / key, os.O_RDONLY | _AT_ONCE)
+            descriptor = os.open(self.root / key, os.O_RDONLY | os.O_NONBLOCK)  # a pipe is not waited for
         except (FileNotFoundError, NotADirectoryError):
             return None
         try:

@@ -3,6 +3,7 @@
 import http.client
 import http.server
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -127,3 +128,22 @@ def proxy(s3_server):
     found = Proxy(s3_server)
     yield found
     found.close()
+
+
+@pytest.fixture(scope="session")
+def objects():
+    """Return a function that reads all objects below a URL."""
+
+    def read(address, url):
+        """Return the bytes of every object below a URL, by key, asked for without any client of ours."""
+        bucket, _, root = url.removeprefix("s3://").partition("/")
+        with closing(http.client.HTTPConnection(address.removeprefix("http://"))) as client:
+
+            def get(path):
+                client.request("GET", path, headers={"Authorization": "AWS somebody:signed"})
+                return client.getresponse().read()
+
+            listed = re.findall("<Key>([^<]+)</Key>", get(f"/{bucket}?list-type=2&prefix={root}/").decode())
+            return {key.removeprefix(f"{root}/"): get(f"/{bucket}/{key}") for key in listed}
+
+    return read

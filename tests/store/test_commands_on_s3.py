@@ -1,9 +1,6 @@
 """The commands on object storage, as a user runs them: in parts at a time, interrupted, and never telling a secret."""
 
-import http.client
-import re
 import signal
-from contextlib import closing
 
 import pytest
 from fsrcache.benchmarks.program import Running, run
@@ -20,18 +17,6 @@ def environment(address):
     }  # fmt: skip
 
 
-def objects(address, root):
-    """Return the bytes of all objects below a root of the bucket, by key."""
-    with closing(http.client.HTTPConnection(address.removeprefix("http://"))) as client:
-
-        def get(path):
-            client.request("GET", path, headers={"Authorization": "AWS somebody:signed"})
-            return client.getresponse().read()
-
-        listed = re.findall("<Key>([^<]+)</Key>", get(f"/bucket?list-type=2&prefix={root}/").decode())
-        return {key.removeprefix(f"{root}/"): get(f"/bucket/{key}") for key in listed}
-
-
 def assert_silent(*texts):
     for text in texts:
         assert not [form for form in FORMS if form in text]
@@ -39,7 +24,7 @@ def assert_silent(*texts):
 
 
 @pytest.mark.slow
-def test_from_faces_to_a_generator(pretrained, s3_server, files):
+def test_from_faces_to_a_generator(pretrained, s3_server, files, objects):
     """What two processes at one time write is the local store; all commands take its URL; no secret is in anything."""
     url, given = "s3://bucket/commands/features.zarr", {"cwd": pretrained, **environment(s3_server)}
     both = [Running(*COMMAND, "--store", url, "--part", f"{i}/2", **given) for i in (1, 2)]
@@ -49,7 +34,7 @@ def test_from_faces_to_a_generator(pretrained, s3_server, files):
     assert whole.answer["complete"]
     assert whole.answer["resumed_from"] == sum(part.answer["blocks"] for part in done)
     assert run(*COMMAND, cwd=pretrained).returncode == 0
-    assert objects(s3_server, "commands/features.zarr") == files(pretrained / "fsr/features.zarr")
+    assert objects(s3_server, url) == files(pretrained / "fsr/features.zarr")
 
     told = run("info", url, "--json", **given)
     assert told.answer["complete"]
@@ -64,7 +49,7 @@ def test_from_faces_to_a_generator(pretrained, s3_server, files):
     assert weights[0] == weights[1]
     for ended in (*done, whole, told, sound, *trained.values()):
         assert_silent(ended.stdout, ended.stderr)
-    kept = objects(s3_server, "commands/features.zarr") | files(pretrained)
+    kept = objects(s3_server, url) | files(pretrained)
     assert_silent(*(data.decode("latin-1") for data in kept.values()))
 
 
@@ -93,15 +78,15 @@ def test_interrupted_it_goes_on(pretrained, s3_server, phase):
 
 
 @pytest.mark.slow
-def test_a_server_that_refuses_harms_nothing(pretrained, proxy):
+def test_a_server_that_refuses_harms_nothing(pretrained, proxy, objects):
     url, given = "s3://bucket/refused/features.zarr", {"cwd": pretrained, **environment(proxy.address)}
     assert run(*COMMAND, "--store", url, "--part", "1/2", **given).returncode == 0
-    before = objects(proxy.server, "refused/features.zarr")
+    before = objects(proxy.server, url)
     proxy.plan = lambda request: 403 if request.method == "PUT" else None
     done = run(*COMMAND, "--store", url, **given)
     assert done.returncode == 1
     assert "Access Denied" in done.answer["error"]
     assert_silent(done.stdout, done.stderr)
-    assert objects(proxy.server, "refused/features.zarr") == before
+    assert objects(proxy.server, url) == before
     proxy.plan = lambda _: None
     assert run(*COMMAND, "--store", url, **given).answer["complete"]

@@ -1,9 +1,7 @@
 """Object storage: a store at a URL is the local one, object for object; a server that fails harms nothing."""
 
-import http.client
 import re
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import replace
 from itertools import count
 
@@ -37,19 +35,6 @@ def options(address, **client):
     }
 
 
-def objects(address, url):
-    """Return the bytes of every object below a URL, by key, asked for without any client of ours."""
-    bucket, _, root = url.removeprefix("s3://").partition("/")
-    with closing(http.client.HTTPConnection(address.removeprefix("http://"))) as client:
-
-        def get(path):
-            client.request("GET", path, headers={"Authorization": "AWS somebody:signed"})
-            return client.getresponse().read()
-
-        listed = re.findall("<Key>([^<]+)</Key>", get(f"/{bucket}?list-type=2&prefix={root}/").decode())
-        return {key.removeprefix(f"{root}/"): get(f"/{bucket}/{key}") for key in listed}
-
-
 @pytest.fixture
 def url():
     return f"s3://bucket/{next(NUMBERS)}/features.zarr"
@@ -76,7 +61,7 @@ def assert_equal_stores(found, expected):
                 assert np.array_equal(theirs[rows], ours[rows])
 
 
-def test_a_store_on_s3_is_the_local_one_object_for_object(example, s3_server, url, local, files):
+def test_a_store_on_s3_is_the_local_one_object_for_object(example, s3_server, url, local, files, objects):
     found = example.written(url, storage_options=options(s3_server))
     assert objects(s3_server, url) == files(local)
     assert_equal_stores(found, FeatureStore(local))
@@ -84,7 +69,7 @@ def test_a_store_on_s3_is_the_local_one_object_for_object(example, s3_server, ur
 
 
 @pytest.mark.slow
-def test_resumed_added_to_damaged_and_repaired(example, s3_server, url, tmp_path, files):
+def test_resumed_added_to_damaged_and_repaired(example, s3_server, url, tmp_path, files, objects):
     given = options(s3_server)
     with FeatureWriter(url, example.spec, **example.columns(), storage_options=given) as writer:
         example.fill(writer, most=3)
@@ -116,7 +101,7 @@ def test_resumed_added_to_damaged_and_repaired(example, s3_server, url, tmp_path
 
 @pytest.mark.slow
 @pytest.mark.parametrize("order", [(1, 2), (2, 1)])
-def test_parts_in_any_order_complete_it(example, s3_server, url, local, order, files):
+def test_parts_in_any_order_complete_it(example, s3_server, url, local, order, files, objects):
     for i in order:
         done = example.write(url, part=(i, 2), storage_options=options(s3_server))
         assert done == (i == order[1])
@@ -124,7 +109,7 @@ def test_parts_in_any_order_complete_it(example, s3_server, url, local, order, f
 
 
 @pytest.mark.slow
-def test_parts_at_the_same_time(example, s3_server, url, local, files):
+def test_parts_at_the_same_time(example, s3_server, url, local, files, objects):
     """Both may find the store whole when they end, or one of them; run once more, it is complete."""
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda i: example.write(url, part=(i, 2), storage_options=options(s3_server)), (1, 2)))
@@ -133,7 +118,7 @@ def test_parts_at_the_same_time(example, s3_server, url, local, files):
 
 
 @pytest.mark.slow
-def test_an_object_of_the_stores_own_name_is_beside_it(example, s3_server, url, local, files):
+def test_an_object_of_the_stores_own_name_is_beside_it(example, s3_server, url, local, files, objects):
     s3fs.S3FileSystem(skip_instance_cache=True, **options(s3_server)).pipe_file(url, b"a file")
     example.written(url, storage_options=options(s3_server))
     assert objects(s3_server, url) == files(local)
@@ -173,7 +158,7 @@ def test_store_objects_of_zarr(example, local, make, files):
 
 
 @pytest.mark.slow
-def test_obstore_on_s3(example, s3_server, url, local, files):
+def test_obstore_on_s3(example, s3_server, url, local, files, objects):
     prefix = url.removeprefix("s3://bucket/")
     client = obstore.store.S3Store(
         "bucket", prefix=prefix, endpoint=s3_server, access_key_id=KEY, secret_access_key=SECRET, region="us-east-1",
@@ -206,7 +191,7 @@ SOME = {
 
 
 @pytest.mark.parametrize("fault", [pytest.param(name, marks=pytest.mark.slow) for name in SOME])
-def test_some_faults_are_survived(example, proxy, url, fewer, fewer_files, fault):
+def test_some_faults_are_survived(example, proxy, url, fewer, fewer_files, fault, objects):
     given = {"storage_options": options(proxy.address, retries={"max_attempts": 5})}
     proxy.plan = SOME[fault]
     found = example.written(url, spec=fewer, **given)
@@ -232,7 +217,7 @@ QUICK = ("403 to writes",)
 @pytest.mark.parametrize(
     "fault", [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in ALL]
 )
-def test_a_server_that_fails_harms_nothing(example, proxy, url, fewer, fewer_files, monkeypatch, fault):
+def test_a_server_that_fails_harms_nothing(example, proxy, url, fewer, fewer_files, monkeypatch, fault, objects):
     monkeypatch.setattr(s3fs.S3FileSystem, "retries", 1)  # the client's own patience
     given = {"storage_options": options(proxy.address)}
     with FeatureWriter(url, fewer, **example.columns(fewer.rows), **given) as writer:
@@ -261,7 +246,7 @@ def test_a_server_that_hangs_is_given_up(proxy, url):
 
 
 @pytest.mark.slow
-def test_a_shard_that_cannot_be_read_is_not_removed(example, proxy, url):
+def test_a_shard_that_cannot_be_read_is_not_removed(example, proxy, url, objects):
     """Repair takes what the server does not give for what may be sound."""
     given = {"storage_options": options(proxy.address)}
     example.write(url, **given)

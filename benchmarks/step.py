@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fsrcache.models.generator import RRDBGenerator
 from fsrcache.training.iteration import Iteration
-from fsrcache.training.steps import critic_update, generator_update
+from fsrcache.training.steps import critic_update, generate, generator_update
 
 _HALF = 2e-3  # of features kept in half precision
 
@@ -32,7 +32,7 @@ def _drawing(subject: Subject) -> Iterator[Case]:
     iteration = subject.iteration()
     batches = iteration.batches
     pictures = isinstance(iteration.networks.generator, RRDBGenerator)
-    chosen = batches.plan.chosen[0, -1]  # the generator's batch
+    chosen = batches.plan.chosen[0, -1]  # the generator's last batch
     last = len(batches.plan.chosen[0]) - 1
 
     def draw() -> list[Tensor]:
@@ -89,19 +89,22 @@ def _parts(subject: Subject) -> Iterator[Case]:
     batches.begin(0)
     title = f"step of {subject.name}: "
 
-    def generate() -> list[Tensor]:
+    def learn() -> list[Tensor]:
         torch.manual_seed(0)
         batch = batches.batch(len(batches.plan.chosen[0]) - 1, lr_pictures=pictures)
-        return generator_update(batch, networks, config, l2_alone=False).grads
+        return generator_update(batch, generate(batch, networks, config), networks, config, l2_alone=False).grads
 
     def judge(*, plain: bool) -> Tensor:
         torch.manual_seed(0)
         batch = batches.batch(0, lr_pictures=pictures, hr_pictures=True)
-        grads = critic_update(batch, networks, config, plain=plain).grads
+        mix = torch.rand(config.batch, device=batches.chosen.device)
+        grads = critic_update(batch, made, networks, config, mix=mix, plain=plain).grads
         return torch.cat([gradient.flatten() for gradient in grads])  # of the last bias there is only rounding
 
-    yield _alone(title + "generator's update", type(networks.generator).__name__, generate)
+    yield _alone(title + "generator's update", type(networks.generator).__name__, learn)
     if networks.critic is not None:
+        with torch.no_grad():
+            made = generate(batches.batch(0, lr_pictures=pictures), networks, config)
         yield Case(
             name=title + "critic's update", candidate="closed form", work=lambda: judge(plain=False),
             reference=lambda: judge(plain=True), error=1e-3,

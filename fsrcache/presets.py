@@ -161,7 +161,8 @@ class TrainConfig:
     steps, batch
         Steps, and samples of every batch in them.
     critic_steps, generator_steps
-        Of a step: so many updates of the critic, and then so many of the generator, each on a batch of its own.
+        Of a step: so many updates of the critic, and then so many of the generator, each on a batch of its own, but
+        that the generator's first is on the critic's last.
     full_resolution
         Share of the samples drawn at scale 1, which the generator is to leave as they are.
     optimiser

@@ -109,37 +109,41 @@ def closed_form_critic(
     FsrcacheError
         As ``closed_form_penalty`` does.
     """
-    layers = list(_layers(critic))
+    layers = list(_layers(critic)) or [nn.Identity()]
     count, inputs, hidden = len(samples), [], torch.cat([samples, x]) if len(samples) else x
     for layer in layers:
         inputs.append(hidden)
         hidden = _forward(layer, hidden)
-    if hidden.numel() != len(inputs[0] if inputs else x):
+    if hidden.numel() != len(inputs[0]):
         raise FsrcacheError(
             f"The critic gives {list(hidden.shape)} for {len(samples) + len(x)} samples.",
             "It gives one number a sample.",
         )
     ones = torch.ones(len(x), dtype=hidden.dtype, device=hidden.device)
     delta = torch.cat([coefficients.to(hidden.dtype), ones]).reshape(hidden.shape)
-    deltas: list[Tensor] = []
-    for layer, entering in zip(reversed(layers), reversed(inputs), strict=True):
-        deltas.append(delta)
-        delta = _adjoint(layer, entering, delta)
-    gradient = delta[count:].movedim(-1, 1).flatten(0, 1) if columns else delta[count:]
+    deltas = [delta]
+    for layer, entering in zip(reversed(layers[1:]), reversed(inputs[1:]), strict=True):
+        deltas.append(_adjoint(layer, entering, deltas[-1]))
+    gradient = _adjoint(layers[0], x, deltas[-1][count:])
+    gradient = gradient.movedim(-1, 1).flatten(0, 1) if columns else gradient
     penalty, tangent = penalty_direction(gradient, weight, power)
     if columns:
         tangent = tangent.unflatten(0, (len(x), x.shape[-1])).movedim(1, -1)
-    grads: dict[Tensor, Tensor] = {parameter: torch.zeros_like(parameter) for parameter in critic.parameters()}
+    grads: dict[Tensor, Tensor] = {}
     for layer, entering, delta in zip(layers, inputs, reversed(deltas), strict=True):
         if isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
-            reaching = torch.cat([entering[:count], tangent]) if count else tangent
-            grads[layer.weight] += _by_weight(layer, reaching, delta)
+            reaching = tangent
+            if count:  # what entered beside the samples is not needed any more
+                reaching = entering
+                reaching[count:] = tangent
+            _add(grads, layer.weight, _by_weight(layer, reaching, delta))
             if layer.bias is not None and count:
                 axis = -1 if isinstance(layer, nn.Linear) else 1
-                of_samples = delta[:count].movedim(axis, -1).flatten(0, -2)
-                grads[layer.bias] += of_samples.sum(0)
+                of_samples = delta[:count].movedim(axis, -1).reshape(count, -1, len(layer.bias)).sum(1)
+                _add(grads, layer.bias, of_samples.double().sum(0).to(of_samples.dtype))  # exactly 0 if it cancels
         tangent = _tangent(layer, entering[count:], tangent)
-    return CriticGradients(hidden.flatten()[:count], penalty, list(grads.values()))
+    aligned = [grads[known] if known in grads else torch.zeros_like(known) for known in critic.parameters()]
+    return CriticGradients(hidden.flatten()[:count], penalty, aligned)
 
 
 def closed_form_penalty_reference(
@@ -154,10 +158,16 @@ def closed_form_penalty_reference(
     return penalty.detach(), list(grads)
 
 
+def _add(grads: dict[Tensor, Tensor], parameter: Tensor, gradient: Tensor) -> None:
+    """Count a gradient in; two layers may have the same parameter."""
+    grads[parameter] = grads[parameter] + gradient if parameter in grads else gradient
+
+
 def _layers(critic: nn.Module, name: str = "") -> Iterator[nn.Module]:
     """Yield the layers in order; one that is not understood is an error."""
     if isinstance(critic, nn.Sequential):
-        for child, layer in critic.named_children():
+        for child, layer in critic._modules.items():  # named_children() leaves out what stands there twice
+            assert layer is not None
             yield from _layers(layer, f"{name}.{child}" if name else child)
         return
     unsupported = type(critic) not in _LAYERS

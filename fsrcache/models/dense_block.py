@@ -44,7 +44,7 @@ class DenseBlock(nn.Module):
         weights = [self.get_parameter(f"layers.{place}.weight") for place in range(_LAYERS)]
         biases = [self.get_parameter(f"layers.{place}.bias") for place in range(_LAYERS)]
         residual = concatenating if self.plain else accumulating
-        return maps + _RESIDUAL * residual(maps, weights, biases=biases)
+        return torch.add(maps, residual(maps, weights, biases=biases), alpha=_RESIDUAL)
 
 
 def concatenating(maps: Tensor, weights: Sequence[Tensor], *, biases: Sequence[Tensor]) -> Tensor:
@@ -71,7 +71,7 @@ def accumulating(maps: Tensor, weights: Sequence[Tensor], *, biases: Sequence[Te
         width = maps.shape[1]
         stacked = torch.cat([weight[:, first : first + width] for weight in weights[place:]])
         made = conv2d(maps, stacked, bias if sums is None else None, padding=1)
-        sums = made if sums is None else sums + made
+        sums = made if sums is None else made.add_(sums)
         if place == len(weights) - 1:
             break
         mine, sums = torch.split(sums, [outgoing[place], sums.shape[1] - outgoing[place]], 1)

@@ -179,8 +179,7 @@ class _ResidualInResidual(nn.Module):
         self.inner = nn.Sequential(*(DenseBlock(filters, growth, plain=plain) for _ in range(3)))
 
     def forward(self, maps: Tensor) -> Tensor:
-        residual: Tensor = self.inner(maps)
-        return maps + _RESIDUAL * residual
+        return torch.add(maps, self.inner(maps), alpha=_RESIDUAL)
 
 
 class _PreNormBlock(nn.Module):

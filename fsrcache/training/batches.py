@@ -44,8 +44,8 @@ def plan_steps(shape: tuple[int, int], config: TrainConfig, *, seed: int, first:
 
 
 def draws(config: TrainConfig) -> int:
-    """Return how many batches a step needs: one for every step of the critic and of the generator."""
-    return config.generator_steps + (0 if config.critic is None else config.critic_steps)
+    """Return how many batches a step needs: the critic's last one is the generator's first."""
+    return config.generator_steps + (0 if config.critic is None else max(config.critic_steps - 1, 0))
 
 
 class Batches:

@@ -15,8 +15,17 @@ from fsrcache.presets import TrainConfig
 from fsrcache.training.batches import Batches
 from fsrcache.training.capture import Capturer, Repeated
 from fsrcache.training.finite import FirstBad
+from fsrcache.training.loader import FeatureBatch
 from fsrcache.training.schedules import halved, one_cycle, set_rate
-from fsrcache.training.steps import TERMS, Networks, Update, critic_update, effective_share, generator_update
+from fsrcache.training.steps import (
+    TERMS,
+    Networks,
+    Update,
+    critic_update,
+    effective_share,
+    generate,
+    generator_update,
+)
 from fsrcache.training.tally import Tally
 
 PARTS = ("draw", "critic", "generator", "update")  # of a step, as a profiler names them
@@ -91,21 +100,34 @@ class Iteration:
         return halved(step, milestones=self.config.milestones, top=self.config.learning_rate)
 
     def _work(self, *, l2_alone: bool) -> None:
-        """Update the critic and then the generator. All inputs lie on the device: this is what is captured."""
-        pictures = isinstance(self.networks.generator, RRDBGenerator) and not self.plain
-        critic_steps = 0 if self.networks.critic is None else self.config.critic_steps
-        self.networks.generator.train()
+        """Update the critic and then the generator. All inputs lie on the device: this is what is captured.
+
+        The generator learns first from the critic's last batch, and from what was generated for it; its weights are the
+        same. The plain twin generates anew.
+        """
+        networks, config, plain = self.networks, self.config, self.plain
+        pictures = isinstance(networks.generator, RRDBGenerator) and not plain
+        critic_steps = 0 if networks.critic is None else config.critic_steps
+        last = max(critic_steps - 1, 0)
+        generated: Tensor | None = None
+        networks.generator.train()
         for number in range(0 if l2_alone else critic_steps):
             with record_function("draw"):
-                batch = self.batches.batch(number, lr_pictures=pictures, hr_pictures=not self.plain)
-            with record_function("critic"):
-                update = critic_update(batch, self.networks, self.config, plain=self.plain)
-            self._update("critic", update)
-        for number in range(critic_steps, critic_steps + self.config.generator_steps):
-            with record_function("draw"):
-                batch = self.batches.batch(number, lr_pictures=pictures)
+                batch = self.batches.batch(number, lr_pictures=pictures, hr_pictures=not plain)
+                mix = torch.rand(len(batch.labels), device=batch.labels.device)
             with record_function("generator"):
-                update = generator_update(batch, self.networks, self.config, l2_alone=l2_alone)
+                generated = self._for_critic(batch, again=number == last)
+            with record_function("critic"):
+                update = critic_update(batch, generated.detach(), networks, config, mix=mix, plain=plain)
+            self._update("critic", update)
+        for number in range(last, last + config.generator_steps):
+            if generated is None or plain or number > last:
+                with record_function("draw"):
+                    batch = self.batches.batch(number, lr_pictures=pictures)
+                with record_function("generator"):
+                    generated = generate(batch, networks, config)
+            with record_function("generator"):
+                update = generator_update(batch, generated, networks, config, l2_alone=l2_alone)
             self._update("generator", update)
             if self.measured:
                 weights = {"weights_mean": update.weights.mean(), "weights_effective": effective_share(update.weights)}
@@ -113,6 +135,15 @@ class Iteration:
             if self.config.averaging:
                 averaged, weights_now = (list(module.parameters()) for module in (self.kept, self.networks.generator))
                 self.average(averaged, weights_now, None)
+
+    def _for_critic(self, batch: FeatureBatch, *, again: bool) -> Tensor:
+        """Generate for the critic; ``again`` says that the generator learns from the same."""
+        if not (again and self.plain):
+            with torch.set_grad_enabled(again):
+                return generate(batch, self.networks, self.config)
+        device = batch.labels.device
+        with torch.no_grad(), torch.random.fork_rng([device] if device.type == "cuda" else []):  # the same dropout then
+            return generate(batch, self.networks, self.config)
 
     @record_function("update")
     def _update(self, name: str, update: Update) -> None:

@@ -42,17 +42,38 @@ class Update(NamedTuple):
     weights: Tensor
 
 
-def critic_update(batch: FeatureBatch, networks: Networks, config: TrainConfig, *, plain: bool = False) -> Update:
-    """Return ``critic`` and ``penalty``, which the critic minimises; ``plain`` differentiates the gradient itself."""
+def generate(batch: FeatureBatch, networks: Networks, config: TrainConfig) -> Tensor:
+    """Return the generated features in fp32 or better, vectors or pictures as the batch has them."""
+    device = batch.lr_features.device
+    reduced = config.precision == "bf16" and computes_bf16(device)
+    with torch.autocast(device.type, torch.bfloat16, enabled=reduced, cache_enabled=False):  # a capture allows no cache
+        features: Tensor = networks.generator(batch.lr_features)
+    return features.to(torch.promote_types(features.dtype, torch.float32))
+
+
+def critic_update(
+    batch: FeatureBatch, generated: Tensor, networks: Networks, config: TrainConfig, *, mix: Tensor, plain: bool = False
+) -> Update:
+    """Return ``critic`` and ``penalty``, which the critic minimises.
+
+    Parameters
+    ----------
+    batch, generated
+        Pairs, and what ``generate`` made of them.
+    networks, config
+        What is trained, and how.
+    mix
+        fp32 [B], of every sample the share of what was generated where the gradient is penalised.
+    plain
+        Whether the gradient itself is differentiated.
+    """
     critic = networks.critic
     assert critic is not None
     with torch.no_grad():
-        generated = _generate(batch, networks, config)
         weights = _ones(batch)
         if config.reweight_critic:
             weights = _weights(batch, networks.head(_vectors(generated))[1], config)
         hr, sr = _pictures(batch.hr_features), _pictures(generated)
-        mix = torch.rand(len(hr), device=hr.device)
     if plain:
         terms = {
             "critic": critic_loss(critic(hr), critic(sr), weights=weights),
@@ -72,20 +93,24 @@ def critic_update(batch: FeatureBatch, networks: Networks, config: TrainConfig, 
     return Update(terms, closed.grads, weights)
 
 
-def generator_update(batch: FeatureBatch, networks: Networks, config: TrainConfig, *, l2_alone: bool) -> Update:
-    """Return the weighted terms that the generator minimises; those of weight 0 are left out."""
-    terms, weights = generator_terms(batch, networks, config, l2_alone=l2_alone)
+def generator_update(
+    batch: FeatureBatch, generated: Tensor, networks: Networks, config: TrainConfig, *, l2_alone: bool
+) -> Update:
+    """Return the weighted terms that the generator minimises, those of weight 0 left out; ``generated`` has its graph.
+
+    Its graph is used up.
+    """
+    terms, weights = generator_terms(batch, generated, networks, config, l2_alone=l2_alone)
     return Update(_detached(terms), _gradients(terms, networks.generator), weights.detach())
 
 
 def generator_terms(
-    batch: FeatureBatch, networks: Networks, config: TrainConfig, *, l2_alone: bool
+    batch: FeatureBatch, generated: Tensor, networks: Networks, config: TrainConfig, *, l2_alone: bool
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Return the generator's terms, to be differentiated, and the samples' weights [B]."""
-    generated = _generate(batch, networks, config)
-    sr_features = _vectors(generated)
+    sr_features, hr_features = _vectors(generated), _vectors(batch.hr_features)
     if l2_alone:
-        loss = l2_loss(sr_features, batch.hr_features, weights=_ones(batch), reduction=config.reduction)
+        loss = l2_loss(sr_features, hr_features, weights=_ones(batch), reduction=config.reduction)
         return {"l2": config.l2_weight * loss}, _ones(batch)
     embeddings, logits = networks.head(sr_features)
     weights = _weights(batch, logits, config)
@@ -97,7 +122,7 @@ def generator_terms(
         loss = perceptual_loss(embeddings, batch.hr_embeddings, weights=weights, reduction=config.reduction)
         terms["perceptual"] = config.perceptual_weight * loss
     if config.l2_weight:
-        loss = l2_loss(sr_features, batch.hr_features, weights=weights, reduction=config.reduction)
+        loss = l2_loss(sr_features, hr_features, weights=weights, reduction=config.reduction)
         terms["l2"] = config.l2_weight * loss
     if config.classification_weight:
         loss = classification_loss(logits, batch.labels, weights=weights, smoothing=config.label_smoothing)
@@ -108,15 +133,6 @@ def generator_terms(
 def effective_share(weights: Tensor) -> Tensor:
     """Return the share of the samples that would weigh as much if all weighed alike: (Σw)² / (B Σw²), []."""
     return weights.sum().square() / (len(weights) * weights.square().sum())
-
-
-def _generate(batch: FeatureBatch, networks: Networks, config: TrainConfig) -> Tensor:
-    """Return the generated features in fp32 or better, vectors or pictures as the batch has them."""
-    device = batch.lr_features.device
-    reduced = config.precision == "bf16" and computes_bf16(device)
-    with torch.autocast(device.type, torch.bfloat16, enabled=reduced, cache_enabled=False):  # a capture allows no cache
-        features: Tensor = networks.generator(batch.lr_features)
-    return features.to(torch.promote_types(features.dtype, torch.float32))
 
 
 def _vectors(features: Tensor) -> Tensor:

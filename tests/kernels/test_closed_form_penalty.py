@@ -92,6 +92,43 @@ def test_it_joins_the_critics_own_terms():
     assert_equal(grads, [one + other for one, other in zip(own, references, strict=True)])
 
 
+@pytest.mark.parametrize("form", CRITICS)
+def test_it_joins_them_for_any_layers_and_leaves_what_it_gets(form):
+    torch.manual_seed(0)
+    critic = CRITICS[form]().double()
+    samples, x = pictures(6, 1, 8, 8), pictures(4, 1, 8, 8) / 2
+    given_samples, given_x = samples.clone(), x.clone()
+    coefficients = torch.tensor([0.5, 1, 2, -1, -1, 0]).double()
+    _, _, grads = closed_form_critic(critic, samples, coefficients, x)
+    own = torch.autograd.grad((coefficients * critic(samples).flatten()).sum(), list(critic.parameters()))
+    _, references = closed_form_penalty_reference(critic, x)
+    assert_equal(grads, [one + other for one, other in zip(own, references, strict=True)])
+    assert torch.equal(samples, given_samples)
+    assert torch.equal(x, given_x)
+
+
+def test_layers_that_share_their_weights():
+    torch.manual_seed(0)
+    twice = nn.Linear(5, 5)
+    critic = nn.Sequential(nn.Flatten(), nn.Linear(64, 5), nn.ReLU(), twice, nn.ReLU(), twice, nn.Linear(5, 1)).double()
+    samples, x, coefficients = pictures(3, 1, 8, 8), pictures(4, 1, 8, 8) / 2, torch.ones(3).double()
+    _, _, grads = closed_form_critic(critic, samples, coefficients, x)
+    own = torch.autograd.grad(critic(samples).sum(), list(critic.parameters()))
+    _, references = closed_form_penalty_reference(critic, x)
+    assert_equal(grads, [one + other for one, other in zip(own, references, strict=True)])
+
+
+def test_what_cancels_is_nothing():
+    """Of biases whose gradient is 0 no rounding is left, of which Adam would make whole steps."""
+    torch.manual_seed(0)
+    critic = VGGCritic(CriticConfig(filters=4), 16)
+    hr = torch.randn(8, 1, 16, 16)
+    coefficients = torch.rand(8).repeat(2) * torch.tensor([1.0, -1.0]).repeat_interleave(8)
+    _, _, grads = closed_form_critic(critic, hr.repeat(2, 1, 1, 1), coefficients, hr)
+    biases = [gradient for gradient, known in zip(grads, critic.parameters(), strict=True) if known.ndim == 1]
+    assert all(torch.equal(gradient, torch.zeros_like(gradient)) for gradient in biases)
+
+
 def test_no_samples():
     critic = CRITICS["vgg"]()
     value, grads = closed_form_penalty(critic, torch.zeros(0, 1, 8, 8))

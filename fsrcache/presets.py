@@ -127,11 +127,14 @@ class MLPConfig:
         Of the hidden vector, and how many residual blocks.
     dropout
         Share of the hidden values left out in training.
+    noise
+        Deviation of what is added at random to the standardised input in training.
     """
 
     width: int = 1536
     blocks: int = 2
     dropout: float = 0.1
+    noise: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,13 +168,17 @@ class TrainConfig:
         that the generator's first is on the critic's last.
     full_resolution
         Share of the samples drawn at scale 1, which the generator is to leave as they are.
+    mixing
+        Share of the samples that are mixed with another of their batch: features, embeddings, probabilities and classes
+        alike, on the straight line between the two, how far is uniform (Zhang et al., "mixup", ICLR 2018; between
+        log-covariances the line is the log-Euclidean geodesic).
     optimiser
         ``adam``, or ``adamw`` with ``weight_decay``.
     learning_rate, schedule, milestones
         ``milestones`` halves the rate at these steps; ``one_cycle`` warms up and anneals over all steps.
     betas
         Of Adam.
-    adversarial_weight, perceptual_weight, l2_weight, classification_weight
+    adversarial_weight, perceptual_weight, l2_weight, classification_weight, distillation_weight
         Of the generator's terms.
     reduction
         Whether perceptual and L2 terms are sums over a sample's elements, or means.
@@ -204,6 +211,7 @@ class TrainConfig:
     critic_steps: int = 1
     generator_steps: int = 1
     full_resolution: float = 0.0
+    mixing: float = 0.0
     optimiser: Literal["adam", "adamw"] = "adam"
     learning_rate: float = 2e-4
     schedule: Literal["milestones", "one_cycle"] = "milestones"
@@ -214,6 +222,7 @@ class TrainConfig:
     perceptual_weight: float = 10.0
     l2_weight: float = 0.01
     classification_weight: float = 0.0
+    distillation_weight: float = 0.0
     reduction: Literal["sum", "mean"] = "sum"
     label_smoothing: float = 0.1
     penalty_weight: float = 2.0

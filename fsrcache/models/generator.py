@@ -122,7 +122,10 @@ class MLPGenerator(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Return fp32 [B, P] of fp32 [B, P]."""
-        hidden = self.first((features - self.mean) / self.deviation)
+        standardised = (features - self.mean) / self.deviation
+        if self.training and self.config.noise:
+            standardised = standardised + self.config.noise * torch.randn_like(standardised)
+        hidden = self.first(standardised)
         residual: Tensor = self.last(self.blocks(hidden))
         return features + residual * self.deviation
 

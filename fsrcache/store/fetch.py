@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fastcrc.crc32 import iscsi as crc32c  # outside the GIL: threads check side by side
 from numpy.typing import NDArray
 
 from fsrcache.store.layout import CRC_BYTES, DIGEST_BYTES, Place
 from fsrcache.store.objects import Objects
+from fsrcache.store.shard import crc32c
 
 _SMALL = 4 << 20  # bytes that are not worth a thread
 _AT_ONCE = 256  # chunks that one system call reads where none is checked

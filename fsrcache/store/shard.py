@@ -11,8 +11,8 @@ import struct
 from hashlib import blake2b
 from typing import Any, Literal
 
+import fastcrc
 import numpy as np
-from fastcrc.crc32 import iscsi as crc32c
 from numpy.typing import NDArray
 
 from fsrcache.store.layout import CRC_BYTES, DIGEST_BYTES, Place, digest
@@ -121,6 +121,11 @@ def _seal(place: Place, body: Any, *, block: int) -> bytes:
     sealed = blake2b(place.key(block).encode(), digest_size=DIGEST_BYTES)
     sealed.update(body)
     return sealed.digest()
+
+
+def crc32c(data: Any, value: int = 0) -> int:
+    """Return the CRC-32C of a contiguous buffer, gone on with from ``value``; the GIL is free meanwhile."""
+    return fastcrc.crc32.iscsi(data, value)
 
 
 def _checked(data: bytes | memoryview, length: int) -> bytes | memoryview:

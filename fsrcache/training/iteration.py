@@ -16,6 +16,7 @@ from fsrcache.training.batches import Batches
 from fsrcache.training.capture import Capturer, Repeated
 from fsrcache.training.finite import FirstBad
 from fsrcache.training.loader import FeatureBatch
+from fsrcache.training.mixing import mixed
 from fsrcache.training.schedules import halved, one_cycle, set_rate
 from fsrcache.training.steps import (
     TERMS,
@@ -106,27 +107,24 @@ class Iteration:
         same. The plain twin generates anew.
         """
         networks, config, plain = self.networks, self.config, self.plain
-        pictures = isinstance(networks.generator, RRDBGenerator) and not plain
         critic_steps = 0 if networks.critic is None else config.critic_steps
         last = max(critic_steps - 1, 0)
         generated: Tensor | None = None
         networks.generator.train()
         for number in range(0 if l2_alone else critic_steps):
-            with record_function("draw"):
-                batch = self.batches.batch(number, lr_pictures=pictures, hr_pictures=not plain)
-                mix = torch.rand(len(batch.labels), device=batch.labels.device)
+            batch = self._draw(number, hr_pictures=not plain)
+            mix = torch.rand(len(batch.labels), device=batch.labels.device)
             with record_function("generator"):
                 generated = self._for_critic(batch, again=number == last)
             with record_function("critic"):
                 update = critic_update(batch, generated.detach(), networks, config, mix=mix, plain=plain)
             self._update("critic", update)
         for number in range(last, last + config.generator_steps):
-            if generated is None or plain or number > last:
-                with record_function("draw"):
-                    batch = self.batches.batch(number, lr_pictures=pictures)
-                with record_function("generator"):
-                    generated = generate(batch, networks, config)
+            if generated is None or number > last:
+                batch, generated = self._draw(number), None
             with record_function("generator"):
+                if generated is None or plain:
+                    generated = generate(batch, networks, config)
                 update = generator_update(batch, generated, networks, config, l2_alone=l2_alone)
             self._update("generator", update)
             if self.measured:
@@ -135,6 +133,14 @@ class Iteration:
             if self.config.averaging:
                 averaged, weights_now = (list(module.parameters()) for module in (self.kept, self.networks.generator))
                 self.average(averaged, weights_now, None)
+
+    @record_function("draw")
+    def _draw(self, number: int, *, hr_pictures: bool = False) -> FeatureBatch:
+        lr_pictures = isinstance(self.networks.generator, RRDBGenerator) and not self.plain
+        batch = self.batches.batch(number, lr_pictures=lr_pictures, hr_pictures=hr_pictures)
+        if not self.config.mixing:
+            return batch
+        return mixed(batch, self.config.mixing, classes=self.networks.head.classify.out_features)
 
     def _for_critic(self, batch: FeatureBatch, *, again: bool) -> Tensor:
         """Generate for the critic; ``again`` says that the generator learns from the same."""

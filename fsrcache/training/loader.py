@@ -25,8 +25,10 @@ class FeatureBatch(NamedTuple):
         fp32 [B, E], of the frozen head.
     lr_probabilities, hr_probabilities
         fp32 [B], of the true class.
-    labels, scales
-        int64 [B].
+    labels
+        int64 [B], the true classes; fp32 [B, K], the share of each, where samples were mixed.
+    scales
+        int64 [B]; of mixed samples that of the first.
     """
 
     lr_features: Tensor

@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, kl_div
 
 Reduction = Literal["sum", "mean"]
 
@@ -38,8 +38,14 @@ def l2_loss(sr_features: Tensor, hr_features: Tensor, *, weights: Tensor, reduct
 
 
 def classification_loss(logits: Tensor, labels: Tensor, *, weights: Tensor, smoothing: float) -> Tensor:
-    """Return E[w CE] of the frozen head's logits [B, K] for the true classes int64 [B]."""
+    """Return E[w CE] of the frozen head's logits [B, K] for the true classes int64 [B], or their shares [B, K]."""
     return (weights * cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)).mean()
+
+
+def distillation_loss(logits: Tensor, hr_logits: Tensor, *, weights: Tensor) -> Tensor:
+    """Return E[w KL(P_hr || P_sr)] of the frozen head's logits [B, K] for generated and full-resolution features."""
+    divergence = kl_div(logits.log_softmax(dim=1), hr_logits.log_softmax(dim=1), reduction="none", log_target=True)
+    return (weights * divergence.sum(dim=1)).mean()
 
 
 def _squares(difference: Tensor, reduction: Reduction) -> Tensor:

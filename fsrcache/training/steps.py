@@ -17,13 +17,14 @@ from fsrcache.training.losses import (
     adversarial_loss,
     classification_loss,
     critic_loss,
+    distillation_loss,
     l2_loss,
     perceptual_loss,
     sample_weights,
 )
 from fsrcache.training.penalty import gradient_penalty
 
-TERMS = ("critic", "penalty", "adversarial", "perceptual", "l2", "classification")
+TERMS = ("critic", "penalty", "adversarial", "perceptual", "l2", "classification", "distillation")
 
 
 class Networks(NamedTuple):
@@ -127,6 +128,9 @@ def generator_terms(
     if config.classification_weight:
         loss = classification_loss(logits, batch.labels, weights=weights, smoothing=config.label_smoothing)
         terms["classification"] = config.classification_weight * loss
+    if config.distillation_weight:
+        loss = distillation_loss(logits, networks.head.classify(batch.hr_embeddings), weights=weights)
+        terms["distillation"] = config.distillation_weight * loss
     return terms, weights
 
 
@@ -152,7 +156,11 @@ def _weights(batch: FeatureBatch, logits: Tensor, config: TrainConfig) -> Tensor
     elif config.reweight == "hr":
         probabilities = batch.hr_probabilities
     else:
-        probabilities = logits.softmax(dim=1).gather(1, batch.labels[:, None])[:, 0]
+        probabilities = logits.softmax(dim=1)
+        if batch.labels.ndim == 2:
+            probabilities = (probabilities * batch.labels).sum(dim=1)
+        else:
+            probabilities = probabilities.gather(1, batch.labels[:, None])[:, 0]
         if config.reweight == "sr":
             probabilities = probabilities.detach()
     return sample_weights(probabilities, sigma=config.sigma, exponent=config.exponent)

@@ -54,6 +54,19 @@ def test_standardising_is_undone():
     torch.testing.assert_close(generator(features()), features() + deviation)
 
 
+def test_noise_is_added_in_training_alone():
+    """On a linear generator the result's deviation is the noise's, in units of each dimension's own deviation."""
+    generator = make_generator(MLPConfig(width=LENGTH, blocks=0, dropout=0.0, noise=0.25), LENGTH)
+    deviation = torch.linspace(0.5, 2, LENGTH)
+    generator.standardise_by(torch.zeros(LENGTH), deviation)
+    generator.last = torch.nn.Identity()
+    torch.nn.init.eye_(generator.first.weight)
+    same = torch.ones(20_000, LENGTH)
+    spread = generator.train()(same).std(0)
+    torch.testing.assert_close(spread / deviation, torch.full((LENGTH,), 0.25), rtol=0.05, atol=0)
+    assert (generator.eval()(same).std(0) == 0).all()
+
+
 @pytest.mark.parametrize("config", [MLP, RRDB])
 def test_files_give_the_generator_back(tmp_path, config):
     generator = make_generator(config, LENGTH).eval()

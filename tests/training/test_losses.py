@@ -9,6 +9,7 @@ from fsrcache.training.losses import (
     adversarial_loss,
     classification_loss,
     critic_loss,
+    distillation_loss,
     l2_loss,
     perceptual_loss,
     sample_weights,
@@ -43,3 +44,15 @@ def test_classification():
     smoothed = 0.9 * math.log(4 / 3) + 0.1 * (math.log(4 / 3) + math.log(4)) / 2
     expected = (math.log(2) + 0.5 * smoothed) / 2
     assert classification_loss(logits, labels, weights=W, smoothing=0.1).item() == pytest.approx(expected)
+
+
+def test_distillation():
+    logits, hr_logits = torch.tensor([[0.0, 0.0], [1.0, 2.0]]), torch.tensor([[math.log(3.0), 0.0], [5.0, 6.0]])
+    divergence = 0.75 * math.log(0.75 / 0.5) + 0.25 * math.log(0.25 / 0.5)
+    assert distillation_loss(logits, hr_logits, weights=W).item() == pytest.approx(divergence / 2)
+
+
+def test_classification_of_mixed_samples():
+    logits, shares = torch.tensor([[0.0, 0.0], [math.log(3.0), 0.0]]), torch.tensor([[0.3, 0.7], [1.0, 0.0]])
+    got = classification_loss(logits, shares, weights=W, smoothing=0.0).item()
+    assert got == pytest.approx((math.log(2.0) + 0.5 * math.log(4 / 3)) / 2)

@@ -13,6 +13,7 @@ from fsrcache.training.checkpoint import previous, refuse_other_run, resume, sav
 from fsrcache.training.finite import FirstBad
 from fsrcache.training.history import append_history, cut_history
 from fsrcache.training.loader import FeatureCache, draw_pairs
+from fsrcache.training.mixing import mixed
 from fsrcache.training.schedules import halved, one_cycle
 
 
@@ -171,6 +172,27 @@ def test_a_pair_is_the_same_face():
     assert 0.1 < share < 0.4
     none = cache().pairs(draw(64, full_resolution=0.0))
     assert (none.scales > 1).all()
+
+
+def test_mixed_samples_lie_between_neighbours():
+    batch = cache().pairs(draw(64, full_resolution=0.25))
+    torch.manual_seed(0)
+    got = mixed(batch, 0.5, classes=5)
+    own = got.labels[torch.arange(64), batch.labels]
+    alike = batch.labels == batch.labels.roll(1)
+    expected = torch.nn.functional.one_hot(batch.labels, 5).float()
+    assert torch.equal(got.labels[alike], expected[alike])
+    assert torch.allclose(got.labels.sum(1), torch.ones(64))
+    assert 0.3 < float((own[~alike] < 1).double().mean()) < 0.7
+    assert own.min() < 0.2
+    for name in ("lr_features", "hr_features", "hr_embeddings", "lr_probabilities", "hr_probabilities"):
+        values, share = getattr(batch, name), own.view(-1, *[1] * (getattr(batch, name).ndim - 1))
+        between = share * values + (1 - share) * values.roll(1, 0)
+        torch.testing.assert_close(getattr(got, name)[~alike], between[~alike])
+    assert torch.equal(got.scales, batch.scales)
+    untouched = mixed(batch, 0.0, classes=5)
+    assert torch.equal(untouched.lr_features, batch.lr_features)
+    assert torch.equal(untouched.labels, expected)
 
 
 def test_moments_are_numpys():

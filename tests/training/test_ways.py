@@ -31,7 +31,13 @@ AUTHORS = replace(
     TRAINING["authors"], generator=RRDBConfig(filters=4, growth=2, blocks=1, tail_kernel=8), steps=12, batch=8,
     critic=CriticConfig(filters=2, bias=False), l2_steps=4,
 )  # fmt: skip
-CONFIGS = {"best": MLP, "best against a critic": MLP_AGAINST_A_CRITIC, "paper": PAPER, "authors": AUTHORS}
+MIXED = replace(
+    MLP_AGAINST_A_CRITIC, generator=MLPConfig(width=32, blocks=1, noise=0.1), mixing=0.5, distillation_weight=1.0,
+    reweight="sr_grad",
+)  # fmt: skip
+CONFIGS = {
+    "best": MLP, "best against a critic": MLP_AGAINST_A_CRITIC, "mixed": MIXED, "paper": PAPER, "authors": AUTHORS,
+}  # fmt: skip
 
 
 def history(folder):
@@ -112,7 +118,7 @@ def test_the_plain_twin_loses_alike(store, extractor, tmp_path, name):
         train(store, extractor, CONFIGS[name], folder=tmp_path / str(plain), device=CPU, plain=plain)
     fast, defined = history(tmp_path / "False"), history(tmp_path / "True")
     assert len(fast) == len(defined) == CONFIGS[name].steps
-    for term in ("critic", "penalty", "adversarial", "perceptual", "l2", "classification"):
+    for term in ("critic", "penalty", "adversarial", "perceptual", "l2", "classification", "distillation"):
         ours, theirs = (np.array([line.get(term, 0.0) for line in lines]) for lines in (fast, defined))
         assert np.abs(ours - theirs).max() <= 1e-5 * np.abs(theirs).max(), term
 

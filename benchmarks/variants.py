@@ -1,0 +1,142 @@
+"""``best`` with one thing changed at a time: what each form of generator, loss, weight and critic is worth.
+
+Run as ``python -m fsrcache.benchmarks.variants --workspace DIR --out benchmarks/results`` on a workspace that has a
+store. All variants are trained with the first seed, then with the next; ``variants.json`` and ``variants.md`` are
+written after every training, and the same command goes on. Accuracy is the frozen head's on all faces held out of
+training, so that no reported picture chooses anything.
+"""
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import click
+import numpy as np
+import torch
+from torch import nn
+
+import fsrcache
+from fsrcache.models.extractor import load_extractor
+from fsrcache.models.generator import load_generator
+from fsrcache.presets import TRAINING, CriticConfig, MLPConfig, RRDBConfig, TrainConfig
+from fsrcache.store.reader import FeatureStore
+from fsrcache.train import train
+from fsrcache.training.loader import FeatureCache, load_cache
+from fsrcache.workspace import Workspace
+
+_CPU = torch.device("cpu")
+_BEST = TRAINING["best"]
+_CRITIC = replace(_BEST, critic=CriticConfig(filters=8))
+VARIANTS: Mapping[str, TrainConfig] = {
+    "best": _BEST,
+    "generator half as wide": replace(_BEST, generator=MLPConfig(width=768)),
+    "generator with 4 blocks": replace(_BEST, generator=MLPConfig(blocks=4)),
+    "RRDB, 2 blocks, folded by 8": replace(
+        _BEST, generator=RRDBConfig(filters=64, growth=32, blocks=2, unshuffle=8, global_skip=True)
+    ),
+    "dropout 0.3": replace(_BEST, generator=MLPConfig(dropout=0.3)),
+    "noise 0.3": replace(_BEST, generator=MLPConfig(noise=0.3)),
+    "half of the samples mixed": replace(_BEST, mixing=0.5),
+    "all samples mixed": replace(_BEST, mixing=1.0),
+    "without L2": replace(_BEST, l2_weight=0.0),
+    "without perceptual": replace(_BEST, perceptual_weight=0.0),
+    "without cross-entropy": replace(_BEST, classification_weight=0.0),
+    "distillation too": replace(_BEST, distillation_weight=1.0),
+    "distillation for cross-entropy": replace(_BEST, classification_weight=0.0, distillation_weight=1.0),
+    "weights none": replace(_BEST, reweight="none"),
+    "weights by hr": replace(_BEST, reweight="hr"),
+    "weights by sr": replace(_BEST, reweight="sr"),
+    "weights by sr_grad": replace(_BEST, reweight="sr_grad"),
+    "averaging 0.999": replace(_BEST, averaging=0.999),
+    "batch 256": replace(_BEST, batch=256),
+    "critic, weight 0.01": replace(_CRITIC, adversarial_weight=0.01),
+    "critic, weight 0.1": replace(_CRITIC, adversarial_weight=0.1),
+    "critic, weight 1": replace(_CRITIC, adversarial_weight=1.0),
+}
+
+
+@click.command
+@click.option("--workspace", required=True, type=click.Path(path_type=Path, exists=True), help="With a store.")
+@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Where results go.")
+@click.option("--steps", default=2000, show_default=True, help="Of every training.")
+@click.option("--seeds", default=3, show_default=True, help="Of every variant.")
+@click.option("--only", multiple=True, type=click.Choice(list(VARIANTS)), help="These variants; repeatable.")
+def main(workspace: Path, out: Path, steps: int, seeds: int, only: tuple[str, ...]) -> None:
+    """Train every variant and keep what it reaches."""
+    place = Workspace(workspace)
+    store, head = FeatureStore(place.store), load_extractor(place.extractor).head
+    held_out = load_cache(store, "train", rows=np.flatnonzero(store.held_out()), device=_CPU)
+    record: dict[str, Any] = {
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} of {os.cpu_count()} cores, {platform.system()}",
+        "versions": {"fsrcache": fsrcache.__version__, "torch": torch.__version__},
+        "data": store.spec.data,
+        "faces": len(held_out.labels),
+        "steps": steps,
+        "bicubic": _accuracy(nn.Identity(), head, held_out, store.scales),
+        "runs": [],
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    for seed in range(seeds):
+        for name in only or VARIANTS:
+            folder = place.run(f"variant-{steps}-{seed}-{name.replace(' ', '-').replace(',', '')}")
+            kept = folder / "answer.json"
+            if not kept.exists():
+                trained = train(
+                    store, place.extractor, replace(VARIANTS[name], steps=steps), folder=folder, device=_CPU, seed=seed
+                )
+                generator = load_generator(Path(trained["generator"]))[0]
+                reached = _accuracy(generator, head, held_out, store.scales)
+                answer = {"variant": name, "seed": seed, "accuracy": reached, "seconds": round(trained["seconds"])}
+                kept.write_text(json.dumps(answer))
+            record["runs"].append(json.loads(kept.read_text()))
+            click.echo(json.dumps(record["runs"][-1]), err=True)
+            (out / "variants.json").write_text(json.dumps(record, indent=1) + "\n")
+            (out / "variants.md").write_text(_table(record))
+
+
+@torch.inference_mode()
+def _accuracy(
+    generator: nn.Module, head: nn.Module, held_out: FeatureCache, scales: tuple[int, ...]
+) -> dict[str, float]:
+    """Return the share of faces given their class, in percent by scale."""
+    right = {}
+    for scale, features in zip(scales, held_out.features, strict=True):
+        said = head(generator(features.float()))[1].argmax(1)
+        right[str(scale)] = round(100 * (said == held_out.labels).double().mean().item(), 2)
+    return right
+
+
+def _table(record: dict[str, Any]) -> str:
+    """Return the runs as Markdown: means over the seeds, and how far the seeds' own means lie apart."""
+    scales, runs = list(record["bicubic"]), record["runs"]
+    names = ["HR" if scale == "1" else f"x{scale}" for scale in scales]
+    head = ["", *names, "mean x2 to x8", "± over seeds", "seeds", "seconds"]
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), _line("bicubic", [{"accuracy": record["bicubic"]}], scales)]
+    of = {run["variant"]: [other for other in runs if other["variant"] == run["variant"]] for run in runs}
+    lines += [_line(name, own, scales) for name, own in of.items()]
+    table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    said = f"Accuracy of the frozen head in percent on {record['faces']:,} faces held out of training"
+    return f"{table}\n{said}, after {record['steps']:,} steps. {record['data']}; {record['machine']}.\n"
+
+
+def _line(name: str, runs: list[dict[str, Any]], scales: list[str]) -> list[str]:
+    means = [_coarse(run["accuracy"]) for run in runs]
+    spread = f"{stdev(means):.2f}" if len(means) > 1 else ""
+    accuracy = [f"{mean(run['accuracy'][scale] for run in runs):.1f}" for scale in scales]
+    trained = [run["seconds"] for run in runs if "seconds" in run]
+    seconds = f"{mean(trained):.0f}" if trained else ""
+    return [name, *accuracy, f"{mean(means):.2f}", spread, str(len(trained) or ""), seconds]
+
+
+def _coarse(accuracy: Mapping[str, float]) -> float:
+    """Return the mean over the scales that are not full resolution."""
+    return mean(value for scale, value in accuracy.items() if scale != "1")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""The benchmarks that train: one thing changed at a time, and re-weighting; their tables, and that they go on."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+from fsrcache.benchmarks import fer2013, reweighting, variants
+
+from fsrcache.extract import extract, sources
+from fsrcache.faces.faces import usable_faces
+from fsrcache.faces.index import list_faces
+from fsrcache.presets import ExtractorConfig, PretrainConfig
+from fsrcache.pretrain import pretrain
+from fsrcache.workspace import Workspace
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("workspace")
+    place = Workspace(folder)
+    faces = usable_faces(list_faces(Path("drawn:280")), side=24)
+    shape = ExtractorConfig(side=24, stages=((8,), (16,)), spd_side=16, hidden=16, embedding=6)
+    pretrain(faces, shape, PretrainConfig(epochs=1, batch=32), target=place.extractor, folder=folder / "pre",
+             device=torch.device("cpu"))  # fmt: skip
+    extract(sources(faces, place.extractor, device=torch.device("cpu")), store=place.store, scales=[2, 4],
+            data="drawn faces")  # fmt: skip
+    return folder
+
+
+def run(main, *words):
+    done = CliRunner().invoke(main, [str(word) for word in words])
+    assert done.exit_code == 0, done.output
+    return done
+
+
+@pytest.mark.slow
+def test_variants(workspace, tmp_path):
+    words = ("--workspace", workspace, "--out", tmp_path, "--steps", 2, "--only", "best", "--only", "all samples mixed")
+    run(variants.main, *words, "--seeds", 1)
+    first = json.loads((tmp_path / "variants.json").read_text())
+    assert [(one["variant"], one["seed"]) for one in first["runs"]] == [("best", 0), ("all samples mixed", 0)]
+    run(variants.main, *words, "--seeds", 2)
+    both = json.loads((tmp_path / "variants.json").read_text())
+    assert both["runs"][:2] == first["runs"]
+    assert len(both["runs"]) == 4
+    lines = (tmp_path / "variants.md").read_text().splitlines()
+    assert [line.split(" | ")[0] for line in lines[2:5]] == ["| bicubic", "| best", "| all samples mixed"]
+    assert all(line.count("|") == 9 for line in lines[:5])  # HR, x2, x4, their mean, deviation, seeds, seconds
+    assert lines[3].split(" | ")[6] == "2"
+
+
+@pytest.mark.slow
+def test_reweighting(workspace, tmp_path):
+    words = ("--workspace", workspace, "--out", tmp_path, "--steps", 4, "--every", 1, "--seeds", 1, "--faces", 10)
+    run(reweighting.main, *words)
+    record = json.loads((tmp_path / "reweighting.json").read_text())
+    assert [one["source"] for one in record["runs"]] == list(reweighting.SOURCES)
+    starts = {json.dumps(one["curve"][0]) for one in record["runs"]}
+    assert len(starts) == 1  # the same first weights
+    assert len({json.dumps(one["curve"]) for one in record["runs"]}) > 1
+    assert all(one["steps_to_the_level"]["loss"] is not None for one in record["runs"] if one["source"] == "none")
+
+
+def test_the_level_is_where_the_other_run_ends():
+    plain = [{"step": step, "accuracy": value} for step, value in enumerate([10.0, 20, 30, 40, 42, 44])]
+    faster = [{"step": step, "accuracy": value} for step, value in enumerate([10.0, 40, 42, 44, 46, 48])]
+    reached = reweighting.steps_to_the_level
+    assert reached(plain, plain, measure="accuracy") == 5
+    assert reached(faster, plain, measure="accuracy") == 3
+    assert reached(plain, faster, measure="accuracy") is None
+    falling, fallen = ([{"step": one["step"], "loss": -one["accuracy"]} for one in curve] for curve in (plain, faster))
+    assert reached(fallen, falling, measure="loss") == 3
+
+
+def test_means_over_seeds():
+    def rows(accuracy, gap):
+        return [{"row": "FSR-FER", "head": "frozen", "scale": 1, "accuracy": 66.0, "gap_closed": None},
+                {"row": "FSR-FER", "head": "frozen", "scale": 2, "accuracy": accuracy, "gap_closed": gap},
+                {"row": "bicubic", "head": "frozen", "scale": 2, "accuracy": 1.0, "gap_closed": 0.0}]  # fmt: skip
+
+    figures = fer2013.over_seeds([rows(50.0, 40.0), rows(54.0, 60.0)])
+    assert figures[0]["accuracy"] == 66.0
+    assert "gap_closed" not in figures[0]
+    assert figures[1]["accuracy"] == 52.0
+    assert figures[1]["gap_closed"] == 50.0
+    assert figures[1]["accuracy_deviation"] == pytest.approx(8**0.5)
+    assert fer2013.means(figures).splitlines()[2] == "| total accuracy, % | 66.0 | 52.0 |"

@@ -17,7 +17,7 @@ from fsrcache.store.objects import objects_at
 from fsrcache.store.remote import ZarrObjects, client_errors
 from fsrcache.store.root import read_root, storage_errors
 from fsrcache.store.shard import DamagedError, decode
-from fsrcache.store.stored import StoredArray, zarr_source
+from fsrcache.store.stored import StoredArray
 
 if TYPE_CHECKING:
     from zarr.abc.store import Store
@@ -156,16 +156,18 @@ class FeatureStore:
         if name not in self.spec.widths:
             raise FsrcacheError(f"The store {self.name} holds no {name}, only {', '.join(self.spec.widths)}.")
         place = outputs(self.spec, split, scale=scale)[name]
-        if self._foreign:
-            with self._reading(place):
-                array = self._zarr_array(place)
-            return StoredArray(place, zarr_source(array, partial(self._reading, place)))
+        if not self._foreign:
+            return StoredArray(place, partial(self._fetch, place))
+        with self._reading(place):
+            return StoredArray(place, partial(self._read_by_zarr, place, self._zarr_array(place)))
 
-        def read(out: NDArray[Any], *, start: int) -> None:
-            with self._reading(place):
-                fetch_rows(self._objects, place, out, start=start, check=self._check, digests=self._digests[place.name])
+    def _fetch(self, place: Place, out: NDArray[Any], *, start: int) -> None:
+        with self._reading(place):
+            fetch_rows(self._objects, place, out, start=start, check=self._check, digests=self._digests[place.name])
 
-        return StoredArray(place, read)
+    def _read_by_zarr(self, place: Place, array: Any, out: NDArray[Any], *, start: int) -> None:
+        with self._reading(place):
+            out[:] = array[start : start + len(out)]
 
     def _zarr_array(self, place: Place) -> Any:
         import zarr

@@ -1,6 +1,5 @@
 """One array of a store as NumPy sees it: nothing is read until rows are asked for."""
 
-from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,6 +22,8 @@ class Source(Protocol):
 
 class StoredArray:
     """Vectors ``[n, width]`` in a store: slices and integer arrays of rows give NumPy arrays, read then and there.
+
+    It pickles as its store does, without rows: a loader's worker processes each read for themselves.
 
     Parameters
     ----------
@@ -140,13 +141,3 @@ class StoredArray:
             first, last = int(wanted[0]), int(wanted[-1]) + 1
             out[places] = self._range(first, last)[wanted - first]
         return out
-
-
-def zarr_source(array: Any, complain: Callable[[], Any]) -> Source:
-    """Return what reads by Zarr itself, from stores that others wrote; ``complain`` makes errors ours."""
-
-    def read(out: NDArray[Any], *, start: int) -> None:
-        with complain():
-            out[:] = array[start : start + len(out)]
-
-    return read

@@ -2,7 +2,10 @@
 
 import fcntl
 import json
+import multiprocessing
 import os
+import pickle
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from hashlib import blake2b
 
@@ -33,6 +36,18 @@ def test_what_is_written_is_read(tmp_path, example):
                 assert array.shape == expected[name].shape
                 assert np.array_equal(array, expected[name].astype(np.float16))
             assert np.array_equal(store.probabilities(split, scale)[:], expected["probabilities"])
+
+
+def test_a_process_that_is_started_anew_reads_what_it_is_sent(tmp_path, example):
+    """As the workers of a loader do, which get a dataset pickled."""
+    store = example.written(tmp_path / "s")
+    array, rows = store.features("train", 2), np.array([5, 0, 5])
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as others:
+        got = others.submit(array.__getitem__, rows).result()
+        labels = others.submit(store.labels, "train").result()
+    assert np.array_equal(got, array[rows])
+    assert np.array_equal(labels, store.labels("train"))
+    assert len(pickle.dumps(array)) < 100_000  # no rows travel
 
 
 KEYS = [

@@ -110,7 +110,7 @@ class Batches:
         """Make the batches of a step, one of those prepared, those that ``batch`` gives; fix all other chance."""
         with self._timed():
             at = step - self.plan.first
-            torch.manual_seed(self.plan.seeds[at])
+            _seed(self.plan.seeds[at], self.chosen.device)
             if self.mode == "device":
                 self.position.fill_(at)
             else:
@@ -149,6 +149,14 @@ def _taken(source: FeatureCache | Stream, step: int, chosen: Tensor) -> FeatureC
         labels=source.labels[face],
         scales=source.scales[places, face],
     )
+
+
+def _seed(seed: int, device: torch.device) -> None:
+    """Do what ``torch.manual_seed`` does, but for the devices that are not used: it formats a stack for those."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
 
 
 def _copy(values: Tensor, target: Tensor) -> None:

@@ -176,7 +176,7 @@ def test_the_dry_run_counts_and_writes_nothing(store, extractor):
     block = 4 * 2 + 6 * 2 + 8 * 2 + 10 * 2 + 12 * 4
     kernels = 1 * 4 + 3 * block + 4 * 4 + 4 * 4 + 4 * 1
     assert record["gmac_per_sample"]["generator"] == pytest.approx(64 * 9 * kernels / 1e9)
-    assert record["gmac_per_sample"]["step"] > 4 * record["gmac_per_sample"]["generator"]
+    assert record["gmac_per_sample"]["step"] > 3 * record["gmac_per_sample"]["generator"]  # forward and backward
     faces = int((~store.held_out()).sum())
     features = len(store.scales) * faces * 36 * 2
     assert features < record["memory"]["cache"] < 2 * features
@@ -188,10 +188,10 @@ def test_the_dry_run_counts_and_writes_nothing(store, extractor):
 
 
 def test_a_whole_step_is_counted_alike_by_both_ways(store, extractor):
-    """The closed form takes ten passes of the critic for a sample, the double backward twelve."""
+    """The closed form takes ten passes of the critic for a sample, the double backward twelve, and one generation."""
     fast, plain = (estimate(store, extractor, PAPER, device=CPU, plain=way)["gmac_per_sample"] for way in (False, True))
     assert fast["critic"] == plain["critic"]
-    assert 0.5 < (plain["step"] - fast["step"]) / fast["critic"] < 3.5
+    assert 0.5 < (plain["step"] - fast["step"] - fast["generator"]) / fast["critic"] < 3.5
 
 
 @pytest.mark.parametrize("config", [replace(MLP, reweight="lr"), PAPER], ids=["best", "paper"])

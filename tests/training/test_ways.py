@@ -271,7 +271,7 @@ def test_batches_are_functions_of_seed_and_step(store, extractor):
     assert torch.equal(whole.chosen[13:15], part.chosen)
     assert whole.seeds[13:15] == part.seeds
     assert not torch.equal(plan_steps(shape, PAPER, seed=4, first=13, count=2).chosen, part.chosen)
-    assert whole.chosen.shape == (20, 3, 2, 8)  # two for the critic, one for the generator
+    assert whole.chosen.shape == (20, 2, 2, 8)  # two for the critic, the second for the generator too
     assert len(torch.unique(whole.chosen[:, :, 1])) == 2  # every scale but full resolution
 
 

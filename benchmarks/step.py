@@ -22,17 +22,38 @@ _HALF = 2e-3  # of features kept in half precision
 
 def step_cases(device: torch.device, *, quick: bool) -> Iterator[Case]:
     """Yield the cases of ``best`` and of ``paper``."""
+    for subject in subjects(device, quick=quick, own_batches=True):
+        yield _drawing(subject)
     for subject in subjects(device, quick=quick):
-        yield from _drawing(subject)
+        yield _share(subject)
         yield from _whole(subject, device)
         yield from _parts(subject)
 
 
-def _drawing(subject: Subject) -> Iterator[Case]:
+def _drawing(subject: Subject) -> Case:
+    draw, extract = _draw(subject.iteration()), _extract(subject)
+    return Case(name=f"step of {subject.name}: drawing a batch", candidate="cache", work=draw, reference=extract,
+                error=_HALF, alternatives={"the same batch extracted from pictures": extract})  # fmt: skip
+
+
+def _share(subject: Subject) -> Case:
     iteration = subject.iteration()
+    draw = _draw(iteration)
+
+    def step() -> list[Tensor]:
+        iteration.take(0)
+        return draw()
+
+    return Case(
+        name=f"step of {subject.name}: drawing a batch, in a step", candidate="cache", work=draw,
+        reference=_extract(subject), error=_HALF, alternatives={"drawing and the whole step": step},
+    )  # fmt: skip
+
+
+def _draw(iteration: Iteration) -> Callable[[], list[Tensor]]:
+    """Return what draws the generator's last batch of a step, planning included."""
     batches = iteration.batches
     pictures = isinstance(iteration.networks.generator, RRDBGenerator)
-    chosen = batches.plan.chosen[0, -1]  # the generator's last batch
     last = len(batches.plan.chosen[0]) - 1
 
     def draw() -> list[Tensor]:
@@ -41,18 +62,19 @@ def _drawing(subject: Subject) -> Iterator[Case]:
         batch = batches.batch(last, lr_pictures=pictures)
         return [batch.hr_features, batch.lr_probabilities]
 
+    return draw
+
+
+def _extract(subject: Subject) -> Callable[[], list[Tensor]]:
+    """Return what extracts the same batch."""
+    batches = subject.iteration().batches
+    chosen = batches.plan.chosen[0, -1]
+
     def extract() -> list[Tensor]:
-        return [subject.extract(chosen)[0].to(batches.chosen.device), batches.batch(last).lr_probabilities]
+        fine = subject.extract(chosen)[0].to(batches.chosen.device)
+        return [fine, batches.batch(len(batches.plan.chosen[0]) - 1).lr_probabilities]
 
-    def step() -> list[Tensor]:
-        iteration.take(0)
-        return draw()
-
-    title = f"step of {subject.name}: drawing a batch"
-    yield Case(name=title, candidate="cache", work=draw, reference=extract, error=_HALF,
-               alternatives={"the same batch extracted from pictures": extract})  # fmt: skip
-    yield Case(name=f"{title}, in a step", candidate="cache", work=draw, reference=extract, error=_HALF,
-               alternatives={"drawing and the whole step": step})  # fmt: skip
+    return extract
 
 
 def _whole(subject: Subject, device: torch.device) -> Iterator[Case]:

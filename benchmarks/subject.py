@@ -73,11 +73,12 @@ class Subject(NamedTuple):
         return features_of(self.extractor, self.pictures[faces], scale=scale).features
 
 
-def subjects(device: torch.device, *, quick: bool) -> list[Subject]:
-    """Return ``best`` at D 64 and ``paper``, which on a CPU has D 64 and small batches."""
+def subjects(device: torch.device, *, quick: bool, own_batches: bool = False) -> list[Subject]:
+    """Return ``best`` at D 64 and ``paper``, which on a CPU has D 64 and, unless asked for its own, batches of 4."""
     best, paper, shape, name = TRAINING["best"], TRAINING["paper"], EXTRACTORS["paper"], "paper, D 128"
     if device.type != "cuda":
-        paper, shape, name = replace(paper, batch=4), EXTRACTORS["small"], "paper, D 64"
+        shape, name = EXTRACTORS["small"], "paper, D 64"
+        paper = paper if own_batches else replace(paper, batch=4)
     if quick:
         best = replace(best, batch=16)
         paper = replace(paper, batch=2, critic=CriticConfig(filters=4), generator=RRDBConfig(filters=8, growth=4))

@@ -9,8 +9,6 @@ goes on.
 """
 
 import json
-import os
-import platform
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -20,9 +18,9 @@ from typing import Any
 import click
 import numpy as np
 import torch
+from fsrcache.benchmarks.harness import commit, machine
 from torch.nn.functional import cross_entropy
 
-import fsrcache
 from fsrcache.presets import TRAINING, CriticConfig, RRDBConfig
 from fsrcache.store.reader import FeatureStore
 from fsrcache.training.build import build, choose_place
@@ -55,8 +53,8 @@ def main(workspace: Path, out: Path, steps: int, every: int, seeds: int, faces: 
     store = FeatureStore(place.store)
     scored = load_cache(store, "train", rows=np.flatnonzero(store.held_out())[:faces], device=_CPU)
     record: dict[str, Any] = {
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} of {os.cpu_count()} cores, {platform.system()}",
-        "versions": {"fsrcache": fsrcache.__version__, "torch": torch.__version__},
+        "machine": machine(_CPU),
+        "commit": commit(),
         "data": store.spec.data,
         "faces": len(scored.labels),
         "runs": [],

@@ -121,7 +121,7 @@ def _parts(subject: Subject) -> Iterator[Case]:
         batch = batches.batch(0, lr_pictures=pictures, hr_pictures=True)
         mix = torch.rand(config.batch, device=batches.chosen.device)
         grads = critic_update(batch, made, networks, config, mix=mix, plain=plain).grads
-        return torch.cat([gradient.flatten() for gradient in grads])  # of the last bias there is only rounding
+        return torch.cat([gradient.flatten() for gradient in grads])  # the last bias alone has a gradient of 0
 
     yield _alone(title + "generator's update", type(networks.generator).__name__, learn)
     if networks.critic is not None:

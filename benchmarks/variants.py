@@ -7,8 +7,6 @@ training, so that no reported picture chooses anything.
 """
 
 import json
-import os
-import platform
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,15 +16,16 @@ from typing import Any
 import click
 import numpy as np
 import torch
+from fsrcache.benchmarks.harness import commit, machine
 from torch import nn
 
-import fsrcache
 from fsrcache.models.extractor import load_extractor
 from fsrcache.models.generator import load_generator
 from fsrcache.presets import TRAINING, CriticConfig, MLPConfig, RRDBConfig, TrainConfig
 from fsrcache.store.reader import FeatureStore
 from fsrcache.train import train
-from fsrcache.training.loader import FeatureCache, load_cache
+from fsrcache.training.loader import load_cache
+from fsrcache.training.loop import score
 from fsrcache.workspace import Workspace
 
 _CPU = torch.device("cpu")
@@ -72,12 +71,12 @@ def main(workspace: Path, out: Path, steps: int, seeds: int, only: tuple[str, ..
     store, head = FeatureStore(place.store), load_extractor(place.extractor).head
     held_out = load_cache(store, "train", rows=np.flatnonzero(store.held_out()), device=_CPU)
     record: dict[str, Any] = {
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} of {os.cpu_count()} cores, {platform.system()}",
-        "versions": {"fsrcache": fsrcache.__version__, "torch": torch.__version__},
+        "machine": machine(_CPU),
+        "commit": commit(),
         "data": store.spec.data,
         "faces": len(held_out.labels),
         "steps": steps,
-        "bicubic": _accuracy(nn.Identity(), head, held_out, store.scales),
+        "bicubic": score(nn.Identity(), head, held_out, store.scales),
         "runs": [],
     }
     out.mkdir(parents=True, exist_ok=True)
@@ -90,25 +89,13 @@ def main(workspace: Path, out: Path, steps: int, seeds: int, only: tuple[str, ..
                     store, place.extractor, replace(VARIANTS[name], steps=steps), folder=folder, device=_CPU, seed=seed
                 )
                 generator = load_generator(Path(trained["generator"]))[0]
-                reached = _accuracy(generator, head, held_out, store.scales)
+                reached = score(generator, head, held_out, store.scales)
                 answer = {"variant": name, "seed": seed, "accuracy": reached, "seconds": round(trained["seconds"])}
                 kept.write_text(json.dumps(answer))
             record["runs"].append(json.loads(kept.read_text()))
             click.echo(json.dumps(record["runs"][-1]), err=True)
             (out / "variants.json").write_text(json.dumps(record, indent=1) + "\n")
             (out / "variants.md").write_text(_table(record))
-
-
-@torch.inference_mode()
-def _accuracy(
-    generator: nn.Module, head: nn.Module, held_out: FeatureCache, scales: tuple[int, ...]
-) -> dict[str, float]:
-    """Return the share of faces given their class, in percent by scale."""
-    right = {}
-    for scale, features in zip(scales, held_out.features, strict=True):
-        said = head(generator(features.float()))[1].argmax(1)
-        right[str(scale)] = round(100 * (said == held_out.labels).double().mean().item(), 2)
-    return right
 
 
 def _table(record: dict[str, Any]) -> str:
@@ -121,7 +108,8 @@ def _table(record: dict[str, Any]) -> str:
     lines += [_line(name, own, scales) for name, own in of.items()]
     table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
     said = f"Accuracy of the frozen head in percent on {record['faces']:,} faces held out of training"
-    return f"{table}\n{said}, after {record['steps']:,} steps. {record['data']}; {record['machine']}.\n"
+    where = f"{record['machine']['processor']}, {record['machine']['cores']} cores"
+    return f"{table}\n{said}, after {record['steps']:,} steps. {record['data']}; {where}.\n"
 
 
 def _line(name: str, runs: list[dict[str, Any]], scales: list[str]) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from fsrcache.models.extractor import Head
 from fsrcache.progress import Progress, Watch
 from fsrcache.training.checkpoint import resume, save_checkpoint
 from fsrcache.training.finite import check_weights
@@ -173,7 +174,9 @@ class _Run:
         standing.losses = {name: value for name, value in said.items() if name in TERMS}
         line: dict[str, Any] = {"step": step, **said, "learning_rate": self.iteration.rate(step - 1)}
         if step % (_SCORED * status_steps(self.config.steps)) == 0 or step == self.config.steps:
-            standing.held_out_accuracy = line["held_out_accuracy"] = score(self.iteration, self.held_out, self.scales)
+            standing.held_out_accuracy = line["held_out_accuracy"] = score(
+                self.iteration.kept, self.iteration.networks.head, self.held_out, self.scales
+            )
             self._compare()
         append_history(self.history, {**line, "seconds": seconds})
         self.watch(Progress("training", step, self.config.steps, "steps", {**standing.losses, **self.clock.rates}))
@@ -198,12 +201,12 @@ class _Run:
 
 
 @torch.no_grad()
-def score(iteration: Iteration, held_out: FeatureCache, scales: tuple[int, ...]) -> dict[str, float]:
+def score(generator: nn.Module, head: Head, held_out: FeatureCache, scales: tuple[int, ...]) -> dict[str, float]:
     """Return the share of held-out faces given their class by the frozen head, in percent by scale."""
-    generator = iteration.kept.eval()
+    generator.eval()
     right = {}
     for scale, features in zip(scales, held_out.features, strict=True):
-        logits = iteration.networks.head(generator(features.float()))[1]
+        logits = head(generator(features.float()))[1]
         right[str(scale)] = 100 * float((logits.argmax(1) == held_out.labels).double().mean())
     return right
 

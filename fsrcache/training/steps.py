@@ -97,9 +97,9 @@ def critic_update(
 def generator_update(
     batch: FeatureBatch, generated: Tensor, networks: Networks, config: TrainConfig, *, l2_alone: bool
 ) -> Update:
-    """Return the weighted terms that the generator minimises, those of weight 0 left out; ``generated`` has its graph.
+    """Return the weighted terms that the generator minimises, those of weight 0 left out.
 
-    Its graph is used up.
+    ``generated`` is what ``generate`` made of the batch, with its graph, which is used up.
     """
     terms, weights = generator_terms(batch, generated, networks, config, l2_alone=l2_alone)
     return Update(_detached(terms), _gradients(terms, networks.generator), weights.detach())

@@ -114,8 +114,8 @@ def test_patience_ends_a_training_and_keeps_the_best(store, extractor, tmp_path,
     scores = iter([10.0, 30.0, 20.0, 30.0, 90.0, 90.0])
     seen = []
 
-    def score(iteration, *_):
-        seen.append({name: weight.clone() for name, weight in iteration.kept.state_dict().items()})
+    def score(generator, *_):
+        seen.append({name: weight.clone() for name, weight in generator.state_dict().items()})
         return {"1": 50.0, "2": next(scores)}
 
     monkeypatch.setattr(loop, "score", score)

@@ -88,13 +88,14 @@ def extract(
             _tiny_extractor(workspace, faces, place, watch)
         given = sources(faces, workspace.extractor, device=place, degradation=degradation)
         if dry_run:
-            record = estimate(given, scales=scales)
+            record = estimate(given, store=store or workspace.store, scales=scales, part=part)
         else:
             record = work(given, store=store or workspace.store, scales=scales, data=line, part=part, watch=watch)
     if dry_run:
         _show_estimate(record, as_json)
         return
-    _remember(workspace, data)
+    if store is None or workspace.data() is None:  # a store elsewhere may be of other data
+        _remember(workspace, data)
     if as_json:
         click.echo(to_json(record))
         return
@@ -115,8 +116,9 @@ def _show_estimate(record: dict[str, Any], as_json: bool) -> None:
         click.echo(to_json(record))
         return
     rows = ", ".join(f"{split} {count:,}" for split, count in record["rows"].items())
-    click.echo(f"{rows} faces at scales {', '.join(map(str, record['scales']))}: {record['pictures']:,} pictures")
-    click.echo(f"{record['bytes'] / 1e6:,.1f} MB in {record['objects']:,} objects, {record['blocks']:,} blocks")
+    click.echo(f"{rows} faces at scales {', '.join(map(str, record['scales']))}: {record['bytes'] / 1e6:,.1f} MB in "
+               f"{record['objects']:,} objects, {record['blocks']:,} blocks")  # fmt: skip
+    click.echo(f"{record['missing']:,} blocks of {record['pictures']:,} pictures are to be written")
     minutes, seconds = divmod(round(record["seconds"]), 60)
     click.echo(f"about {minutes}:{seconds:02} at {record['pictures_per_second']:,.0f} pictures a second, as measured "
                f"on {record['sampled']}")  # fmt: skip

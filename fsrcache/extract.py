@@ -31,7 +31,7 @@ from fsrcache.spd import vech_length
 from fsrcache.store.layout import ITEMSIZE, documents, places
 from fsrcache.store.order import row_order
 from fsrcache.store.spec import StoreSpec, chunk_and_block
-from fsrcache.store.writer import FeatureWriter
+from fsrcache.store.writer import FeatureWriter, unwritten
 
 BATCH = 128  # pictures; never across two blocks
 _BATCHES_AHEAD = 2  # that wait for a thread
@@ -146,17 +146,24 @@ def extract(
         }
 
 
-def dry_run(given: Sources, *, scales: Sequence[int]) -> dict[str, Any]:
-    """Return what an extraction from nothing would write and how long it would take, from a measured sample.
+def dry_run(
+    given: Sources, *, store: str | PathLike[str], scales: Sequence[int], part: tuple[int, int] = (1, 1)
+) -> dict[str, Any]:
+    """Return what :func:`extract` with these arguments would do and how long it would take, from a measured sample.
 
     Returns
     -------
     dict
-        ``rows`` by split, ``scales``, ``blocks``, ``objects`` and ``bytes`` of the store, but for a few kilobytes of
-        metadata, ``pictures`` (faces times scales), ``pictures_per_second`` of a sample, ``sampled`` (its pictures),
-        ``seconds``.
+        ``rows`` by split, ``scales``, ``blocks``, ``objects`` and ``bytes`` of the whole store, but for a few kilobytes
+        of metadata; ``missing`` blocks of this part, ``pictures`` of them (faces times scales),
+        ``pictures_per_second`` of a sample, ``sampled`` (its pictures), ``seconds``.
+
+    Raises
+    ------
+    FsrcacheError
+        If the store is of other content, or cannot be read.
     """
-    spec = _spec(given, scales=scales, data="")
+    spec, missing = unwritten(store, _spec(given, scales=scales, data=""), part=part)
     rows = given.order[spec.splits[0]][: BATCH * _SAMPLED_BATCHES]
     scales_sampled = {spec.scales[i] for i in np.linspace(0, len(spec.scales) - 1, _SAMPLED_SCALES).astype(int)}
     deque(_extracted(given, [(batch, 1) for batch in _pictures(given, rows)]), maxlen=0)  # the first calls are slower
@@ -166,7 +173,8 @@ def dry_run(given: Sources, *, scales: Sequence[int]) -> dict[str, Any]:
     sampled = sum(len(features.features) for features in _extracted(given, sample))
     rate = sampled / (time.perf_counter() - began)
     found = places(spec)
-    total = sum(spec.rows.values()) * len(spec.scales)
+    rows_missing = [spec.rows_of(split, block) for split, _, block in missing]
+    total = sum(rows.stop - rows.start for rows in rows_missing)
     return {
         "rows": dict(spec.rows),
         "scales": list(spec.scales),
@@ -174,6 +182,7 @@ def dry_run(given: Sources, *, scales: Sequence[int]) -> dict[str, Any]:
         "objects": 1 + len(documents(spec)) + sum(len(place.keys) for place in found),
         "bytes": sum(place.nbytes for place in found)
         + sum(len(str(name)) + 4 for rows in given.order.values() for name in given.faces.names[rows]),
+        "missing": len(missing),
         "pictures": total,
         "pictures_per_second": rate,
         "sampled": sampled,

@@ -12,7 +12,8 @@ ROOT = "zarr.json"
 _COLUMN_CHUNK = 1 << 20  # rows
 _ENDIAN = {"name": "bytes", "configuration": {"endian": "little"}}
 _CRC = {"name": "crc32c"}
-ITEMSIZE = {"uint8": 1, "float16": 2, "float32": 4, "string": 0}
+_BYTE_CLASSES = 256  # that one byte tells apart
+ITEMSIZE = {"uint8": 1, "uint16": 2, "float16": 2, "float32": 4, "string": 0}
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class Place:
                 "data_type": self.dtype,
                 "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [self.block, *width]}},
                 "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
-                "fill_value": {"string": "", "uint8": 0}.get(self.dtype, 0.0),
+                "fill_value": {"string": "", "uint8": 0, "uint16": 0}.get(self.dtype, 0.0),
                 "codecs": codecs,
                 "dimension_names": ["face", "value"][: len(self.shape)],
                 "attributes": {},
@@ -109,7 +110,7 @@ def columns(spec: StoreSpec, split: str) -> dict[str, Place]:
     """Return the arrays of a split that are the same at every scale: labels [n], ids [n], hashes [n, 16]."""
     n = spec.rows[split]
     forms: dict[str, tuple[str, tuple[int, ...]]] = {
-        "labels": ("uint8", (n,)),
+        "labels": ("uint8" if len(spec.classes) <= _BYTE_CLASSES else "uint16", (n,)),
         "ids": ("string", (n,)),
         "hashes": ("uint8", (n, 16)),
     }

@@ -97,8 +97,8 @@ class FeatureStore:
         """A hexadecimal digest of what the store is about."""
         return self.spec.digest
 
-    def labels(self, split: str) -> NDArray[np.uint8]:
-        """Return uint8 ``[n]``, indices into ``classes``."""
+    def labels(self, split: str) -> NDArray[np.unsignedinteger[Any]]:
+        """Return uint8 ``[n]``, indices into ``classes``; uint16 where there are more than 256."""
         return self._column(split, "labels")
 
     def ids(self, split: str) -> NDArray[np.str_]:

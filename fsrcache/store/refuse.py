@@ -49,14 +49,18 @@ def check_columns(spec: StoreSpec, given: Mapping[str, Mapping[str, Any]]) -> No
             if place.dtype == "string":  # not as an array, which may need four bytes a letter of the longest
                 fits = len(values) == place.shape[0]
             else:
-                fits = getattr(values, "shape", None) == place.shape and values.dtype == place.dtype
+                fits = getattr(values, "shape", None) == place.shape and (
+                    values.dtype.kind in "iu" if name == "labels" else values.dtype == place.dtype
+                )
             if not fits:
                 what = f"{getattr(values, 'dtype', 'texts')} {list(getattr(values, 'shape', [len(values)]))}"
-                raise FsrcacheError(f"The {name} of {split} are {what}, not {place.dtype} {list(place.shape)}.")
-            if name == "labels" and (highest := int(values.max())) >= len(spec.classes):
+                asked = "whole numbers" if name == "labels" else place.dtype
+                raise FsrcacheError(f"The {name} of {split} are {what}, not {asked} {list(place.shape)}.")
+            if name == "labels" and not (values.min() >= 0 and values.max() < len(spec.classes)):
                 raise FsrcacheError(
-                    f"The labels of {split} go up to {highest}, but there are {len(spec.classes)} classes.",
-                    "Labels are indices into the classes.",
+                    f"The labels of {split} go from {values.min()} to {values.max()}, but there are "
+                    f"{len(spec.classes)} classes.",
+                    "Labels are indices into the classes, from 0.",
                 )
 
 

@@ -72,7 +72,8 @@ def decode(place: Place, data: bytes, *, block: int) -> NDArray[Any]:
     if place.dtype == "string":
         return _decode_texts(data, rows)
     if place.chunk is None:
-        values = np.frombuffer(_checked(data, place.block * place.row_bytes), "<u1")
+        kind = np.dtype(place.dtype).newbyteorder("<")
+        values = np.frombuffer(_checked(data, place.block * place.row_bytes), kind)
         return values.reshape(place.block, *place.shape[1:])[:rows]
     stored_digest, body = check_tail(place, data, block=block), memoryview(data)
     chunk_bytes, present = place.chunk * place.row_bytes, -(-rows // place.chunk)

@@ -16,6 +16,7 @@ DIGESTS = ("pictures", "labels", "order", "weights", "preprocessing")
 OUTPUTS = ("probabilities", "embeddings", "features")  # in order of writing: the features last
 DTYPES = ("float16", "float32")
 
+_MOST_CLASSES = 1 << 16  # that labels of two bytes tell apart
 _CHUNK_BYTES = 2 << 20
 _FEWEST_BLOCKS, _MOST_BLOCKS = 8, 1024  # of the largest split, while a block is of 1 to 64 chunks
 _USUAL_CHUNKS, _MOST_CHUNKS = 8, 64  # of a block
@@ -34,7 +35,7 @@ class StoreSpec:
     digests
         Hexadecimal, of the ``pictures``, ``labels``, ``order``, ``weights`` and ``preprocessing``.
     classes
-        The ``K`` class names.
+        The ``K`` class names, at most 65,536.
     scales
         Ascending; 1, the full resolution, is always among them.
     widths
@@ -80,6 +81,7 @@ class StoreSpec:
         names = _mapping(self.digests) and set(self.digests) == set(DIGESTS)
         _expect(names and all(map(_hexadecimal, self.digests.values())), "digests", self.digests, "hexadecimal digests")
         _expect(_texts(self.classes), "classes", self.classes, "different names, at least one")
+        _expect(len(self.classes) <= _MOST_CLASSES, "number of classes", len(self.classes), f"at most {_MOST_CLASSES}")
         for name in ("chunk", "block"):
             _expect(_whole(getattr(self, name)), name, getattr(self, name), "a whole number from 1")
         _expect(_scales(self.scales), "scales", self.scales, "whole numbers from 1, ascending, 1 among them")

@@ -42,8 +42,8 @@ class FeatureWriter:
     spec
         What the store is about. Scales that an existing store lacks are added to it.
     labels, ids, hashes
-        Of every split, in the order of the rows: uint8 ``[n]``, ``n`` names, uint8 ``[n, 16]`` of the pictures; without
-        them, of the names.
+        Of every split, in the order of the rows: whole numbers ``[n]``, ``n`` names, uint8 ``[n, 16]`` of the pictures;
+        without them, of the names.
     part
         ``(i, n)``: this writer takes every n-th block of rows, from the i-th on, i from 1. Whoever finishes last
         completes the store.
@@ -71,7 +71,7 @@ class FeatureWriter:
         place: "str | PathLike[str] | Store",
         spec: StoreSpec,
         *,
-        labels: Mapping[str, NDArray[np.uint8]],
+        labels: Mapping[str, NDArray[np.integer[Any]]],
         ids: Mapping[str, Sequence[str] | NDArray[np.str_]],
         hashes: Mapping[str, NDArray[np.uint8]] | None = None,
         part: tuple[int, int] = (1, 1),
@@ -93,7 +93,7 @@ class FeatureWriter:
         except BaseException:
             self._held.close()
             raise
-        self.found = len(self._mine()) - len(self.missing())
+        self.found = len(_blocks_of(self.spec, self.part)) - len(self.missing())
 
     def __enter__(self) -> Self:
         return self
@@ -112,7 +112,7 @@ class FeatureWriter:
 
     def missing(self) -> list[tuple[str, int, int]]:
         """Return the (split, scale, block) of this part not yet written, the scales of a block next to each other."""
-        return [item for item in self._mine() if not all(key in self._there for key in self._keys(*item))]
+        return _missing(self.spec, self.part, self._there)
 
     def write(
         self,
@@ -246,18 +246,10 @@ class FeatureWriter:
         """Learn which files are there."""
         self._there = set(self._objects.keys())
 
-    def _mine(self) -> list[tuple[str, int, int]]:
-        blocks = [(split, block) for split in self.spec.splits for block in range(self.spec.blocks(split))]
-        i, n = self.part
-        return [(split, scale, block) for split, block in blocks[i - 1 :: n] for scale in self.spec.scales]
-
     def _my_places(self) -> Iterable[tuple[int, Place]]:
-        for split, scale, block in self._mine():
+        for split, scale, block in _blocks_of(self.spec, self.part):
             for place in outputs(self.spec, split, scale=scale).values():
                 yield block, place
-
-    def _keys(self, split: str, scale: int, block: int) -> list[str]:
-        return [place.key(block) for place in outputs(self.spec, split, scale=scale).values()]
 
     def _write(self, key: str, data: bytes | bytearray) -> None:
         with storage_errors(f"{key} of the store {self.name} cannot be written", remedy=_AGAIN):
@@ -290,6 +282,38 @@ class FeatureWriter:
             return check_tail(place, data or b"", block=block).hex()
         except DamagedError as error:
             raise damaged(place.key(block), self.name, error) from None
+
+
+def unwritten(
+    place: "str | PathLike[str] | Store",
+    spec: StoreSpec,
+    *,
+    part: tuple[int, int] = (1, 1),
+    storage_options: Mapping[str, Any] | None = None,
+) -> tuple[StoreSpec, list[tuple[str, int, int]]]:
+    """Return what a ``FeatureWriter`` of the same arguments would make of the spec, and what it would find missing.
+
+    Nothing is written and nobody kept away. The errors are the writer's.
+    """
+    objects = objects_at(place, storage_options=storage_options)
+    with storage_errors(f"The store {objects.name} cannot be read", remedy=_AGAIN):
+        known = store_of_same_content(objects, spec)
+        spec = spec if known is None else _with_scales(known.spec, spec)
+        return spec, _missing(spec, part, set(objects.keys()))
+
+
+def _blocks_of(spec: StoreSpec, part: tuple[int, int]) -> list[tuple[str, int, int]]:
+    """Return the (split, scale, block) of a part, the scales of a block next to each other."""
+    blocks = [(split, block) for split in spec.splits for block in range(spec.blocks(split))]
+    i, n = part
+    return [(split, scale, block) for split, block in blocks[i - 1 :: n] for scale in spec.scales]
+
+
+def _missing(spec: StoreSpec, part: tuple[int, int], there: set[str]) -> list[tuple[str, int, int]]:
+    def is_there(split: str, scale: int, block: int) -> bool:
+        return all(place.key(block) in there for place in outputs(spec, split, scale=scale).values())
+
+    return [item for item in _blocks_of(spec, part) if not is_there(*item)]
 
 
 def _hashes(names: Sequence[str] | NDArray[np.str_]) -> NDArray[np.uint8]:

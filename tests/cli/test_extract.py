@@ -21,8 +21,14 @@ def test_parts_and_a_dry_run(pretrained, undisturbed, files):
     store = pretrained / "fsr/features.zarr"
     planned = run(*COMMAND, "--dry-run", cwd=pretrained).answer
     assert not store.exists()
+    assert planned["missing"] == planned["blocks"]
+    half = run(*COMMAND, "--part", "2/2", "--dry-run", cwd=pretrained).answer
     first = run(*COMMAND, "--part", "2/2", cwd=pretrained).answer
     assert not first["complete"]
+    assert half["missing"] == first["blocks"]
+    remaining = run(*COMMAND, "--dry-run", cwd=pretrained).answer
+    assert remaining["missing"] == planned["blocks"] - first["blocks"]
+    assert remaining["pictures"] + half["pictures"] == planned["pictures"]
     assert run("train", cwd=pretrained).returncode == 1
     second = run(*COMMAND, cwd=pretrained, RANK="0", WORLD_SIZE="2").answer  # as torchrun does
     assert second["complete"]
@@ -33,6 +39,15 @@ def test_parts_and_a_dry_run(pretrained, undisturbed, files):
     assert 0 <= told["bytes"] + ids - planned["bytes"] < 100  # counts and checksums of texts
     assert run("verify", cwd=pretrained).returncode == 0
     assert files(store) == undisturbed
+
+
+@pytest.mark.slow
+def test_a_store_elsewhere_of_other_data_changes_nothing_in_the_workspace(pretrained):
+    before = (pretrained / "fsr/data.json").read_bytes()
+    other = ("--data", "drawn:16", "--store", "elsewhere.zarr")
+    assert run(*COMMAND, *other, cwd=pretrained).answer["complete"]
+    assert (pretrained / "fsr/data.json").read_bytes() == before
+    assert not (pretrained / "fsr/features.zarr").exists()
 
 
 @pytest.mark.slow

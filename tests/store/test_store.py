@@ -309,7 +309,7 @@ def test_any_layout_is_read_as_zarr_reads_it(tmp_path, example, number):
 
 def test_numbers_of_numpy_are_numbers(tmp_path):
     spec = StoreSpec.for_vectors(np.int64(3), rows={"train": np.int32(2)}, classes=("a", "b"), content={})
-    columns = {"labels": {"train": np.array([0, 1], np.uint8)}, "ids": {"train": ["a", "b"]}}
+    columns = {"labels": {"train": np.array([0, 1])}, "ids": {"train": ["a", "b"]}}
     with FeatureWriter(tmp_path / "s", spec, **columns) as writer:
         writer.write("train", np.int64(1), block=np.int64(0), features=[[1, 2, 3], [4, 5, 6]])
         assert writer.finish()
@@ -318,10 +318,25 @@ def test_numbers_of_numpy_are_numbers(tmp_path):
     assert verify(tmp_path / "s").ok
 
 
+@pytest.mark.parametrize("count", [256, 257, 65_536])
+def test_so_many_classes(tmp_path, count):
+    labels = np.array([0, count - 1, 255])
+    spec = StoreSpec.for_vectors(2, rows={"train": 3}, classes=tuple(map(str, range(count))), content={})
+    with FeatureWriter(tmp_path / "s", spec, labels={"train": labels}, ids={"train": ["a", "b", "c"]}) as writer:
+        writer.write("train", 1, block=0, features=np.zeros((3, 2)))
+        assert writer.finish()
+    stored = FeatureStore(tmp_path / "s").labels("train")
+    assert stored.dtype == (np.uint8 if count == 256 else np.uint16)
+    assert np.array_equal(stored, labels)
+    assert np.array_equal(zarr.open_group(tmp_path / "s", mode="r")["train/labels"][:], labels)
+    assert verify(tmp_path / "s").ok
+
+
 @pytest.mark.parametrize(
     "wrong", [{"width": 1.5}, {"width": 0}, {"rows": {"train": 2.5}}, {"rows": {"train": 0}}, {"rows": {}},
-              {"rows": {"all": 3}}, {"classes": ()}, {"scales": (2,)}, {"dtype": "int8"}, {"content": {"x": b""}}],
-    ids=str,
+              {"rows": {"all": 3}}, {"classes": ()}, {"scales": (2,)}, {"dtype": "int8"}, {"content": {"x": b""}},
+              {"classes": tuple(map(str, range(65_537)))}],
+    ids=lambda wrong: str(wrong)[:40],
 )  # fmt: skip
 def test_a_wrong_spec_is_refused_and_not_called_damaged(wrong):
     given = {"width": 3, "rows": {"train": 2}, "classes": ("a", "b"), "content": {}} | wrong
@@ -333,7 +348,10 @@ def test_a_wrong_spec_is_refused_and_not_called_damaged(wrong):
 def test_wrong_columns_and_values_are_refused(tmp_path, example):
     columns = example.columns()
     columns["labels"]["val"][2] = 2
-    with pytest.raises(FsrcacheError, match="labels of val go up to 2, but there are 2 classes"):
+    with pytest.raises(FsrcacheError, match="labels of val go from 0 to 2, but there are 2 classes"):
+        FeatureWriter(tmp_path / "s", example.spec, **columns)
+    columns["labels"]["val"] = np.array([0, 1, 1, 0, -1])
+    with pytest.raises(FsrcacheError, match="labels of val go from -1 to 1"):
         FeatureWriter(tmp_path / "s", example.spec, **columns)
     with pytest.raises(FsrcacheError, match="labels of train are texts"):
         FeatureWriter(tmp_path / "s", example.spec, **example.columns() | {"labels": {"train": [0] * 23, "val": [0]}})

@@ -3,7 +3,7 @@
 Run as ``python -m fsrcache.benchmarks.variants --workspace DIR --out benchmarks/results`` on a workspace that has a
 store. All variants are trained with the first seed, then with the next; ``variants.json`` and ``variants.md`` are
 written after every training, and the same command goes on. Accuracy is the frozen head's on all faces held out of
-training, so that no reported picture chooses anything.
+training, so that no reported picture chooses anything, and beside it on a tenth of those that were trained on.
 """
 
 import json
@@ -17,6 +17,7 @@ import click
 import numpy as np
 import torch
 from fsrcache.benchmarks.harness import commit, machine
+from fsrcache.benchmarks.views import store_with_views
 from torch import nn
 
 from fsrcache.models.extractor import load_extractor
@@ -29,6 +30,8 @@ from fsrcache.training.loop import score
 from fsrcache.workspace import Workspace
 
 _CPU = torch.device("cpu")
+_SEEN_ONE_IN = 10  # of the faces trained on are scored
+_VIEWS = "mirrored and shifted views too"
 _BEST = TRAINING["best"]
 _CRITIC = replace(_BEST, critic=CriticConfig(filters=8))
 VARIANTS: Mapping[str, TrainConfig] = {
@@ -56,6 +59,7 @@ VARIANTS: Mapping[str, TrainConfig] = {
     "critic, weight 0.01": replace(_CRITIC, adversarial_weight=0.01),
     "critic, weight 0.1": replace(_CRITIC, adversarial_weight=0.1),
     "critic, weight 1": replace(_CRITIC, adversarial_weight=1.0),
+    _VIEWS: _BEST,  # on another store
 }
 
 
@@ -69,12 +73,15 @@ def main(workspace: Path, out: Path, steps: int, seeds: int, only: tuple[str, ..
     """Train every variant and keep what it reaches."""
     place = Workspace(workspace)
     store, head = FeatureStore(place.store), load_extractor(place.extractor).head
-    held_out = load_cache(store, "train", rows=np.flatnonzero(store.held_out()), device=_CPU)
+    left_out = store.held_out()
+    held_out = load_cache(store, "train", rows=np.flatnonzero(left_out), device=_CPU)
+    seen = load_cache(store, "train", rows=np.flatnonzero(~left_out)[::_SEEN_ONE_IN], device=_CPU)
     record: dict[str, Any] = {
         "machine": machine(_CPU),
         "commit": commit(),
         "data": store.spec.data,
         "faces": len(held_out.labels),
+        "seen": len(seen.labels),
         "steps": steps,
         "bicubic": score(nn.Identity(), head, held_out, store.scales),
         "runs": [],
@@ -85,12 +92,19 @@ def main(workspace: Path, out: Path, steps: int, seeds: int, only: tuple[str, ..
             folder = place.run(f"variant-{steps}-{seed}-{name.replace(' ', '-').replace(',', '')}")
             kept = folder / "answer.json"
             if not kept.exists():
-                trained = train(
-                    store, place.extractor, replace(VARIANTS[name], steps=steps), folder=folder, device=_CPU, seed=seed
+                config, learnt = (
+                    replace(VARIANTS[name], steps=steps),
+                    store_with_views(place) if name == _VIEWS else store,
                 )
+                trained = train(learnt, place.extractor, config, folder=folder, device=_CPU, seed=seed)
                 generator = load_generator(Path(trained["generator"]))[0]
-                reached = score(generator, head, held_out, store.scales)
-                answer = {"variant": name, "seed": seed, "accuracy": reached, "seconds": round(trained["seconds"])}
+                answer = {
+                    "variant": name,
+                    "seed": seed,
+                    "accuracy": score(generator, head, held_out, store.scales),
+                    "accuracy_seen": score(generator, head, seen, store.scales),
+                    "seconds": round(trained["seconds"]),
+                }
                 kept.write_text(json.dumps(answer))
             record["runs"].append(json.loads(kept.read_text()))
             click.echo(json.dumps(record["runs"][-1]), err=True)
@@ -102,12 +116,13 @@ def _table(record: dict[str, Any]) -> str:
     """Return the runs as Markdown: means over the seeds, and how far the seeds' own means lie apart."""
     scales, runs = list(record["bicubic"]), record["runs"]
     names = ["HR" if scale == "1" else f"x{scale}" for scale in scales]
-    head = ["", *names, "mean x2 to x8", "± over seeds", "seeds", "seconds"]
+    head = ["", *names, "mean x2 to x8", "± over seeds", "mean, seen faces", "seeds", "seconds"]
     lines = [head, ["---"] + ["---:"] * (len(head) - 1), _line("bicubic", [{"accuracy": record["bicubic"]}], scales)]
     of = {run["variant"]: [other for other in runs if other["variant"] == run["variant"]] for run in runs}
     lines += [_line(name, own, scales) for name, own in of.items()]
     table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
-    said = f"Accuracy of the frozen head in percent on {record['faces']:,} faces held out of training"
+    said = f"Accuracy of the frozen head in percent on {record['faces']:,} faces held out of training, and on "
+    said += f"{record['seen']:,} that were trained on"
     where = f"{record['machine']['processor']}, {record['machine']['cores']} cores"
     return f"{table}\n{said}, after {record['steps']:,} steps. {record['data']}; {where}.\n"
 
@@ -116,9 +131,10 @@ def _line(name: str, runs: list[dict[str, Any]], scales: list[str]) -> list[str]
     means = [_coarse(run["accuracy"]) for run in runs]
     spread = f"{stdev(means):.2f}" if len(means) > 1 else ""
     accuracy = [f"{mean(run['accuracy'][scale] for run in runs):.1f}" for scale in scales]
-    trained = [run["seconds"] for run in runs if "seconds" in run]
-    seconds = f"{mean(trained):.0f}" if trained else ""
-    return [name, *accuracy, f"{mean(means):.2f}", spread, str(len(trained) or ""), seconds]
+    trained = [run for run in runs if "seconds" in run]
+    seen = f"{mean(_coarse(run['accuracy_seen']) for run in trained):.2f}" if trained else ""
+    seconds = f"{mean(run['seconds'] for run in trained):.0f}" if trained else ""
+    return [name, *accuracy, f"{mean(means):.2f}", spread, seen, str(len(trained) or ""), seconds]
 
 
 def _coarse(accuracy: Mapping[str, float]) -> float:

@@ -3,17 +3,20 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
 from fsrcache.benchmarks import fer2013, reweighting, variants
+from fsrcache.benchmarks.views import store_with_views, with_views
 
 from fsrcache.extract import extract, sources
 from fsrcache.faces.faces import usable_faces
 from fsrcache.faces.index import list_faces
 from fsrcache.presets import ExtractorConfig, PretrainConfig
 from fsrcache.pretrain import pretrain
-from fsrcache.workspace import Workspace
+from fsrcache.store.reader import FeatureStore
+from fsrcache.workspace import Data, Workspace
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +50,37 @@ def test_variants(workspace, tmp_path):
     assert len(both["runs"]) == 4
     lines = (tmp_path / "variants.md").read_text().splitlines()
     assert [line.split(" | ")[0] for line in lines[2:5]] == ["| bicubic", "| best", "| all samples mixed"]
-    assert all(line.count("|") == 9 for line in lines[:5])  # HR, x2, x4, their mean, deviation, seeds, seconds
-    assert lines[3].split(" | ")[6] == "2"
+    assert all(line.count("|") == 10 for line in lines[:5])  # HR, x2, x4, their mean, deviation, seen, seeds, seconds
+    assert lines[3].split(" | ")[7] == "2"
+
+
+@pytest.mark.slow
+def test_views(workspace):
+    place = Workspace(workspace)
+    place.remember(Data("drawn:280"))
+    plain, viewed = FeatureStore(place.store), store_with_views(place)
+    names, views = list(plain.ids("train")), list(viewed.ids("train"))
+    assert sorted(views) == sorted([*names, *(f"{name} view" for name in names)])
+    assert viewed.ids("val").tolist() == plain.ids("val").tolist()
+    for held_out in (True, False):  # a view is where its picture is
+        kept = {name for name, out in zip(views, viewed.held_out(), strict=True) if out == held_out}
+        assert {name.removesuffix(" view") for name in kept} == {name for name in kept if not name.endswith(" view")}
+    of_name = dict(zip(views, viewed.features("train", 1)[:], strict=True))
+    for name, feature in zip(names, plain.features("train", 1)[:], strict=True):
+        assert np.array_equal(of_name[name], feature)
+        assert not np.allclose(of_name[f"{name} view"], feature, atol=1e-2)
+
+
+def test_a_view_is_mirrored_and_shifted():
+    faces = usable_faces(list_faces(Path("drawn:7")), side=48)
+    both = with_views(faces)
+    train = np.flatnonzero(faces.splits == 0)
+    views = both.batch(np.arange(len(faces.rows), len(both.rows)), threads=1)
+    for view, picture in zip(views, faces.batch(train, threads=1), strict=True):
+        inner = view[2:-2, 2:-2]
+        mirrored = picture[:, ::-1]
+        shifts = [(y, x) for y in range(5) for x in range(5) if np.array_equal(mirrored[y : y + 44, x : x + 44], inner)]
+        assert len(shifts) == 1
 
 
 @pytest.mark.slow

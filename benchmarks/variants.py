@@ -50,6 +50,10 @@ VARIANTS: Mapping[str, TrainConfig] = {
     "without cross-entropy": replace(_BEST, classification_weight=0.0),
     "distillation too": replace(_BEST, distillation_weight=1.0),
     "distillation for cross-entropy": replace(_BEST, classification_weight=0.0, distillation_weight=1.0),
+    "the same, weight 3": replace(_BEST, classification_weight=0.0, distillation_weight=3.0),
+    "the same, half as wide": replace(
+        _BEST, generator=MLPConfig(width=768), classification_weight=0.0, distillation_weight=1.0
+    ),
     "weights none": replace(_BEST, reweight="none"),
     "weights by hr": replace(_BEST, reweight="hr"),
     "weights by sr": replace(_BEST, reweight="sr"),

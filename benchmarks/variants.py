@@ -50,8 +50,8 @@ VARIANTS: Mapping[str, TrainConfig] = {
     "without cross-entropy": replace(_BEST, classification_weight=0.0),
     "distillation too": replace(_BEST, distillation_weight=1.0),
     "distillation for cross-entropy": replace(_BEST, classification_weight=0.0, distillation_weight=1.0),
-    "the same, weight 3": replace(_BEST, classification_weight=0.0, distillation_weight=3.0),
-    "the same, half as wide": replace(
+    "distillation for cross-entropy, weight 3": replace(_BEST, classification_weight=0.0, distillation_weight=3.0),
+    "distillation for cross-entropy, half as wide": replace(
         _BEST, generator=MLPConfig(width=768), classification_weight=0.0, distillation_weight=1.0
     ),
     "weights none": replace(_BEST, reweight="none"),
@@ -96,10 +96,8 @@ def main(workspace: Path, out: Path, steps: int, seeds: int, only: tuple[str, ..
             folder = place.run(f"variant-{steps}-{seed}-{name.replace(' ', '-').replace(',', '')}")
             kept = folder / "answer.json"
             if not kept.exists():
-                config, learnt = (
-                    replace(VARIANTS[name], steps=steps),
-                    store_with_views(place) if name == _VIEWS else store,
-                )
+                config = replace(VARIANTS[name], steps=steps)
+                learnt = store_with_views(place) if name == _VIEWS else store
                 trained = train(learnt, place.extractor, config, folder=folder, device=_CPU, seed=seed)
                 generator = load_generator(Path(trained["generator"]))[0]
                 answer = {

@@ -173,8 +173,8 @@ def dry_run(
     sampled = sum(len(features.features) for features in _extracted(given, sample))
     rate = sampled / (time.perf_counter() - began)
     found = places(spec)
-    rows_missing = [spec.rows_of(split, block) for split, _, block in missing]
-    total = sum(rows.stop - rows.start for rows in rows_missing)
+    blocks = [spec.rows_of(split, block) for split, _, block in missing]
+    total = sum(block.stop - block.start for block in blocks)
     return {
         "rows": dict(spec.rows),
         "scales": list(spec.scales),

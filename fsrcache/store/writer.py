@@ -285,17 +285,13 @@ class FeatureWriter:
 
 
 def unwritten(
-    place: "str | PathLike[str] | Store",
-    spec: StoreSpec,
-    *,
-    part: tuple[int, int] = (1, 1),
-    storage_options: Mapping[str, Any] | None = None,
+    place: "str | PathLike[str] | Store", spec: StoreSpec, *, part: tuple[int, int] = (1, 1)
 ) -> tuple[StoreSpec, list[tuple[str, int, int]]]:
     """Return what a ``FeatureWriter`` of the same arguments would make of the spec, and what it would find missing.
 
     Nothing is written and nobody kept away. The errors are the writer's.
     """
-    objects = objects_at(place, storage_options=storage_options)
+    objects = objects_at(place)
     with storage_errors(f"The store {objects.name} cannot be read", remedy=_AGAIN):
         known = store_of_same_content(objects, spec)
         spec = spec if known is None else _with_scales(known.spec, spec)

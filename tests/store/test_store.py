@@ -18,7 +18,7 @@ from fsrcache.store.order import row_order
 from fsrcache.store.reader import FeatureStore
 from fsrcache.store.spec import StoreSpec, chunk_and_block
 from fsrcache.store.verify import verify
-from fsrcache.store.writer import FeatureWriter
+from fsrcache.store.writer import FeatureWriter, unwritten
 
 
 def test_what_is_written_is_read(tmp_path, example):
@@ -144,6 +144,27 @@ def test_scales_are_added(tmp_path, example, files):
         writer.finish()
     example.written(tmp_path / "at once", spec=replace(example.spec, scales=(1, 2, 4)))
     assert files(tmp_path / "s") == files(tmp_path / "at once")
+
+
+def test_what_is_unwritten_is_known_without_a_writer(tmp_path, example, files):
+    nothing_there = unwritten(tmp_path / "s", example.spec)[1]
+    assert not (tmp_path / "s").exists()
+    with example.writer(tmp_path / "s") as writer:
+        assert nothing_there == writer.missing()
+        split, scale, block = nothing_there[0]
+        values = example.values(split, scale, writer.rows(split, block))
+        writer.write(split, scale, block=block, **values)
+        before = files(tmp_path / "s")
+        assert unwritten(tmp_path / "s", example.spec)[1] == nothing_there[1:]  # beside a writer
+        halves = [unwritten(tmp_path / "s", example.spec, part=(i, 2))[1] for i in (1, 2)]
+        assert sorted([*halves[0], *halves[1]]) == sorted(nothing_there[1:])
+        assert files(tmp_path / "s") == before
+    more = replace(example.spec, scales=(1, 5))
+    spec, missing = unwritten(tmp_path / "s", more)
+    assert spec.scales == tuple(sorted({*example.spec.scales, 5}))
+    assert (split, 5, block) in missing
+    with pytest.raises(FsrcacheError, match=r"of other content: digests\.weights"):
+        unwritten(tmp_path / "s", replace(example.spec, digests={**example.spec.digests, "weights": "ff"}))
 
 
 @pytest.mark.parametrize("digest", ["pictures", "labels", "order", "weights", "preprocessing"])

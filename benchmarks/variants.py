@@ -7,7 +7,8 @@ training, so that no reported picture chooses anything, and beside it on a tenth
 """
 
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean, stdev
@@ -16,6 +17,7 @@ from typing import Any
 import click
 import numpy as np
 import torch
+from fsrcache.benchmarks.forms import FORMS, train_form
 from fsrcache.benchmarks.harness import commit, machine
 from fsrcache.benchmarks.views import store_with_views
 from torch import nn
@@ -25,7 +27,7 @@ from fsrcache.models.generator import load_generator
 from fsrcache.presets import TRAINING, CriticConfig, MLPConfig, RRDBConfig, TrainConfig
 from fsrcache.store.reader import FeatureStore
 from fsrcache.train import train
-from fsrcache.training.loader import load_cache
+from fsrcache.training.loader import FeatureCache, load_cache
 from fsrcache.training.loop import score
 from fsrcache.workspace import Workspace
 
@@ -36,7 +38,8 @@ _BEST = TRAINING["best"]
 _CRITIC = replace(_BEST, critic=CriticConfig(filters=8))
 VARIANTS: Mapping[str, TrainConfig] = {
     "best": _BEST,
-    "generator half as wide": replace(_BEST, generator=MLPConfig(width=768)),
+    "generator half as wide": replace(_BEST, generator=MLPConfig(width=384)),
+    "generator twice as wide": replace(_BEST, generator=MLPConfig(width=1536)),
     "generator with 4 blocks": replace(_BEST, generator=MLPConfig(blocks=4)),
     "RRDB, 2 blocks, folded by 8": replace(
         _BEST, generator=RRDBConfig(filters=64, growth=32, blocks=2, unshuffle=8, global_skip=True)
@@ -47,13 +50,10 @@ VARIANTS: Mapping[str, TrainConfig] = {
     "all samples mixed": replace(_BEST, mixing=1.0),
     "without L2": replace(_BEST, l2_weight=0.0),
     "without perceptual": replace(_BEST, perceptual_weight=0.0),
-    "without cross-entropy": replace(_BEST, classification_weight=0.0),
-    "distillation too": replace(_BEST, distillation_weight=1.0),
-    "distillation for cross-entropy": replace(_BEST, classification_weight=0.0, distillation_weight=1.0),
-    "distillation for cross-entropy, weight 3": replace(_BEST, classification_weight=0.0, distillation_weight=3.0),
-    "distillation for cross-entropy, half as wide": replace(
-        _BEST, generator=MLPConfig(width=768), classification_weight=0.0, distillation_weight=1.0
-    ),
+    "without distillation": replace(_BEST, distillation_weight=0.0),
+    "distillation, weight 3": replace(_BEST, distillation_weight=3.0),
+    "cross-entropy for distillation": replace(_BEST, distillation_weight=0.0, classification_weight=1.0),
+    "cross-entropy too": replace(_BEST, classification_weight=1.0),
     "weights none": replace(_BEST, reweight="none"),
     "weights by hr": replace(_BEST, reweight="hr"),
     "weights by sr": replace(_BEST, reweight="sr"),
@@ -64,6 +64,7 @@ VARIANTS: Mapping[str, TrainConfig] = {
     "critic, weight 0.1": replace(_CRITIC, adversarial_weight=0.1),
     "critic, weight 1": replace(_CRITIC, adversarial_weight=1.0),
     _VIEWS: _BEST,  # on another store
+    **dict.fromkeys(FORMS, _BEST),
 }
 
 
@@ -96,22 +97,34 @@ def main(workspace: Path, out: Path, steps: int, seeds: int, only: tuple[str, ..
             folder = place.run(f"variant-{steps}-{seed}-{name.replace(' ', '-').replace(',', '')}")
             kept = folder / "answer.json"
             if not kept.exists():
-                config = replace(VARIANTS[name], steps=steps)
-                learnt = store_with_views(place) if name == _VIEWS else store
-                trained = train(learnt, place.extractor, config, folder=folder, device=_CPU, seed=seed)
-                generator = load_generator(Path(trained["generator"]))[0]
+                scored, seconds = _train(name, place, store, replace(VARIANTS[name], steps=steps), folder, seed)
                 answer = {
                     "variant": name,
                     "seed": seed,
-                    "accuracy": score(generator, head, held_out, store.scales),
-                    "accuracy_seen": score(generator, head, seen, store.scales),
-                    "seconds": round(trained["seconds"]),
+                    "accuracy": scored(held_out),
+                    "accuracy_seen": scored(seen),
+                    "seconds": round(seconds),
                 }
                 kept.write_text(json.dumps(answer))
             record["runs"].append(json.loads(kept.read_text()))
             click.echo(json.dumps(record["runs"][-1]), err=True)
             (out / "variants.json").write_text(json.dumps(record, indent=1) + "\n")
             (out / "variants.md").write_text(_table(record))
+
+
+def _train(
+    name: str, place: Workspace, store: FeatureStore, config: TrainConfig, folder: Path, seed: int
+) -> tuple[Callable[[FeatureCache], dict[str, float]], float]:
+    """Return what scores the trained variant on a cache, and the seconds of its training."""
+    if name in FORMS:
+        folder.mkdir(parents=True, exist_ok=True)
+        began = time.perf_counter()
+        return train_form(name, store, place.extractor, config, seed=seed), time.perf_counter() - began
+    learnt = store_with_views(place) if name == _VIEWS else store
+    trained = train(learnt, place.extractor, config, folder=folder, device=_CPU, seed=seed)
+    generator = load_generator(Path(trained["generator"]))[0]
+    head = load_extractor(place.extractor).head
+    return lambda cache: score(generator, head, cache, store.scales), trained["seconds"]
 
 
 def _table(record: dict[str, Any]) -> str:

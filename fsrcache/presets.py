@@ -131,7 +131,7 @@ class MLPConfig:
         Deviation of what is added at random to the standardised input in training.
     """
 
-    width: int = 1536
+    width: int = 768
     blocks: int = 2
     dropout: float = 0.1
     noise: float = 0.0
@@ -241,7 +241,7 @@ class TrainConfig:
 _BEST = TrainConfig(
     generator=MLPConfig(),
     critic=None,
-    steps=16_000,
+    steps=12_000,
     batch=128,
     full_resolution=1 / 8,
     optimiser="adamw",
@@ -251,7 +251,7 @@ _BEST = TrainConfig(
     weight_decay=1e-2,
     perceptual_weight=1.0,
     l2_weight=1.0,
-    classification_weight=1.0,
+    distillation_weight=1.0,
     reduction="mean",
     precision="bf16",
 )

@@ -209,7 +209,7 @@ def test_training_resumed_is_training_undisturbed(workspace, store, tmp_path, co
 
 
 def test_training_lowers_its_loss(workspace, store, tmp_path):
-    config = replace(MLP, perceptual_weight=0.0, classification_weight=0.0, reweight="none", learning_rate=1e-2)
+    config = replace(MLP, perceptual_weight=0.0, distillation_weight=0.0, reweight="none", learning_rate=1e-2)
     train(store, workspace / "extractor", config, folder=tmp_path, device=CPU)
     lines = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
     assert sum(line["l2"] for line in lines[-5:]) < 0.9 * sum(line["l2"] for line in lines[:5])

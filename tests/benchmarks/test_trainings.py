@@ -1,6 +1,7 @@
 """The benchmarks that train: one thing changed at a time, and re-weighting; their tables, and that they go on."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,14 +9,18 @@ import pytest
 import torch
 from click.testing import CliRunner
 from fsrcache.benchmarks import fer2013, reweighting, variants
+from fsrcache.benchmarks.forms import FORMS, train_form
 from fsrcache.benchmarks.views import store_with_views, with_views
 
 from fsrcache.extract import extract, sources
 from fsrcache.faces.faces import usable_faces
 from fsrcache.faces.index import list_faces
-from fsrcache.presets import ExtractorConfig, PretrainConfig
+from fsrcache.models.extractor import load_extractor
+from fsrcache.presets import TRAINING, ExtractorConfig, PretrainConfig
 from fsrcache.pretrain import pretrain
 from fsrcache.store.reader import FeatureStore
+from fsrcache.training.loader import load_cache
+from fsrcache.training.loop import score
 from fsrcache.workspace import Data, Workspace
 
 
@@ -52,6 +57,21 @@ def test_variants(workspace, tmp_path):
     assert [line.split(" | ")[0] for line in lines[2:5]] == ["| bicubic", "| best", "| all samples mixed"]
     assert all(line.count("|") == 10 for line in lines[:5])  # HR, x2, x4, their mean, deviation, seen, seeds, seconds
     assert lines[3].split(" | ")[7] == "2"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FORMS)
+def test_forms(workspace, name):
+    """At the beginning a form returns its input, and it learns; scores are the head's own on the features alone."""
+    place = Workspace(workspace)
+    store = FeatureStore(place.store)
+    cache = load_cache(store, "train", rows=np.arange(len(store.labels("train"))), device=torch.device("cpu"))
+    plain = score(torch.nn.Identity(), load_extractor(place.extractor).head, cache, store.scales)
+    weights = {"classification_weight": 1.0, "distillation_weight": 0.0, "perceptual_weight": 0.0, "l2_weight": 0.0}
+    config = replace(TRAINING["best"], steps=150, batch=32, learning_rate=0.0, **weights)
+    assert train_form(name, store, place.extractor, config, seed=0)(cache) == plain
+    learnt = train_form(name, store, place.extractor, replace(config, learning_rate=2e-3), seed=0)(cache)
+    assert sum(learnt.values()) > sum(plain.values()) + 10
 
 
 @pytest.mark.slow

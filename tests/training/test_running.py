@@ -147,12 +147,12 @@ def test_a_status_line_has_rates(store, extractor, tmp_path):
     record = train(store, extractor, MLP, folder=tmp_path, device=CPU, watch=watched(said))
     assert "Cache: ram (" in said[0].note
     line = said[-1]
-    assert {"l2", "perceptual", "classification", "samples_per_second", "data_wait_share"} == set(line.values)
+    assert {"l2", "perceptual", "distillation", "samples_per_second", "data_wait_share"} == set(line.values)
     assert line.values["samples_per_second"] > 0
     assert 0 < line.values["data_wait_share"] < 1
     assert record["samples_per_second"] > 0
     assert 0 < record["data_wait_share"] < 1
-    assert record["losses"] == {name: line.values[name] for name in ("perceptual", "l2", "classification")}
+    assert record["losses"] == {name: line.values[name] for name in ("perceptual", "l2", "distillation")}
     assert train(store, extractor, MLP, folder=tmp_path, device=CPU)["losses"] == record["losses"]
 
 

@@ -32,7 +32,7 @@ AUTHORS = replace(
     critic=CriticConfig(filters=2, bias=False), l2_steps=4,
 )  # fmt: skip
 MIXED = replace(
-    MLP_AGAINST_A_CRITIC, generator=MLPConfig(width=32, blocks=1, noise=0.1), mixing=0.5, distillation_weight=1.0,
+    MLP_AGAINST_A_CRITIC, generator=MLPConfig(width=32, blocks=1, noise=0.1), mixing=0.5, classification_weight=1.0,
     reweight="sr_grad",
 )  # fmt: skip
 CONFIGS = {

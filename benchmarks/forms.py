@@ -1,0 +1,164 @@
+"""Forms of generator that were tried beside the library's, to be compared in ``benchmarks.variants``.
+
+All return their input at the beginning and work on the standardised feature, as ``MLPGenerator`` does.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fsrcache.models.extractor import Head, load_extractor
+from fsrcache.models.generator import MLPGenerator
+from fsrcache.presets import MLPConfig, TrainConfig
+from fsrcache.spd import unvech, vech, vech_side
+from fsrcache.store.reader import FeatureStore
+from fsrcache.training.batches import Batches
+from fsrcache.training.iteration import Iteration
+from fsrcache.training.loader import FeatureCache, load_cache
+from fsrcache.training.loop import score
+from fsrcache.training.steps import Networks
+
+_CPU = torch.device("cpu")
+_AHEAD = 100  # steps whose batches are drawn together
+_FACTORS = 8
+_BIMAPS, _MAPPED = 16, 32
+_TOKEN, _LAYERS, _HEADS = 96, 2, 4
+
+
+def _zero(layer: nn.Linear) -> nn.Linear:
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+class _Residual(MLPGenerator):
+    """A residual network on the standardised feature, vech [B, P], its output scaled as the feature is."""
+
+    def __init__(self, length: int, network: nn.Module) -> None:
+        nn.Module.__init__(self)
+        self.register_buffer("mean", torch.zeros(length))
+        self.register_buffer("deviation", torch.ones(length))
+        self.network = network
+
+    def forward(self, features: Tensor) -> Tensor:
+        residual: Tensor = self.network((features - self.mean) / self.deviation)
+        return features + residual * self.deviation
+
+
+class _LowRank(nn.Module):
+    """A residual ``U diag(a) U'`` of rank 8, ``U`` [D, 8] and ``a`` [8] the outputs of an MLP as wide as ``best``'s."""
+
+    def __init__(self, length: int) -> None:
+        super().__init__()
+        config = MLPConfig()
+        like = MLPGenerator(config, length)
+        self.side = vech_side(length)
+        self.hidden = nn.Sequential(like.first, like.blocks, nn.LayerNorm(config.width))
+        self.columns = nn.Linear(config.width, self.side * _FACTORS)
+        self.weights = _zero(nn.Linear(config.width, _FACTORS))
+
+    def forward(self, features: Tensor) -> Tensor:
+        hidden = self.hidden(features)
+        columns = self.columns(hidden).view(-1, self.side, _FACTORS)
+        return vech((columns * self.weights(hidden)[:, None]) @ columns.mT)
+
+
+class _BiMap(nn.Module):
+    """A residual of 16 BiMaps down to 32 x 32, a GELU, and as many back: ``sum_k W_k' GELU(V_k F V_k' + b_k) W_k``."""
+
+    def __init__(self, length: int) -> None:
+        super().__init__()
+        side = vech_side(length)
+        self.down = nn.Parameter(torch.randn(_BIMAPS, _MAPPED, side) / side**0.5)
+        self.shift = nn.Parameter(torch.zeros(_BIMAPS, _MAPPED, _MAPPED))
+        self.up = nn.Parameter(torch.randn(_BIMAPS, _MAPPED, side) / _MAPPED**0.5)
+        self.share = nn.Parameter(torch.zeros(_BIMAPS, 1, 1))
+
+    def forward(self, features: Tensor) -> Tensor:
+        mapped = self.down @ unvech(features)[:, None] @ self.down.mT  # [B, 16, 32, 32]
+        maps = nn.functional.gelu(mapped + (self.shift + self.shift.mT) / 2)
+        return vech((self.up.mT @ maps @ self.up * self.share).sum(1))
+
+
+class _Rows(nn.Module):
+    """Attention over the rows of the matrix as tokens of width 96, two layers of four heads; made symmetric again."""
+
+    def __init__(self, length: int) -> None:
+        super().__init__()
+        side = vech_side(length)
+        self.first = nn.Linear(side, _TOKEN)
+        self.place = nn.Parameter(torch.randn(side, _TOKEN) / 10)
+        layer = nn.TransformerEncoderLayer(_TOKEN, _HEADS, 4 * _TOKEN, batch_first=True, norm_first=True)
+        self.layers = nn.TransformerEncoder(layer, _LAYERS, enable_nested_tensor=False)
+        self.last = nn.Sequential(nn.LayerNorm(_TOKEN), _zero(nn.Linear(_TOKEN, side)))
+
+    def forward(self, features: Tensor) -> Tensor:
+        rows = self.last(self.layers(self.first(unvech(features)) + self.place))
+        return vech((rows + rows.mT) / 2)
+
+
+class _Told(MLPGenerator):
+    """``best``'s, told the scale as one column a scale behind the feature, which it returns as it came."""
+
+    def __init__(self, length: int, told: int) -> None:
+        super().__init__(MLPConfig(), length + told)
+        self.length = length
+
+    def forward(self, features: Tensor) -> Tensor:
+        generated = super().forward(features)
+        return torch.cat([generated[:, : self.length], features[:, self.length :]], 1)
+
+
+class _Front(nn.Module):
+    """The frozen head on the first columns."""
+
+    def __init__(self, head: Head, length: int) -> None:
+        super().__init__()
+        self.head, self.length, self.classify = head, length, head.classify
+
+    def forward(self, features: Tensor) -> Any:
+        return self.head(features[:, : self.length])
+
+
+FORMS: Mapping[str, Callable[[int, int], MLPGenerator]] = {
+    "generator of a low-rank residual": lambda length, _: _Residual(length, _LowRank(length)),
+    "generator of BiMaps": lambda length, _: _Residual(length, _BiMap(length)),
+    "generator with attention over rows": lambda length, _: _Residual(length, _Rows(length)),
+    "generator told the scale": _Told,
+}
+
+
+def train_form(
+    name: str, store: FeatureStore, extractor: Path, config: TrainConfig, *, seed: int
+) -> Callable[[FeatureCache], dict[str, float]]:
+    """Train a form; return what scores it on a cache, as ``score`` does."""
+    length, scales = store.spec.widths["features"], len(store.scales)
+    kept = np.flatnonzero(~store.held_out())
+    torch.manual_seed(seed)
+    generator = FORMS[name](length, scales)
+    cache = load_cache(store, "train", rows=kept, device=_CPU)
+    head = load_extractor(extractor).head.requires_grad_(False)
+    told = isinstance(generator, _Told)
+    if told:
+        cache, head = _with_scales(cache), cast(Head, _Front(head, length))
+    generator.standardise_by(*cache.moments())
+    batches = Batches(cache, config, mode="ram", seed=seed, device=_CPU, ahead=_AHEAD)
+    iteration = Iteration(Networks(generator, None, head), batches, replace(config, critic=None))
+    for step in range(config.steps):
+        if step % _AHEAD == 0:
+            batches.prepare(step, min(_AHEAD, config.steps - step))
+        iteration.take(step)
+    iteration.bad.check()
+    return lambda cache: score(generator, head, _with_scales(cache) if told else cache, store.scales)
+
+
+def _with_scales(cache: FeatureCache) -> FeatureCache:
+    """Return a cache whose features say their scale: one column a scale, 1 at theirs."""
+    scales, rows = cache.shape
+    told = torch.eye(scales, dtype=torch.float16)[:, None].expand(-1, rows, -1)
+    return cache._replace(features=torch.cat([cache.features, told], 2))

@@ -3,7 +3,8 @@
 Run as ``python -m fsrcache.benchmarks.fer2013 --data fer2013.csv --workspace DIR --out benchmarks/results``. If it is
 interrupted, it goes on where it stopped. The generator is trained with several seeds on one extractor. It writes
 ``fer2013.json`` (every command's answer, with machine and versions), ``fer2013.md`` (the first seed's table, and the
-means over seeds) and ``fer2013.png`` (the first seed's).
+means over seeds) and ``fer2013.png`` (the first seed's); with ``--mixed``, which takes a workspace of its own,
+``fer2013-mixed.*``.
 """
 
 import json
@@ -29,9 +30,11 @@ _PACKAGES = ("fsrcache", "torch", "zarr", "numpy", "safetensors")
 @click.option("--workspace", required=True, type=click.Path(path_type=Path), help="Where everything is kept.")
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Where results go.")
 @click.option("--rivals/--no-rivals", default=True, help="Whether the fine-tuned extractor is trained too.")
+@click.option("--mixed", is_flag=True, help="Pre-train the extractor on scales 1..8 instead of full resolution alone.")
 @click.option("--seeds", default=3, show_default=True, help="Of the generator's training.")
-def main(data: Path, workspace: Path, out: Path, rivals: bool, seeds: int) -> None:
+def main(data: Path, workspace: Path, out: Path, rivals: bool, mixed: bool, seeds: int) -> None:
     """Run the commands and keep their answers."""
+    title = "fer2013-mixed" if mixed else "fer2013"
     record: dict[str, Any] = {
         "machine": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, {platform.system()}",
         "versions": {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES},
@@ -41,7 +44,7 @@ def main(data: Path, workspace: Path, out: Path, rivals: bool, seeds: int) -> No
     answers.mkdir(parents=True, exist_ok=True)
     out.mkdir(parents=True, exist_ok=True)
     tables: list[list[dict[str, Any]]] = []
-    for name, command in _commands(rivals=rivals, seeds=seeds):
+    for name, command in _commands(rivals=rivals, mixed=mixed, seeds=seeds):
         kept = answers / f"{name}.json"
         words = [*command, *(("--data", str(data)) if name == "pretrain" else ())]
         if not kept.exists():
@@ -52,15 +55,15 @@ def main(data: Path, workspace: Path, out: Path, rivals: bool, seeds: int) -> No
         if command[0] == "evaluate":
             tables.append(answer["rows"])
             record["over_seeds"] = over_seeds(tables)
-        (out / "fer2013.json").write_text(json.dumps(record, indent=1) + "\n")
+        (out / f"{title}.json").write_text(json.dumps(record, indent=1) + "\n")
     first = workspace / "runs/seed-0"
-    (out / "fer2013.md").write_text((first / "table.md").read_text() + "\n" + means(record["over_seeds"]))
-    shutil.copy(first / "accuracy.png", out / "fer2013.png")
+    (out / f"{title}.md").write_text((first / "table.md").read_text() + "\n" + means(record["over_seeds"]))
+    shutil.copy(first / "accuracy.png", out / f"{title}.png")
 
 
-def _commands(*, rivals: bool, seeds: int) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _commands(*, rivals: bool, mixed: bool, seeds: int) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Yield the commands and what their answers are called; the first seed is evaluated with every head."""
-    yield "pretrain", ("pretrain",)
+    yield "pretrain", ("pretrain", *(("--scales", "1..8") if mixed else ()))
     yield "extract", ("extract", "--scales", "1..8")
     if rivals:
         yield "baselines", ("baselines", "--rows", "fine-tuned")

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from fsrcache.models.extractor import Head, load_extractor
 from fsrcache.models.generator import MLPGenerator
 from fsrcache.presets import MLPConfig, TrainConfig
+from fsrcache.progress import Progress, Watch, unwatched
 from fsrcache.spd import unvech, vech, vech_side
 from fsrcache.store.reader import FeatureStore
 from fsrcache.training.batches import Batches
@@ -134,7 +135,7 @@ FORMS: Mapping[str, Callable[[int, int], MLPGenerator]] = {
 
 
 def train_form(
-    name: str, store: FeatureStore, extractor: Path, config: TrainConfig, *, seed: int
+    name: str, store: FeatureStore, extractor: Path, config: TrainConfig, *, seed: int, watch: Watch = unwatched
 ) -> Callable[[FeatureCache], dict[str, float]]:
     """Train a form; return what scores it on a cache, as ``score`` does."""
     length, scales = store.spec.widths["features"], len(store.scales)
@@ -152,6 +153,7 @@ def train_form(
     for step in range(config.steps):
         if step % _AHEAD == 0:
             batches.prepare(step, min(_AHEAD, config.steps - step))
+            watch(Progress("training", step, config.steps, "steps"))
         iteration.take(step)
     iteration.bad.check()
     return lambda cache: score(generator, head, _with_scales(cache) if told else cache, store.scales)

@@ -19,9 +19,12 @@ import click
 import numpy as np
 import torch
 from fsrcache.benchmarks.harness import commit, machine
+from fsrcache.cli.progress import shown
+from rich.console import Console
 from torch.nn.functional import cross_entropy
 
 from fsrcache.presets import TRAINING, CriticConfig, RRDBConfig
+from fsrcache.progress import Progress, Watch
 from fsrcache.store.reader import FeatureStore
 from fsrcache.training.build import build, choose_place
 from fsrcache.training.iteration import Iteration
@@ -62,12 +65,16 @@ def main(workspace: Path, out: Path, steps: int, every: int, seeds: int, faces: 
     folder = place.run(f"reweighting-{steps}-{every}-{faces}")
     folder.mkdir(parents=True, exist_ok=True)
     out.mkdir(parents=True, exist_ok=True)
+    console = Console(stderr=True)
     for seed in range(seeds):
         plain: list[dict[str, float]] = []
         for source in SOURCES:
             kept = folder / f"{source}-{seed}.json"
             if not kept.exists():
-                answer = _run(store, place.extractor, scored, source=source, seed=seed, steps=steps, every=every)
+                console.print(f"weights by {source}, seed {seed}", highlight=False)
+                with shown(console) as watch:
+                    answer = _run(store, place.extractor, scored, watch, source=source, seed=seed, steps=steps,
+                                  every=every)  # fmt: skip
                 kept.write_text(json.dumps(answer))
             run = json.loads(kept.read_text())
             plain = plain or run["curve"]
@@ -81,7 +88,15 @@ def main(workspace: Path, out: Path, steps: int, every: int, seeds: int, faces: 
 
 
 def _run(
-    store: FeatureStore, extractor: Path, scored: FeatureCache, *, source: Any, seed: int, steps: int, every: int
+    store: FeatureStore,
+    extractor: Path,
+    scored: FeatureCache,
+    watch: Watch,
+    *,
+    source: Any,
+    seed: int,
+    steps: int,
+    every: int,
 ) -> dict[str, Any]:
     """Train once; return the curve of what is scored."""
     began = time.perf_counter()
@@ -96,6 +111,7 @@ def _run(
         if (step + 1) % every == 0 or step + 1 == steps:
             iteration.bad.check()
             curve.append(_score(iteration, scored, step + 1))
+            watch(Progress("training", step + 1, steps, "steps", {"accuracy": curve[-1]["accuracy"]}))
     return {"source": source, "seed": seed, "seconds": round(time.perf_counter() - began), "curve": curve}
 
 

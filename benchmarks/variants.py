@@ -20,11 +20,14 @@ import torch
 from fsrcache.benchmarks.forms import FORMS, train_form
 from fsrcache.benchmarks.harness import commit, machine
 from fsrcache.benchmarks.views import store_with_views
+from fsrcache.cli.progress import shown
+from rich.console import Console
 from torch import nn
 
 from fsrcache.models.extractor import load_extractor
 from fsrcache.models.generator import load_generator
 from fsrcache.presets import TRAINING, CriticConfig, MLPConfig, RRDBConfig, TrainConfig
+from fsrcache.progress import Watch
 from fsrcache.store.reader import FeatureStore
 from fsrcache.train import train
 from fsrcache.training.loader import FeatureCache, load_cache
@@ -92,12 +95,16 @@ def main(workspace: Path, out: Path, steps: int, seeds: int, only: tuple[str, ..
         "runs": [],
     }
     out.mkdir(parents=True, exist_ok=True)
+    console = Console(stderr=True)
     for seed in range(seeds):
         for name in only or VARIANTS:
             folder = place.run(f"variant-{steps}-{seed}-{name.replace(' ', '-').replace(',', '')}")
             kept = folder / "answer.json"
             if not kept.exists():
-                scored, seconds = _train(name, place, store, replace(VARIANTS[name], steps=steps), folder, seed)
+                config = replace(VARIANTS[name], steps=steps)
+                console.print(f"{name}, seed {seed}", highlight=False)
+                with shown(console) as watch:
+                    scored, seconds = _train(name, place, store, config, folder, seed, watch)
                 answer = {
                     "variant": name,
                     "seed": seed,
@@ -113,15 +120,16 @@ def main(workspace: Path, out: Path, steps: int, seeds: int, only: tuple[str, ..
 
 
 def _train(
-    name: str, place: Workspace, store: FeatureStore, config: TrainConfig, folder: Path, seed: int
+    name: str, place: Workspace, store: FeatureStore, config: TrainConfig, folder: Path, seed: int, watch: Watch
 ) -> tuple[Callable[[FeatureCache], dict[str, float]], float]:
     """Return what scores the trained variant on a cache, and the seconds of its training."""
     if name in FORMS:
         folder.mkdir(parents=True, exist_ok=True)
         began = time.perf_counter()
-        return train_form(name, store, place.extractor, config, seed=seed), time.perf_counter() - began
-    learnt = store_with_views(place) if name == _VIEWS else store
-    trained = train(learnt, place.extractor, config, folder=folder, device=_CPU, seed=seed)
+        scored = train_form(name, store, place.extractor, config, seed=seed, watch=watch)
+        return scored, time.perf_counter() - began
+    learnt = store_with_views(place, watch=watch) if name == _VIEWS else store
+    trained = train(learnt, place.extractor, config, folder=folder, device=_CPU, seed=seed, watch=watch)
     generator = load_generator(Path(trained["generator"]))[0]
     head = load_extractor(place.extractor).head
     return lambda cache: score(generator, head, cache, store.scales), trained["seconds"]

@@ -14,13 +14,14 @@ from fsrcache.faces.expressions import SPLITS
 from fsrcache.faces.faces import Faces, usable_faces
 from fsrcache.faces.index import list_faces, title_of
 from fsrcache.models.extractor import load_extractor
+from fsrcache.progress import Watch, unwatched
 from fsrcache.store.reader import FeatureStore
 from fsrcache.workspace import Workspace
 
 _SHIFT = 2  # pixels
 
 
-def store_with_views(place: Workspace) -> FeatureStore:
+def store_with_views(place: Workspace, *, watch: Watch = unwatched) -> FeatureStore:
     """Return ``views.zarr`` of a workspace, extracted at its store's scales if it is not there.
 
     A view has the hash of the picture that it is made from, so that both are held out or neither is.
@@ -31,7 +32,8 @@ def store_with_views(place: Workspace) -> FeatureStore:
     listing = list_faces(Path(data.path), layout=data.layout, votes=data.votes)
     faces = usable_faces(listing, side=load_extractor(place.extractor).config.side, on_error=data.on_error)
     given = sources(with_views(faces), place.extractor, device=torch.device("cpu"))
-    extract(given, store=path, scales=FeatureStore(place.store).scales, data=f"{title_of(listing.layout)}, with views")
+    scales, data = FeatureStore(place.store).scales, f"{title_of(listing.layout)}, with views"
+    extract(given, store=path, scales=scales, data=data, watch=watch)
     return FeatureStore(path)
 
 

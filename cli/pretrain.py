@@ -4,7 +4,7 @@ from dataclasses import asdict, replace
 
 import click
 from fsrcache.cli.main import to_json
-from fsrcache.cli.options import data_options, device_option, seed_option
+from fsrcache.cli.options import data_options, device_option, parse_scales, seed_option
 from fsrcache.cli.places import json_option, workspace_option
 from fsrcache.cli.progress import shown
 from fsrcache.cli.reading import chosen_data, read_faces
@@ -24,6 +24,8 @@ _SMALL = 64  # pixels: up to this side the small preset is the default
 @click.option("--preset", type=click.Choice(list(EXTRACTORS)), help="Shape and schedule.  [default: tiny for drawn "
               "faces, small up to 64 pixels, paper beyond]")  # fmt: skip
 @click.option("--epochs", type=click.IntRange(1), help="Passes over the pictures.  [default: the preset's]")
+@click.option("--scales", metavar="SCALES", callback=parse_scales, default="1", show_default=True,
+              help="At which pictures are seen, each as often: 1 is full resolution alone, or 1..8.")  # fmt: skip
 @click.option("--side", type=int, help="Pixels of every picture's side.  [default: the commonest]")
 @seed_option
 @device_option
@@ -36,12 +38,13 @@ def pretrain(
     on_error: str,
     preset: str | None,
     epochs: int | None,
+    scales: list[int],
     side: int | None,
     seed: int,
     device: str,
     as_json: bool,
 ) -> None:
-    """Train the extractor on full-resolution faces, into the workspace.
+    """Train the extractor, on full-resolution faces unless told otherwise, into the workspace.
 
     A tenth of the training split, fixed by the pictures' hashes, is left out of all training. The last epoch is kept.
     Interrupted, it goes on from the last whole epoch when the same command is run again.
@@ -57,7 +60,8 @@ def pretrain(
         schedule = PRETRAINING[preset] if epochs is None else replace(PRETRAINING[preset], epochs=epochs)
         record = work(
             faces, replace(EXTRACTORS[preset], side=faces.side), schedule,
-            target=workspace.extractor, folder=workspace.pretraining, seed=seed, device=place, watch=watch,
+            target=workspace.extractor, folder=workspace.pretraining, scales=tuple(scales), seed=seed, device=place,
+            watch=watch,
         )  # fmt: skip
     workspace.remember(data)
     record = {"preset": preset, "extractor": str(workspace.extractor), "schedule": asdict(schedule), **record}

@@ -198,7 +198,8 @@ def _context(
     spec, config = store.spec, trained["config"]
     _, record = read_weights(extractor, kind="extractor")
     told = record["training"]
-    seen = "full resolution alone" if told.get("scales") == [1] else f"scales {told.get('scales', 'unknown')}"
+    scales = told.get("scales", ["unknown"])
+    seen = "full resolution alone" if scales == [1] else f"scales {', '.join(map(str, scales))}"
     held_out = int(store.held_out().sum()) if "train" in store.splits else 0
     side, degradation = spec.recipe["side"], spec.recipe["degradation"]
     jpeg = degradation.get("jpeg")

@@ -1,4 +1,4 @@
-"""``pretrain``: train the extractor on full-resolution faces."""
+"""``pretrain``: train the extractor, on full-resolution faces unless other scales are asked for."""
 
 import time
 from dataclasses import asdict
@@ -22,6 +22,7 @@ def pretrain(
     target: Path,
     folder: Path,
     device: torch.device,
+    scales: tuple[int, ...] = (1,),
     seed: int = 0,
     watch: Watch = unwatched,
 ) -> dict[str, Any]:
@@ -39,8 +40,10 @@ def pretrain(
         Where the checkpoint of every epoch and the history are kept; a run goes on from there.
     device
         Where it is trained.
+    scales
+        At which a picture is seen, each as often; full resolution alone by default, as in the paper.
     seed
-        Fixes weights, order and augmentation.
+        Fixes weights, order, scales and augmentation.
     watch
         Called every few steps.
 
@@ -59,7 +62,8 @@ def pretrain(
     model = CovPoolFER(config, faces.classes, generator=torch.Generator().manual_seed(seed)).to(device)
     settings = {"extractor": asdict(config)}
     fitted = fit_classifier(
-        model, faces, schedule, phase="pre-training", folder=folder, settings=settings, seed=seed, watch=watch
-    )
+        model, faces, schedule,
+        phase="pre-training", folder=folder, settings=settings, seed=seed, watch=watch, scales=scales,
+    )  # fmt: skip
     save_extractor(target, model, training=fitted.record)
     return {**fitted.answer, "seconds": time.perf_counter() - began}

@@ -39,6 +39,8 @@ FLOORS = {
     "fsrcache.cli": 7,
     "fsrcache.benchmarks.program": 8,  # runs commands
     "fsrcache.benchmarks.soak": 8,
+    "fsrcache.benchmarks.reweighting": 8,  # shows progress as commands do
+    "fsrcache.benchmarks.variants": 8,
 }
 WITHOUT_TORCH = ("fsrcache.store", "fsrcache.faces", "fsrcache.errors", "fsrcache.presets", "fsrcache.cli")
 

@@ -22,6 +22,7 @@ from fsrcache.faces.index import list_faces
 from fsrcache.features import features_of
 from fsrcache.held_out import held_out
 from fsrcache.models.extractor import load_extractor
+from fsrcache.models.weights import read_weights
 from fsrcache.presets import TRAINING, CriticConfig, ExtractorConfig, MLPConfig, PretrainConfig, RRDBConfig, TrainConfig
 from fsrcache.pretrain import pretrain
 from fsrcache.store.reader import FeatureStore
@@ -93,6 +94,15 @@ def test_pretraining_resumed_is_pretraining_undisturbed(faces, workspace, tmp_pa
     assert set(record["accuracy"]) == {"held-out", "val", "test"}
     with pytest.raises(FsrcacheError, match="seed is 0 there and 1 here"):
         again(seed=1)
+    with pytest.raises(FsrcacheError, match=r"scales is \[1\] there and \[1, 4\] here"):
+        again(scales=(1, 4))
+
+
+@pytest.mark.slow
+def test_pretraining_at_mixed_scales(faces, workspace, tmp_path):
+    pretrain(faces, EXTRACTOR, SCHEDULE, target=tmp_path / "e", folder=tmp_path / "pre", device=CPU, scales=(1, 4))
+    assert (tmp_path / "e").read_bytes() != (workspace / "extractor").read_bytes()
+    assert read_weights(tmp_path / "e", kind="extractor")[1]["training"]["scales"] == [1, 4]
 
 
 def test_the_map_is_orthonormal_after_training(workspace):
@@ -271,6 +281,7 @@ def test_the_table(workspace, store, trained, fine_tuned):
             assert score.accuracy == pytest.approx(100 * (cached == labels).mean(), abs=100 / len(labels))
     assert "held out" in table.context.data
     assert "last step" in table.context.checkpoint
+    assert table.context.extractor.endswith("pre-trained for 2 epochs at full resolution alone")
     assert evaluate(
         store, workspace / "extractor", generator=trained, device=CPU, split="val", heads=["frozen"]
     ).split == "val"  # fmt: skip

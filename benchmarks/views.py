@@ -32,8 +32,8 @@ def store_with_views(place: Workspace, *, watch: Watch = unwatched) -> FeatureSt
     listing = list_faces(Path(data.path), layout=data.layout, votes=data.votes)
     faces = usable_faces(listing, side=load_extractor(place.extractor).config.side, on_error=data.on_error)
     given = sources(with_views(faces), place.extractor, device=torch.device("cpu"))
-    scales, data = FeatureStore(place.store).scales, f"{title_of(listing.layout)}, with views"
-    extract(given, store=path, scales=scales, data=data, watch=watch)
+    scales, title = FeatureStore(place.store).scales, f"{title_of(listing.layout)}, with views"
+    extract(given, store=path, scales=scales, data=title, watch=watch)
     return FeatureStore(path)
 
 

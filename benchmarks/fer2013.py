@@ -46,11 +46,11 @@ def main(data: Path, workspace: Path, out: Path, rivals: bool, mixed: bool, seed
     tables: list[list[dict[str, Any]]] = []
     for name, command in _commands(rivals=rivals, mixed=mixed, seeds=seeds):
         kept = answers / f"{name}.json"
-        words = [*command, *(("--data", str(data)) if name == "pretrain" else ())]
+        words = [*command, *(("--data", str(data)) if command[0] == "pretrain" else ())]
         if not kept.exists():
             kept.write_text(_run(*words, "--workspace", str(workspace), "--json"))
-        answer = {key: value for key, value in json.loads(kept.read_text()).items() if not _is_path(value)}
-        shown = " ".join(["fsrcache", *command, *(("--data", data.name) if name == "pretrain" else ())])
+        answer = _without_paths(json.loads(kept.read_text()))
+        shown = " ".join(["fsrcache", *command, *(("--data", data.name) if command[0] == "pretrain" else ())])
         record["commands"].append({"command": shown, "answer": answer})
         if command[0] == "evaluate":
             tables.append(answer["rows"])
@@ -63,7 +63,10 @@ def main(data: Path, workspace: Path, out: Path, rivals: bool, mixed: bool, seed
 
 def _commands(*, rivals: bool, mixed: bool, seeds: int) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Yield the commands and what their answers are called; the first seed is evaluated with every head."""
-    yield "pretrain", ("pretrain", *(("--scales", "1..8") if mixed else ()))
+    if mixed:  # by a name of its own: a workspace pre-trained otherwise is refused
+        yield "pretrain-mixed", ("pretrain", "--scales", "1..8")
+    else:
+        yield "pretrain", ("pretrain",)
     yield "extract", ("extract", "--scales", "1..8")
     if rivals:
         yield "baselines", ("baselines", "--rows", "fine-tuned")
@@ -113,8 +116,13 @@ def _run(*words: str) -> str:
     return subprocess.run([program, *words], check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
-def _is_path(value: object) -> bool:
-    return isinstance(value, str) and "/" in value
+def _without_paths(answer: dict[str, Any]) -> dict[str, Any]:
+    """Return an answer without the paths in it, which say nothing elsewhere."""
+    return {
+        key: _without_paths(value) if isinstance(value, dict) else value
+        for key, value in answer.items()
+        if not (isinstance(value, str) and "/" in value)
+    }
 
 
 if __name__ == "__main__":

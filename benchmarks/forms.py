@@ -26,9 +26,9 @@ from fsrcache.training.steps import Networks
 
 _CPU = torch.device("cpu")
 _AHEAD = 100  # steps whose batches are drawn together
-_FACTORS = 8
-_BIMAPS, _MAPPED = 16, 32
-_TOKEN, _LAYERS, _HEADS = 96, 2, 4
+_FACTORS = 8  # of the low-rank residual: its rank
+_BIMAPS, _MAPPED = 16, 32  # and the side that they map to
+_TOKEN, _LAYERS, _HEADS = 96, 2, 4  # of the attention
 
 
 def _zero(layer: nn.Linear) -> nn.Linear:
@@ -38,7 +38,7 @@ def _zero(layer: nn.Linear) -> nn.Linear:
 
 
 class _Residual(MLPGenerator):
-    """A residual network on the standardised feature, vech [B, P], its output scaled as the feature is."""
+    """An ``MLPGenerator`` with another network in it, vech [B, P] to vech [B, P]."""
 
     def __init__(self, length: int, network: nn.Module) -> None:
         nn.Module.__init__(self)
@@ -126,6 +126,7 @@ class _Front(nn.Module):
         return self.head(features[:, : self.length])
 
 
+# what makes a generator of P and the number of scales
 FORMS: Mapping[str, Callable[[int, int], MLPGenerator]] = {
     "generator of a low-rank residual": lambda length, _: _Residual(length, _LowRank(length)),
     "generator of BiMaps": lambda length, _: _Residual(length, _BiMap(length)),

@@ -126,6 +126,12 @@ def test_the_level_is_where_the_other_run_ends():
     assert reached(fallen, falling, measure="loss") == 3
 
 
+def test_no_path_is_kept():
+    answer = {"store": {"store": "/a/b", "rows": 3}, "extractor": "c/d", "seconds": 1.0, "rows": [{"row": "FSR-FER"}]}
+    kept = {"store": {"rows": 3}, "seconds": 1.0, "rows": [{"row": "FSR-FER"}]}
+    assert fer2013._without_paths(answer) == kept
+
+
 def test_means_over_seeds():
     def rows(accuracy, gap):
         return [{"row": "FSR-FER", "head": "frozen", "scale": 1, "accuracy": 66.0, "gap_closed": None},

@@ -49,7 +49,7 @@ def main(data: Path, workspace: Path, out: Path, rivals: bool, mixed: bool, seed
         words = [*command, *(("--data", str(data)) if command[0] == "pretrain" else ())]
         if not kept.exists():
             kept.write_text(_run(*words, "--workspace", str(workspace), "--json"))
-        answer = _without_paths(json.loads(kept.read_text()))
+        answer = _without_paths(json.loads(kept.read_text()), workspace)
         shown = " ".join(["fsrcache", *command, *(("--data", data.name) if command[0] == "pretrain" else ())])
         record["commands"].append({"command": shown, "answer": answer})
         if command[0] == "evaluate":
@@ -116,12 +116,12 @@ def _run(*words: str) -> str:
     return subprocess.run([program, *words], check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
-def _without_paths(answer: dict[str, Any]) -> dict[str, Any]:
-    """Return an answer without the paths in it, which say nothing elsewhere."""
+def _without_paths(answer: dict[str, Any], workspace: Path) -> dict[str, Any]:
+    """Return an answer without the paths in it, absolute or in the workspace, which say nothing elsewhere."""
     return {
-        key: _without_paths(value) if isinstance(value, dict) else value
+        key: _without_paths(value, workspace) if isinstance(value, dict) else value
         for key, value in answer.items()
-        if not (isinstance(value, str) and "/" in value)
+        if not (isinstance(value, str) and value.startswith(("/", f"{workspace}/")))
     }
 
 

@@ -127,9 +127,9 @@ def test_the_level_is_where_the_other_run_ends():
 
 
 def test_no_path_is_kept():
-    answer = {"store": {"store": "/a/b", "rows": 3}, "extractor": "c/d", "seconds": 1.0, "rows": [{"row": "FSR-FER"}]}
-    kept = {"store": {"rows": 3}, "seconds": 1.0, "rows": [{"row": "FSR-FER"}]}
-    assert fer2013._without_paths(answer) == kept
+    kept = {"store": {"rows": 3}, "seconds": 1.0, "gap": "(a - b) / (c - b)"}
+    answer = {**kept, "store": {"store": "/a/b", "rows": 3}, "extractor": "c/d"}
+    assert fer2013._without_paths(answer, Path("c")) == kept
 
 
 def test_means_over_seeds():

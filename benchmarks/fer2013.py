@@ -113,7 +113,10 @@ def means(figures: list[dict[str, Any]]) -> str:
 
 def _run(*words: str) -> str:
     program = Path(sys.executable).with_name("fsrcache")
-    return subprocess.run([program, *words], check=True, stdout=subprocess.PIPE, text=True).stdout
+    done = subprocess.run([program, *words], check=False, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        sys.exit(done.returncode)  # the command has said why
+    return done.stdout
 
 
 def _without_paths(answer: dict[str, Any], workspace: Path) -> dict[str, Any]:

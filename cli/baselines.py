@@ -9,7 +9,7 @@ from fsrcache.cli.reading import BUILT_IN, read_faces
 from rich.console import Console
 
 from fsrcache.baselines import fine_tune
-from fsrcache.device import pick_device
+from fsrcache.device import keep_freed_memory, pick_device
 from fsrcache.extract import extract, sources
 from fsrcache.faces.degrade import Degradation
 from fsrcache.store.reader import FeatureStore
@@ -30,6 +30,7 @@ def baselines(workspace: Workspace, rows: str, seed: int, device: str, as_json: 
     of its own. Interrupted, it goes on where it stopped when the same command is run again.
     """
     place = pick_device(device)
+    keep_freed_memory()
     console = Console(stderr=True)
     store = FeatureStore(workspace.store)
     degradation = Degradation(**store.spec.recipe["degradation"])

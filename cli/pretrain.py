@@ -10,7 +10,7 @@ from fsrcache.cli.progress import shown
 from fsrcache.cli.reading import chosen_data, read_faces
 from rich.console import Console
 
-from fsrcache.device import pick_device
+from fsrcache.device import keep_freed_memory, pick_device
 from fsrcache.presets import EXTRACTORS, PRETRAINING
 from fsrcache.pretrain import pretrain as work
 from fsrcache.workspace import Workspace
@@ -50,6 +50,7 @@ def pretrain(
     Interrupted, it goes on from the last whole epoch when the same command is run again.
     """
     place = pick_device(device)
+    keep_freed_memory()
     console = Console(stderr=True)
     data = chosen_data(workspace, data_path, layout=layout, votes=votes, on_error=on_error, console=console)
     with shown(console) as watch:

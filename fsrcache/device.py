@@ -1,8 +1,13 @@
-"""Where tensors live, and whether bf16 pays there."""
+"""Where tensors live, whether bf16 pays there, and what becomes of memory that is freed."""
+
+import ctypes
+import sys
 
 import torch
 
 from fsrcache.errors import RequestError
+
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -30,3 +35,16 @@ def computes_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def keep_freed_memory() -> bool:
+    """Have this process keep what it frees for what it will need, and tell whether it does: on Linux with glibc.
+
+    There every tensor beyond 32 MB is otherwise mapped anew and given back at once, and the kernel clears each of its
+    pages at the first touch, which takes a third of a training step of a convolutional network. It is for a whole
+    process, so commands do it, and the library by itself does not.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    return mallopt is not None and bool(mallopt(_MMAP_MAX, 0) and mallopt(_TRIM_THRESHOLD, -1))

@@ -11,6 +11,7 @@ from fsrcache.faces.faces import Faces
 from fsrcache.models.extractor import CovPoolFER, save_extractor
 from fsrcache.presets import ExtractorConfig, PretrainConfig
 from fsrcache.progress import Watch, unwatched
+from fsrcache.training.checkpoint import sole_training
 from fsrcache.training.classifier import fit_classifier
 
 
@@ -56,14 +57,15 @@ def pretrain(
     Raises
     ------
     FsrcacheError
-        As :func:`fsrcache.training.classifier.fit_classifier`.
+        As :func:`fsrcache.training.classifier.fit_classifier`, or if another process trains in the folder.
     """
     began = time.perf_counter()
     model = CovPoolFER(config, faces.classes, generator=torch.Generator().manual_seed(seed)).to(device)
     settings = {"extractor": asdict(config)}
-    fitted = fit_classifier(
-        model, faces, schedule,
-        phase="pre-training", folder=folder, settings=settings, seed=seed, watch=watch, scales=scales,
-    )  # fmt: skip
-    save_extractor(target, model, training=fitted.record)
+    with sole_training(folder):
+        fitted = fit_classifier(
+            model, faces, schedule,
+            phase="pre-training", folder=folder, settings=settings, seed=seed, watch=watch, scales=scales,
+        )  # fmt: skip
+        save_extractor(target, model, training=fitted.record)
     return {**fitted.answer, "seconds": time.perf_counter() - began}

@@ -15,6 +15,7 @@ from fsrcache.presets import TrainConfig
 from fsrcache.progress import Progress, Watch, unwatched
 from fsrcache.store.reader import FeatureStore
 from fsrcache.training.build import build, choose_place, refuse_other_weights
+from fsrcache.training.checkpoint import sole_training
 from fsrcache.training.loop import run_steps
 from fsrcache.training.tensorboard import tensorboard_log
 
@@ -75,8 +76,8 @@ def train(
     Raises
     ------
     FsrcacheError
-        If the store is of other weights, the folder holds a run of other settings, or a term stops being finite (the
-        message names it and the step; no checkpoint is written after it).
+        If the store is of other weights, the folder holds a run of other settings or belongs to a training under way,
+        or a term stops being finite (the message names it and the step; no checkpoint is written after it).
     """
     began = time.perf_counter()
     if log is not None and log not in LOGS:
@@ -94,7 +95,7 @@ def train(
         "threads": torch.get_num_threads() if device.type == "cpu" else 0,
         "plain": plain,
     }
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+    with sole_training(folder), torch.random.fork_rng([device] if device.type == "cuda" else []):
         built = build(
             store, extractor, config, place=place, device=device, seed=seed, plain=plain, measured=log is not None
         )
@@ -105,11 +106,11 @@ def train(
                 folder=folder, settings={**trained, "cache": place.mode}, watch=watch, log=begin_log,
                 checkpoint_seconds=checkpoint_seconds,
             )  # fmt: skip
-    standing, target = ended.standing, folder / "generator.safetensors"
-    steps = standing.best_step if config.patience else standing.step
-    save_generator(
-        target, built.iteration.kept, length=store.spec.widths["features"], training={**trained, "steps": steps}
-    )
+        standing, target = ended.standing, folder / "generator.safetensors"
+        steps = standing.best_step if config.patience else standing.step
+        save_generator(
+            target, built.iteration.kept, length=store.spec.widths["features"], training={**trained, "steps": steps}
+        )
     return {
         "steps": standing.step,
         "resumed_from": ended.resumed_from,

@@ -1,11 +1,15 @@
 """The state of a training on disk: tensors by name and one JSON record, in a safetensors file; nothing is pickled.
 
 The newest two are kept, ``checkpoint.safetensors`` and ``checkpoint.previous.safetensors``. Each appears whole or not
-at all and holds a digest of its tensors; one that is damaged all the same is passed over for the one before.
+at all and holds a digest of its tensors; one that is damaged all the same is passed over for the one before. A folder
+has one training at a time.
 """
 
 import json
+import os
+import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +21,9 @@ from torch.optim import Optimizer
 from fsrcache.errors import FsrcacheError
 from fsrcache.models.weights import read_weights, sync_folder, write_weights
 
+if sys.platform != "win32":
+    import fcntl
+
 KIND = "checkpoint"
 
 
@@ -25,6 +32,32 @@ class Resumed(NamedTuple):
 
     record: dict[str, Any]
     fell_back: str
+
+
+@contextmanager
+def sole_training(folder: Path) -> Iterator[None]:
+    """Hold a training's folder, which is made if it is not there; the system lets go of it when the holder dies.
+
+    Raises
+    ------
+    FsrcacheError
+        If another training holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if sys.platform == "win32":  # no such lock: each checkpoint is whole all the same, two trainings waste time
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FsrcacheError(
+                f"Another process is training in {folder}.", "Wait for it or stop it, or name another run or workspace."
+            ) from None
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def save_checkpoint(

@@ -155,7 +155,6 @@ class _Run:
             self.standing, self.fell_back = Standing(**found.record["standing"]), found.fell_back
         if self.fell_back:
             watch(Progress("training", self.standing.step, self.config.steps, "steps", note=self.fell_back))
-        folder.mkdir(parents=True, exist_ok=True)
         cut_history(self.history, step=self.standing.step)
         self.clock, self.due = _Clock(iteration), _Due(checkpoint_seconds)
 

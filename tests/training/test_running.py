@@ -20,7 +20,7 @@ from fsrcache.presets import TRAINING, CriticConfig, MLPConfig, RRDBConfig, Trai
 from fsrcache.train import train
 from fsrcache.training import loop
 from fsrcache.training.batches import plan_steps
-from fsrcache.training.checkpoint import previous
+from fsrcache.training.checkpoint import previous, sole_training
 from fsrcache.training.memory import free_memory, place_cache
 from fsrcache.training.steps import effective_share
 from fsrcache.training.tensorboard import tagged
@@ -140,6 +140,13 @@ def test_patience_resumed_is_patience_undisturbed(store, extractor, tmp_path):
     resumed = train(store, extractor, config, folder=tmp_path / "b", device=CPU)
     assert 0 < resumed["resumed_from"] < whole["steps"] == resumed["steps"]
     assert (tmp_path / "a/generator.safetensors").read_bytes() == (tmp_path / "b/generator.safetensors").read_bytes()
+
+
+def test_a_folder_has_one_training_at_a_time(store, extractor, tmp_path):
+    with sole_training(tmp_path), pytest.raises(FsrcacheError, match="Another process is training in"):
+        train(store, extractor, MLP, folder=tmp_path, device=CPU)
+    assert not list(tmp_path.iterdir())
+    assert train(store, extractor, MLP, folder=tmp_path, device=CPU)["resumed_from"] == 0
 
 
 def test_a_status_line_has_rates(store, extractor, tmp_path):

@@ -26,7 +26,6 @@ from fsrcache.training.steps import Networks
 
 _CPU = torch.device("cpu")
 _AHEAD = 100  # steps whose batches are drawn together
-_FACTORS = 8  # of the low-rank residual: its rank
 _BIMAPS, _MAPPED = 16, 32  # and the side that they map to
 _TOKEN, _LAYERS, _HEADS = 96, 2, 4  # of the attention
 
@@ -49,24 +48,6 @@ class _Residual(MLPGenerator):
     def forward(self, features: Tensor) -> Tensor:
         residual: Tensor = self.network((features - self.mean) / self.deviation)
         return features + residual * self.deviation
-
-
-class _LowRank(nn.Module):
-    """A residual ``U diag(a) U'`` of rank 8, ``U`` [D, 8] and ``a`` [8] the outputs of an MLP as wide as ``best``'s."""
-
-    def __init__(self, length: int) -> None:
-        super().__init__()
-        config = MLPConfig()
-        like = MLPGenerator(config, length)
-        self.side = vech_side(length)
-        self.hidden = nn.Sequential(like.first, like.blocks, nn.LayerNorm(config.width))
-        self.columns = nn.Linear(config.width, self.side * _FACTORS)
-        self.weights = _zero(nn.Linear(config.width, _FACTORS))
-
-    def forward(self, features: Tensor) -> Tensor:
-        hidden = self.hidden(features)
-        columns = self.columns(hidden).view(-1, self.side, _FACTORS)
-        return vech((columns * self.weights(hidden)[:, None]) @ columns.mT)
 
 
 class _BiMap(nn.Module):
@@ -128,7 +109,6 @@ class _Front(nn.Module):
 
 # what makes a generator of P and the number of scales
 FORMS: Mapping[str, Callable[[int, int], MLPGenerator]] = {
-    "generator of a low-rank residual": lambda length, _: _Residual(length, _LowRank(length)),
     "generator of BiMaps": lambda length, _: _Residual(length, _BiMap(length)),
     "generator with attention over rows": lambda length, _: _Residual(length, _Rows(length)),
     "generator told the scale": _Told,

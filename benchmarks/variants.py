@@ -44,6 +44,10 @@ VARIANTS: Mapping[str, TrainConfig] = {
     "generator half as wide": replace(_BEST, generator=MLPConfig(width=384)),
     "generator twice as wide": replace(_BEST, generator=MLPConfig(width=1536)),
     "generator with 4 blocks": replace(_BEST, generator=MLPConfig(blocks=4)),
+    "residual of rank 8": replace(_BEST, generator=MLPConfig(rank=8)),
+    "residual of rank 16": replace(_BEST, generator=MLPConfig(rank=16)),
+    "residual of rank 64": replace(_BEST, generator=MLPConfig(rank=64)),
+    "residual linear in what is hidden": replace(_BEST, generator=MLPConfig(rank=0)),
     "RRDB, 2 blocks, folded by 8": replace(
         _BEST, generator=RRDBConfig(filters=64, growth=32, blocks=2, unshuffle=8, global_skip=True)
     ),

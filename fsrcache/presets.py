@@ -119,12 +119,15 @@ class RRDBConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class MLPConfig:
-    """A residual generator on the whitened vech: pre-norm blocks of two linear layers, a zero-initialised output.
+    """A residual generator on the standardised vech: pre-norm blocks of two linear layers, a zero-initialised output.
 
     Attributes
     ----------
     width, blocks
         Of the hidden vector, and how many residual blocks.
+    rank
+        Of the residual as a matrix ``U diag(a) U'``, ``U`` and ``a`` linear in the hidden vector; 0 for a residual that
+        is itself linear in it.
     dropout
         Share of the hidden values left out in training.
     noise
@@ -133,6 +136,7 @@ class MLPConfig:
 
     width: int = 768
     blocks: int = 2
+    rank: int = 32
     dropout: float = 0.1
     noise: float = 0.0
 
@@ -271,6 +275,6 @@ TRAINING: Mapping[str, TrainConfig] = MappingProxyType(
             l2_steps=40_000,
         ),
         "best": _BEST,
-        "tiny": replace(_BEST, generator=MLPConfig(width=512, blocks=1), steps=600, batch=64),
+        "tiny": replace(_BEST, generator=MLPConfig(width=512, blocks=1, rank=0), steps=600, batch=64),
     }
 )

@@ -109,11 +109,8 @@ class MLPGenerator(nn.Module):
         self.register_buffer("deviation", torch.ones(length))
         self.first = nn.Linear(length, config.width)
         self.blocks = nn.Sequential(*(_PreNormBlock(config.width, config.dropout) for _ in range(config.blocks)))
-        self.last = nn.Sequential(nn.LayerNorm(config.width), nn.Linear(config.width, length))
-        output = self.last[1]
-        assert isinstance(output, nn.Linear)
-        nn.init.zeros_(output.weight)
-        nn.init.zeros_(output.bias)
+        output = _LowRank(config.width, length, config.rank) if config.rank else _zero(config.width, length)
+        self.last = nn.Sequential(nn.LayerNorm(config.width), output)
 
     def standardise_by(self, mean: Tensor, deviation: Tensor) -> None:
         """Set the mean and the deviation, each [P]; a dimension that never varies gets the deviation 1."""
@@ -197,3 +194,24 @@ class _PreNormBlock(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         residual: Tensor = self.inner(hidden)
         return hidden + residual
+
+
+class _LowRank(nn.Module):
+    """From a hidden vector, vech of ``U diag(a) U'``: ``U`` [D, R] and ``a`` [R], 0 at first, are linear in it."""
+
+    def __init__(self, width: int, length: int, rank: int) -> None:
+        super().__init__()
+        self.shape = vech_side(length), rank
+        self.columns = nn.Linear(width, vech_side(length) * rank)
+        self.weights = _zero(width, rank)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        columns = self.columns(hidden).unflatten(1, self.shape)
+        return vech((columns * self.weights(hidden)[:, None]) @ columns.mT)
+
+
+def _zero(incoming: int, outgoing: int) -> nn.Linear:
+    layer = nn.Linear(incoming, outgoing)
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer

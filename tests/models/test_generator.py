@@ -1,5 +1,7 @@
 """Generators and critic: what they return at first, their shapes, their files."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -11,7 +13,8 @@ from fsrcache.presets import CriticConfig, MLPConfig, RRDBConfig
 from fsrcache.spd import unvech
 
 SIDE, LENGTH = 8, 36
-MLP = MLPConfig(width=24, blocks=2, dropout=0.5)
+MLP = MLPConfig(width=24, blocks=2, dropout=0.5, rank=0)
+LOW_RANK = replace(MLP, rank=3)
 RRDB = RRDBConfig(filters=4, growth=2, blocks=1)
 
 
@@ -19,7 +22,9 @@ def features(count=3):
     return torch.randn(count, LENGTH, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize("config", [MLP, RRDBConfig(filters=4, growth=2, blocks=1, global_skip=True, unshuffle=2)])
+@pytest.mark.parametrize(
+    "config", [MLP, LOW_RANK, RRDBConfig(filters=4, growth=2, blocks=1, global_skip=True, unshuffle=2)]
+)
 def test_a_generator_with_a_skip_starts_as_bicubic(config):
     generator = make_generator(config, LENGTH)
     torch.testing.assert_close(generator(features()), features())
@@ -54,9 +59,20 @@ def test_standardising_is_undone():
     torch.testing.assert_close(generator(features()), features() + deviation)
 
 
+def test_the_residual_is_of_low_rank_and_of_the_hidden_vector():
+    generator = make_generator(LOW_RANK, LENGTH).eval()
+    output = generator.last[1]
+    torch.nn.init.normal_(output.weights.weight)
+    residual = unvech(generator(features()) - features())
+    assert (torch.linalg.matrix_rank(residual, rtol=1e-4) == LOW_RANK.rank).all()
+    hidden = torch.randn(2, LOW_RANK.width)
+    columns, weights = output.columns(hidden).view(2, SIDE, LOW_RANK.rank), output.weights(hidden)
+    torch.testing.assert_close(unvech(output(hidden)), torch.einsum("bir,br,bjr->bij", columns, weights, columns))
+
+
 def test_noise_is_added_in_training_alone():
     """On a linear generator the result's deviation is the noise's, in units of each dimension's own deviation."""
-    generator = make_generator(MLPConfig(width=LENGTH, blocks=0, dropout=0.0, noise=0.25), LENGTH)
+    generator = make_generator(MLPConfig(width=LENGTH, blocks=0, dropout=0.0, noise=0.25, rank=0), LENGTH)
     deviation = torch.linspace(0.5, 2, LENGTH)
     generator.standardise_by(torch.zeros(LENGTH), deviation)
     generator.last = torch.nn.Identity()
@@ -67,7 +83,7 @@ def test_noise_is_added_in_training_alone():
     assert (generator.eval()(same).std(0) == 0).all()
 
 
-@pytest.mark.parametrize("config", [MLP, RRDB])
+@pytest.mark.parametrize("config", [MLP, LOW_RANK, RRDB])
 def test_files_give_the_generator_back(tmp_path, config):
     generator = make_generator(config, LENGTH).eval()
     torch.nn.init.normal_(next(iter(generator.parameters())))

@@ -21,7 +21,7 @@ from fsrcache.training.capture import Repeated
 from fsrcache.training.iteration import Iteration
 
 CPU = torch.device("cpu")
-MLP = replace(TRAINING["best"], generator=MLPConfig(width=32, blocks=1), steps=24, batch=16, precision="fp32")
+MLP = replace(TRAINING["best"], generator=MLPConfig(width=32, blocks=1, rank=8), steps=24, batch=16, precision="fp32")
 MLP_AGAINST_A_CRITIC = replace(MLP, critic=CriticConfig(filters=2), steps=12, learning_rate=1e-3)
 PAPER = TrainConfig(
     generator=RRDBConfig(filters=4, growth=2, blocks=1, global_skip=True), critic=CriticConfig(filters=2), steps=12,
@@ -32,8 +32,8 @@ AUTHORS = replace(
     critic=CriticConfig(filters=2, bias=False), l2_steps=4,
 )  # fmt: skip
 MIXED = replace(
-    MLP_AGAINST_A_CRITIC, generator=MLPConfig(width=32, blocks=1, noise=0.1), mixing=0.5, classification_weight=1.0,
-    reweight="sr_grad",
+    MLP_AGAINST_A_CRITIC, generator=MLPConfig(width=32, blocks=1, rank=8, noise=0.1), mixing=0.5,
+    classification_weight=1.0, reweight="sr_grad",
 )  # fmt: skip
 CONFIGS = {
     "best": MLP, "best against a critic": MLP_AGAINST_A_CRITIC, "mixed": MIXED, "paper": PAPER, "authors": AUTHORS,
@@ -113,7 +113,11 @@ def test_the_plain_twin_takes_the_same_steps(store, extractor, name, power):
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_the_plain_twin_loses_alike(store, extractor, tmp_path, name):
-    """In fp32 all terms agree to 1e-5 of the largest: Adam makes steps of whatever rounding a gradient of 0 is left."""
+    """In fp32 all terms agree to 1e-5 of the largest: Adam makes steps of whatever rounding a gradient of 0 is left.
+
+    The penalty jumps where a ReLU of the critic has its kink. In none of these trainings does a value of either way lie
+    within rounding of one; with the rank 32 in place of 8 one does, at one step, and float64 is again alike.
+    """
     for plain in (False, True):
         train(store, extractor, CONFIGS[name], folder=tmp_path / str(plain), device=CPU, plain=plain)
     fast, defined = history(tmp_path / "False"), history(tmp_path / "True")

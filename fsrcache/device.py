@@ -41,7 +41,7 @@ def keep_freed_memory() -> bool:
     """Have this process keep what it frees for what it will need, and tell whether it does: on Linux with glibc.
 
     There every tensor beyond 32 MB is otherwise mapped anew and given back at once, and the kernel clears each of its
-    pages at the first touch, which takes a third of a training step of a convolutional network. It is for a whole
+    pages at the first touch: an eighth of a training step of a convolutional network, and more. It is for a whole
     process, so commands do it, and the library by itself does not.
     """
     if not sys.platform.startswith("linux"):

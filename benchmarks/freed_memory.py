@@ -9,12 +9,11 @@ import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import click
 import torch
-from fsrcache.benchmarks.harness import commit, machine
+from fsrcache.benchmarks.harness import commit, machine, peak_memory
 from torch.nn.functional import cross_entropy
 
 from fsrcache.device import computes_bf16, keep_freed_memory
@@ -60,12 +59,7 @@ def measured(steps: int, *, keep: bool) -> dict[str, float]:
         torch.autograd.backward(cross_entropy(logits, truth))
         optimiser.step()
         taken.append(time.perf_counter() - began)
-    return {"seconds_a_step": statistics.median(taken[_FIRST:]), "peak_bytes": _peak()}
-
-
-def _peak() -> int:
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return 1024 * int(line.split()[1])
+    return {"seconds_a_step": statistics.median(taken[_FIRST:]), "peak_bytes": peak_memory()}
 
 
 def _process(name: str, steps: int) -> dict[str, float]:

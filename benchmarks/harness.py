@@ -185,6 +185,12 @@ def commit() -> str | None:
     return said[0] + ("+" if said[1] else "")
 
 
+def peak_memory() -> int:
+    """Return the most bytes that were resident since the program began, on Linux; getrusage counts its parent's too."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return 1024 * int(line.split()[1])
+
+
 def compiled(work: Callable[..., Any], *arguments: Any) -> Work:
     """Return what does the work by ``torch.compile``."""
     made = torch.compile(work, fullgraph=True, dynamic=False)

@@ -15,7 +15,7 @@ from typing import Any
 import click
 import numpy as np
 import torch
-from fsrcache.benchmarks.harness import commit, machine
+from fsrcache.benchmarks.harness import commit, machine, peak_memory
 
 from fsrcache.models.extractor import CovPoolFER, save_extractor
 from fsrcache.models.weights import file_digest
@@ -80,7 +80,7 @@ def write(folder: Path, rows: int) -> None:
 
 def trained(folder: Path, steps: int) -> dict[str, float]:
     """Train in this process; return in bytes what the training must keep, and what it took at most."""
-    before = _peak()
+    before = peak_memory()
     store, config = FeatureStore(folder / "features.zarr"), replace(TRAINING["best"], steps=steps)
     run = train(store, folder / "extractor.safetensors", config, folder=folder / "run", device=torch.device("cpu"),
                 cache="ram")  # fmt: skip
@@ -88,18 +88,12 @@ def trained(folder: Path, steps: int) -> dict[str, float]:
     cache = 2 * len(held_out) * len(_SCALES) * store.spec.widths["features"]
     weights = Path(run["generator"]).stat().st_size + (folder / "extractor.safetensors").stat().st_size
     moments = 2 * Path(run["generator"]).stat().st_size
-    must, peak = cache + weights + moments, _peak()
+    must, peak = cache + weights + moments, peak_memory()
     return {
         "rows": len(held_out), "steps": steps, "cache_bytes": cache, "weights_bytes": weights, "moments_bytes": moments,
         "peak_bytes": peak, "imported_bytes": before, "ratio": peak / must, "ratio_without_imports":
         (peak - before) / must,
     }  # fmt: skip
-
-
-def _peak() -> int:
-    """Return the most that was resident since the program began; getrusage counts what its parent had, too."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return 1024 * int(line.split()[1])
 
 
 if __name__ == "__main__":

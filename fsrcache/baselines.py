@@ -13,7 +13,6 @@ from fsrcache.models.extractor import load_extractor, save_extractor
 from fsrcache.models.weights import file_digest
 from fsrcache.presets import FINE_TUNING, PretrainConfig
 from fsrcache.progress import Watch, unwatched
-from fsrcache.training.checkpoint import sole_training
 from fsrcache.training.classifier import fit_classifier
 
 
@@ -59,16 +58,15 @@ def fine_tune(
     Raises
     ------
     FsrcacheError
-        As :func:`fsrcache.training.classifier.fit_classifier`, or if another process trains in the folder.
+        As :func:`fsrcache.training.classifier.fit_classifier`.
     """
     began = time.perf_counter()
     model = load_extractor(extractor).to(device)
     settings = {"fine_tuned_from": file_digest(extractor), "degradation": asdict(degradation)}
-    with sole_training(folder):
-        fitted = fit_classifier(
-            model, faces, schedule,
-            phase="fine-tuning", folder=folder, settings=settings, seed=seed, watch=watch,
-            scales=scales, degradation=degradation,
-        )  # fmt: skip
-        save_extractor(target, model, training=fitted.record)
+    fitted = fit_classifier(
+        model, faces, schedule,
+        phase="fine-tuning", folder=folder, settings=settings, seed=seed, watch=watch,
+        scales=scales, degradation=degradation,
+    )  # fmt: skip
+    save_extractor(target, model, training=fitted.record)
     return {**fitted.answer, "seconds": time.perf_counter() - began}

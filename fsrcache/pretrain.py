@@ -11,7 +11,6 @@ from fsrcache.faces.faces import Faces
 from fsrcache.models.extractor import CovPoolFER, save_extractor
 from fsrcache.presets import ExtractorConfig, PretrainConfig
 from fsrcache.progress import Watch, unwatched
-from fsrcache.training.checkpoint import sole_training
 from fsrcache.training.classifier import fit_classifier
 
 
@@ -57,15 +56,14 @@ def pretrain(
     Raises
     ------
     FsrcacheError
-        As :func:`fsrcache.training.classifier.fit_classifier`, or if another process trains in the folder.
+        As :func:`fsrcache.training.classifier.fit_classifier`.
     """
     began = time.perf_counter()
     model = CovPoolFER(config, faces.classes, generator=torch.Generator().manual_seed(seed)).to(device)
     settings = {"extractor": asdict(config)}
-    with sole_training(folder):
-        fitted = fit_classifier(
-            model, faces, schedule,
-            phase="pre-training", folder=folder, settings=settings, seed=seed, watch=watch, scales=scales,
-        )  # fmt: skip
-        save_extractor(target, model, training=fitted.record)
+    fitted = fit_classifier(
+        model, faces, schedule,
+        phase="pre-training", folder=folder, settings=settings, seed=seed, watch=watch, scales=scales,
+    )  # fmt: skip
+    save_extractor(target, model, training=fitted.record)
     return {**fitted.answer, "seconds": time.perf_counter() - began}

@@ -106,11 +106,11 @@ def train(
                 folder=folder, settings={**trained, "cache": place.mode}, watch=watch, log=begin_log,
                 checkpoint_seconds=checkpoint_seconds,
             )  # fmt: skip
-        standing, target = ended.standing, folder / "generator.safetensors"
-        steps = standing.best_step if config.patience else standing.step
-        save_generator(
-            target, built.iteration.kept, length=store.spec.widths["features"], training={**trained, "steps": steps}
-        )
+    standing, target = ended.standing, folder / "generator.safetensors"
+    steps = standing.best_step if config.patience else standing.step
+    save_generator(
+        target, built.iteration.kept, length=store.spec.widths["features"], training={**trained, "steps": steps}
+    )
     return {
         "steps": standing.step,
         "resumed_from": ended.resumed_from,

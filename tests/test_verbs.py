@@ -28,6 +28,7 @@ from fsrcache.pretrain import pretrain
 from fsrcache.store.reader import FeatureStore
 from fsrcache.store.verify import verify
 from fsrcache.train import train
+from fsrcache.training.checkpoint import sole_training
 
 CPU = torch.device("cpu")
 EXTRACTOR = ExtractorConfig(side=24, stages=((8,), (12,)), spd_side=8, hidden=16, embedding=6)
@@ -96,6 +97,16 @@ def test_pretraining_resumed_is_pretraining_undisturbed(faces, workspace, tmp_pa
         again(seed=1)
     with pytest.raises(FsrcacheError, match=r"scales is \[1\] there and \[1, 4\] here"):
         again(scales=(1, 4))
+
+
+def test_a_folder_has_one_training_at_a_time(faces, workspace, tmp_path):
+    with sole_training(tmp_path):
+        with pytest.raises(FsrcacheError, match="Another process is training in"):
+            pretrain(faces, EXTRACTOR, SCHEDULE, target=tmp_path / "e", folder=tmp_path, device=CPU)
+        with pytest.raises(FsrcacheError, match="Another process is training in"):
+            fine_tune(faces, workspace / "extractor", target=tmp_path / "e", folder=tmp_path, scales=(1, 2),
+                      degradation=SCALE_FORM, device=CPU, schedule=SCHEDULE)  # fmt: skip
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ from fsrcache.presets import PretrainConfig
 from fsrcache.progress import Progress, Watch
 from fsrcache.spd import retract, tangent
 from fsrcache.training.augment import augment
-from fsrcache.training.checkpoint import resume, save_checkpoint
+from fsrcache.training.checkpoint import resume, save_checkpoint, sole_training
 from fsrcache.training.history import write_history
 from fsrcache.training.schedules import one_cycle, set_rate
 
@@ -96,7 +96,8 @@ def fit_classifier(
     Raises
     ------
     FsrcacheError
-        If there is nothing to train on, the folder holds a run of other settings, or the loss stops being finite.
+        If there is nothing to train on, the folder holds a run of other settings or belongs to a training under way, or
+        the loss stops being finite.
     """
     rows = _rows(faces)
     settings = {
@@ -109,30 +110,31 @@ def fit_classifier(
         "scales": list(scales),
     }
     optimiser = _optimiser(model, schedule)
-    checkpoint, epoch, history = folder / "checkpoint.safetensors", 0, list[dict[str, Any]]()
-    resumed = resume(checkpoint, settings, modules={"extractor": model}, optimisers={"adamw": optimiser})
-    if resumed is not None:
-        epoch, history = resumed.record["epoch"], resumed.record["history"]
-        if resumed.fell_back:
-            watch(Progress(phase, epoch, schedule.epochs, "epochs", note=resumed.fell_back))
-    resumed_from = epoch
-    pictures = {split: _pictures(faces, chosen) for split, chosen in rows.items()}
-    labels = {split: torch.from_numpy(faces.labels[chosen].astype(np.int64)) for split, chosen in rows.items()}
-    views = _Views(scales, degradation)
-    while epoch < schedule.epochs:
-        said = _epoch(
-            model, optimiser, pictures["train"], labels["train"], schedule,
-            views=views, epoch=epoch, seed=seed, phase=phase, watch=watch,
-        )  # fmt: skip
-        epoch += 1
-        accuracy = _accuracy(model, pictures["held-out"], labels["held-out"])
-        history = [*history, {"epoch": epoch, **said, "held_out_accuracy": accuracy}]
-        record = {"settings": settings, "epoch": epoch, "history": history}
-        save_checkpoint(checkpoint, record, modules={"extractor": model}, optimisers={"adamw": optimiser})
-        write_history(folder / "history.jsonl", history)
-    scores = {split: _accuracy(model, pictures[split], labels[split]) for split in rows if split != "train"}
-    model.eval()
-    return Fitted(history, resumed_from, scores, settings)
+    with sole_training(folder):
+        checkpoint, epoch, history = folder / "checkpoint.safetensors", 0, list[dict[str, Any]]()
+        resumed = resume(checkpoint, settings, modules={"extractor": model}, optimisers={"adamw": optimiser})
+        if resumed is not None:
+            epoch, history = resumed.record["epoch"], resumed.record["history"]
+            if resumed.fell_back:
+                watch(Progress(phase, epoch, schedule.epochs, "epochs", note=resumed.fell_back))
+        resumed_from = epoch
+        pictures = {split: _pictures(faces, chosen) for split, chosen in rows.items()}
+        labels = {split: torch.from_numpy(faces.labels[chosen].astype(np.int64)) for split, chosen in rows.items()}
+        views = _Views(scales, degradation)
+        while epoch < schedule.epochs:
+            said = _epoch(
+                model, optimiser, pictures["train"], labels["train"], schedule,
+                views=views, epoch=epoch, seed=seed, phase=phase, watch=watch,
+            )  # fmt: skip
+            epoch += 1
+            accuracy = _accuracy(model, pictures["held-out"], labels["held-out"])
+            history = [*history, {"epoch": epoch, **said, "held_out_accuracy": accuracy}]
+            record = {"settings": settings, "epoch": epoch, "history": history}
+            save_checkpoint(checkpoint, record, modules={"extractor": model}, optimisers={"adamw": optimiser})
+            write_history(folder / "history.jsonl", history)
+        scores = {split: _accuracy(model, pictures[split], labels[split]) for split in rows if split != "train"}
+        model.eval()
+        return Fitted(history, resumed_from, scores, settings)
 
 
 class _Views(NamedTuple):

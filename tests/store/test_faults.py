@@ -40,6 +40,27 @@ def raised_by(work):
     return None
 
 
+def test_a_file_is_on_the_disk_before_it_has_its_name_and_its_folder_after(tmp_path, monkeypatch):
+    """What a power cut needs, in this order; that the disk keeps what it has confirmed is not tested."""
+    done = []
+    sync, rename = os.fsync, type(tmp_path).replace
+
+    def synced(descriptor):
+        done.append(("synced", os.fstat(descriptor).st_ino))
+        sync(descriptor)
+
+    def renamed(path, target):
+        done.append(("renamed", path.stat().st_ino))
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(type(tmp_path), "replace", renamed)
+    LocalObjects(tmp_path).write("a/b", b"some")
+    file, folder = ((tmp_path / name).stat().st_ino for name in ("a/b", "a"))
+    assert done[-3:] == [("synced", file), ("renamed", file), ("synced", folder)]
+    assert ("synced", tmp_path.stat().st_ino) in done  # which holds the new folder
+
+
 @pytest.mark.slow
 def test_every_operation_may_fail_once(tmp_path, example, files, monkeypatch):
     example.written(tmp_path / "whole")

@@ -1,6 +1,6 @@
-"""Forms of generator that were tried beside the library's, to be compared in ``benchmarks.variants``.
+"""Forms of generator and critic that were tried beside the library's, to be compared in ``benchmarks.variants``.
 
-All return their input at the beginning and work on the standardised feature, as ``MLPGenerator`` does.
+All generators return their input at the beginning and work on the standardised feature, as ``MLPGenerator`` does.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,8 +10,10 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from fsrcache.kernels.closed_form_penalty import closed_form_critic
 from torch import Tensor, nn
 
+from fsrcache.models.critic import VGGCritic
 from fsrcache.models.extractor import Head, load_extractor
 from fsrcache.models.generator import MLPGenerator
 from fsrcache.presets import MLPConfig, TrainConfig
@@ -22,12 +24,14 @@ from fsrcache.training.batches import Batches
 from fsrcache.training.iteration import Iteration
 from fsrcache.training.loader import FeatureCache, load_cache
 from fsrcache.training.loop import score
-from fsrcache.training.steps import Networks
+from fsrcache.training.losses import adversarial_loss, critic_loss
+from fsrcache.training.steps import Networks, Update, generate, generator_terms
 
 _CPU = torch.device("cpu")
 _AHEAD = 100  # steps whose batches are drawn together
 _BIMAPS, _MAPPED = 16, 32  # and the side that they map to
 _TOKEN, _LAYERS, _HEADS = 96, 2, 4  # of the attention
+_JUDGING = 256  # values between the layers of a critic on embeddings
 
 
 def _zero(layer: nn.Linear) -> nn.Linear:
@@ -110,11 +114,46 @@ class _Front(nn.Module):
         return self.head(features[:, : self.length])
 
 
+class _OnEmbeddings(Iteration):
+    """An iteration with WGAN-div between the frozen head's embeddings of generated and of fine features."""
+
+    def _work(self, *, l2_alone: bool) -> None:
+        config, (generator, critic, head) = self.config, self.networks
+        assert critic is not None
+        generator.train()
+        batch = self._draw(0)
+        generated = generate(batch, self.networks, config)
+        embeddings = head(generated)[0]
+        hr, sr = batch.hr_embeddings, embeddings.detach()
+        share, even = torch.rand(len(hr), 1), torch.full((len(hr),), 1 / len(hr))
+        judged = closed_form_critic(
+            critic, torch.cat([hr, sr]), torch.cat([even, -even]), hr + share * (sr - hr),
+            weight=config.penalty_weight, power=config.penalty_power,
+        )  # fmt: skip
+        said = critic_loss(*judged.scores.chunk(2), weights=torch.ones_like(even))
+        self._update("critic", Update({"critic": said, "penalty": judged.penalty}, judged.grads, even))
+        terms, weights = generator_terms(
+            batch, generated, self.networks._replace(critic=None), config, l2_alone=l2_alone
+        )
+        terms["adversarial"] = config.adversarial_weight * adversarial_loss(critic(embeddings), weights=weights)
+        grads = torch.autograd.grad(torch.stack(list(terms.values())).sum(), list(generator.parameters()))
+        self._update("generator", Update({name: term.detach() for name, term in terms.items()}, list(grads), weights))
+
+
+def _embedding_critic(width: int) -> nn.Sequential:
+    """Return a critic of embeddings, [B, width] to [B]."""
+    layers = [nn.Linear(width, _JUDGING), nn.LeakyReLU(0.2), nn.Linear(_JUDGING, _JUDGING), nn.LeakyReLU(0.2)]
+    return nn.Sequential(*layers, nn.Linear(_JUDGING, 1), nn.Flatten(0))
+
+
+# and the weight of its term
+ON_EMBEDDINGS = {f"critic on embeddings, weight {weight:g}": weight for weight in (0.01, 0.1, 1.0)}
 # what makes a generator of P and the number of scales
 FORMS: Mapping[str, Callable[[int, int], MLPGenerator]] = {
     "generator of BiMaps": lambda length, _: _Residual(length, _BiMap(length)),
     "generator with attention over rows": lambda length, _: _Residual(length, _Rows(length)),
     "generator told the scale": _Told,
+    **dict.fromkeys(ON_EMBEDDINGS, lambda length, _: MLPGenerator(MLPConfig(), length)),
 }
 
 
@@ -133,7 +172,11 @@ def train_form(
         cache, head = _with_scales(cache), cast(Head, _Front(head, length))
     generator.standardise_by(*cache.moments())
     batches = Batches(cache, config, mode="ram", seed=seed, device=_CPU, ahead=_AHEAD)
-    iteration = Iteration(Networks(generator, None, head), batches, replace(config, critic=None))
+    networks, form = Networks(generator, None, head), Iteration
+    if name in ON_EMBEDDINGS:
+        critic = _embedding_critic(store.spec.widths["embeddings"])
+        networks, form = networks._replace(critic=cast(VGGCritic, critic)), _OnEmbeddings
+    iteration = form(networks, batches, replace(config, critic=None))
     for step in range(config.steps):
         if step % _AHEAD == 0:
             batches.prepare(step, min(_AHEAD, config.steps - step))

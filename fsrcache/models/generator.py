@@ -35,7 +35,7 @@ class RRDBGenerator(nn.Module):
     length
         P.
     plain
-        Whether dense blocks concatenate.
+        Whether dense blocks concatenate, and channels lie apart on a CPU too.
 
     Raises
     ------
@@ -50,7 +50,7 @@ class RRDBGenerator(nn.Module):
             raise FsrcacheError(
                 f"A {side} x {side} feature cannot be folded by {config.unshuffle}.", "Take a divisor of the side."
             )
-        self.config = config
+        self.config, self.plain = config, plain
         folded, filters = config.unshuffle**2, config.filters
         self.fold = nn.PixelUnshuffle(config.unshuffle)
         self.first = nn.Conv2d(folded, filters, 3, padding=1)
@@ -77,6 +77,8 @@ class RRDBGenerator(nn.Module):
         """Return features of the form that comes in, vech [B, P] or pictures [B, 1, D, D]; they are symmetric."""
         pictures = unvech(features)[:, None] if features.ndim == 2 else features
         maps = self.first(self.fold(pictures))
+        if not self.plain and maps.device.type == "cpu":  # as oneDNN's convolutions are fastest
+            maps = maps.contiguous(memory_format=torch.channels_last)
         matrices = self.unfold(self.tail(maps + self.trunk(self.blocks(maps))))  # [B, 1, D, D]
         symmetric = (matrices + matrices.mT) / 2
         generated = vech(symmetric[:, 0]) if features.ndim == 2 else symmetric

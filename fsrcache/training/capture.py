@@ -25,24 +25,27 @@ class Capturer(Protocol):
 
 
 class Repeated:
-    """Work that every call does exactly once: at first eagerly, then, with a capturer, from its capture."""
+    """Does the same work in every call, exactly once: at first eagerly, then, with a capturer, from its capture.
 
-    def __init__(self, work: Work, capturer: Capturer | None) -> None:
-        self.work, self.capturer = work, capturer
+    The work is handed over anew each time: whoever keeps this is part of the work, and would be kept by it.
+    """
+
+    def __init__(self, capturer: Capturer | None) -> None:
+        self.capturer = capturer
         self.runs = 0
         self.replay: Work | None = None
 
-    def __call__(self) -> None:
+    def __call__(self, work: Work) -> None:
         """Do the work."""
         if self.capturer is None:
-            self.work()
+            work()
             return
         if self.runs < _EAGER:
             self.runs += 1
-            self.capturer.warm(self.work)
+            self.capturer.warm(work)
             return
         if self.replay is None:
-            self.replay = self.capturer.capture(self.work)
+            self.replay = self.capturer.capture(work)
         self.replay()
 
 

@@ -84,7 +84,7 @@ class Iteration:
         self.bad = FirstBad(TERMS, device)
         self.tally = Tally((*TERMS, *MEASURES), device)
         self.number = torch.zeros((), dtype=torch.int64, device=device)  # of the step
-        self.works = {alone: Repeated(partial(self._work, l2_alone=alone), capturer) for alone in (True, False)}
+        self.repeated = {l2_alone: Repeated(capturer) for l2_alone in (True, False)}
 
     def take(self, step: int) -> None:
         """Take a step, one of those that the batches were prepared for."""
@@ -92,7 +92,8 @@ class Iteration:
         self.number.fill_(step)
         for optimiser in self.optimisers.values():
             set_rate(optimiser, self.rate(step))
-        self.works[step < self.config.l2_steps]()
+        l2_alone = step < self.config.l2_steps
+        self.repeated[l2_alone](partial(self._work, l2_alone=l2_alone))
 
     def rate(self, step: int) -> float:
         """Return the learning rate of a step."""

@@ -1,7 +1,9 @@
 """Every way to train is the same training: caches, plain twins, captured steps; and nothing waits inside a step."""
 
 import copy
+import gc
 import json
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -220,7 +222,7 @@ def test_a_replayed_step_is_the_step(store, extractor, name, cache):
                 group["lr"] = torch.tensor(group["lr"])  # as on a GPU
         if captured:
             recording = Recording(iteration)
-            iteration.works = {False: Repeated(iteration.works[False].work, recording)}
+            iteration.repeated = {False: Repeated(recording)}
         iteration.batches.prepare(0, 13)
         for step in range(12):
             iteration.take(step)
@@ -237,9 +239,9 @@ def test_a_replayed_step_is_the_step(store, extractor, name, cache):
 
 def test_repeated_work_without_a_capturer_is_done_as_it_is():
     done = []
-    work = Repeated(lambda: done.append(1), None)
+    repeated = Repeated(None)
     for _ in range(6):
-        work()
+        repeated(lambda: done.append(1))
     assert len(done) == 6
 
 
@@ -262,10 +264,24 @@ def test_nothing_waits_inside_a_step(store, extractor, name, cache):
     iteration.batches.prepare(1, 3)
     iteration.batches.begin(2)
     with Unwaiting():
-        iteration.works[False]()
-        iteration.works[True]()
+        iteration._work(l2_alone=False)
+        iteration._work(l2_alone=True)
     with pytest.raises(AssertionError, match="inside a step"), Unwaiting():
         float(iteration.tally.sums[0, 0])
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_training_frees_its_memory_at_once(store, extractor, name):
+    """No cycle holds the caches until some collection of garbage, which counts objects and not bytes."""
+    gc.disable()
+    try:
+        iteration = make(store, extractor, replace(CONFIGS[name], averaging=0.9), cache="ram")
+        take(iteration, 2)
+        kept = [weakref.ref(one) for one in (iteration, iteration.batches, iteration.networks.generator)]
+        del iteration
+        assert [one() for one in kept] == [None, None, None]
+    finally:
+        gc.enable()
 
 
 def test_batches_are_functions_of_seed_and_step(store, extractor):

@@ -99,7 +99,8 @@ def over_seeds(tables: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
 def means(figures: list[dict[str, Any]]) -> str:
     """Return the means over seeds as Markdown."""
     names = ["HR" if line["scale"] == 1 else f"x{line['scale']}" for line in figures]
-    lines = [[f"FSR-FER, frozen head, {figures[0]['seeds']} seeds", *names], ["---"] + ["---:"] * len(names)]
+    seeds = "one seed" if figures[0]["seeds"] == 1 else f"{figures[0]['seeds']} seeds"
+    lines = [[f"FSR-FER, frozen head, {seeds}", *names], ["---"] + ["---:"] * len(names)]
     for title, measure, form in (
         ("total accuracy, %", "accuracy", ".1f"),
         ("its deviation over seeds", "accuracy_deviation", ".1f"),
@@ -107,7 +108,8 @@ def means(figures: list[dict[str, Any]]) -> str:
         ("its deviation over seeds", "gap_closed_deviation", ".0f"),
     ):
         cells = ["" if line.get(measure) is None else format(line[measure], form) for line in figures]
-        lines.append([title, *cells])
+        if any(cells):  # one seed has no deviation
+            lines.append([title, *cells])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 

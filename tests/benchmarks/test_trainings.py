@@ -144,4 +144,9 @@ def test_means_over_seeds():
     assert figures[1]["accuracy"] == 52.0
     assert figures[1]["gap_closed"] == 50.0
     assert figures[1]["accuracy_deviation"] == pytest.approx(8**0.5)
-    assert fer2013.means(figures).splitlines()[2] == "| total accuracy, % | 66.0 | 52.0 |"
+    lines = fer2013.means(figures).splitlines()
+    assert lines[2] == "| total accuracy, % | 66.0 | 52.0 |"
+    assert len(lines) == 6
+    alone = fer2013.means(fer2013.over_seeds([rows(50.0, 40.0)])).splitlines()
+    assert len(alone) == 4
+    assert alone[0].startswith("| FSR-FER, frozen head, one seed |")

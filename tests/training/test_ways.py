@@ -21,6 +21,7 @@ from fsrcache.training.batches import plan_steps
 from fsrcache.training.build import build, choose_place
 from fsrcache.training.capture import Repeated
 from fsrcache.training.iteration import Iteration
+from fsrcache.training.steps import TERMS
 
 CPU = torch.device("cpu")
 MLP = replace(TRAINING["best"], generator=MLPConfig(width=32, blocks=1, rank=8), steps=24, batch=16, precision="fp32")
@@ -114,19 +115,38 @@ def test_the_plain_twin_takes_the_same_steps(store, extractor, name, power):
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_the_plain_twin_loses_alike(store, extractor, tmp_path, name):
-    """In fp32 all terms agree to 1e-5 of the largest: Adam makes steps of whatever rounding a gradient of 0 is left.
+def test_the_plain_twin_loses_alike(store, extractor, name):
+    """In fp32, from the same state each time: terms to 1e-5 of the largest, gradients to 2e-5 of their norm.
 
-    The penalty jumps where a ReLU of the critic has its kink. In none of these trainings does a value of either way lie
-    within rounding of one; with the rank 32 in place of 8 one does, at one step, and float64 is again alike.
+    A critic's gradient jumps where a ReLU has its kink, and now and then a value lies so near that rounding takes it
+    across: 3e-8 one way and -1.5e-8 the other changed a step's gradient by 7 %. So two steps of twelve may differ where
+    there is a critic; the test above, in float64, excuses none.
     """
-    for plain in (False, True):
-        train(store, extractor, CONFIGS[name], folder=tmp_path / str(plain), device=CPU, plain=plain)
-    fast, defined = history(tmp_path / "False"), history(tmp_path / "True")
-    assert len(fast) == len(defined) == CONFIGS[name].steps
-    for term in ("critic", "penalty", "adversarial", "perceptual", "l2", "classification", "distillation"):
-        ours, theirs = (np.array([line.get(term, 0.0) for line in lines]) for lines in (fast, defined))
-        assert np.abs(ours - theirs).max() <= 1e-5 * np.abs(theirs).max(), term
+    config = CONFIGS[name]
+    ways = [make(store, extractor, config, plain=plain) for plain in (False, True)]
+    terms, gradients = [], []
+    for iteration in ways:
+        iteration.batches.prepare(0, config.steps)
+    for step in range(config.steps):
+        for part in ("modules", "optimisers") if step else ():
+            for key, one in getattr(ways[0], part).items():
+                getattr(ways[1], part)[key].load_state_dict(copy.deepcopy(one.state_dict()))
+        for iteration in ways:
+            iteration.take(step)
+        said = [iteration.tally.take() for iteration in ways]
+        terms.append([[one.get(term, 0.0) for term in TERMS] for one in said])
+        for network in ways[0].modules:
+            fast, defined = (_gradient(way.modules[network]) for way in ways)
+            gradients.append((step, (fast - defined).norm() / defined.norm().clamp_min(1e-30)))
+    fast, defined = np.array(terms).swapaxes(0, 1)  # [steps, terms]
+    differing = (np.abs(fast - defined) > 1e-5 * np.abs(defined).max(0)).any(1)
+    differing[[step for step, apart in gradients if apart > 2e-5]] = True
+    assert differing.sum() <= (0 if config.critic is None else 2)
+
+
+def _gradient(network):
+    """Return it as one vector, empty where there was no update."""
+    return torch.cat([torch.zeros(0), *(w.grad.flatten() for w in network.parameters() if w.grad is not None)])
 
 
 @pytest.mark.parametrize(("plain", "other"), [(True, "closed_form_critic"), (False, "gradient_penalty")])

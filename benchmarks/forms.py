@@ -146,7 +146,7 @@ def _embedding_critic(width: int) -> nn.Sequential:
     return nn.Sequential(*layers, nn.Linear(_JUDGING, 1), nn.Flatten(0))
 
 
-# and the weight of its term
+# a critic on embeddings, and the weight of its term
 ON_EMBEDDINGS = {f"critic on embeddings, weight {weight:g}": weight for weight in (0.01, 0.1, 1.0)}
 # what makes a generator of P and the number of scales
 FORMS: Mapping[str, Callable[[int, int], MLPGenerator]] = {

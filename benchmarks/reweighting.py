@@ -2,11 +2,11 @@
 
 Run as ``python -m fsrcache.benchmarks.reweighting --workspace DIR --out benchmarks/results`` on a workspace that has a
 store. The paper's training is run without weights and with them by every source of p, from the same first weights and
-on the same batches. It has its losses, critic and optimiser, but small networks, the generator of the form of ``best``:
-the paper's, even with two blocks, stayed about the level of bicubic while it was watched. What is compared is the step
-at which a run reaches the level at which the run of its seed without weights ends: the faces' mean accuracy, and their
-cross-entropy, which is smoother. The level, and what reaches it, are means of three scorings. ``reweighting.json`` is
-written after every run, and the same command goes on.
+on the same batches. It has its losses, critic and optimiser, but small networks, and a generator of the form of
+``best``, which learns something in a few minutes. What is compared is the step at which a run reaches the level at
+which the run of its seed without weights ends: the faces' mean accuracy, and their cross-entropy, which is smoother.
+The level, and what reaches it, are means of three scorings. ``reweighting.json`` is written after every run, and the
+same command goes on.
 """
 
 import json

@@ -9,18 +9,21 @@ import pytest
 import torch
 from click.testing import CliRunner
 from fsrcache.benchmarks import fer2013, reweighting, variants
-from fsrcache.benchmarks.forms import FORMS, train_form
+from fsrcache.benchmarks.forms import FORMS, _embedding_critic, _OnEmbeddings, train_form
 from fsrcache.benchmarks.views import store_with_views, with_views
 
 from fsrcache.extract import extract, sources
 from fsrcache.faces.faces import usable_faces
 from fsrcache.faces.index import list_faces
 from fsrcache.models.extractor import load_extractor
-from fsrcache.presets import TRAINING, ExtractorConfig, PretrainConfig
+from fsrcache.models.generator import MLPGenerator
+from fsrcache.presets import TRAINING, ExtractorConfig, MLPConfig, PretrainConfig
 from fsrcache.pretrain import pretrain
 from fsrcache.store.reader import FeatureStore
+from fsrcache.training.batches import Batches
 from fsrcache.training.loader import load_cache
 from fsrcache.training.loop import score
+from fsrcache.training.steps import Networks
 from fsrcache.workspace import Data, Workspace
 
 
@@ -72,6 +75,33 @@ def test_forms(workspace, name):
     assert train_form(name, store, place.extractor, config, seed=0)(cache) == plain
     learnt = train_form(name, store, place.extractor, replace(config, learning_rate=2e-3), seed=0)(cache)
     assert sum(learnt.values()) > sum(plain.values()) + 10
+
+
+def test_a_critic_on_embeddings_learns_by_its_definition(workspace):
+    """Its gradient is that of WGAN-div: scores of fine embeddings down, of generated ones up, and the penalty."""
+    place = Workspace(workspace)
+    store, head = FeatureStore(place.store), load_extractor(place.extractor).head
+    cache = load_cache(store, "train", rows=np.arange(len(store.labels("train"))), device=torch.device("cpu"))
+    config = replace(TRAINING["best"], critic=None, batch=16, learning_rate=0.0, penalty_power=2.0, precision="fp32")
+    batches = Batches(cache, config, mode="ram", seed=0, device=torch.device("cpu"), ahead=1)
+    generator = MLPGenerator(MLPConfig(width=16, dropout=0.0), store.spec.widths["features"])
+    with torch.no_grad():
+        generator.last[1].weights.bias.fill_(0.1)  # so that something is generated
+    critic = _embedding_critic(store.spec.widths["embeddings"])
+    iteration = _OnEmbeddings(Networks(generator, critic, head), batches, config)
+    batches.prepare(0, 1)
+    iteration.take(0)
+    batches.begin(0)
+    batch = batches.batch(0)
+    hr, sr = batch.hr_embeddings, head(generator(batch.lr_features))[0].detach()
+    between = (hr + torch.rand(16, 1) * (sr - hr)).requires_grad_()
+    (slope,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
+    penalty = config.penalty_weight * slope.square().sum(1).mean()
+    grads = torch.autograd.grad(critic(hr).mean() - critic(sr).mean() + penalty, list(critic.parameters()))
+    for weight, grad in zip(critic.parameters(), grads, strict=True):
+        torch.testing.assert_close(weight.grad, grad, rtol=1e-4, atol=1e-6)
+    adversarial = ((config.sigma - batch.lr_probabilities) * critic(sr)).mean().item()  # the generator lowers it
+    assert iteration.tally.take()["adversarial"] == pytest.approx(adversarial, rel=1e-4)
 
 
 @pytest.mark.slow

@@ -89,17 +89,17 @@ class _Rows(nn.Module):
 
 
 class _Told(MLPGenerator):
-    """``best``'s, told the scale as one column a scale behind the feature, which it returns as it came."""
+    """The MLP, told the scale as one column a scale behind the feature, which it returns as it came."""
 
     def __init__(self, length: int, told: int) -> None:
         super().__init__(MLPConfig(), length)
         self.told = told
         self.register_buffer("mean", torch.zeros(length + told))
         self.register_buffer("deviation", torch.ones(length + told))
-        self.first = nn.Linear(length + told, self.config.width)
+        cast(nn.Sequential, self.members[0])[0] = nn.Linear(length + told, self.config.width)
 
     def forward(self, features: Tensor) -> Tensor:
-        residual = self.last(self.blocks(self.first((features - self.mean) / self.deviation)))
+        residual = self.members[0]((features - self.mean) / self.deviation)
         return features + nn.functional.pad(residual, (0, self.told)) * self.deviation
 
 

@@ -1,9 +1,11 @@
-"""``best`` with one thing changed at a time: what each form of generator, loss, weight and critic is worth.
+"""One thing changed at a time: what each form of generator, loss, weight and critic is worth.
 
+All but ``best`` change a base, which is ``best`` with one network instead of several, at B 128 and without its noise.
 Run as ``python -m fsrcache.benchmarks.variants --workspace DIR --out benchmarks/results`` on a workspace that has a
-store. All variants are trained with the first seed, then with the next; ``variants.json`` and ``variants.md`` are
-written after every training, and the same command goes on. Accuracy is the frozen head's on all faces held out of
-training, so that no reported picture chooses anything, and beside it on a tenth of those that were trained on.
+store. All variants are trained with the first seed, then with the next; ``variants-STEPS.json`` and
+``variants-STEPS.md`` are written after every training, and the same command goes on. Accuracy is the frozen head's on
+all faces held out of training, so that no reported picture chooses anything, and beside it on a tenth of those that
+were trained on.
 """
 
 import json
@@ -38,43 +40,49 @@ _CPU = torch.device("cpu")
 _SEEN_ONE_IN = 10  # of the faces trained on are scored
 _VIEWS = "mirrored and shifted views too"
 _LONGER = "three times as many steps"
-_BEST = TRAINING["best"]
-_CRITIC = replace(_BEST, critic=CriticConfig(filters=8))
+_BASE = replace(TRAINING["best"], generator=MLPConfig(), batch=128)
+_REGULARISED = MLPConfig(dropout=0.2, noise=0.5)
+_CRITIC = replace(_BASE, critic=CriticConfig(filters=8))
 VARIANTS: Mapping[str, TrainConfig] = {
-    "best": _BEST,
-    "generator half as wide": replace(_BEST, generator=MLPConfig(width=384)),
-    "generator twice as wide": replace(_BEST, generator=MLPConfig(width=1536)),
-    "generator with 4 blocks": replace(_BEST, generator=MLPConfig(blocks=4)),
-    "residual of rank 8": replace(_BEST, generator=MLPConfig(rank=8)),
-    "residual of rank 16": replace(_BEST, generator=MLPConfig(rank=16)),
-    "residual of rank 64": replace(_BEST, generator=MLPConfig(rank=64)),
-    "residual linear in what is hidden": replace(_BEST, generator=MLPConfig(rank=0)),
+    "base": _BASE,
+    "generator half as wide": replace(_BASE, generator=MLPConfig(width=384)),
+    "generator twice as wide": replace(_BASE, generator=MLPConfig(width=1536)),
+    "generator with 4 blocks": replace(_BASE, generator=MLPConfig(blocks=4)),
+    "residual of rank 8": replace(_BASE, generator=MLPConfig(rank=8)),
+    "residual of rank 16": replace(_BASE, generator=MLPConfig(rank=16)),
+    "residual of rank 64": replace(_BASE, generator=MLPConfig(rank=64)),
+    "residual linear in what is hidden": replace(_BASE, generator=MLPConfig(rank=0)),
     "RRDB, 2 blocks, folded by 8": replace(
-        _BEST, generator=RRDBConfig(filters=64, growth=32, blocks=2, unshuffle=8, global_skip=True)
+        _BASE, generator=RRDBConfig(filters=64, growth=32, blocks=2, unshuffle=8, global_skip=True)
     ),
-    "dropout 0.3": replace(_BEST, generator=MLPConfig(dropout=0.3)),
-    "noise 0.3": replace(_BEST, generator=MLPConfig(noise=0.3)),
-    "half of the samples mixed": replace(_BEST, mixing=0.5),
-    "all samples mixed": replace(_BEST, mixing=1.0),
-    "without L2": replace(_BEST, l2_weight=0.0),
-    "without perceptual": replace(_BEST, perceptual_weight=0.0),
-    "without distillation": replace(_BEST, distillation_weight=0.0),
-    "distillation, weight 3": replace(_BEST, distillation_weight=3.0),
-    "cross-entropy for distillation": replace(_BEST, distillation_weight=0.0, classification_weight=1.0),
-    "cross-entropy too": replace(_BEST, classification_weight=1.0),
-    "weights none": replace(_BEST, reweight="none"),
-    "weights by hr": replace(_BEST, reweight="hr"),
-    "weights by sr": replace(_BEST, reweight="sr"),
-    "weights by sr_grad": replace(_BEST, reweight="sr_grad"),
-    "averaging 0.999": replace(_BEST, averaging=0.999),
-    "batch 256": replace(_BEST, batch=256),
+    "dropout 0.3": replace(_BASE, generator=MLPConfig(dropout=0.3)),
+    "noise 0.3": replace(_BASE, generator=MLPConfig(noise=0.3)),
+    "half of the samples mixed": replace(_BASE, mixing=0.5),
+    "all samples mixed": replace(_BASE, mixing=1.0),
+    "without L2": replace(_BASE, l2_weight=0.0),
+    "without perceptual": replace(_BASE, perceptual_weight=0.0),
+    "without distillation": replace(_BASE, distillation_weight=0.0),
+    "distillation, weight 3": replace(_BASE, distillation_weight=3.0),
+    "cross-entropy for distillation": replace(_BASE, distillation_weight=0.0, classification_weight=1.0),
+    "cross-entropy too": replace(_BASE, classification_weight=1.0),
+    "weights none": replace(_BASE, reweight="none"),
+    "weights by hr": replace(_BASE, reweight="hr"),
+    "weights by sr": replace(_BASE, reweight="sr"),
+    "weights by sr_grad": replace(_BASE, reweight="sr_grad"),
+    "averaging 0.999": replace(_BASE, averaging=0.999),
+    "batch 256": replace(_BASE, batch=256),
+    "batch 256, noise 0.5, dropout 0.2": replace(_BASE, batch=256, generator=_REGULARISED),
+    "the same, two networks of two thirds the width": replace(
+        _BASE, batch=256, generator=replace(_REGULARISED, width=512, members=2)
+    ),
+    "best": TRAINING["best"],  # three such networks, batch 384
     "critic, weight 0.01": replace(_CRITIC, adversarial_weight=0.01),
     "critic, weight 0.1": replace(_CRITIC, adversarial_weight=0.1),
     "critic, weight 1": replace(_CRITIC, adversarial_weight=1.0),
-    _VIEWS: _BEST,  # on another store
-    _LONGER: _BEST,
-    **dict.fromkeys(FORMS, _BEST),
-    **{name: replace(_BEST, adversarial_weight=weight) for name, weight in ON_EMBEDDINGS.items()},
+    _VIEWS: _BASE,  # on another store
+    _LONGER: _BASE,
+    **dict.fromkeys(FORMS, _BASE),
+    **{name: replace(_BASE, adversarial_weight=weight) for name, weight in ON_EMBEDDINGS.items()},
 }
 
 
@@ -122,8 +130,8 @@ def main(workspace: Path, out: Path, steps: int, seeds: int, only: tuple[str, ..
                 kept.write_text(json.dumps(answer))
             record["runs"].append(json.loads(kept.read_text()))
             click.echo(json.dumps(record["runs"][-1]), err=True)
-            (out / "variants.json").write_text(json.dumps(record, indent=1) + "\n")
-            (out / "variants.md").write_text(_table(record))
+            (out / f"variants-{steps}.json").write_text(json.dumps(record, indent=1) + "\n")
+            (out / f"variants-{steps}.md").write_text(_table(record))
 
 
 def _train(
@@ -139,7 +147,9 @@ def _train(
     trained = train(learnt, place.extractor, config, folder=folder, device=_CPU, seed=seed, watch=watch)
     generator = load_generator(Path(trained["generator"]))[0]
     head = load_extractor(place.extractor).head
-    return lambda cache: score(generator, head, cache, store.scales), trained["seconds"]
+    history = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    seconds = sum(line["seconds"] for line in history)  # also of the steps before an interruption
+    return lambda cache: score(generator, head, cache, store.scales), seconds
 
 
 def _table(record: dict[str, Any]) -> str:

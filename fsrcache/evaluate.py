@@ -191,6 +191,12 @@ def _kept(config: Mapping[str, Any], step: int) -> str:
     return f"the last step; no picture chose it{averaged}"
 
 
+def _network(config: Mapping[str, Any]) -> str:
+    """Return the form of a generator, and of how many networks it is the mean."""
+    form, members = config["form"].upper(), config.get("members", 1)
+    return form if members == 1 else f"mean of {members} {form}s"
+
+
 def _context(
     store: FeatureStore, extractor: Path, trained: Mapping[str, Any], split: str, has_fine_tuned: bool
 ) -> Context:
@@ -210,7 +216,7 @@ def _context(
         f"{degradation.get('border')}, {'no JPEG' if jpeg is None else f'JPEG {jpeg}'} in between",
         extractor=f"CovPoolFER, D {spec.recipe['spd_side']}, {side} x {side} pixels, pre-trained for "
         f"{told.get('epochs', 'unknown')} epochs at {seen}",
-        generator=f"{config['generator']['form'].upper()}, {config['steps']:,} steps of {config['batch']}, "
+        generator=f"{_network(config['generator'])}, {config['steps']:,} steps of {config['batch']}, "
         f"{'no critic' if config['critic'] is None else 'with a WGAN-div critic'}, re-weighted by {config['reweight']}",
         checkpoint=_kept(config, trained["steps"]),
         seeds=f"one training, seed {trained['seed']}; extractor's seed {told.get('seed', 'unknown')}",

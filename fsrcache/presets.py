@@ -132,6 +132,8 @@ class MLPConfig:
         Share of the hidden values left out in training.
     noise
         Deviation of what is added at random to the standardised input in training.
+    members
+        How many such networks there are. In training each sees a share of the batch; the residual is their mean.
     """
 
     width: int = 768
@@ -139,6 +141,7 @@ class MLPConfig:
     rank: int = 32
     dropout: float = 0.1
     noise: float = 0.0
+    members: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,7 +33,7 @@ from fsrcache.training.checkpoint import sole_training
 CPU = torch.device("cpu")
 EXTRACTOR = ExtractorConfig(side=24, stages=((8,), (12,)), spd_side=8, hidden=16, embedding=6)
 SCHEDULE = PretrainConfig(epochs=2, batch=32)
-MLP = replace(TRAINING["best"], generator=MLPConfig(width=32, blocks=1), steps=48, batch=16)
+MLP = replace(TRAINING["best"], generator=MLPConfig(width=32, blocks=1, members=2), steps=48, batch=16)
 ADVERSARIAL = TrainConfig(
     generator=RRDBConfig(filters=4, growth=2, blocks=1, global_skip=True),
     critic=CriticConfig(filters=2),
@@ -292,6 +292,7 @@ def test_the_table(workspace, store, trained, fine_tuned):
             assert score.accuracy == pytest.approx(100 * (cached == labels).mean(), abs=100 / len(labels))
     assert "held out" in table.context.data
     assert "last step" in table.context.checkpoint
+    assert table.context.generator.startswith("mean of 2 MLPs, 48 steps of 16, no critic")
     assert table.context.extractor.endswith("pre-trained for 2 epochs at full resolution alone")
     assert evaluate(
         store, workspace / "extractor", generator=trained, device=CPU, split="val", heads=["frozen"]

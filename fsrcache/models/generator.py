@@ -22,7 +22,7 @@ from fsrcache.spd import unvech, vech, vech_side
 KIND = "generator"
 _SLOPE = 0.2  # of the leaky ReLU
 _RESIDUAL = 0.2  # share of a block's result that is added to its input
-_FORMS = {"rrdb": RRDBConfig, "mlp": MLPConfig}
+_FORMS: Mapping[str, type[RRDBConfig] | type[MLPConfig]] = {"rrdb": RRDBConfig, "mlp": MLPConfig}
 
 
 class RRDBGenerator(nn.Module):
@@ -109,10 +109,7 @@ class MLPGenerator(nn.Module):
         self.config = config
         self.register_buffer("mean", torch.zeros(length))
         self.register_buffer("deviation", torch.ones(length))
-        self.first = nn.Linear(length, config.width)
-        self.blocks = nn.Sequential(*(_PreNormBlock(config.width, config.dropout) for _ in range(config.blocks)))
-        output = _LowRank(config.width, length, config.rank) if config.rank else _zero(config.width, length)
-        self.last = nn.Sequential(nn.LayerNorm(config.width), output)
+        self.members = nn.ModuleList(_member(config, length) for _ in range(config.members))
 
     def standardise_by(self, mean: Tensor, deviation: Tensor) -> None:
         """Set the mean and the deviation, each [P]; a dimension that never varies gets the deviation 1."""
@@ -124,8 +121,11 @@ class MLPGenerator(nn.Module):
         standardised = (features - self.mean) / self.deviation
         if self.training and self.config.noise:
             standardised = standardised + self.config.noise * torch.randn_like(standardised)
-        hidden = self.first(standardised)
-        residual: Tensor = self.last(self.blocks(hidden))
+        if self.training:  # each on a share of the batch, so that they differ and a step costs what one member's does
+            shares = standardised.tensor_split(len(self.members))
+            residual = torch.cat([member(share) for member, share in zip(self.members, shares, strict=True)])
+        else:
+            residual = torch.stack([member(standardised) for member in self.members]).mean(0)
         return features + residual * self.deviation
 
 
@@ -171,6 +171,17 @@ def load_generator(path: Path) -> tuple[RRDBGenerator | MLPGenerator, dict[str, 
 def generator_record(config: RRDBConfig | MLPConfig) -> dict[str, Any]:
     """Return a generator's shape as JSON values, its form by name."""
     return {"form": "rrdb" if isinstance(config, RRDBConfig) else "mlp", **asdict(config)}
+
+
+def _member(config: MLPConfig, length: int) -> nn.Sequential:
+    """Return what gives a residual [B, P] on standardised vectors [B, P]."""
+    width = config.width
+    return nn.Sequential(
+        nn.Linear(length, width),
+        *(_PreNormBlock(width, config.dropout) for _ in range(config.blocks)),
+        nn.LayerNorm(width),
+        _LowRank(width, length, config.rank) if config.rank else _zero(width, length),
+    )
 
 
 class _ResidualInResidual(nn.Module):

@@ -48,16 +48,16 @@ def run(main, *words):
 
 @pytest.mark.slow
 def test_variants(workspace, tmp_path):
-    words = ("--workspace", workspace, "--out", tmp_path, "--steps", 2, "--only", "best", "--only", "all samples mixed")
+    words = ("--workspace", workspace, "--out", tmp_path, "--steps", 2, "--only", "base", "--only", "all samples mixed")
     run(variants.main, *words, "--seeds", 1)
-    first = json.loads((tmp_path / "variants.json").read_text())
-    assert [(one["variant"], one["seed"]) for one in first["runs"]] == [("best", 0), ("all samples mixed", 0)]
+    first = json.loads((tmp_path / "variants-2.json").read_text())
+    assert [(one["variant"], one["seed"]) for one in first["runs"]] == [("base", 0), ("all samples mixed", 0)]
     run(variants.main, *words, "--seeds", 2)
-    both = json.loads((tmp_path / "variants.json").read_text())
+    both = json.loads((tmp_path / "variants-2.json").read_text())
     assert both["runs"][:2] == first["runs"]
     assert len(both["runs"]) == 4
-    lines = (tmp_path / "variants.md").read_text().splitlines()
-    assert [line.split(" | ")[0] for line in lines[2:5]] == ["| bicubic", "| best", "| all samples mixed"]
+    lines = (tmp_path / "variants-2.md").read_text().splitlines()
+    assert [line.split(" | ")[0] for line in lines[2:5]] == ["| bicubic", "| base", "| all samples mixed"]
     assert all(line.count("|") == 10 for line in lines[:5])  # HR, x2, x4, their mean, deviation, seen, seeds, seconds
     assert lines[3].split(" | ")[7] == "2"
 
@@ -86,7 +86,7 @@ def test_a_critic_on_embeddings_learns_by_its_definition(workspace):
     batches = Batches(cache, config, mode="ram", seed=0, device=torch.device("cpu"), ahead=1)
     generator = MLPGenerator(MLPConfig(width=16, dropout=0.0), store.spec.widths["features"])
     with torch.no_grad():
-        generator.last[1].weights.bias.fill_(0.1)  # so that something is generated
+        generator.members[0][-1].weights.bias.fill_(0.1)  # so that something is generated
     critic = _embedding_critic(store.spec.widths["embeddings"])
     iteration = _OnEmbeddings(Networks(generator, critic, head), batches, config)
     batches.prepare(0, 1)

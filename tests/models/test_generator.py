@@ -55,13 +55,13 @@ def test_standardising_is_undone():
     assert (generator.deviation == 1).all()
     deviation = torch.linspace(0.5, 2, LENGTH)
     generator.standardise_by(torch.full((LENGTH,), 3.0), deviation)
-    torch.nn.init.constant_(generator.last[1].bias, 1.0)
+    torch.nn.init.constant_(generator.members[0][-1].bias, 1.0)
     torch.testing.assert_close(generator(features()), features() + deviation)
 
 
 def test_the_residual_is_of_low_rank_and_of_the_hidden_vector():
     generator = make_generator(LOW_RANK, LENGTH).eval()
-    output = generator.last[1]
+    output = generator.members[0][-1]
     torch.nn.init.normal_(output.weights.weight)
     residual = unvech(generator(features()) - features())
     assert (torch.linalg.matrix_rank(residual, rtol=1e-4) == LOW_RANK.rank).all()
@@ -75,15 +75,27 @@ def test_noise_is_added_in_training_alone():
     generator = make_generator(MLPConfig(width=LENGTH, blocks=0, dropout=0.0, noise=0.25, rank=0), LENGTH)
     deviation = torch.linspace(0.5, 2, LENGTH)
     generator.standardise_by(torch.zeros(LENGTH), deviation)
-    generator.last = torch.nn.Identity()
-    torch.nn.init.eye_(generator.first.weight)
+    generator.members[0] = torch.nn.Linear(LENGTH, LENGTH)
+    torch.nn.init.eye_(generator.members[0].weight)
     same = torch.ones(20_000, LENGTH)
     spread = generator.train()(same).std(0)
     torch.testing.assert_close(spread / deviation, torch.full((LENGTH,), 0.25), rtol=0.05, atol=0)
     assert (generator.eval()(same).std(0) == 0).all()
 
 
-@pytest.mark.parametrize("config", [MLP, LOW_RANK, RRDB])
+def test_each_member_learns_from_its_share_of_the_batch_and_their_mean_is_what_counts():
+    generator = make_generator(replace(MLP, dropout=0.0, members=2), LENGTH)
+    for number, member in enumerate(generator.members):
+        torch.nn.init.constant_(member[-1].bias, number + 1.0)
+    added = generator.train()(features(5)) - features(5)
+    torch.testing.assert_close(added, torch.tensor([1.0, 1.0, 1.0, 2.0, 2.0])[:, None].expand(5, LENGTH))
+    assert generator.train()(features(1)).shape == (1, LENGTH)  # too few for all of them
+    torch.testing.assert_close(generator.eval()(features(5)) - features(5), torch.full((5, LENGTH), 1.5))
+    first, second = (next(iter(member.parameters())) for member in generator.members)
+    assert not torch.equal(first, second)  # or their mean were worth no more than one
+
+
+@pytest.mark.parametrize("config", [MLP, LOW_RANK, replace(LOW_RANK, members=2), RRDB])
 def test_files_give_the_generator_back(tmp_path, config):
     generator = make_generator(config, LENGTH).eval()
     torch.nn.init.normal_(next(iter(generator.parameters())))

@@ -24,7 +24,8 @@ from fsrcache.training.iteration import Iteration
 from fsrcache.training.steps import TERMS
 
 CPU = torch.device("cpu")
-MLP = replace(TRAINING["best"], generator=MLPConfig(width=32, blocks=1, rank=8), steps=24, batch=16, precision="fp32")
+TWO = MLPConfig(width=32, blocks=1, rank=8, members=2)
+MLP = replace(TRAINING["best"], generator=TWO, steps=24, batch=16, precision="fp32")
 MLP_AGAINST_A_CRITIC = replace(MLP, critic=CriticConfig(filters=2), steps=12, learning_rate=1e-3)
 PAPER = TrainConfig(
     generator=RRDBConfig(filters=4, growth=2, blocks=1, global_skip=True), critic=CriticConfig(filters=2), steps=12,

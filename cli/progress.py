@@ -30,7 +30,7 @@ def shown(console: Console) -> Iterator[Watch]:
             if progress.phase not in tasks:
                 for earlier in tasks.values():
                     bars.update(earlier, visible=False)  # type: ignore[arg-type]  # rich's TaskID is an int
-                tasks[progress.phase] = bars.add_task(progress.phase)
+                tasks[progress.phase] = bars.add_task(progress.phase, completed=progress.done)
             bars.update(
                 tasks[progress.phase],  # type: ignore[arg-type]  # rich's TaskID is an int
                 completed=progress.done, total=progress.total, unit=progress.unit, values=progress.values,

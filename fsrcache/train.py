@@ -85,7 +85,7 @@ def train(
     begin_log = None if log is None else tensorboard_log(folder / "tensorboard")
     refuse_other_weights(store, extractor)
     place = choose_place(store, cache, device=device)
-    watch(Progress("training", 0, config.steps, "steps", note=f"Cache: {place.mode} ({place.reason})."))
+    watch(Progress("reading features", 0, 1, "caches", note=f"Cache: {place.mode} ({place.reason})."))
     trained = {
         "config": {**asdict(config), "generator": generator_record(config.generator)},
         "seed": seed,

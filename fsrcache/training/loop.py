@@ -153,8 +153,7 @@ class _Run:
         found = resume(self.checkpoint, settings, modules=self.modules, optimisers=iteration.optimisers)
         if found is not None:
             self.standing, self.fell_back = Standing(**found.record["standing"]), found.fell_back
-        if self.fell_back:
-            watch(Progress("training", self.standing.step, self.config.steps, "steps", note=self.fell_back))
+        watch(Progress("training", self.standing.step, self.config.steps, "steps", note=self.fell_back))
         cut_history(self.history, step=self.standing.step)
         self.clock, self.due = _Clock(iteration), _Due(checkpoint_seconds)
 

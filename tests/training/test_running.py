@@ -107,6 +107,8 @@ def test_a_damaged_checkpoint_is_passed_over_and_told(store, extractor, tmp_path
     assert resumed["resumed_from"] == step - 1
     assert "checkpoint.safetensors cannot be read" in resumed["fell_back"]
     assert resumed["fell_back"] in [progress.note for progress in said]
+    first = next(progress for progress in said if progress.phase == "training")
+    assert first.done == resumed["resumed_from"]  # or rate and time left would count steps of an earlier run
     assert (tmp_path / "a/generator.safetensors").read_bytes() == (tmp_path / "b/generator.safetensors").read_bytes()
 
 

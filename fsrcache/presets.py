@@ -246,10 +246,10 @@ class TrainConfig:
 
 
 _BEST = TrainConfig(
-    generator=MLPConfig(),
+    generator=MLPConfig(width=512, dropout=0.2, noise=0.5, members=3),
     critic=None,
     steps=12_000,
-    batch=128,
+    batch=384,
     full_resolution=1 / 8,
     optimiser="adamw",
     learning_rate=5e-4,

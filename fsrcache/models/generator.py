@@ -120,7 +120,7 @@ class MLPGenerator(nn.Module):
         """Return fp32 [B, P] of fp32 [B, P]."""
         standardised = (features - self.mean) / self.deviation
         if self.training and self.config.noise:
-            standardised = standardised + self.config.noise * torch.randn_like(standardised)
+            standardised = standardised.add_(torch.randn_like(standardised), alpha=self.config.noise)
         if self.training:  # each on a share of the batch, so that they differ and a step costs what one member's does
             shares = standardised.tensor_split(len(self.members))
             residual = torch.cat([member(share) for member, share in zip(self.members, shares, strict=True)])

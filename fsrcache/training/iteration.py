@@ -112,6 +112,8 @@ class Iteration:
         last = max(critic_steps - 1, 0)
         generated: Tensor | None = None
         networks.generator.train()
+        for optimiser in self.optimisers.values():
+            optimiser.zero_grad()  # or the last step's gradients would lie beside this one's
         for number in range(0 if l2_alone else critic_steps):
             batch = self._draw(number, hr_pictures=not plain)
             mix = torch.rand(len(batch.labels), device=batch.labels.device)

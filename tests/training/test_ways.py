@@ -354,6 +354,19 @@ def test_any_ratio_of_steps(store, extractor, critic_steps, generator_steps, pla
     assert taken == {"critic_optimiser": 5 * critic_steps, "generator_optimiser": 5 * generator_steps}
 
 
+def test_a_step_keeps_no_gradient_of_the_one_before(store, extractor):
+    iteration = make(store, extractor, MLP_AGAINST_A_CRITIC)
+    iteration.batches.prepare(0, 2)
+    iteration.take(0)
+    weights = [weight for module in iteration.modules.values() for weight in module.parameters()]
+    assert all(weight.grad is not None for weight in weights)
+    kept = []
+    iteration.networks.generator.register_forward_hook(lambda *_: kept.extend(weight.grad for weight in weights))
+    iteration.take(1)
+    assert kept
+    assert all(gradient is None for gradient in kept)
+
+
 @pytest.mark.slow
 def test_averaging_is_of_the_weights_and_is_what_is_kept(store, extractor, tmp_path):
     config = replace(MLP, averaging=0.75, steps=6, schedule="milestones")

@@ -25,12 +25,16 @@ from fsrcache.kernels.covariance_pool import (
     centred_map,
     centred_tile,
     check_features,
+    columns_tile,
     degrees_of_freedom,
-    means_and_trace,
-    statistics_tile,
+    means_tile,
+    row_means,
     store_symmetric,
+    strided,
     tile_side,
 )
+from fsrcache.kernels.launch import on_device_of
+from fsrcache.kernels.products import add_product, split_tf32
 from torch import Tensor
 
 from fsrcache.errors import FsrcacheError
@@ -80,20 +84,43 @@ def bimap_covariance_pool_reference(x: Tensor, w: Tensor, ridge: float) -> Tenso
 
 
 @triton.jit
-def _mapped_tile(
+def _mapped(
     x,      # [C, N], the sample's
     w,      # [D, C]
     means,  # [C]
-    rows, columns, C, D, N, BLOCK: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_N: tl.constexpr,
+    first, start, C, D, N, row_stride, column_stride,
+    BLOCK: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_TAIL: tl.constexpr,
 ):  # fmt: skip
-    """Return rows and columns of W Xc."""
+    """Return W Xc from a row and a column on, ``BLOCK_N`` and ``BLOCK_TAIL`` wide, and that Xc's sum of squares."""
+    rows, columns = first + tl.arange(0, BLOCK), start + tl.arange(0, BLOCK_N)
+    tail_columns = start + BLOCK_N + tl.arange(0, BLOCK_TAIL)
     mapped = tl.zeros([BLOCK, BLOCK_N], tl.float32)
+    tail = tl.zeros([BLOCK, BLOCK_TAIL], tl.float32)
+    squares = tl.zeros([BLOCK_K, BLOCK_N], tl.float32)
+    tail_squares = tl.zeros([BLOCK_K, BLOCK_TAIL], tl.float32)
     for k in range(0, C, BLOCK_K):
         inner = k + tl.arange(0, BLOCK_K)
         inside = (rows < D)[:, None] & (inner < C)[None, :]
         weights = tl.load(w + rows[:, None] * C + inner[None, :], mask=inside, other=0).to(tl.float32)
-        mapped = tl.dot(weights, centred_tile(x, means, inner, columns, C, N), mapped, input_precision="tf32x3")
-    return mapped
+        big, small = split_tf32(weights)
+        mean = tl.load(means + inner, mask=inner < C, other=0)
+        centred = centred_tile(x, mean, inner, columns, C, N, row_stride, column_stride)
+        squares += centred * centred
+        right_big, right_small = split_tf32(centred)
+        mapped = add_product(big, small, right_big, right_small, mapped)
+        centred = centred_tile(x, mean, inner, tail_columns, C, N, row_stride, column_stride)
+        tail_squares += centred * centred
+        right_big, right_small = split_tf32(centred)
+        tail = add_product(big, small, right_big, right_small, tail)
+    return mapped, tail, tl.sum(squares) + tl.sum(tail_squares)
+
+
+@triton.jit
+def _add_square(left, right, tile):
+    """Return ``tile + left @ rightᵀ``."""
+    big, small = split_tf32(left)
+    right_big, right_small = split_tf32(right)
+    return add_product(big, small, tl.trans(right_big), tl.trans(right_small), tile)
 
 
 @triton.jit
@@ -102,55 +129,75 @@ def bimap_covariance_pool_kernel(
     w,       # [D, C]
     means,   # [B, C], between the passes
     pooled,  # [B, D, D]
-    C, D, N, freedom, ridge,
-    BLOCK: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_N: tl.constexpr,
-    BLOCK_ROWS: tl.constexpr, BLOCK_COLUMNS: tl.constexpr,
+    C, D, N, sample_stride, row_stride, column_stride, freedom, ridge,
+    BLOCK: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_TAIL: tl.constexpr,
+    BLOCK_ROWS: tl.constexpr, BLOCK_COLUMNS: tl.constexpr, TILES: tl.constexpr,
 ):  # fmt: skip
-    """One program a sample: a few positions at a time are mapped, and their products added up."""
+    """One program a sample: ``BLOCK_N + BLOCK_TAIL`` positions are mapped at a time, and their products added up."""
     sample = tl.program_id(0).to(tl.int64)
-    x, means, pooled = x + sample * C * N, means + sample * C, pooled + sample * D * D
-    ridge *= means_and_trace(x, means, C, N, BLOCK_ROWS, BLOCK_COLUMNS) / freedom
-    tl.debug_barrier()  # the means are read by other threads than wrote them
-    for i in range(0, D, BLOCK):
-        for j in range(i, D, BLOCK):
+    x, means, pooled = x + sample * sample_stride, means + sample * C, pooled + sample * D * D
+    row_means(x, means, C, N, row_stride, column_stride, BLOCK_ROWS, BLOCK_COLUMNS)
+    trace = 0.0
+    for i in tl.static_range(TILES):
+        for j in tl.static_range(i, TILES):
             tile = tl.zeros([BLOCK, BLOCK], tl.float32)
-            for start in range(0, N, BLOCK_N):
-                columns = start + tl.arange(0, BLOCK_N)
-                left = _mapped_tile(x, w, means, i + tl.arange(0, BLOCK), columns, C, D, N, BLOCK, BLOCK_K, BLOCK_N)
-                right = left
-                if i != j:
-                    right = _mapped_tile(
-                        x, w, means, j + tl.arange(0, BLOCK), columns, C, D, N, BLOCK, BLOCK_K, BLOCK_N
-                    )
-                tile = tl.dot(left, tl.trans(right), tile, input_precision="tf32x3")
-            store_symmetric(pooled, tile / freedom, i, j, ridge, D, BLOCK)
+            for start in range(0, N, BLOCK_N + BLOCK_TAIL):
+                left, left_tail, squares = _mapped(
+                    x, w, means, i * BLOCK, start, C, D, N, row_stride, column_stride,
+                    BLOCK, BLOCK_K, BLOCK_N, BLOCK_TAIL,
+                )  # fmt: skip
+                if i == j:
+                    tile = _add_square(left, left, tile)
+                    tile = _add_square(left_tail, left_tail, tile)
+                else:
+                    right, right_tail, _ = _mapped(
+                        x, w, means, j * BLOCK, start, C, D, N, row_stride, column_stride,
+                        BLOCK, BLOCK_K, BLOCK_N, BLOCK_TAIL,
+                    )  # fmt: skip
+                    tile = _add_square(left, right, tile)
+                    tile = _add_square(left_tail, right_tail, tile)
+                if j == 0:
+                    trace += squares
+            store_symmetric(pooled, tile / freedom, i * BLOCK, j * BLOCK, ridge * trace / freedom, D, BLOCK)
 
 
 def bimap_covariance_pool_settings(D: int, N: int) -> dict[str, Any]:
-    """Return the compile-time arguments of ``bimap_covariance_pool_kernel``; larger tiles spill their registers."""
-    tiles = {"BLOCK": tile_side(D, 64), "BLOCK_K": 16, "BLOCK_N": 16, **statistics_tile(N)}
-    return {**tiles, "enable_fp_fusion": True, "num_warps": 8, "num_stages": 2}
+    """Return the compile-time arguments of ``bimap_covariance_pool_kernel``; larger tiles would spill registers."""
+    block = tile_side(D, 128)
+    tiles = {"BLOCK": block, "BLOCK_K": 16, **columns_tile(N, 32), **means_tile(N), "TILES": triton.cdiv(D, block)}
+    return {
+        **tiles,
+        "enable_fp_fusion": True,
+        "num_warps": 8 if block > 64 else 4,
+        "num_stages": 3 if block > 32 else 2,
+    }
 
 
 def launch_bimap_covariance_pool(x: Tensor, w: Tensor, ridge: float) -> Tensor:
     """Compute ``bimap_covariance_pool`` by its kernel; float64 is left to the reference."""
     if torch.float64 in (x.dtype, w.dtype):
         return bimap_covariance_pool_reference(x, w, ridge)
-    x, w, (B, C, N), D = x.contiguous(), w.contiguous(), x.shape, len(w)
+    x, w, (B, C, N), D = strided(x), w.contiguous(), x.shape, len(w)
     means = torch.empty(B, C, dtype=torch.float32, device=x.device)
     pooled = torch.empty(B, D, D, dtype=torch.float32, device=x.device)
     if B and D:
-        bimap_covariance_pool_kernel[(B,)](
-            x, w, means, pooled, C, D, N, degrees_of_freedom(x), ridge, **bimap_covariance_pool_settings(D, N)
-        )
+        with on_device_of(x):
+            bimap_covariance_pool_kernel[(B,)](
+                x, w, means, pooled, C, D, N, *x.stride(), degrees_of_freedom(x), ridge,
+                **bimap_covariance_pool_settings(D, N),
+            )  # fmt: skip
     return pooled
 
 
 @torch.library.custom_op("fsrcache::bimap_covariance_pool", mutates_args=())
 def _bimap_covariance_pool(x: Tensor, w: Tensor, ridge: float) -> Tensor:
     pooled = x.new_empty(len(x), len(w), len(w), dtype=accumulator(x, w))
+    mapping, freedom = w.to(pooled.dtype), degrees_of_freedom(x)
     for some, target in zip(x.split(IN_CACHE), pooled.split(IN_CACHE), strict=True):
-        target.copy_(bimap_covariance_pool_reference(some, w, ridge))
+        scaled = centred_map(some, pooled.dtype).mul_(freedom**-0.5)
+        mapped = mapping @ scaled
+        torch.bmm(mapped, mapped.mT, out=target)
+        add_to_diagonal(target, ridge * torch.linalg.vector_norm(scaled, dim=(-2, -1)).square())
     return pooled
 
 

@@ -127,7 +127,7 @@ def closed_form_critic(
         deltas.append(_adjoint(layer, entering, deltas[-1]))
     gradient = _adjoint(layers[0], x, deltas[-1][count:])
     gradient = gradient.movedim(-1, 1).flatten(0, 1) if columns else gradient
-    penalty, tangent = penalty_direction(gradient, weight, power)
+    penalty, tangent, _ = penalty_direction(gradient, weight, power)
     if columns:
         tangent = tangent.unflatten(0, (len(x), x.shape[-1])).movedim(1, -1)
     tangent = _laid(tangent)

@@ -6,7 +6,7 @@ For a map ``X [C, N]`` with the mean over positions taken off its rows, ``Xc = X
 
 It centres before the product: the mean of a rectified map is large, and ``E[xxᵀ] - E[x] E[x]ᵀ`` would cancel. One
 position (``N`` 1) has covariance zero. Sums and results are fp32 for fp16, bf16 and fp32 inputs, float64 for float64;
-the kernels' products are three TF32 ones each, which together keep fp32's precision.
+the kernels' products are three TF32 ones each, which together keep fp32's precision (``products.py``).
 
 Source: Acharya et al., "Covariance Pooling for Facial Expression Recognition", CVPR Workshops 2018.
 """
@@ -16,6 +16,8 @@ from typing import Any
 import torch
 import triton
 import triton.language as tl
+from fsrcache.kernels.launch import on_device_of
+from fsrcache.kernels.products import add_half_product, add_product, split_half, split_tf32
 from torch import Tensor
 
 from fsrcache.errors import FsrcacheError
@@ -65,41 +67,34 @@ def covariance_pool_backward_reference(gradient: Tensor, x: Tensor, ridge: float
 
 
 @triton.jit
-def means_and_trace(
+def row_means(
     x,      # [C, N], the sample's
     means,  # [C], written
-    C, N, BLOCK_ROWS: tl.constexpr, BLOCK_N: tl.constexpr,
+    C, N, row_stride, column_stride, BLOCK_ROWS: tl.constexpr, BLOCK_COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    """Write the rows' means and return the sum of squares of the centred sample; twice over it, the second cached."""
-    squares = tl.zeros([BLOCK_ROWS, BLOCK_N], tl.float32)
+    """Write the means of the rows, for all threads of the program to read."""
     for first in range(0, C, BLOCK_ROWS):
         rows = first + tl.arange(0, BLOCK_ROWS)
-        sums = tl.zeros([BLOCK_ROWS, BLOCK_N], tl.float32)
-        for start in range(0, N, BLOCK_N):
-            columns = start + tl.arange(0, BLOCK_N)
+        sums = tl.zeros([BLOCK_ROWS, BLOCK_COLUMNS], tl.float32)
+        for start in range(0, N, BLOCK_COLUMNS):
+            columns = start + tl.arange(0, BLOCK_COLUMNS)
             inside = (rows < C)[:, None] & (columns < N)[None, :]
-            sums += tl.load(x + rows[:, None] * N + columns[None, :], mask=inside, other=0).to(tl.float32)
-        mean = tl.sum(sums, 1) / N
-        tl.store(means + rows, mean, mask=rows < C)
-        for start in range(0, N, BLOCK_N):
-            columns = start + tl.arange(0, BLOCK_N)
-            inside = (rows < C)[:, None] & (columns < N)[None, :]
-            values = tl.load(x + rows[:, None] * N + columns[None, :], mask=inside, other=0).to(tl.float32)
-            centred = tl.where(inside, values - mean[:, None], 0)
-            squares += centred * centred
-    return tl.sum(tl.sum(squares, 1), 0)
+            at = rows[:, None] * row_stride + columns[None, :] * column_stride
+            sums += tl.load(x + at, mask=inside, other=0).to(tl.float32)
+        tl.store(means + rows, tl.sum(sums, 1) / N, mask=rows < C)
+    tl.debug_barrier()  # they are read by other threads than wrote them
 
 
 @triton.jit
 def centred_tile(
-    x,      # [C, N], the sample's
-    means,  # [C]
-    rows, columns, C, N,
+    x,     # [C, N], the sample's
+    mean,  # [BLOCK], of the rows
+    rows, columns, C, N, row_stride, column_stride,
 ):  # fmt: skip
     """Return fp32 rows and columns of the centred sample, zeros outside of it."""
     inside = (rows < C)[:, None] & (columns < N)[None, :]
-    values = tl.load(x + rows[:, None] * N + columns[None, :], mask=inside, other=0).to(tl.float32)
-    mean = tl.load(means + rows, mask=rows < C, other=0)
+    at = rows[:, None] * row_stride + columns[None, :] * column_stride
+    values = tl.load(x + at, mask=inside, other=0).to(tl.float32)
     return tl.where(inside, values - mean[:, None], 0)
 
 
@@ -112,7 +107,7 @@ def store_symmetric(
     down, across = i + tl.arange(0, BLOCK), j + tl.arange(0, BLOCK)
     if i == j:  # the same bits on both sides, in whatever order products were added up
         tile = tl.where(down[:, None] <= across[None, :], tile, tl.trans(tile))
-    tile += tl.where(down[:, None] == across[None, :], ridge, 0)
+        tile += tl.where(down[:, None] == across[None, :], ridge, 0)
     inside = (down < D)[:, None] & (across < D)[None, :]
     tl.store(pooled + down[:, None] * D + across[None, :], tile, mask=inside)
     if i != j:
@@ -121,27 +116,94 @@ def store_symmetric(
 
 
 @triton.jit
+def row_means_and_scales(
+    x,       # [C, N], the sample's
+    means,   # [C], written
+    scales,  # [C], written
+    C, N, row_stride, column_stride, BLOCK_ROWS: tl.constexpr, BLOCK_COLUMNS: tl.constexpr,
+):  # fmt: skip
+    """Write the means of the rows and powers of two by which the centred rows' largest numbers are 512 to 1024."""
+    for first in range(0, C, BLOCK_ROWS):
+        rows = first + tl.arange(0, BLOCK_ROWS)
+        sums = tl.zeros([BLOCK_ROWS, BLOCK_COLUMNS], tl.float32)
+        most = tl.full([BLOCK_ROWS, BLOCK_COLUMNS], float("-inf"), tl.float32)
+        least = tl.full([BLOCK_ROWS, BLOCK_COLUMNS], float("inf"), tl.float32)
+        for start in range(0, N, BLOCK_COLUMNS):
+            columns = start + tl.arange(0, BLOCK_COLUMNS)
+            inside = (rows < C)[:, None] & (columns < N)[None, :]
+            at = rows[:, None] * row_stride + columns[None, :] * column_stride
+            values = tl.load(x + at, mask=inside, other=0).to(tl.float32)
+            sums += values
+            most = tl.where(inside, tl.maximum(most, values), most)
+            least = tl.where(inside, tl.minimum(least, values), least)
+        mean = tl.sum(sums, 1) / N
+        reach = tl.maximum(tl.max(most, 1) - mean, mean - tl.min(least, 1))
+        exponent = (reach.to(tl.int32, bitcast=True) >> 23) & 255  # biased by 127
+        scale = (tl.minimum(tl.maximum(263 - exponent, 1), 253) << 23).to(tl.float32, bitcast=True)
+        tl.store(means + rows, mean, mask=rows < C)
+        tl.store(scales + rows, scale, mask=rows < C)
+    tl.debug_barrier()  # they are read by other threads than wrote them
+
+
+@triton.jit
+def _scaled_tile(x, mean, scale, rows, columns, C, N, row_stride, column_stride):
+    """Return rows and columns of the centred and scaled sample, split in two."""
+    return split_half(centred_tile(x, mean, rows, columns, C, N, row_stride, column_stride) * scale[:, None])
+
+
+@triton.jit
+def _unscaled(tile, scales, down, across, C, freedom):
+    """Return the covariances of rows that were scaled; what is divided by is a power of two but for the freedom."""
+    of_rows = 1 / tl.load(scales + down, mask=down < C, other=1)
+    of_columns = 1 / tl.load(scales + across, mask=across < C, other=1)
+    return tile * (of_rows / freedom)[:, None] * of_columns[None, :]
+
+
+@triton.jit
 def covariance_pool_kernel(
     x,       # [B, C, N]
-    means,   # [B, C], between the passes
+    means,   # [2, B, C], and scales, between the passes
     pooled,  # [B, C, C]
-    C, N, freedom, ridge,
+    C, N, sample_stride, row_stride, column_stride, freedom, ridge,
     BLOCK: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_ROWS: tl.constexpr, BLOCK_COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    """One program a sample: means and trace, then the tiles on and above the diagonal."""
+    """One program a sample: means, the tiles on and above the diagonal, then the trace and with it the ridge."""
     sample = tl.program_id(0).to(tl.int64)
-    x, means, pooled = x + sample * C * N, means + sample * C, pooled + sample * C * C
-    ridge *= means_and_trace(x, means, C, N, BLOCK_ROWS, BLOCK_COLUMNS) / freedom
-    tl.debug_barrier()  # the means are read by other threads than wrote them
+    x, means, pooled = x + sample * sample_stride, means + sample * C, pooled + sample * C * C
+    scales = means + tl.num_programs(0).to(tl.int64) * C
+    row_means_and_scales(x, means, scales, C, N, row_stride, column_stride, BLOCK_ROWS, BLOCK_COLUMNS)
     for i in range(0, C, BLOCK):
-        for j in range(i, C, BLOCK):
+        down = i + tl.arange(0, BLOCK)
+        mean, scale = tl.load(means + down, mask=down < C, other=0), tl.load(scales + down, mask=down < C, other=1)
+        tile = tl.zeros([BLOCK, BLOCK], tl.float32)
+        for start in range(0, N, BLOCK_N):
+            columns = start + tl.arange(0, BLOCK_N)
+            big, small = _scaled_tile(x, mean, scale, down, columns, C, N, row_stride, column_stride)
+            tile = add_half_product(big, small, tl.trans(big), tl.trans(small), tile)
+        store_symmetric(pooled, _unscaled(tile, scales, down, down, C, freedom), i, i, 0.0, C, BLOCK)
+        for j in range(i + BLOCK, C, BLOCK):
+            across = j + tl.arange(0, BLOCK)
+            mean_across = tl.load(means + across, mask=across < C, other=0)
+            scale_across = tl.load(scales + across, mask=across < C, other=1)
             tile = tl.zeros([BLOCK, BLOCK], tl.float32)
             for start in range(0, N, BLOCK_N):
                 columns = start + tl.arange(0, BLOCK_N)
-                left = centred_tile(x, means, i + tl.arange(0, BLOCK), columns, C, N)
-                right = centred_tile(x, means, j + tl.arange(0, BLOCK), columns, C, N)
-                tile = tl.dot(left, tl.trans(right), tile, input_precision="tf32x3")
-            store_symmetric(pooled, tile / freedom, i, j, ridge, C, BLOCK)
+                big, small = _scaled_tile(x, mean, scale, down, columns, C, N, row_stride, column_stride)
+                right_big, right_small = _scaled_tile(
+                    x, mean_across, scale_across, across, columns, C, N, row_stride, column_stride
+                )
+                tile = add_half_product(big, small, tl.trans(right_big), tl.trans(right_small), tile)
+            store_symmetric(pooled, _unscaled(tile, scales, down, across, C, freedom), i, j, 0.0, C, BLOCK)
+    tl.debug_barrier()  # the diagonal is read by other threads than wrote it
+    trace = tl.zeros([BLOCK], tl.float32)
+    for i in range(0, C, BLOCK):
+        at = i + tl.arange(0, BLOCK)
+        trace += tl.load(pooled + at * (C + 1), mask=at < C, other=0)
+    ridge *= tl.sum(trace)
+    for i in range(0, C, BLOCK):
+        at = i + tl.arange(0, BLOCK)
+        diagonal = tl.load(pooled + at * (C + 1), mask=at < C, other=0)
+        tl.store(pooled + at * (C + 1), diagonal + ridge, mask=at < C)
 
 
 @triton.jit
@@ -150,60 +212,75 @@ def covariance_pool_backward_kernel(
     gradient,  # [B, C, C]
     means,     # [B, C], between the passes
     of_x,      # [B, C, N]
-    C, N, freedom, ridge,
-    BLOCK: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_N: tl.constexpr,
+    C, N, sample_stride, row_stride, column_stride, freedom, ridge,
+    BLOCK: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_TAIL: tl.constexpr,
     BLOCK_ROWS: tl.constexpr, BLOCK_COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    """One program a sample: ((G + Gᵀ) + r tr(G + Gᵀ) I) Xc / (N - 1)."""
+    """One program a sample: ((G + Gᵀ) + r tr(G + Gᵀ) I) Xc / (N - 1), ``BLOCK_N + BLOCK_TAIL`` columns at a time."""
     sample = tl.program_id(0).to(tl.int64)
-    x, means, of_x = x + sample * C * N, means + sample * C, of_x + sample * C * N
+    x, means, of_x = x + sample * sample_stride, means + sample * C, of_x + sample * C * N
     gradient += sample * C * C
-    means_and_trace(x, means, C, N, BLOCK_ROWS, BLOCK_COLUMNS)
     diagonal = tl.zeros([BLOCK], tl.float32)
-    for first in range(0, C, BLOCK):
-        at = first + tl.arange(0, BLOCK)
-        diagonal += tl.load(gradient + at * C + at, mask=at < C, other=0)
-    ridge *= 2 * tl.sum(diagonal)
-    tl.debug_barrier()  # the means are read by other threads than wrote them
     for i in range(0, C, BLOCK):
-        rows = i + tl.arange(0, BLOCK)
-        for start in range(0, N, BLOCK_N):
-            columns = start + tl.arange(0, BLOCK_N)
-            tile = ridge * centred_tile(x, means, rows, columns, C, N)
+        at = i + tl.arange(0, BLOCK)
+        diagonal += tl.load(gradient + at * (C + 1), mask=at < C, other=0)
+    ridge *= 2 * tl.sum(diagonal)
+    row_means(x, means, C, N, row_stride, column_stride, BLOCK_ROWS, BLOCK_COLUMNS)
+    for start in range(0, N, BLOCK_N + BLOCK_TAIL):
+        columns = start + tl.arange(0, BLOCK_N)
+        tail_columns = start + BLOCK_N + tl.arange(0, BLOCK_TAIL)
+        for i in range(0, C, BLOCK):
+            rows = i + tl.arange(0, BLOCK)
+            tile = tl.zeros([BLOCK, BLOCK_N], tl.float32)
+            tail = tl.zeros([BLOCK, BLOCK_TAIL], tl.float32)
             for k in range(0, C, BLOCK_K):
                 inner = k + tl.arange(0, BLOCK_K)
                 inside = (rows < C)[:, None] & (inner < C)[None, :]
                 both = tl.load(gradient + rows[:, None] * C + inner[None, :], mask=inside, other=0)
                 both += tl.load(gradient + inner[None, :] * C + rows[:, None], mask=inside, other=0)
-                centred = centred_tile(x, means, inner, columns, C, N)
-                tile = tl.dot(both, centred, tile, input_precision="tf32x3")
+                big, small = split_tf32(both)
+                mean = tl.load(means + inner, mask=inner < C, other=0)
+                centred = centred_tile(x, mean, inner, columns, C, N, row_stride, column_stride)
+                right_big, right_small = split_tf32(centred)
+                tile = add_product(big, small, right_big, right_small, tile)
+                centred = centred_tile(x, mean, inner, tail_columns, C, N, row_stride, column_stride)
+                right_big, right_small = split_tf32(centred)
+                tail = add_product(big, small, right_big, right_small, tail)
+            mean = tl.load(means + rows, mask=rows < C, other=0)
+            tile += ridge * centred_tile(x, mean, rows, columns, C, N, row_stride, column_stride)
             inside = (rows < C)[:, None] & (columns < N)[None, :]
             tl.store(of_x + rows[:, None] * N + columns[None, :], tile / freedom, mask=inside)
+            tail += ridge * centred_tile(x, mean, rows, tail_columns, C, N, row_stride, column_stride)
+            inside = (rows < C)[:, None] & (tail_columns < N)[None, :]
+            tl.store(of_x + rows[:, None] * N + tail_columns[None, :], tail / freedom, mask=inside)
 
 
 def covariance_pool_settings(C: int, N: int) -> dict[str, Any]:
-    """Return the compile-time arguments of ``covariance_pool_kernel``; larger tiles than 64 spill their registers."""
-    tiles = {"BLOCK": tile_side(C, 64), "BLOCK_N": 16, **statistics_tile(N)}
-    return {**tiles, "enable_fp_fusion": True, "num_warps": 8, "num_stages": 2}
+    """Return the compile-time arguments of ``covariance_pool_kernel``."""
+    block = tile_side(C, 128)
+    tiles = {"BLOCK": block, "BLOCK_N": 16, **means_tile(N)}
+    return {**tiles, "enable_fp_fusion": True, "num_warps": 8 if block > 64 else 4, "num_stages": 3}
 
 
 def covariance_pool_backward_settings(C: int, N: int) -> dict[str, Any]:
     """Return the compile-time arguments of ``covariance_pool_backward_kernel``."""
-    tiles = {"BLOCK": tile_side(C, 128), "BLOCK_K": 16, "BLOCK_N": tile_side(N, 32), **statistics_tile(N)}
-    return {**tiles, "enable_fp_fusion": True, "num_warps": 8, "num_stages": 1}
+    most = 64 if C % 16 or N % 16 else 128  # where loads are not whole vectors, more columns would spill
+    tiles = {"BLOCK": tile_side(C, 128), "BLOCK_K": 16, **columns_tile(N, most), **means_tile(N)}
+    return {**tiles, "enable_fp_fusion": True, "num_warps": 8, "num_stages": 2}
 
 
 def launch_covariance_pool(x: Tensor, ridge: float) -> Tensor:
     """Compute ``covariance_pool`` by its kernel; float64 is left to the reference."""
     if x.dtype == torch.float64:
         return covariance_pool_reference(x, ridge)
-    x, (B, C, N) = x.contiguous(), x.shape
-    means = torch.empty(B, C, dtype=torch.float32, device=x.device)
+    x, (B, C, N) = strided(x), x.shape
+    means = torch.empty(2, B, C, dtype=torch.float32, device=x.device)
     pooled = torch.empty(B, C, C, dtype=torch.float32, device=x.device)
     if B:
-        covariance_pool_kernel[(B,)](
-            x, means, pooled, C, N, degrees_of_freedom(x), ridge, **covariance_pool_settings(C, N)
-        )
+        with on_device_of(x):
+            covariance_pool_kernel[(B,)](
+                x, means, pooled, C, N, *x.stride(), degrees_of_freedom(x), ridge, **covariance_pool_settings(C, N)
+            )
     return pooled
 
 
@@ -211,14 +288,15 @@ def launch_covariance_pool_backward(gradient: Tensor, x: Tensor, ridge: float) -
     """Compute the gradient of ``covariance_pool`` by its kernel; float64 is left to the reference."""
     if x.dtype == torch.float64:
         return covariance_pool_backward_reference(gradient, x, ridge)
-    x, (B, C, N) = x.contiguous(), x.shape
+    x, (B, C, N) = strided(x), x.shape
     means = torch.empty(B, C, dtype=torch.float32, device=x.device)
-    of_x = torch.empty_like(x)
+    of_x = torch.empty(B, C, N, dtype=x.dtype, device=x.device)
     if B:
-        covariance_pool_backward_kernel[(B,)](
-            x, gradient.float().contiguous(), means, of_x, C, N, degrees_of_freedom(x), ridge,
-            **covariance_pool_backward_settings(C, N),
-        )  # fmt: skip
+        with on_device_of(x):
+            covariance_pool_backward_kernel[(B,)](
+                x, gradient.float().contiguous(), means, of_x, C, N, *x.stride(), degrees_of_freedom(x), ridge,
+                **covariance_pool_backward_settings(C, N),
+            )  # fmt: skip
     return of_x
 
 
@@ -226,7 +304,9 @@ def launch_covariance_pool_backward(gradient: Tensor, x: Tensor, ridge: float) -
 def _covariance_pool(x: Tensor, ridge: float) -> Tensor:
     pooled = x.new_empty(len(x), x.shape[1], x.shape[1], dtype=accumulator(x))
     for some, target in zip(x.split(IN_CACHE), pooled.split(IN_CACHE), strict=True):
-        target.copy_(covariance_pool_reference(some, ridge))
+        scaled = centred_map(some, pooled.dtype).mul_(degrees_of_freedom(x) ** -0.5)
+        torch.bmm(scaled, scaled.mT, out=target)
+        add_to_diagonal(target, ridge * target.diagonal(dim1=-2, dim2=-1).sum(-1))
     return pooled
 
 
@@ -277,9 +357,21 @@ def tile_side(side: int, most: int) -> int:
     return min(most, max(16, int(triton.next_power_of_2(side))))
 
 
-def statistics_tile(N: int) -> dict[str, int]:
-    """Return the tile in which means and trace are computed."""
-    return {"BLOCK_ROWS": 32, "BLOCK_COLUMNS": min(32, triton.next_power_of_2(N))}
+def means_tile(N: int) -> dict[str, int]:
+    """Return the tile in which means are computed."""
+    return {"BLOCK_ROWS": 64, "BLOCK_COLUMNS": min(32, triton.next_power_of_2(N))}
+
+
+def columns_tile(N: int, most: int) -> dict[str, int]:
+    """Return two widths that cover N columns together in few passes and with few columns too many."""
+    widths = [width for width in (16, 32, 64, 128) if width <= most]
+    return {"BLOCK_N": min(widths, key=lambda width: triton.cdiv(N, width + 16) * (width + 32)), "BLOCK_TAIL": 16}
+
+
+def strided(x: Tensor) -> Tensor:
+    """Return features [B, C, N] in a layout that the kernels read well, rows or channels lying together."""
+    reach = (x.shape[1] - 1) * x.stride(1) + (x.shape[2] - 1) * x.stride(2)  # of a sample, kept in 32 bits
+    return x if 1 in x.stride()[1:] and reach < 2**31 else x.contiguous()
 
 
 def centred_map(x: Tensor, dtype: torch.dtype) -> Tensor:

@@ -1,50 +1,47 @@
-"""The matrix logarithm by products alone: ``log_eig_gemm``, for the frozen extractor.
+"""The matrix logarithm without a decomposition, for the frozen extractor on a GPU: the op ``log_eig_gemm``.
 
-A covariance with the ridge r = 1e-4 of its trace has eigenvalues within four decades, so that a fixed number of
-products serves every one of them: nothing depends on values, and the whole can be captured in a graph and exported.
-With A = S / |S| (Frobenius), whose eigenvalues lie in [0.9e-4, 1],
-
-    log S = 8 log A^(1/8) + log |S| I,
-
-three square roots and the logarithm of what lies in [0.31, 1] by its Chebyshev series. A square root is the coupled
-iteration
-
-    Y <- Y p(Z Y),   Z <- p(Z Y) Z,   from Y = A, Z = I  to  Y = A^(1/2), Z = A^(-1/2),
-
-with polynomials p(x²) of degree 2 for which x p(x²) is nearest to 1, in the maximum, over all x that the step before
-may have left: the best composition there is, and computed below from the interval alone.
+A GPU multiplies matrices far faster than it decomposes them. What a ridged covariance's logarithm is in products is
+said in ``log_eig_products.py``; here one program does all of them for a matrix, and what lies between two products
+stays in its registers or in the cache.
 
 Clipping is not done, since nobody knows the eigenvalues. In its place a multiple of the identity is added,
 s = max(0, floor - 1e-4 tr S), which brings the smallest eigenvalue of a ridged covariance to the floor: of zero the
 result is log(floor) I as from ``log_eig``, and where ``log_eig`` would clip the two differ by log 2 at most in any
 eigenvalue. Where 1e-4 tr S is the floor or more, s is 0. Eigenvalues of less than 1e-4 of the trace, which no ridged
-covariance has, come out wrong, and an indefinite matrix may come out as NaN: ``log_eig`` is for those. On a CPU it is
-the slower of the two.
+covariance has, come out wrong, and an indefinite matrix may come out as NaN: ``log_eig`` is for those.
 
-Source: the inverse scaling and squaring method (Higham, "Functions of Matrices", 2008, 11.5) with the coupled
-Newton-Schulz iteration (6.7) and minimax polynomials (Amsel et al., "The Polar Express", arXiv 2505.16932).
+On a CPU a decomposition is the faster, and is what is done there.
 """
 
-from collections.abc import Sequence
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.polynomial import Chebyshev
-from numpy.polynomial.chebyshev import cheb2poly
+import triton
+import triton.language as tl
+from fsrcache.kernels.launch import on_device_of
+from fsrcache.kernels.log_eig import log_eig
+from fsrcache.kernels.log_eig_products import (
+    INTERVAL,
+    POLYNOMIALS,
+    RIDGE,
+    ROOTS,
+    SERIES,
+    log_eig_products,
+    shift_to_floor,
+)
+from fsrcache.kernels.products import add_half_product, split_half
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from fsrcache.errors import FsrcacheError
 
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-_RIDGE = 1e-4  # the smallest eigenvalue of a ridged covariance, as a share of its trace
-_SMALLEST = 0.9 * _RIDGE  # the same as a share of the norm, which the ridge itself enlarges
-_ROOTS = 3
-_CONVERGED = 1e-7  # from 1
-_DEGREE = 15  # of the Chebyshev series; 3e-9 on its interval
+_MOST = 128  # the largest side that a program keeps
+_PROGRAMS = 528  # four for each multiprocessor of an H100 or H200; a program has one matrix after another
 
 
 def log_eig_gemm(S: Tensor, floor: float) -> Tensor:
-    """Return the symmetric matrix logarithm of ridged covariances, without a decomposition.
+    """Return the symmetric matrix logarithm of ridged covariances.
 
     Parameters
     ----------
@@ -58,8 +55,8 @@ def log_eig_gemm(S: Tensor, floor: float) -> Tensor:
     -------
     Tensor
         fp32 ``[B, D, D]`` (float64 for float64), symmetric; relative error about 1e-8 in float64, in fp32 1e-5
-        or less than ``log_eig``'s. Autograd differentiates
-        the products. A matrix with a value that is not finite gives NaN and leaves the others alone.
+        or less than ``log_eig``'s. It can be differentiated once. A matrix with a value that is not finite gives NaN
+        and leaves the others alone.
 
     Raises
     ------
@@ -74,76 +71,230 @@ def log_eig_gemm(S: Tensor, floor: float) -> Tensor:
     if not floor > 0:
         raise FsrcacheError(f"log_eig_gemm got the floor {floor}.", "It is above 0: it is the smallest eigenvalue.")
     S = S.to(torch.float64 if S.dtype == torch.float64 else torch.float32)
-    identity = torch.eye(S.shape[-1], dtype=S.dtype, device=S.device)
-    shift = (floor - _RIDGE * S.diagonal(dim1=-2, dim2=-1).sum(-1)).clamp(min=0)
-    shifted = (S + S.mT) / 2 + shift[:, None, None] * identity
-    norm = torch.linalg.matrix_norm(shifted)[:, None, None]
-    root = shifted / norm
-    for polynomials in _POLYNOMIALS:
-        root = _square_root(root, polynomials)
-    logarithm = 2**_ROOTS * _chebyshev(root, identity) + norm.log() * identity
-    symmetric: Tensor = (logarithm + logarithm.mT) / 2
-    return symmetric
+    if not S.is_cuda:
+        return log_eig(shift_to_floor(S, floor), floor / 2)  # no eigenvalue is as small
+    logarithm: Tensor = _log_eig_gemm(S, float(floor))
+    return logarithm
 
 
-def _square_root(A: Tensor, polynomials: Sequence[tuple[float, float, float]]) -> Tensor:
-    """Return the square root of matrices whose eigenvalues lie where the polynomials were made for."""
-    Y, Z = A, None
-    for place, (a, b, c) in enumerate(polynomials):
-        M = A if Z is None else Z @ Y
-        P = b * M + c * (M @ M)
-        P.diagonal(dim1=-2, dim2=-1).add_(a)
-        Y = Y @ P
-        if place < len(polynomials) - 1:
-            Z = P if Z is None else P @ Z
-    return (Y + Y.mT) / 2
+@triton.jit
+def _kept(
+    matrix,  # [2, SIDE, SIDE]
+    r, c, SIDE: tl.constexpr,
+):  # fmt: skip
+    """Return rows and columns of a matrix from the program's memory, fp32."""
+    at = r * SIDE + c
+    big, small = tl.load(matrix + at).to(tl.float32), tl.load(matrix + SIDE * SIDE + at).to(tl.float32)
+    return (big + small) * (1 / 256)
 
 
-def _chebyshev(A: Tensor, identity: Tensor) -> Tensor:
-    """Return the logarithm by its series in T = scaled A, four powers at a time (Paterson and Stockmeyer)."""
-    low, high = _INTERVAL
-    T = (2 * A - (high + low) * identity) / (high - low)
-    T2 = T @ T
-    powers = [identity.expand_as(T), T, T2, T2 @ T]
-    T4 = T2 @ T2
-    total: Tensor | None = None
-    for first in range(_DEGREE - _DEGREE % 4, -1, -4):
-        part = sum((c * power for c, power in zip(_SERIES[first:], powers, strict=False)), torch.zeros_like(T))
-        total = part if total is None else total @ T4 + part
-    assert total is not None
-    return total
+@triton.jit
+def _keep(
+    matrix,  # [2, SIDE, SIDE], written
+    values, rows, SIDE: tl.constexpr,
+):  # fmt: skip
+    """Split rows of a matrix into the program's memory, when all threads have read what was there."""
+    at = rows[:, None] * SIDE + tl.arange(0, SIDE)[None, :]
+    big, small = split_half(256 * values)
+    tl.debug_barrier()
+    tl.store(matrix + at, big)
+    tl.store(matrix + SIDE * SIDE + at, small)
 
 
-def _minimax(low: float, high: float) -> tuple[tuple[float, float, float], float]:
-    """Return a, b, c for which x (a + b x² + c x⁴) is nearest to 1 on [low, high], and its greatest distance from 1.
+@triton.jit
+def _product(
+    left,   # [2, SIDE, SIDE]
+    right,  # [2, SIDE, SIDE]
+    rows, ROWS: tl.constexpr, SIDE: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    """Return rows of the product of two matrices in the program's memory, fp32."""
+    product = tl.zeros([ROWS, SIDE], tl.float32)
+    for start in range(0, SIDE, BLOCK_K):
+        inner = start + tl.arange(0, BLOCK_K)
+        of_left = rows[:, None] * SIDE + inner[None, :]
+        of_right = inner[:, None] * SIDE + tl.arange(0, SIDE)[None, :]
+        left_big, left_small = tl.load(left + of_left), tl.load(left + SIDE * SIDE + of_left)
+        right_big, right_small = tl.load(right + of_right), tl.load(right + SIDE * SIDE + of_right)
+        product = add_half_product(left_big, left_small, right_big, right_small, product)
+    return product * (1 / 65536)
 
-    Remez's exchange: the error alternates at both ends and the two turning points between them.
+
+@triton.jit
+def _multiply(
+    left, right,  # [2, SIDE, SIDE]
+    result,       # [2, SIDE, SIDE], written; it may be the left factor
+    ROWS: tl.constexpr, SIDE: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    """Multiply two matrices in the program's memory, for all threads to read."""
+    for first in range(0, SIDE, ROWS):
+        rows = first + tl.arange(0, ROWS)
+        _keep(result, _product(left, right, rows, ROWS, SIDE, BLOCK_K), rows, SIDE)
+    tl.debug_barrier()
+
+
+@triton.jit
+def _symmetric_rows(
+    S,  # [D, D]
+    r, c, D,
+):  # fmt: skip
+    """Return rows of a matrix's symmetric part, zeros outside of it."""
+    inside = (r < D) & (c < D)
+    return tl.load(S + r * D + c, mask=inside, other=0) / 2 + tl.load(S + c * D + r, mask=inside, other=0) / 2
+
+
+@triton.jit
+def _entry(TABLE: tl.constexpr, row, COLUMN: tl.constexpr):
+    """Return a number of a table that is known when the kernel is compiled, of a row that is not."""
+    entry = TABLE[0][COLUMN]
+    for known in tl.static_range(1, len(TABLE)):
+        entry = tl.where(row == known, TABLE[known][COLUMN], entry)
+    return entry
+
+
+@triton.jit
+def log_eig_gemm_kernel(
+    S,          # [B, D, D]
+    memory,     # [programs, 5, 2, SIDE, SIDE]: five split matrices
+    logarithm,  # [B, D, D]
+    B, D, floor, ridge, low, high,
+    TABLE: tl.constexpr, SERIES: tl.constexpr, DOUBLED: tl.constexpr,
+    ROWS: tl.constexpr, SIDE: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    """One program for every so many matrices, which are filled up to SIDE with the identity, some rows at a time.
+
+    ``TABLE`` has a row for every step of the square roots: its polynomial, and 1 in a root's first step, where Z is the
+    identity, and 2 in its last, after which Z is not needed. Z has two places, from one of which the other is written.
     """
-    inner = [(3 * low + high) / 4, (low + 3 * high) / 4]
-    a = b = c = error = 0.0
-    for _ in range(30):
-        points = np.array([low, *inner, high])
-        signs = np.array([1.0, -1.0, 1.0, -1.0])
-        a, b, c, error = np.linalg.solve(np.stack([points, points**3, points**5, signs], 1), np.ones(4)).tolist()
-        inner = np.sqrt(np.sort(np.roots([5 * c, 3 * b, a]).real)).tolist()
-    return (a, b, c), abs(error)
+    SIZE: tl.constexpr = 2 * SIDE * SIDE
+    c = tl.arange(0, SIDE)[None, :]
+    Y = memory + tl.program_id(0).to(tl.int64) * (5 * SIZE)
+    M, P = Y + 2 * SIZE, Y + 3 * SIZE
+    for number in range(tl.program_id(0), B, tl.num_programs(0)):
+        sample = tl.cast(number, tl.int64) * D * D
+        squares, trace = tl.zeros([ROWS, SIDE], tl.float32), tl.zeros([ROWS, SIDE], tl.float32)
+        for first in range(0, SIDE, ROWS):
+            r = (first + tl.arange(0, ROWS))[:, None]
+            A = _symmetric_rows(S + sample, r, c, D)
+            squares += A * A
+            trace += tl.where(r == c, A, 0)
+        sum_of_diagonal = tl.sum(trace)
+        shift = tl.maximum(floor - ridge * sum_of_diagonal, 0)
+        norm = tl.sqrt(tl.sum(squares) + (2 * sum_of_diagonal + D * shift) * shift)  # of S + shift I
+        for first in range(0, SIDE, ROWS):
+            rows = first + tl.arange(0, ROWS)
+            r = rows[:, None]
+            A = _symmetric_rows(S + sample, r, c, D) / norm
+            A = tl.where(r == c, tl.where(r < D, A + shift / norm, 1), A)
+            _keep(Y, A, rows, SIDE)
+        tl.debug_barrier()
+        for step in range(len(TABLE)):
+            place = _entry(TABLE, step, 3)
+            Z, other_Z = Y + (1 + 3 * (step % 2)) * SIZE, Y + (4 - 3 * (step % 2)) * SIZE
+            if place == 1:
+                for first in range(0, SIDE, ROWS):
+                    rows = first + tl.arange(0, ROWS)
+                    _keep(M, _kept(Y, rows[:, None], c, SIDE), rows, SIDE)
+                tl.debug_barrier()
+            else:
+                _multiply(Z, Y, M, ROWS, SIDE, BLOCK_K)
+            for first in range(0, SIDE, ROWS):
+                rows = first + tl.arange(0, ROWS)
+                polynomial = _entry(TABLE, step, 2) * _product(M, M, rows, ROWS, SIDE, BLOCK_K)
+                polynomial += _entry(TABLE, step, 1) * _kept(M, rows[:, None], c, SIDE)
+                polynomial += tl.where(rows[:, None] == c, _entry(TABLE, step, 0), 0)
+                _keep(P, polynomial, rows, SIDE)
+                if place == 1:
+                    _keep(other_Z, polynomial, rows, SIDE)
+            tl.debug_barrier()
+            if place == 0:
+                _multiply(P, Z, other_Z, ROWS, SIDE, BLOCK_K)  # not Z P: in that order rounding grows
+            _multiply(Y, P, Y, ROWS, SIDE, BLOCK_K)
+        T, T2, T3, T4, total = Y, Y + SIZE, M, P, Y + 4 * SIZE
+        for first in range(0, SIDE, ROWS):
+            rows = first + tl.arange(0, ROWS)
+            root = 2 * _kept(Y, rows[:, None], c, SIDE) - tl.where(rows[:, None] == c, high + low, 0)
+            _keep(T, root / (high - low), rows, SIDE)
+            _keep(total, tl.zeros([ROWS, SIDE], tl.float32), rows, SIDE)
+        tl.debug_barrier()
+        _multiply(T, T, T2, ROWS, SIDE, BLOCK_K)
+        _multiply(T2, T, T3, ROWS, SIDE, BLOCK_K)
+        _multiply(T2, T2, T4, ROWS, SIDE, BLOCK_K)
+        for part in range(4):  # of four powers, the highest first
+            for first in range(0, SIDE, ROWS):
+                rows = first + tl.arange(0, ROWS)
+                series = _product(total, T4, rows, ROWS, SIDE, BLOCK_K)
+                series += tl.where(rows[:, None] == c, _entry(SERIES, 4 * part, 0), 0)
+                for power in range(1, 4):
+                    series += _entry(SERIES, 4 * part + power, 0) * _kept(
+                        T + (power - 1) * SIZE, rows[:, None], c, SIDE
+                    )
+                _keep(total, series, rows, SIDE)
+            tl.debug_barrier()
+        for first in range(0, SIDE, ROWS):
+            r = (first + tl.arange(0, ROWS))[:, None]
+            series = (_kept(total, r, c, SIDE) + _kept(total, c, r, SIDE)) * (DOUBLED / 2)
+            series += tl.where(r == c, tl.log(norm), 0)
+            tl.store(logarithm + sample + r * D + c, series, mask=(r < D) & (c < D))
+        tl.debug_barrier()
 
 
-def _root_polynomials(low: float) -> tuple[tuple[float, float, float], ...]:
-    """Return the polynomials of a square root for eigenvalues in [low, 1]; x is the root of an eigenvalue."""
-    polynomials = []
-    left, right = low**0.5, 1.0
-    while right - left > _CONVERGED:
-        if right - left < 1e-2:  # Taylor's, whose error is (5/2) e³; the exchange's system is singular here
-            polynomials.append((1.875, -1.25, 0.375))
-            left, right = 1 - 2.5 * (right - left) ** 3, 1.0
-        else:
-            polynomial, error = _minimax(left, right)
-            polynomials.append(polynomial)
-            left, right = 1 - error, 1 + error
-    return tuple(polynomials)
+def log_eig_gemm_settings(D: int) -> dict[str, Any]:
+    """Return the compile-time arguments of ``log_eig_gemm_kernel``."""
+    side = max(16, triton.next_power_of_2(D))
+    constants = {"TABLE": _TABLE, "SERIES": _SERIES, "DOUBLED": 2**ROOTS}
+    tiles = {"ROWS": min(side, 64), "SIDE": side, "BLOCK_K": min(side, 32)}
+    warps = 8 if side in (32, 128) else 4  # with 4, 32 would spill a register
+    return {**constants, **tiles, "enable_fp_fusion": True, "num_warps": warps, "num_stages": 2}
 
 
-_POLYNOMIALS = tuple(_root_polynomials(_SMALLEST ** (0.5**root)) for root in range(_ROOTS))
-_INTERVAL = (_SMALLEST ** (0.5**_ROOTS), 1.0)
-_SERIES = cheb2poly(Chebyshev.interpolate(np.log, _DEGREE, domain=_INTERVAL).coef).tolist()  # in powers of T
+def launch_log_eig_gemm(S: Tensor, floor: float) -> Tensor:
+    """Compute ``log_eig_gemm`` by its kernel; float64 and larger matrices are left to PyTorch's products."""
+    B, D, _ = S.shape
+    if S.dtype == torch.float64 or D > _MOST:
+        return log_eig_products(S, floor)
+    settings = log_eig_gemm_settings(D)
+    side = settings["SIDE"]
+    memory = torch.empty(min(B, _PROGRAMS), 5, 2, side, side, dtype=torch.float16, device=S.device)
+    logarithm = torch.empty(B, D, D, dtype=torch.float32, device=S.device)
+    if B:
+        with on_device_of(S):
+            log_eig_gemm_kernel[(len(memory),)](
+                S.contiguous(), memory, logarithm, B, D, floor, RIDGE, *INTERVAL, **settings
+            )
+    return logarithm
+
+
+@torch.library.custom_op("fsrcache::log_eig_gemm", mutates_args=())
+def _log_eig_gemm(S: Tensor, floor: float) -> Tensor:
+    return log_eig_products(S, floor)
+
+
+_log_eig_gemm.register_kernel("cuda")(launch_log_eig_gemm)
+
+
+@_log_eig_gemm.register_fake
+def _(S: Tensor, floor: float) -> Tensor:  # noqa: ARG001  the floor has no shape
+    return S.new_empty(S.shape)
+
+
+def _save(ctx: Any, inputs: tuple[Tensor, float], output: Tensor) -> None:  # noqa: ARG001  nothing of it is kept
+    S, ctx.floor = inputs
+    ctx.save_for_backward(S)
+
+
+@once_differentiable
+def _differentiate(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+    (S,) = ctx.saved_tensors
+    with torch.enable_grad():
+        S = S.detach().requires_grad_()
+        return torch.autograd.grad(log_eig_products(S, ctx.floor), S, gradient)[0], None
+
+
+_log_eig_gemm.register_autograd(_differentiate, setup_context=_save)
+
+_TABLE = tuple(
+    (*polynomial, 1.0 if place == 0 else 2.0 if place == len(polynomials) - 1 else 0.0)
+    for polynomials in POLYNOMIALS
+    for place, polynomial in enumerate(polynomials)
+)
+_SERIES = tuple((SERIES[first + power],) for first in (12, 8, 4, 0) for power in range(4))

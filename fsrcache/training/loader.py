@@ -158,5 +158,4 @@ def _unpack(packed: Tensor, rows: Tensor, *, pictures: bool) -> Tensor:
     """Return rows of a cache [m, P] as fp32 vech [B, P] or as fp32 pictures [B, 1, D, D]."""
     if not pictures:
         return packed.index_select(0, rows).float()
-    zeros = torch.zeros(packed.shape[1], device=packed.device)
-    return symmetric_gather(packed, rows, zeros, zeros + 1, torch.float32)
+    return symmetric_gather(packed, rows, None, None, torch.float32)

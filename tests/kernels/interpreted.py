@@ -4,6 +4,7 @@
 defined. The interpreter multiplies tiles in fp32, whatever precision is asked for.
 """
 
+import sys
 from itertools import product
 
 import pytest
@@ -22,6 +23,9 @@ from fsrcache.kernels.gradient_norm import (
     launch_penalty_direction,
     penalty_direction_reference,
 )
+from fsrcache.kernels.log_eig import log_eig_reference
+from fsrcache.kernels.log_eig_gemm import launch_log_eig_gemm
+from fsrcache.kernels.log_eig_products import log_eig_products
 from fsrcache.kernels.symmetric_gather import launch_symmetric_gather, symmetric_gather_reference
 
 assert triton.knobs.runtime.interpret
@@ -109,6 +113,25 @@ def test_bimap_covariance_pool_in_half_precision(dtype):
     assert_near(launch_bimap_covariance_pool(x, w, 1e-4), bimap_covariance_pool_reference(x.double(), w.double(), 1e-4))
 
 
+def strided_maps():
+    """Return maps of one shape in the layouts that the launchers read without a copy, and in one that they copy."""
+    x = random(2, 37, 7, 7, offset=3)
+    yield x.to(memory_format=torch.channels_last).flatten(2)
+    yield x.flatten(2).mT.contiguous().mT
+    yield torch.cat([x, x], 2).flatten(2)[:, :, :49]
+    yield random(2, 74, 98, offset=3)[:, ::2, ::2]
+
+
+def test_maps_in_any_layout():
+    w, gradient = random(20, 37, seed=1), random(2, 37, 37, seed=2)
+    for x in strided_maps():
+        exact = x.double()
+        assert_near(launch_covariance_pool(x, 1e-2), covariance_pool_reference(exact, 1e-2))
+        assert_near(launch_bimap_covariance_pool(x, w, 1e-2), bimap_covariance_pool_reference(exact, w.double(), 1e-2))
+        of_x = launch_covariance_pool_backward(gradient, x, 1e-2)
+        assert_near(of_x, covariance_pool_backward_reference(gradient.double(), exact, 1e-2))
+
+
 def test_a_nan_stays_in_its_sample():
     x = random(2, 20, 9)
     x[0, 3, 4] = torch.nan
@@ -120,18 +143,29 @@ def test_a_nan_stays_in_its_sample():
 @pytest.mark.parametrize(
     ("shape", "dtype", "power"),
     [*product([(1, 1), (0, 7), (3, 1, 31, 31), (2, 1, 128, 128)], [torch.float32, *HALF], [1.0, 2.0, 3.5, 6.0]),
-     ((300, 5), torch.float32, 6.0), ((300, 5), torch.bfloat16, 1.0)],
+     ((300, 5), torch.float32, 6.0), ((300, 5), torch.bfloat16, 1.0),
+     *product([(2, 32768), (2, 32769), (2, 3, 151, 157)], [torch.float32, torch.float16], [6.0])],  # kept, read twice
 )  # fmt: skip
 def test_gradient_norm_and_penalty_direction(shape, dtype, power):
     g = random(*shape, dtype=dtype)
     if shape[0] > 1:
         g[1] = 0
     assert_near(launch_gradient_norm(g, power), gradient_norm_reference(g.double(), power))
-    value, direction = launch_penalty_direction(g, 2.0, power)
-    expected = penalty_direction_reference(g.double(), 2.0, power)
-    assert_near(value, expected[0])
-    assert_near(direction, expected[1])
-    assert direction.dtype == torch.float32
+    results = launch_penalty_direction(g, 2.0, power)
+    for got, expected in zip(results, penalty_direction_reference(g.double(), 2.0, power), strict=True):
+        assert_near(got, expected)
+        assert got.dtype == torch.float32
+
+
+def test_a_direction_lies_as_its_gradient():
+    g = random(3, 5, 6, 7)
+    for laid in (g.to(memory_format=torch.channels_last), g.mT.contiguous().mT, g[:, ::2], g[:2, :, :, :4]):
+        results = launch_penalty_direction(laid, 2.0, 3.0)
+        expected = penalty_direction_reference(laid.double(), 2.0, 3.0)
+        assert results[1].stride() == expected[1].stride()
+        for got, wanted in zip(results, expected, strict=True):
+            assert_near(got, wanted)
+        assert_near(launch_gradient_norm(laid, 3.0), expected[2])
 
 
 @pytest.mark.parametrize("power", [2.0, 3.5, 6.0])
@@ -139,9 +173,32 @@ def test_a_nan_stays_in_its_gradient(power):
     g = random(3, 40)
     g[1, 7] = torch.nan
     assert launch_gradient_norm(g, power).isnan().tolist() == [False, True, False]
-    value, direction = launch_penalty_direction(g, 2.0, power)
+    value, direction, powers = launch_penalty_direction(g, 2.0, power)
     assert value.isnan()
-    assert direction.isnan().any(dim=1).tolist() == [False, True, False]
+    assert direction.isnan().any(dim=1).tolist() == powers.isnan().tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("side", "positions"), [(1, 9), (16, 40), (31, 20), (64, 36), (100, 300), (128, 144), (130, 40)]
+)
+def test_log_eig_gemm(side, positions):
+    S = covariance_pool_reference(20 * random(1, side, positions, seed=side).relu(), 1e-4)
+    logarithm, expected = launch_log_eig_gemm(S, 1e-4), log_eig_reference(S.double(), 1e-4)[0]
+    assert torch.equal(logarithm, logarithm.mT)
+    assert_near(
+        logarithm, expected, max(1e-6, 1.5 * float((log_eig_products(S, 1e-4) - expected).norm() / expected.norm()))
+    )
+
+
+def test_log_eig_gemm_takes_one_matrix_after_another(monkeypatch):
+    monkeypatch.setattr(sys.modules["fsrcache.kernels.log_eig_gemm"], "_PROGRAMS", 2)
+    S = covariance_pool_reference(random(5, 12, 20), 1e-4)
+    S[1], S[3, 2, 2] = 0, torch.nan
+    logarithm = launch_log_eig_gemm(S, 1e-4)
+    assert logarithm[3].isnan().all()
+    right = [0, 1, 2, 4]
+    assert_near(logarithm[right], log_eig_products(S[right].double(), 1e-4), 5e-6)
+    assert launch_log_eig_gemm(S[:0], 1e-4).shape == (0, 12, 12)
 
 
 @pytest.mark.parametrize("side", [1, 2, 31, 64, 65, 128, 131])
@@ -150,10 +207,14 @@ def test_symmetric_gather(side, cached):
     length = side * (side + 1) // 2
     cache = (20 * random(7, length)).to(cached)
     mean, scale, rows = random(length, seed=1), random(length, seed=2), torch.tensor([6, 0, 3, 3])
+    exact = [cache.double(), mean.double(), scale.double()]
+    for given in product((True, False), repeat=2):
+        moments = [vector if there else None for vector, there in zip((mean, scale), given, strict=True)]
+        doubled = [vector if there else None for vector, there in zip(exact[1:], given, strict=True)]
+        pictures = launch_symmetric_gather(cache, rows, *moments, torch.float32)
+        assert torch.equal(pictures, pictures.mT)
+        assert_near(pictures, symmetric_gather_reference(exact[0], rows, *doubled, torch.float64), 1e-6)
     pictures = launch_symmetric_gather(cache, rows, mean, scale, torch.float32)
-    numbers = cache.double() if cache.is_floating_point() else cache.to(torch.float64)
-    assert torch.equal(pictures, pictures.mT)
-    assert_near(pictures, symmetric_gather_reference(numbers, rows, mean.double(), scale.double(), torch.float64), 1e-6)
     for dtype, error in ((torch.float16, 1e-3), (torch.bfloat16, 1e-2)):
         lower = launch_symmetric_gather(cache, rows.int(), mean, scale, dtype)
         assert lower.dtype == dtype

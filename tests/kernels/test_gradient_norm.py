@@ -18,18 +18,20 @@ def test_they_are_norm_and_derivative(power):
     torch.testing.assert_close(gradient_norm(g, power), norms**power, rtol=1e-12, atol=0)
     penalty = 2 * (norms**power).mean()
     (expected,) = torch.autograd.grad(penalty, g)
-    value, direction = penalty_direction(g, 2.0, power)
+    value, direction, powers = penalty_direction(g, 2.0, power)
     torch.testing.assert_close(value, penalty.detach(), rtol=1e-12, atol=0)
     torch.testing.assert_close(direction, expected, rtol=1e-12, atol=1e-300)
-    assert not direction.requires_grad
+    assert torch.equal(powers, gradient_norm(g.detach(), power))
+    assert not any(result.requires_grad for result in (value, direction, powers))
 
 
 def test_by_hand():
     g = torch.tensor([[3.0, 4.0], [0.0, 0.0]])
     assert gradient_norm(g, 6.0).tolist() == [15625.0, 0.0]
-    value, direction = penalty_direction(g, 2.0, 6.0)
+    value, direction, powers = penalty_direction(g, 2.0, 6.0)
     assert value.item() == 15625.0
     assert direction.tolist() == [[6 * 625 * 3.0, 6 * 625 * 4.0], [0.0, 0.0]]
+    assert powers.tolist() == [15625.0, 0.0]
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -58,12 +60,30 @@ def test_a_second_differentiation_is_an_error():
 
 def test_none_and_nan():
     assert gradient_norm(torch.zeros(0, 4), 6.0).shape == (0,)
-    value, direction = penalty_direction(torch.zeros(0, 4), 2.0, 6.0)
-    assert (value.item(), direction.shape) == (0.0, (0, 4))
+    value, direction, powers = penalty_direction(torch.zeros(0, 4), 2.0, 6.0)
+    assert (value.item(), direction.shape, powers.shape) == (0.0, (0, 4), (0,))
     g = gradients((2, 4))
     g[0, 1] = torch.nan
     assert gradient_norm(g, 6.0).isnan().tolist() == [True, False]
     assert penalty_direction(g, 2.0, 6.0)[1].isnan().all(dim=1).tolist() == [True, False]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_a_direction_lies_as_its_gradient(dtype):
+    g = gradients((3, 5, 6, 7), dtype)
+    last = g.to(memory_format=torch.channels_last)
+    for laid in (last, g.mT, g[:, ::2]):
+        results = penalty_direction(laid, 2.0, 3.0)
+        assert results[1].is_contiguous(memory_format=torch.channels_last if laid is last else torch.contiguous_format)
+        for got, expected in zip(results, penalty_direction(laid.contiguous(), 2.0, 3.0), strict=True):
+            torch.testing.assert_close(got, expected)
+        torch.testing.assert_close(gradient_norm(laid, 3.0), results[2])
+
+
+def test_a_large_sample_in_fp32():
+    g = gradients((2, 300_000), torch.float32)
+    for got, expected in zip(penalty_direction(g, 2.0, 2.0), penalty_direction(g.double(), 2.0, 2.0), strict=True):
+        torch.testing.assert_close(got.double(), expected, rtol=1e-5, atol=0)
 
 
 @pytest.mark.slow
@@ -71,6 +91,9 @@ def test_they_are_proper_ops():
     g = gradients((3, 5), torch.float32).requires_grad_()
     torch.library.opcheck(torch.ops.fsrcache.gradient_norm.default, (g, 6.0))
     torch.library.opcheck(torch.ops.fsrcache.penalty_direction.default, (g.detach(), 2.0, 6.0))
+    last = gradients((3, 5, 6, 7), torch.float32).to(memory_format=torch.channels_last)
+    torch.library.opcheck(torch.ops.fsrcache.penalty_direction.default, (last, 2.0, 6.0))
+    torch.library.opcheck(torch.ops.fsrcache.gradient_norm.default, (last.requires_grad_(), 6.0))
     compiled = torch.compile(
         lambda g: gradient_norm(g, 6.0).sum() + penalty_direction(g, 2.0, 6.0)[0], backend="aot_eager", fullgraph=True
     )

@@ -36,11 +36,18 @@ def test_it_is_numpys_triangle(side, dtype):
 
 def test_it_is_unvech():
     cache = cached(3, 8, torch.float32)
-    zero, one = torch.zeros(36), torch.ones(36)
-    pictures = symmetric_gather(cache, torch.tensor([2, 1], dtype=torch.int32), zero, one, torch.float32)
+    pictures = symmetric_gather(cache, torch.tensor([2, 1], dtype=torch.int32), None, None, torch.float32)
     torch.testing.assert_close(pictures[:, 0], unvech(cache[[2, 1]]))
-    assert symmetric_gather(cache, torch.tensor([0]), zero, one, torch.bfloat16).dtype == torch.bfloat16
-    assert symmetric_gather(cache, torch.zeros(0, dtype=torch.int64), zero, one, torch.float32).shape == (0, 1, 8, 8)
+    assert symmetric_gather(cache, torch.tensor([0]), None, None, torch.bfloat16).dtype == torch.bfloat16
+    assert symmetric_gather(cache, torch.zeros(0, dtype=torch.int64), None, None, torch.float32).shape == (0, 1, 8, 8)
+
+
+def test_no_mean_is_zeros_and_no_scale_ones():
+    cache, rows = cached(5, 7, torch.int8), torch.tensor([4, 0, 4])
+    mean, scale = moments(28)
+    for given, meant in [((None, scale), (0 * mean, scale)), ((mean, None), (mean, 0 * scale + 1))]:
+        got = symmetric_gather(cache, rows, *given, torch.float32)
+        torch.testing.assert_close(got, symmetric_gather(cache, rows, *meant, torch.float32))
 
 
 def test_gradients():
@@ -48,6 +55,13 @@ def test_gradients():
     mean, scale = (vector.requires_grad_() for vector in moments(6, torch.float64))
     assert torch.autograd.gradcheck(lambda *inputs: symmetric_gather(inputs[0], rows, *inputs[1:], torch.float64),
                                     (cache, mean, scale))  # fmt: skip
+    numbers = cache.detach()
+    for pictures, leaves in (
+        (lambda cache: symmetric_gather(cache, rows, None, None, torch.float64), (cache,)),
+        (lambda mean: symmetric_gather(numbers, rows, mean, None, torch.float64), (mean,)),
+        (lambda cache, scale: symmetric_gather(cache, rows, None, scale, torch.float64), (cache, scale)),
+    ):
+        assert torch.autograd.gradcheck(pictures, leaves)
 
 
 def test_a_quantised_cache_has_gradients_by_its_moments():
@@ -65,6 +79,8 @@ def test_it_is_a_proper_op():
     mean, scale = (vector.requires_grad_() for vector in moments(15))
     arguments = (cache, rows, mean, scale, torch.float32)
     torch.library.opcheck(torch.ops.fsrcache.symmetric_gather.default, arguments)
+    leaf = cached(4, 5, torch.float32).requires_grad_()
+    torch.library.opcheck(torch.ops.fsrcache.symmetric_gather.default, (leaf, rows, None, None, torch.float32))
     compiled = torch.compile(lambda *a: symmetric_gather(*a).sin(), backend="aot_eager", fullgraph=True)
     torch.testing.assert_close(compiled(*arguments), symmetric_gather(*arguments).sin())
 

@@ -1,7 +1,9 @@
-"""Where tensors live, whether bf16 pays there, and what becomes of memory that is freed."""
+"""Where tensors live, in which precision products are computed there, and what becomes of memory that is freed."""
 
 import ctypes
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -35,6 +37,36 @@ def computes_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def computed_precision(wanted: str, device: torch.device) -> str:
+    """Return ``bf16`` or ``tf32`` if it is wanted and the device has it in hardware, else ``fp32``."""
+    if wanted == "tf32":
+        there = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+    else:
+        there = wanted == "bf16" and computes_bf16(device)
+    return wanted if there else "fp32"
+
+
+@contextmanager
+def fp32_precision(*, tf32: bool) -> Iterator[None]:
+    """Compute products and convolutions of fp32 tensors in fp32, or on a GPU in TensorFloat-32, which has 10 bits.
+
+    What PyTorch would do otherwise is the caller's setting, and by default a GPU's convolutions are in TensorFloat-32.
+    The setting is put back at the end. It is the whole process's: where several threads compute, one context is around
+    them all. A CPU computes in fp32 either way. Triton's kernels and autocast are not concerned.
+    """
+    backends = torch.backends
+    gpu = backends.cuda.matmul, backends.cudnn.conv  # type: ignore[attr-defined]
+    cpu = backends.mkldnn.matmul, backends.mkldnn.conv  # type: ignore[attr-defined]  # a stub's gap
+    before = [part.fp32_precision for part in (*gpu, *cpu)]
+    try:
+        for part in (*gpu, *cpu):
+            part.fp32_precision = "tf32" if tf32 and part in gpu else "ieee"
+        yield
+    finally:
+        for part, precision in zip((*gpu, *cpu), before, strict=True):
+            part.fp32_precision = precision
 
 
 def keep_freed_memory() -> bool:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fsrcache.device import fp32_precision
 from fsrcache.errors import FsrcacheError
 from fsrcache.evaluation.heads import predict, refit_linear, refit_mlp
 from fsrcache.evaluation.tables import HEADS, Context, Key, Table, score_table
@@ -29,6 +30,7 @@ class _Row(NamedTuple):
     features: Callable[[str, int], NDArray[np.floating[Any]]]
 
 
+@fp32_precision(tf32=False)
 def evaluate(
     store: FeatureStore,
     extractor: Path,

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from fsrcache.device import fp32_precision
 from fsrcache.faces.decode import Pictures
 from fsrcache.faces.degrade import SCALE_FORM, Degradation, low_resolution_view
 from fsrcache.models.extractor import CovPoolFER
@@ -32,12 +33,13 @@ def view_of(pictures: Pictures, *, scale: int = 1, degradation: Degradation = SC
 
 @torch.inference_mode()
 def features_of_view(model: CovPoolFER, view: Pictures) -> Features:
-    """Return the features of what ``view_of`` gave."""
+    """Return the features of what ``view_of`` gave; on several threads only within ``side_by_side``."""
     taps = model(torch.from_numpy(view).to(model.bimap.device))
     probabilities = taps.logits.softmax(dim=1)
     return Features(*(tensor.float().cpu().numpy() for tensor in (taps.features, taps.embedding, probabilities)))
 
 
+@fp32_precision(tf32=False)
 def features_of(
     model: CovPoolFER, pictures: Pictures, *, scale: int = 1, degradation: Degradation = SCALE_FORM
 ) -> Features:
@@ -68,11 +70,14 @@ def side_by_side(model: CovPoolFER) -> Iterator[Workers]:
 
     Threads that work on one batch wait for each other after every operation, and then for whatever else a core does,
     such as decoding; a batch on a thread of its own waits for nobody. NumPy's products, of resizing, get one thread.
+    Products and convolutions are fp32.
     """
-    whole = torch.get_num_threads()
-    threads = min(_SIDE_BY_SIDE, whole if model.bimap.device.type == "cpu" else max(2, whole))
+    whole, device = torch.get_num_threads(), model.bimap.device
+    threads = min(_SIDE_BY_SIDE, whole if device.type == "cpu" else max(2, whole))
+    if device.type != "cpu":
+        torch.linalg.eigh(torch.eye(2, device=device))  # torch loads its solver at the first call: not by many threads
     try:
-        with threadpool_limits(1, user_api="blas"):
+        with threadpool_limits(1, user_api="blas"), fp32_precision(tf32=False):
             yield Workers(threads, partial(torch.set_num_threads, max(1, whole // threads)))
     finally:
         torch.set_num_threads(whole)

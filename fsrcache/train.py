@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from fsrcache.device import computes_bf16
+from fsrcache.device import computed_precision
 from fsrcache.errors import RequestError
 from fsrcache.models.generator import generator_record, save_generator
 from fsrcache.presets import TrainConfig
@@ -91,7 +91,7 @@ def train(
         "seed": seed,
         "store": store.digest,
         "device": device.type,
-        "precision": config.precision if computes_bf16(device) else "fp32",
+        "precision": computed_precision(config.precision, device),
         "threads": torch.get_num_threads() if device.type == "cpu" else 0,
         "plain": plain,
     }

@@ -1,12 +1,13 @@
-"""Memory that is freed is kept, by the commands that ask for it."""
+"""Freed memory is kept by the commands that ask for it; products have the precision asked for, and no other's."""
 
 import subprocess
 import sys
 from importlib import import_module
 
 import pytest
+import torch
 
-from fsrcache.device import keep_freed_memory
+from fsrcache.device import computed_precision, fp32_precision, keep_freed_memory
 
 FAULTS = """
 import resource, torch
@@ -48,3 +49,72 @@ def test_commands_ask_for_it(monkeypatch, tmp_path, name):
     monkeypatch.setattr(module, "keep_freed_memory", asked)
     with pytest.raises(KeyError, match=name):
         getattr(module, name).main(["--workspace", str(tmp_path)], standalone_mode=False)
+
+
+def setting():
+    backends = torch.backends
+    parts = backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv
+    return tuple(part.fp32_precision for part in parts)
+
+
+@pytest.fixture
+def restored():
+    """Put torch's own settings back, by the old names too: either remembers what it was told by the other."""
+    rnn, before = torch.backends.cudnn.rnn.fp32_precision, setting()
+    yield
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = True
+    parts = torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.mkldnn.matmul
+    for part, precision in zip((*parts, torch.backends.mkldnn.conv), before, strict=True):
+        part.fp32_precision = precision
+    torch.backends.cudnn.rnn.fp32_precision = rnn
+
+
+def by_the_old_names():
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = True
+
+
+def by_the_new_names():
+    torch.backends.cudnn.conv.fp32_precision = "ieee"
+    torch.backends.mkldnn.matmul.fp32_precision = "bf16"
+
+
+def by_a_word():
+    torch.set_float32_matmul_precision("medium")
+
+
+@pytest.mark.usefixtures("restored")
+@pytest.mark.parametrize("ambient", [lambda: None, by_the_old_names, by_the_new_names, by_a_word])
+@pytest.mark.parametrize("tf32", [False, True])
+def test_precision_is_the_one_asked_for_and_the_callers_afterwards(ambient, tf32):
+    ambient()
+    before = setting()
+    within = ("tf32", "tf32", "ieee", "ieee") if tf32 else ("ieee",) * 4
+    with fp32_precision(tf32=tf32):
+        assert setting() == within
+        with fp32_precision(tf32=not tf32):
+            assert setting() != within
+        assert setting() == within
+    assert setting() == before
+    with pytest.raises(KeyError), fp32_precision(tf32=tf32):
+        raise KeyError
+    assert setting() == before
+
+
+def test_torchs_own_reading_of_the_setting_does_not_fail_afterwards():
+    with fp32_precision(tf32=True):
+        pass
+    assert torch.backends.cudnn.allow_tf32 is True
+    assert torch.backends.cuda.matmul.allow_tf32 is False
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
+def test_a_cpu_has_no_tf32():
+    assert computed_precision("tf32", torch.device("cpu")) == computed_precision("fp32", torch.device("cpu")) == "fp32"
+
+
+@pytest.mark.parametrize(("capability", "precision"), [((7, 5), "fp32"), ((8, 0), "tf32"), ((9, 0), "tf32")])
+def test_a_gpu_has_tf32_from_ampere_on(monkeypatch, capability, precision):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    assert computed_precision("tf32", torch.device("cuda")) == precision

@@ -5,6 +5,7 @@ The order is row-major (``numpy.triu_indices(D)``), off-diagonal elements times 
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -42,7 +43,8 @@ def vech(matrices: Tensor) -> Tensor:
     if matrices.ndim < 2 or matrices.shape[-1] != matrices.shape[-2]:
         raise FsrcacheError(f"vech got shape {list(matrices.shape)}.", "It takes symmetric matrices [..., D, D].")
     rows, columns = _upper(matrices.shape[-1], matrices.device)
-    return matrices[..., rows, columns] * _factors(rows, columns, matrices.dtype)
+    triangle: Tensor = _Triangle.apply(matrices, rows, columns)  # type: ignore[no-untyped-call]
+    return triangle * _factors(rows, columns, matrices.dtype)
 
 
 def unvech(vectors: Tensor) -> Tensor:
@@ -55,9 +57,40 @@ def unvech(vectors: Tensor) -> Tensor:
     """
     side = vech_side(vectors.shape[-1])
     rows, columns = _upper(side, vectors.device)
-    place = torch.empty(side, side, dtype=torch.int64, device=vectors.device)
-    place[rows, columns] = place[columns, rows] = torch.arange(len(rows), device=vectors.device)
-    return (vectors / _factors(rows, columns, vectors.dtype))[..., place]
+    return (vectors / _factors(rows, columns, vectors.dtype))[..., _places(side, vectors.device)]
+
+
+class _Triangle(torch.autograd.Function):
+    """The upper triangle [..., P] of matrices [..., D, D]; its gradient is a gather, where autograd's would sort."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(matrices: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        return matrices[..., rows, columns]
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:  # noqa: ARG004
+        matrices, rows, columns = inputs
+        ctx.side = matrices.shape[-1]
+        ctx.save_for_forward(rows, columns)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        places = _places(ctx.side, gradient.device)
+        return gradient[..., places].triu(), None, None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
+        rows, columns = ctx.saved_tensors
+        return tangent[..., rows, columns]
+
+
+def _places(side: int, device: torch.device) -> Tensor:
+    """Return where in a vector a matrix's numbers are, int64 [D, D]."""
+    index = torch.arange(side, device=device)
+    row, column = torch.minimum(index, index[:, None]), torch.maximum(index, index[:, None])
+    return row * (2 * side - 1 - row) // 2 + column
 
 
 def _upper(side: int, device: torch.device) -> tuple[Tensor, Tensor]:

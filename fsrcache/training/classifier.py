@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from fsrcache.device import computes_bf16
+from fsrcache.device import computed_precision, computes_bf16, fp32_precision
 from fsrcache.errors import FsrcacheError
 from fsrcache.faces.degrade import SCALE_FORM, Degradation, low_resolution_view
 from fsrcache.faces.digest import content_digest
@@ -55,6 +55,7 @@ class Fitted(NamedTuple):
         return {**self.settings, "epochs": len(self.history), "accuracy": self.accuracy}
 
 
+@fp32_precision(tf32=False)
 def fit_classifier(
     model: CovPoolFER,
     faces: Faces,
@@ -102,7 +103,7 @@ def fit_classifier(
     rows = _rows(faces)
     settings = {
         **settings,
-        "precision": "bf16" if computes_bf16(model.bimap.device) else "fp32",
+        "precision": computed_precision("bf16", model.bimap.device),
         "schedule": asdict(schedule),
         "seed": seed,
         "data": content_digest(faces),

@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from fsrcache.errors import FsrcacheError
 
+_NEVER = 2**63 - 1  # later than any step
+
 
 class FirstBad:
     """The first bad step of every term.
@@ -20,13 +22,17 @@ class FirstBad:
     """
 
     def __init__(self, terms: Sequence[str], device: torch.device) -> None:
-        self.steps = {name: torch.full((), -1, dtype=torch.int64, device=device) for name in terms}
+        self.rows = {name: row for row, name in enumerate(terms)}
+        self.steps = torch.full((len(terms),), _NEVER, dtype=torch.int64, device=device)
+        self.never, self.zero = self.steps[0].clone(), torch.zeros((), device=device)
 
     def see(self, step: int | Tensor, terms: Mapping[str, Tensor]) -> None:
-        """Look at the terms of a step; its number may lie on the device."""
+        """Look at the terms of a step, all at once; its number, no less than before, may lie on the device."""
+        values = [self.zero] * len(self.rows)
         for name, value in terms.items():
-            first = self.steps[name]
-            first.copy_(torch.where((first < 0) & ~torch.isfinite(value.detach()), step, first))
+            values[self.rows[name]] = value.detach()
+        finite = torch.stack(values) * 0 == 0  # an infinite number gives NaN
+        self.steps.clamp_(max=torch.where(finite, self.never, step))
 
     def check(self) -> None:
         """Raise for the earliest bad step there was.
@@ -36,11 +42,10 @@ class FirstBad:
         FsrcacheError
             With the term and the step.
         """
-        steps = {name: int(first) for name, first in self.steps.items()}
-        bad = {name: step for name, step in steps.items() if step >= 0}
-        if bad:
-            name = min(bad, key=lambda term: bad[term])
-            raise _error(f"The {name} term was not finite at step {bad[name]}.")
+        steps = dict(zip(self.rows, self.steps.tolist(), strict=True))
+        name = min(steps, key=lambda term: steps[term])
+        if steps[name] < _NEVER:
+            raise _error(f"The {name} term was not finite at step {steps[name]}.")
 
 
 def check_weights(step: int, modules: Mapping[str, nn.Module]) -> None:

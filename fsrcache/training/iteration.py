@@ -10,6 +10,7 @@ from torch.autograd.profiler import record_function
 from torch.optim import Adam, AdamW, Optimizer
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from fsrcache.device import fp32_precision
 from fsrcache.models.generator import RRDBGenerator
 from fsrcache.presets import TrainConfig
 from fsrcache.training.batches import Batches
@@ -71,12 +72,12 @@ class Iteration:
     ) -> None:
         self.networks, self.batches, self.config = networks, batches, config
         self.plain, self.measured = plain, measured
-        device = batches.chosen.device
+        device, captured = batches.chosen.device, capturer is not None
         self.modules: dict[str, nn.Module] = {"generator": networks.generator}
-        self.optimisers = {"generator_optimiser": _optimiser(networks.generator, config, device)}
+        self.optimisers = {"generator_optimiser": _optimiser(networks.generator, config, device, captured=captured)}
         if networks.critic is not None:
             self.modules["critic"] = networks.critic
-            self.optimisers["critic_optimiser"] = _optimiser(networks.critic, config, device)
+            self.optimisers["critic_optimiser"] = _optimiser(networks.critic, config, device, captured=captured)
         self.kept = networks.generator  # what is scored and saved
         if config.averaging:
             self.kept = self.modules["averaged"] = copy.deepcopy(networks.generator).requires_grad_(False)
@@ -93,7 +94,8 @@ class Iteration:
         for optimiser in self.optimisers.values():
             set_rate(optimiser, self.rate(step))
         l2_alone = step < self.config.l2_steps
-        self.repeated[l2_alone](partial(self._work, l2_alone=l2_alone))
+        with fp32_precision(tf32=self.config.precision == "tf32"):
+            self.repeated[l2_alone](partial(self._work, l2_alone=l2_alone))
 
     def rate(self, step: int) -> float:
         """Return the learning rate of a step."""
@@ -172,10 +174,11 @@ def _laid_as(gradient: Tensor, weight: Tensor) -> Tensor:
     return torch.empty_like(weight).copy_(gradient)
 
 
-def _optimiser(module: nn.Module, config: TrainConfig, device: torch.device) -> Optimizer:
+def _optimiser(module: nn.Module, config: TrainConfig, device: torch.device, *, captured: bool) -> Optimizer:
     """Return the optimiser; on a GPU its rate is a tensor there, which a captured step reads anew."""
-    captured = device.type == "cuda"
-    rate: float | Tensor = torch.tensor(config.learning_rate, device=device) if captured else config.learning_rate
+    rate: float | Tensor = config.learning_rate
+    if device.type == "cuda":
+        rate = torch.tensor(rate, device=device)
     settings: dict[str, Any] = {"lr": rate, "betas": config.betas, "fused": True, "capturable": captured}
     if config.optimiser == "adamw":
         return AdamW(module.parameters(), weight_decay=config.weight_decay, **settings)

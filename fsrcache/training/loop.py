@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from fsrcache.device import fp32_precision
 from fsrcache.models.extractor import Head
 from fsrcache.progress import Progress, Watch
 from fsrcache.training.checkpoint import resume, save_checkpoint
@@ -199,6 +200,7 @@ class _Run:
 
 
 @torch.no_grad()
+@fp32_precision(tf32=False)
 def score(generator: nn.Module, head: Head, held_out: FeatureCache, scales: tuple[int, ...]) -> dict[str, float]:
     """Return the share of held-out faces given their class by the frozen head, in percent by scale."""
     generator.eval()

@@ -42,8 +42,9 @@ def place_cache(asked: str, size: int, *, device: torch.device) -> Place:
         raise RequestError(f"There is no cache {asked!r}.", f"Take {', '.join(CACHES)}.")
     if asked == "device":
         return Place("device", f"{_gigabytes(size)} on {device}")
+    taken, pinned = _in_memory(size, device)
     if asked == "ram":
-        return Place("ram", f"{_gigabytes(size)} in memory")
+        return Place("ram", f"{_gigabytes(size)} in memory{pinned}")
     if asked == "stream":
         return Place("stream", f"{_gigabytes(size)} in the store")
     said = []
@@ -53,10 +54,18 @@ def place_cache(asked: str, size: int, *, device: torch.device) -> Place:
         if size <= _SHARE["device"] * free:
             return Place("device", said[0])
     free = free_memory()
-    said.append(f"{_gigabytes(size)}, {_gigabytes(free)} free in memory")
-    if size <= _SHARE["ram"] * free:
+    said.append(f"{_gigabytes(size)}{pinned}, {_gigabytes(free)} free in memory")
+    if taken <= _SHARE["ram"] * free:
         return Place("ram", "; ".join(said))
     return Place("stream", "; ".join(said))
+
+
+def _in_memory(size: int, device: torch.device) -> tuple[int, str]:
+    """Return what a cache takes of the CPU's memory: more than its size, which is said, where a GPU copies from it."""
+    if device.type != "cuda":
+        return size, ""
+    block = 1 << (size - 1).bit_length()  # PyTorch pins memory in powers of two
+    return block, f" (pinned in {_gigabytes(block)})"
 
 
 def free_memory() -> int:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fsrcache.device import computes_bf16
+from fsrcache.device import computed_precision
 from fsrcache.kernels.closed_form_penalty import closed_form_critic
 from fsrcache.models.critic import VGGCritic
 from fsrcache.models.extractor import Head
@@ -46,7 +46,7 @@ class Update(NamedTuple):
 def generate(batch: FeatureBatch, networks: Networks, config: TrainConfig) -> Tensor:
     """Return the generated features in fp32 or better, vectors or pictures as the batch has them."""
     device = batch.lr_features.device
-    reduced = config.precision == "bf16" and computes_bf16(device)
+    reduced = computed_precision(config.precision, device) == "bf16"
     with torch.autocast(device.type, torch.bfloat16, enabled=reduced, cache_enabled=False):  # a capture allows no cache
         features: Tensor = networks.generator(batch.lr_features)
     return features.to(torch.promote_types(features.dtype, torch.float32))

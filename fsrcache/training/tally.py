@@ -19,16 +19,18 @@ class Tally:
 
     def __init__(self, names: Sequence[str], device: torch.device) -> None:
         self.rows = {name: row for row, name in enumerate(names)}
-        self.sums = torch.zeros(len(names), 2, device=device)
+        self.sums = torch.zeros(2, len(names), device=device)  # of the numbers, and how many they were
+        self.zero, self.one = torch.zeros((), device=device), torch.ones((), device=device)
 
     def add(self, values: Mapping[str, Tensor]) -> None:
-        """Count numbers, each [], without waiting for the device."""
+        """Count numbers, each [], all at once and without waiting for the device."""
+        added, counts = ([self.zero] * len(self.rows) for _ in range(2))
         for name, value in values.items():
-            value = value.detach().float()
-            self.sums[self.rows[name]] += torch.stack([value, torch.ones_like(value)])
+            added[self.rows[name]], counts[self.rows[name]] = value.detach().float(), self.one
+        self.sums += torch.stack([*added, *counts]).view(2, -1)
 
     def take(self) -> dict[str, float]:
         """Return the mean of every number that was counted, and begin anew."""
-        sums = self.sums.tolist()
+        sums, counts = self.sums.tolist()
         self.sums.zero_()
-        return {name: sums[row][0] / sums[row][1] for name, row in self.rows.items() if sums[row][1]}
+        return {name: sums[row] / counts[row] for name, row in self.rows.items() if counts[row]}

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from fsrcache.errors import FsrcacheError
 from fsrcache.spd import orthonormal, retract, tangent, unvech, vech, vech_length, vech_side
@@ -19,6 +20,39 @@ def test_vech_is_numpys_triangle_and_keeps_lengths(side):
     torch.testing.assert_close(vector.norm(dim=1), matrix.flatten(1).norm(dim=1))
     torch.testing.assert_close(unvech(vector), matrix)
     assert vech_side(vech_length(side)) == side
+
+
+class Operations(TorchDispatchMode):
+    """Counts by name what is done."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.names.append(str(function))
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 7, 7), (2, 5, 64, 64)])
+def test_the_gradient_of_vech_is_a_gather(shape):
+    generator = torch.Generator().manual_seed(0)
+    matrices = torch.randn(*shape, generator=generator, requires_grad=True)
+    vector = vech(matrices)
+    upstream = torch.randn(vector.shape, generator=generator)
+    upstream[..., -1] = torch.inf
+    with Operations() as done:
+        (ours,) = torch.autograd.grad(vector, matrices, upstream)
+    assert not [name for name in done.names if "index_put" in name or "scatter" in name or "index_add" in name]
+    rows, columns = np.triu_indices(shape[-1])
+    factors = torch.from_numpy(np.where(rows == columns, 1, np.sqrt(2)).astype(np.float32))
+    (theirs,) = torch.autograd.grad(matrices[..., rows, columns] * factors, matrices, upstream)
+    assert torch.equal(ours, theirs)
+
+
+def test_vech_can_be_differentiated_twice():
+    matrices = torch.randn(2, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    assert torch.autograd.gradgradcheck(vech, (matrices.requires_grad_(),))
 
 
 def test_lengths_and_shapes_that_cannot_be_are_refused():
@@ -50,3 +84,15 @@ def test_a_tangent_keeps_orthonormality_to_first_order():
     direction = tangent(weight, torch.randn(4, 9, dtype=torch.float64, generator=generator))
     moved = weight @ direction.mT + direction @ weight.mT  # the derivative of W W^T along it
     assert moved.abs().max() < 1e-6
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own
+def test_vech_in_forward_mode_and_under_vmap():
+    matrices, direction = torch.randn(2, 3, 5, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    value, tangent = torch.func.jvp(vech, (matrices,), (direction,))
+    assert torch.equal(value, vech(matrices))
+    assert torch.equal(tangent, vech(direction))
+    assert torch.equal(torch.func.vmap(vech)(matrices), vech(matrices))
+    gradients = torch.func.vmap(torch.func.grad(lambda matrix: vech(matrix).square().sum()))(matrices)
+    (expected,) = torch.autograd.grad(vech(matrices.requires_grad_()).square().sum(), matrices)
+    torch.testing.assert_close(gradients, expected)

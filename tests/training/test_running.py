@@ -175,6 +175,17 @@ def test_where_a_cache_lies():
     assert "1000000000.00 GB, " in streamed.reason
 
 
+@pytest.mark.parametrize(("free", "mode"), [(20e9, "stream"), (25e9, "ram")])
+def test_pinned_memory_comes_in_powers_of_two(monkeypatch, free, mode):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (0, 0))
+    monkeypatch.setattr("fsrcache.training.memory.free_memory", lambda: int(free))
+    place = place_cache("auto", 10**10, device=torch.device("cuda"))
+    assert place.mode == mode
+    assert "10.00 GB (pinned in 17.18 GB), " in place.reason
+    assert place_cache("ram", 1 << 30, device=torch.device("cuda")).reason.endswith("(pinned in 1.07 GB)")
+    assert place_cache("auto", 10**10, device=CPU).mode == "ram"
+
+
 def test_the_dry_run_counts_and_writes_nothing(store, extractor):
     before = sorted(path for path in extractor.parent.rglob("*"))
     record = estimate(store, extractor, PAPER, device=CPU)

@@ -1,8 +1,10 @@
-"""Numbers counted on the device: means of what was counted, each from the last reading on."""
+"""Numbers counted on the device: means of what was counted, each from the last reading on; few operations for all."""
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from fsrcache.training.finite import FirstBad
 from fsrcache.training.tally import Tally
 
 
@@ -17,3 +19,26 @@ def test_means_are_of_what_was_counted_since_the_last_reading():
     assert tally.take() == {"l2": 5.0}
     with pytest.raises(KeyError):
         tally.add({"other": torch.tensor(1.0)})
+
+
+class Launches(TorchDispatchMode):
+    """Counts what a GPU would launch."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += str(function) not in ("aten.detach.default", "aten.view.default", "aten.unsqueeze.default")
+        return function(*args, **(kwargs or {}))
+
+
+def test_all_terms_of_an_update_take_as_many_launches_as_one():
+    names = ("l2", "critic", "penalty", "distillation")
+    tally, bad = Tally(names, torch.device("cpu")), FirstBad(names, torch.device("cpu"))
+    terms, step = {name: torch.rand(()) for name in names}, torch.tensor(7)
+    for given in (terms, {"l2": terms["l2"]}):
+        with Launches() as launches:
+            tally.add(given)
+            bad.see(step, given)
+        assert launches.count <= 8

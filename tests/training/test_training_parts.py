@@ -141,6 +141,14 @@ def test_the_first_bad_step_and_term_are_named():
         bad.check()
 
 
+@pytest.mark.parametrize("value", [torch.inf, -torch.inf, torch.nan])
+def test_the_first_of_the_terms_is_named_where_two_are_bad_at_once(value):
+    bad = FirstBad(("l2", "penalty"), torch.device("cpu"))
+    bad.see(torch.tensor(5), {"penalty": torch.tensor(value), "l2": torch.tensor(-value)})
+    with pytest.raises(FsrcacheError, match="l2 term was not finite at step 5"):
+        bad.check()
+
+
 def cache():
     values = torch.arange(3 * 5 * 2, dtype=torch.float16).reshape(3, 5, 2)
     return FeatureCache(

@@ -21,7 +21,8 @@ from fsrcache.training.batches import plan_steps
 from fsrcache.training.build import build, choose_place
 from fsrcache.training.capture import Repeated
 from fsrcache.training.iteration import Iteration
-from fsrcache.training.steps import TERMS
+from fsrcache.training.loop import score
+from fsrcache.training.steps import TERMS, critic_update
 
 CPU = torch.device("cpu")
 TWO = MLPConfig(width=32, blocks=1, rank=8, members=2)
@@ -191,6 +192,42 @@ def test_a_captured_training_takes_every_step_once(store, extractor, name):
     assert recorder.said == alone + ["warm"] * 3 + ["capture"] + ["replay"] * 4
 
 
+def test_optimisers_are_told_of_captures_where_there_are_any(store, extractor):
+    eager = make(store, extractor, PAPER)
+    captured = Iteration(eager.networks, eager.batches, PAPER, capturer=Recorder())
+    for iteration, expected in ((eager, False), (captured, True)):
+        groups = [group for optimiser in iteration.optimisers.values() for group in optimiser.param_groups]
+        assert [group["capturable"] for group in groups] == [expected] * 2
+
+
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
+def test_a_step_has_the_precision_of_its_config_and_scoring_is_fp32(store, extractor, monkeypatch, precision):
+    built = build(store, extractor, replace(PAPER, precision=precision), place=choose_place(store, "ram", device=CPU),
+                  device=CPU, seed=0, plain=False)  # fmt: skip
+    networks, said = built.iteration.networks, []
+
+    def look(*_):
+        said.append((torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision))
+
+    def judge(*given, **options):
+        look()
+        return critic_update(*given, **options)
+
+    networks.generator.register_forward_pre_hook(look)
+    monkeypatch.setattr("fsrcache.training.iteration.critic_update", judge)
+    take(built.iteration, 1)
+    assert len(said) == PAPER.critic_steps * 2
+    assert set(said) == {("tf32", "tf32") if precision == "tf32" else ("ieee", "ieee")}
+    said.clear()
+    score(networks.generator, networks.head, built.held_out, store.scales)
+    assert set(said) == {("ieee", "ieee")}
+
+
+def test_on_a_cpu_tf32_is_fp32(store, extractor):
+    states = [take(make(store, extractor, replace(PAPER, precision=name)), 3) for name in ("fp32", "tf32")]
+    assert same(*states)
+
+
 class Recording:
     """Captures as a GPU does: the tensor operations of a step, and not the Python around them, with their tensors.
 
@@ -221,7 +258,7 @@ class Recording:
     def state(self):
         iteration = self.iteration
         yield iteration.tally.sums
-        yield from iteration.bad.steps.values()
+        yield iteration.bad.steps
         for module in iteration.modules.values():
             yield from module.parameters()
         for optimiser in iteration.optimisers.values():

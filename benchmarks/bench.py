@@ -1,20 +1,23 @@
-"""``fsrcache bench``'s work: the roofs, then one case after another, as records."""
+"""``fsrcache bench``'s work: the roofs, then one case after another, as records; a case that fails ends no other."""
 
-from collections.abc import Callable, Iterator
-from itertools import chain
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any, TypeVar
 
 import torch
 from fsrcache.benchmarks.harness import Case, commit, machine, measure_roofs, run_case
-from fsrcache.benchmarks.kernels import kernel_cases, not_run
-from fsrcache.benchmarks.step import step_cases
-from fsrcache.benchmarks.store import store_cases, store_not_run
 
-SUBJECTS = {"kernels": kernel_cases, "step": step_cases, "store": store_cases}
+from fsrcache.device import fp32_precision
+from fsrcache.errors import FsrcacheError
+
+SUBJECTS = ("kernels", "step", "store")
+Made = TypeVar("Made")
+Makers = Iterable[Callable[[], Iterable[Case]]]  # each makes cases that another's failure does not touch
 
 
+@fp32_precision(tf32=False)
 def bench(
-    subject: str, device: torch.device, *, quick: bool, watch: Callable[[list[dict[str, Any]]], None]
+    subject: str, device: torch.device, *, quick: bool, watch: Callable[[str, dict[str, Any]], None]
 ) -> dict[str, Any]:
     """Run the cases of ``kernels``, ``step``, ``store`` or ``all``.
 
@@ -27,36 +30,86 @@ def bench(
     quick
         Smaller sizes and fewer runs: to see that it works, not how fast.
     watch
-        Called with the rows of every case when it is done.
+        Called after every case with a line about it and with what is returned in the end, as far as it is there.
 
     Returns
     -------
     dict
-        ``machine``, ``commit``, ``quick``, ``roofs`` (``gb_per_second`` copied, ``tflop_per_second`` of fp32
-        products), ``not_run`` (in words) and ``cases``: ``case``, ``candidate``, ``ms`` with ``ms_p20`` and
-        ``ms_p80``, ``alternative``, ``alternative_ms``, ``ratio`` (None without an alternative), ``gb_per_second``,
-        ``tflop_per_second``, ``flop_per_byte``, ``share_of_roof``, ``samples_per_second`` (None where not counted),
-        ``checked``.
-
-    Raises
-    ------
-    FsrcacheError
-        If a result is not its reference's.
+        ``machine``, ``commit``, ``quick``, ``roofs`` (``gb_per_second`` copied, ``tflop_per_second`` of fp32 products,
+        ``tf32_tflop_per_second`` and ``fp16_tflop_per_second``, None on a CPU), ``not_run`` (in words), ``failed``
+        (``case`` and ``error``: a result that is not its reference's, or whatever else a case raised) and ``cases``:
+        ``case``, ``candidate``, ``ms`` with ``ms_p20`` and ``ms_p80``, ``alternative``, ``alternative_ms``, ``ratio``
+        (None without an alternative), ``gb_per_second``, ``tflop_per_second``, ``flop_per_byte``, ``share_of_roof``,
+        ``samples_per_second`` (None where not counted), ``checked``, ``clock`` (``device`` or ``host``); on a GPU
+        ``l2`` is ``cold``, and ``ms_warm`` and ``ratio_warm`` are the same with what the last run left there (None on
+        a CPU).
     """
     seconds = 0.02 if quick else 1.0
     roofs = measure_roofs(device, seconds=seconds)
     cases: list[dict[str, Any]] = []
-    chosen = SUBJECTS if subject == "all" else {subject: SUBJECTS[subject]}
-    yielded: Iterator[Case] = chain.from_iterable(make(device, quick=quick) for make in chosen.values())
-    for case in yielded:
-        rows = run_case(case, roofs, device, seconds=seconds)
-        watch(rows)
-        cases += rows
-    return {
-        "machine": machine(device),
-        "commit": commit(),
-        "quick": quick,
-        "roofs": {"gb_per_second": roofs.bandwidth / 1e9, "tflop_per_second": roofs.rate / 1e12},
-        "not_run": [*(not_run(device) if subject != "store" else []), *(store_not_run() if "store" in chosen else [])],
-        "cases": cases,
-    }
+    failed: list[dict[str, str]] = []
+    not_run: list[str] = []
+    record = {
+        "machine": machine(device), "commit": commit(), "quick": quick,
+        "roofs": {
+            "gb_per_second": roofs.bandwidth / 1e9, "tflop_per_second": roofs.rate / 1e12,
+            "tf32_tflop_per_second": None if roofs.tf32_rate is None else roofs.tf32_rate / 1e12,
+            "fp16_tflop_per_second": None if roofs.fp16_rate is None else roofs.fp16_rate / 1e12,
+        },
+        "not_run": not_run, "failed": failed, "cases": cases,
+    }  # fmt: skip
+
+    def fail(name: str, error: Exception) -> None:
+        what = error.what if isinstance(error, FsrcacheError) else f"{type(error).__name__}: {error}"
+        failed.append({"case": name, "error": what})
+        watch(f"{name}: failed. {what}", record)
+
+    def until_failure(name: str, make: Callable[[], Iterable[Made]]) -> Iterator[Made]:
+        try:
+            yield from make()
+        except Exception as error:
+            fail(name, error)
+
+    for chosen in SUBJECTS if subject == "all" else (subject,):
+        place = torch.device("cpu") if chosen == "store" else device  # a store is read there: no GPU's clock
+        peers = until_failure(f"peers of {chosen}", partial(_not_run, chosen, device))
+        not_run += [words for words in peers if words not in not_run]
+        for maker in until_failure(chosen, partial(_makers, chosen, device, quick=quick)):
+            for case in until_failure(f"a case of {chosen}", maker):
+                try:
+                    rows = run_case(case, roofs, place, seconds=seconds)
+                except Exception as error:
+                    fail(case.name, error)
+                else:
+                    cases += rows
+                    watch(f"{case.name}: {rows[0]['ms']:.3g} ms", record)
+    return record
+
+
+def _makers(subject: str, device: torch.device, *, quick: bool) -> Makers:
+    """Return what makes a subject's cases; its module is imported here, since it may need packages that are not there.
+
+    Kernels need no store, for example.
+    """
+    if subject == "kernels":
+        from fsrcache.benchmarks.kernels import kernel_makers
+
+        return kernel_makers(device, quick=quick)
+    if subject == "step":
+        from fsrcache.benchmarks.step import step_makers
+
+        return step_makers(device, quick=quick)
+    from fsrcache.benchmarks.store import store_cases
+
+    return [partial(store_cases, device, quick=quick)]
+
+
+def _not_run(subject: str, device: torch.device) -> list[str]:
+    """Return what of a subject cannot be run here, in words."""
+    if subject == "store":
+        from fsrcache.benchmarks.store import store_not_run
+
+        return store_not_run()
+    from fsrcache.benchmarks.kernels import not_run
+
+    return not_run(device)

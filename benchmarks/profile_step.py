@@ -6,7 +6,9 @@ spent in themselves, on the device where it has its own clock. Profiled steps ar
 """
 
 import json
-from collections.abc import Callable
+from bisect import bisect
+from collections.abc import Iterable
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import torch
 from fsrcache.benchmarks.harness import commit, machine
 from fsrcache.benchmarks.subject import Subject, subjects
 from matplotlib.figure import Figure
+from torch.autograd import DeviceType  # type: ignore[attr-defined]  # a stub's gap
 from torch.profiler import ProfilerActivity, profile
 
 from fsrcache.device import pick_device
@@ -48,18 +51,19 @@ def profile_subject(subject: Subject, plain: bool, *, steps: int) -> dict[str, A
     for _ in range(2):
         iteration.take(0)
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]
-    with profile(activities=activities) as profiler:
+    with profile(activities=activities, acc_events=True) as profiler:  # torch 2.11 warns without
         for _ in range(steps):
             iteration.take(0)
         if cuda:
             torch.cuda.synchronize()
-    events = profiler.key_averages()
-    own: Callable[[Any], float] = lambda event: event.self_device_time_total if cuda else event.self_cpu_time_total  # noqa: E731
-    whole: Callable[[Any], float] = lambda event: event.device_time_total if cuda else event.cpu_time_total  # noqa: E731
-    parts = dict.fromkeys(PARTS, 0.0) | {
-        event.key: whole(event) / steps / 1e3 for event in events if event.key in PARTS
-    }
-    operations = {event.key: own(event) / steps / 1e3 for event in events if event.key not in PARTS}
+    if cuda:
+        totals, parts = device_operations(profiler.key_averages()), device_parts(profiler.events() or [])
+    else:
+        events = profiler.key_averages()
+        totals = {event.key: event.self_cpu_time_total for event in events if event.key not in PARTS}
+        parts = {event.key: event.cpu_time_total for event in events if event.key in PARTS}
+    parts = {name: parts.get(name, 0.0) / steps / 1e3 for name in PARTS}
+    operations = {name: total / steps / 1e3 for name, total in totals.items()}
     first = sorted(operations, key=lambda name: -operations[name])[:_OPERATIONS]
     total = sum(operations.values())
     told = {name: operations[name] for name in first}
@@ -69,6 +73,34 @@ def profile_subject(subject: Subject, plain: bool, *, steps: int) -> dict[str, A
         "parts": parts,
         "operations": {**told, "all others": total - sum(told.values())},
     }
+
+
+def device_operations(events: Iterable[Any]) -> dict[str, float]:
+    """Return the microseconds of every kernel by name: of what a GPU did, not of the calls that launched it too."""
+    return {
+        event.key: event.self_device_time_total
+        for event in events
+        if event.device_type == DeviceType.CUDA and not event.is_user_annotation
+    }
+
+
+def device_parts(events: Iterable[Any]) -> dict[str, float]:
+    """Return the microseconds of the kernels that every part of a step launched.
+
+    A backward launches from another thread, which knows no part, but while its part waits: what counts is the time at
+    which an operation began.
+    """
+    calls = [event for event in events if event.device_type == DeviceType.CPU]
+    ranges = sorted(
+        (event.time_range.start, event.time_range.end, event.name) for event in calls if event.name in PARTS
+    )
+    parts = dict.fromkeys(PARTS, 0.0)
+    for event in calls:
+        if event.kernels and not event.is_user_annotation and event.name not in PARTS:
+            place = bisect(ranges, event.time_range.start, key=itemgetter(0)) - 1
+            if place >= 0 and event.time_range.start <= ranges[place][1]:
+                parts[ranges[place][2]] += sum(kernel.duration for kernel in event.kernels)
+    return parts
 
 
 def as_markdown(record: dict[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """``fsrcache bench``: what every kernel, every part of a training step and the store are worth on this machine."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,29 +25,40 @@ _FIGURES = (".png", ".svg", ".pdf")
 @json_option
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
               help="Draw ratios and roofline as a .png, .svg or .pdf.")  # fmt: skip
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+              help="Write the JSON here after every case, too.")  # fmt: skip
 @click.option("--quick", is_flag=True, help="Small sizes, few runs: to see that it works, not how fast.")
-def bench(subject: str, device: str, as_json: bool, plot: Path | None, quick: bool) -> None:
+def bench(subject: str, device: str, as_json: bool, plot: Path | None, out: Path | None, quick: bool) -> None:
     """Time the kernels, the parts of a training step, the store, or all, against what one would use instead.
 
-    Every result is checked against its reference before anything is timed; a wrong one ends the run. Candidate and
-    alternatives take turns in one process; a ratio above 1 means that ours is the faster. The roof is the time that the
-    machine's own copying bandwidth and fp32 matrix rate, measured first, allow.
+    Every result is checked against its reference before anything is timed; a wrong one is not timed, nor is a case that
+    fails otherwise: the exit code is 1 then. Candidate and alternatives take turns in one process; a ratio above 1
+    means that ours is the faster. The roof is the time that the machine's own copying bandwidth and matrix rate,
+    measured first, allow.
     """
     place = pick_device(device)
     if plot is not None and (plot.suffix not in _FIGURES or not plot.parent.is_dir()):
         raise RequestError(f"No figure can be written to {plot}.", "Name a .png, .svg or .pdf in a folder that exists.")
+    if out is not None and not out.parent.is_dir():
+        raise RequestError(f"No record can be written to {out}.", "Name a file in a folder that exists.")
     console = Console(stderr=True)
 
-    def told(rows: list[dict[str, Any]]) -> None:
-        console.print(f"{rows[0]['case']}: {rows[0]['ms']:.3g} ms", highlight=False, soft_wrap=True)
+    def watch(line: str, record: dict[str, Any]) -> None:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        if out is not None:
+            part = out.with_name(f"{out.name}.part")
+            part.write_text(to_json(record) + "\n")
+            part.replace(out)
 
-    record = work(subject, place, quick=quick, watch=told)
+    record = work(subject, place, quick=quick, watch=watch)
     if plot is not None:
         write_bench_figure(record, plot)
     if as_json:
         click.echo(to_json(record))
     else:
         _show(record)
+    if record["failed"]:
+        sys.exit(1)
 
 
 def _show(record: dict[str, Any]) -> None:
@@ -54,9 +66,10 @@ def _show(record: dict[str, Any]) -> None:
     versions = ", ".join(f"{name} {value}" for name, value in machine["versions"].items())
     click.echo(f"{machine.get('gpu') or machine['processor']}, {machine['cores']} cores, {machine['threads']} threads")
     click.echo(f"{versions}; commit {record['commit'] or 'unknown'}")
-    click.echo(
-        f"roofs: {roofs['gb_per_second']:.0f} GB/s copied, {roofs['tflop_per_second']:.2f} TFLOP/s in fp32 products"
-    )
+    products = f"{roofs['tflop_per_second']:.2f} TFLOP/s in fp32 products"
+    if roofs["tf32_tflop_per_second"] is not None:
+        products += f", {roofs['tf32_tflop_per_second']:.2f} in TensorFloat-32"
+    click.echo(f"roofs: {roofs['gb_per_second']:.0f} GB/s copied, {products}")
     last = None
     for row in record["cases"]:
         if row["case"] != last:
@@ -69,8 +82,11 @@ def _show(record: dict[str, Any]) -> None:
             ))))  # fmt: skip
             last = row["case"]
         if row["alternative"]:
-            click.echo(f"  {row['alternative_ms']:8.3g} ms  {row['ratio']:5.2f}x  {row['alternative']}")
+            warm = "" if row["ratio_warm"] is None else f" ({row['ratio_warm']:.2f}x with a warm L2)"
+            click.echo(f"  {row['alternative_ms']:8.3g} ms  {row['ratio']:5.2f}x  {row['alternative']}{warm}")
     click.echo()
+    for one in record["failed"]:
+        click.echo(f"Failed: {one['case']}: {one['error']}")
     for what in record["not_run"]:
         click.echo(f"Not run: {what}.")
 

@@ -1,10 +1,12 @@
 """The profile of a step: its table and picture, and that its figures add up."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
-from fsrcache.benchmarks.profile_step import main
+from fsrcache.benchmarks.profile_step import device_operations, device_parts, main
+from torch.autograd import DeviceType
 
 
 @pytest.mark.slow
@@ -19,3 +21,34 @@ def test_the_profile(tmp_path):
         assert (one["parts"]["critic"] > 0) == one["case"].startswith("paper")
     assert "### best" in (tmp_path / "profile-step.md").read_text()
     assert (tmp_path / "profile-step.png").read_bytes().startswith(b"\x89PNG")
+
+
+def call(name, start, end, *kernels, annotation=False):
+    return SimpleNamespace(
+        name=name, device_type=DeviceType.CPU, is_user_annotation=annotation,
+        time_range=SimpleNamespace(start=start, end=end), kernels=[SimpleNamespace(duration=each) for each in kernels],
+    )  # fmt: skip
+
+
+def test_kernels_belong_to_the_part_that_was_going_on_when_they_were_launched():
+    events = [
+        call("generator", 100, 200, 999.0, annotation=True),  # its range on the GPU
+        call("aten::mm", 110, 120, 5.0, 2.0),
+        call("MmBackward0", 150, 180, 7.0),  # on another thread, while this one waits
+        call("update", 210, 300, annotation=True),
+        call("Optimizer.step#Adam.step", 220, 290, 999.0, annotation=True),
+        call("aten::_fused_adam_", 230, 240, 3.0),
+        call("aten::zero_", 205, 206, 1.0),  # between parts
+        call("aten::zero_", 10, 20, 1.0),
+        SimpleNamespace(name="gemm", device_type=DeviceType.CUDA, time_range=SimpleNamespace(start=130, end=160)),
+    ]
+    assert device_parts(events) == {"draw": 0.0, "critic": 0.0, "generator": 14.0, "update": 3.0}
+
+
+def test_a_kernel_is_counted_once():
+    def total(key, device, us, *, annotation=False):
+        return SimpleNamespace(key=key, device_type=device, is_user_annotation=annotation, self_device_time_total=us)
+
+    cpu, cuda = DeviceType.CPU, DeviceType.CUDA
+    totals = [total("aten::mm", cpu, 5.0), total("gemm", cuda, 5.0), total("draw", cuda, 9.0, annotation=True)]
+    assert device_operations(totals) == {"gemm": 5.0}

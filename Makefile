@@ -20,8 +20,9 @@ test: $(READY)
 quick: $(READY)  # what one runs while editing
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -m "not slow" -q
 
-lowest: build/lowest.txt  # the same with the oldest versions that pyproject.toml allows
+lowest: build/lowest.txt  # the same with the oldest versions that pyproject.toml allows, and all that a GPU would run
 	$(MAKE) quick VENV=.venv-lowest CONSTRAINTS=build/lowest.txt
+	.venv-lowest/bin/python -m pytest --numprocesses auto --dist worksteal -m slow tests/kernels tests/training -q
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

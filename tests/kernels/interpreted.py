@@ -29,6 +29,7 @@ from fsrcache.kernels.log_eig_products import log_eig_products
 from fsrcache.kernels.symmetric_gather import launch_symmetric_gather, symmetric_gather_reference
 
 assert triton.knobs.runtime.interpret
+pytestmark = pytest.mark.filterwarnings("ignore:Conversion of an array with ndim:DeprecationWarning")  # of Triton 3.6
 
 HALF = (torch.float16, torch.bfloat16)
 NAN, STRANGE = float("nan"), 0x7F

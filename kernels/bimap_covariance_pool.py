@@ -15,12 +15,9 @@ Huang and Van Gool, "A Riemannian Network for SPD Matrix Learning", AAAI 2017.
 from typing import Any
 
 import torch
-import triton
-import triton.language as tl
 from fsrcache.kernels.covariance_pool import (
     DTYPES,
     IN_CACHE,
-    accumulator,
     add_to_diagonal,
     centred_map,
     centred_tile,
@@ -33,7 +30,8 @@ from fsrcache.kernels.covariance_pool import (
     strided,
     tile_side,
 )
-from fsrcache.kernels.launch import on_device_of
+from fsrcache.kernels.launch import on_device_of, tl, triton
+from fsrcache.kernels.modes import accumulator, multiplier, op_body, transformed, without_autocast
 from fsrcache.kernels.products import add_product, split_tf32
 from torch import Tensor
 
@@ -69,18 +67,21 @@ def bimap_covariance_pool(x: Tensor, w: Tensor, ridge: float) -> Tensor:
             f"{list(x.shape)}, {x.device}.",
             f"The map is floating point [D, {x.shape[1]}] on {x.device}.",
         )
+    if transformed():
+        return bimap_covariance_pool_reference(x, w, ridge)
     pooled: Tensor = _bimap_covariance_pool(x, w, float(ridge))
     return pooled
 
 
+@without_autocast
 def bimap_covariance_pool_reference(x: Tensor, w: Tensor, ridge: float) -> Tensor:
     """Return what ``bimap_covariance_pool`` is by definition."""
-    dtype = accumulator(x, w)
+    dtype = multiplier(x, w)
     centred = centred_map(x, dtype)
     mapped = w.to(dtype) @ centred  # [B, D, N]
     pooled = (mapped @ mapped.mT).div_(degrees_of_freedom(x))
     trace = torch.linalg.vector_norm(centred, dim=(-2, -1)).square() / degrees_of_freedom(x)
-    return add_to_diagonal(pooled, ridge * trace)
+    return add_to_diagonal(pooled, ridge * trace).to(accumulator(x, w))
 
 
 @triton.jit
@@ -190,18 +191,19 @@ def launch_bimap_covariance_pool(x: Tensor, w: Tensor, ridge: float) -> Tensor:
 
 
 @torch.library.custom_op("fsrcache::bimap_covariance_pool", mutates_args=())
+@op_body
 def _bimap_covariance_pool(x: Tensor, w: Tensor, ridge: float) -> Tensor:
-    pooled = x.new_empty(len(x), len(w), len(w), dtype=accumulator(x, w))
+    pooled = x.new_empty(len(x), len(w), len(w), dtype=multiplier(x, w))
     mapping, freedom = w.to(pooled.dtype), degrees_of_freedom(x)
     for some, target in zip(x.split(IN_CACHE), pooled.split(IN_CACHE), strict=True):
         scaled = centred_map(some, pooled.dtype).mul_(freedom**-0.5)
         mapped = mapping @ scaled
         torch.bmm(mapped, mapped.mT, out=target)
-        add_to_diagonal(target, ridge * torch.linalg.vector_norm(scaled, dim=(-2, -1)).square())
-    return pooled
+        add_to_diagonal(target, (ridge**0.5 * torch.linalg.vector_norm(scaled, dim=-1)).square().sum(-1))
+    return pooled.to(accumulator(x, w))
 
 
-_bimap_covariance_pool.register_kernel("cuda")(launch_bimap_covariance_pool)
+_bimap_covariance_pool.register_kernel("cuda")(op_body(launch_bimap_covariance_pool))
 
 
 @_bimap_covariance_pool.register_fake
@@ -216,13 +218,20 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: A
 
 def _differentiate(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
     x, w = ctx.saved_tensors
-    gradient, freedom = gradient + gradient.mT, degrees_of_freedom(x)
+    return *_derivatives(gradient, x, w, ctx.ridge), None
+
+
+@without_autocast
+def _derivatives(gradient: Tensor, x: Tensor, w: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
+    """Return the derivatives by x and w of what has the derivative [B, D, D] by the result."""
+    gradient, freedom = (gradient + gradient.mT).to(multiplier(gradient)), degrees_of_freedom(x)
     centred, mapping = centred_map(x, gradient.dtype), w.to(gradient.dtype)
     of_mapped = (gradient / freedom) @ (mapping @ centred)  # [B, D, N]
-    of_trace = ctx.ridge * gradient.diagonal(dim1=-2, dim2=-1).sum(-1) / freedom  # [B]
+    of_trace = ridge * gradient.diagonal(dim1=-2, dim2=-1).sum(-1) / freedom  # [B]
     of_x = mapping.mT @ of_mapped + of_trace[:, None, None] * centred
-    of_w = torch.einsum("bdn,bcn->dc", of_mapped, centred)
-    return of_x.to(x.dtype), of_w.to(w.dtype), None
+    B, C, N = x.shape
+    of_w = of_mapped.transpose(0, 1).reshape(len(w), B * N) @ centred.transpose(1, 2).reshape(B * N, C)
+    return of_x.to(x.dtype), of_w.to(w.dtype)
 
 
 _bimap_covariance_pool.register_autograd(_differentiate, setup_context=_save)

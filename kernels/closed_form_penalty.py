@@ -20,18 +20,16 @@ four passes, where automatic differentiation of a gradient takes six; and it is 
 Source: Wu et al., "Wasserstein Divergence for GANs", ECCV 2018, for the penalty.
 """
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
+from fsrcache.kernels.critic_layers import CONVOLUTIONS, layers, padding_of, refuse_mixed_samples
 from fsrcache.kernels.gradient_norm import penalty_direction
+from fsrcache.kernels.modes import transformed, without_autocast
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, linear
 
 from fsrcache.errors import FsrcacheError
-
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_LAYERS = (*_CONVOLUTIONS, nn.Linear, nn.LeakyReLU, nn.ReLU, nn.Flatten, nn.Identity)
 
 
 class CriticGradients(NamedTuple):
@@ -60,8 +58,8 @@ def closed_form_penalty(
     Parameters
     ----------
     critic
-        Convolutions (padded with zeros or not at all), linear layers, ReLU, LeakyReLU, Flatten and Identity, nested or
-        not, that give one number a sample.
+        Convolutions (padded with zeros or not at all), linear layers, ReLU, LeakyReLU, Flatten and Identity, nested in
+        ``nn.Sequential`` or not, that give one number a sample; layers and parameters may stand in it twice.
     x
         fp32 or float64, as the critic's weights, ``[B, ...]``.
     weight, power
@@ -70,19 +68,23 @@ def closed_form_penalty(
     Returns
     -------
     tuple
-        The penalty ``[]`` and the gradients, aligned with ``critic.parameters()``; zero for biases. Nothing is added to
-        the parameters' ``grad``, and the results are constants to autograd.
+        The penalty ``[]`` and the gradients, aligned with ``critic.parameters()``; zero for biases, and for parameters
+        that do not require a gradient. Nothing is added to the parameters' ``grad``, and the results are constants to
+        autograd. Products are done as PyTorch is set for fp32, and without autocast.
 
     Raises
     ------
     FsrcacheError
-        If a layer is not one of these (it is named), or the critic does not give one number a sample.
+        If a layer is not one of these, or a module on any level has a hook, a ``forward`` or ``__iter__`` of its own,
+        or weights that are no parameters of it (it is named); if the critic does not give one number a sample, types or
+        shapes differ, or a transform of ``torch.func`` or forward-mode differentiation is at work.
     """
     _, penalty, grads = closed_form_critic(critic, x[:0], x.new_empty(0), x, weight=weight, power=power)
     return penalty, grads
 
 
 @torch.no_grad()
+@without_autocast
 def closed_form_critic(
     critic: nn.Sequential,
     samples: Tensor,
@@ -109,12 +111,15 @@ def closed_form_critic(
     FsrcacheError
         As ``closed_form_penalty`` does.
     """
-    layers = list(_layers(critic)) or [nn.Identity()]
+    known = list(layers(critic)) or [("", nn.Identity())]
+    _check(critic, samples, coefficients, x)
     samples, x = _laid(samples), _laid(x)
     count, inputs, hidden = len(samples), [], torch.cat([samples, x]) if len(samples) else x
-    for layer in layers:
+    for name, layer in known:
         inputs.append(hidden)
         hidden = _forward(layer, hidden)
+        refuse_mixed_samples(name, layer, inputs[-1], hidden)
+    sequence = [layer for _, layer in known]
     if hidden.numel() != len(inputs[0]):
         raise FsrcacheError(
             f"The critic gives {list(hidden.shape)} for {len(samples) + len(x)} samples.",
@@ -123,28 +128,29 @@ def closed_form_critic(
     ones = torch.ones(len(x), dtype=hidden.dtype, device=hidden.device)
     delta = torch.cat([coefficients.to(hidden.dtype), ones]).reshape(hidden.shape)
     deltas = [delta]
-    for layer, entering in zip(reversed(layers[1:]), reversed(inputs[1:]), strict=True):
+    for layer, entering in zip(reversed(sequence[1:]), reversed(inputs[1:]), strict=True):
         deltas.append(_adjoint(layer, entering, deltas[-1]))
-    gradient = _adjoint(layers[0], x, deltas[-1][count:])
+    gradient = _adjoint(sequence[0], x, deltas[-1][count:])
     gradient = gradient.movedim(-1, 1).flatten(0, 1) if columns else gradient
     penalty, tangent, _ = penalty_direction(gradient, weight, power)
     if columns:
         tangent = tangent.unflatten(0, (len(x), x.shape[-1])).movedim(1, -1)
     tangent = _laid(tangent)
     grads: dict[Tensor, Tensor] = {}
-    for layer, entering, delta in zip(layers, inputs, reversed(deltas), strict=True):
+    for layer, entering, delta in zip(sequence, inputs, reversed(deltas), strict=True):
         if isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
-            reaching = tangent
-            if count:  # what entered beside the samples is not needed any more
-                reaching = entering
-                reaching[count:] = tangent
-            _add(grads, layer.weight, _by_weight(layer, reaching, delta))
-            if layer.bias is not None and count:
+            if layer.weight.requires_grad:
+                reaching = tangent
+                if count:  # what entered beside the samples is not needed any more
+                    reaching = entering
+                    reaching[count:] = tangent
+                _add(grads, layer.weight, _by_weight(layer, reaching, delta))
+            if layer.bias is not None and layer.bias.requires_grad and count:
                 axis = -1 if isinstance(layer, nn.Linear) else 1
                 of_samples = delta[:count].movedim(axis, -1).reshape(count, -1, len(layer.bias)).sum(1)
                 _add(grads, layer.bias, of_samples.double().sum(0).to(of_samples.dtype))  # exactly 0 if it cancels
         tangent = _tangent(layer, entering[count:], tangent)
-    aligned = [grads[known] if known in grads else torch.zeros_like(known) for known in critic.parameters()]
+    aligned = [grads[one] if one in grads else torch.zeros_like(one) for one in critic.parameters()]
     return CriticGradients(hidden.flatten()[:count], penalty, aligned)
 
 
@@ -155,43 +161,40 @@ def closed_form_penalty_reference(
     x = x.detach().requires_grad_()
     (g,) = torch.autograd.grad(critic(x).sum(), x, create_graph=True)
     penalty = weight * (g.flatten(1).square().sum(1) ** (power / 2)).sum() / max(len(x), 1)
-    parameters = list(critic.parameters())
-    grads = torch.autograd.grad(penalty, parameters, allow_unused=True, materialize_grads=True)
-    return penalty.detach(), list(grads)
+    parameters = [one for one in critic.parameters() if one.requires_grad]
+    grads = dict(zip(parameters, torch.autograd.grad(penalty, parameters, allow_unused=True), strict=True))
+    aligned = [grads.get(one) for one in critic.parameters()]
+    return penalty.detach(), [
+        torch.zeros_like(one) if gradient is None else gradient
+        for one, gradient in zip(critic.parameters(), aligned, strict=True)
+    ]
+
+
+def _check(critic: nn.Module, samples: Tensor, coefficients: Tensor, x: Tensor) -> None:
+    """Refuse what the passes would not get right or PyTorch not explain."""
+    if transformed():
+        raise FsrcacheError(
+            "The closed form of the penalty is not differentiated, by torch.func or in forward mode, nor vectorised.",
+            "Differentiate the gradient with autograd.",
+        )
+    kinds = {(one.dtype, one.device) for one in (samples, x, *critic.parameters())}
+    if x.dtype not in (torch.float32, torch.float64) or len(kinds) > 1:
+        raise FsrcacheError(
+            f"The closed form of the penalty got {x.dtype} on {x.device}, and with the critic "
+            f"{', '.join(sorted(f'{dtype} on {device}' for dtype, device in kinds))}.",
+            "All are fp32 or all float64, on one device.",
+        )
+    if x.ndim < 2 or samples.shape[1:] != x.shape[1:] or coefficients.shape != samples.shape[:1]:
+        raise FsrcacheError(
+            f"The closed form of the penalty got x of shape {list(x.shape)}, samples {list(samples.shape)} and "
+            f"coefficients {list(coefficients.shape)}.",
+            "They are [B, ...], [S, ...] and [S].",
+        )
 
 
 def _add(grads: dict[Tensor, Tensor], parameter: Tensor, gradient: Tensor) -> None:
     """Count a gradient in; two layers may have the same parameter."""
     grads[parameter] = grads[parameter] + gradient if parameter in grads else gradient
-
-
-def _layers(critic: nn.Module, name: str = "") -> Iterator[nn.Module]:
-    """Yield the layers in order; one that is not understood is an error."""
-    if isinstance(critic, nn.Sequential):
-        for child, layer in critic._modules.items():  # named_children() leaves out what stands there twice
-            assert layer is not None
-            yield from _layers(layer, f"{name}.{child}" if name else child)
-        return
-    unsupported = type(critic) not in _LAYERS
-    if isinstance(critic, _CONVOLUTIONS):
-        unsupported |= critic.padding_mode != "zeros" or _padding(critic) is None
-    if unsupported or critic._forward_hooks or critic._forward_pre_hooks:
-        raise FsrcacheError(
-            f"The closed form of the penalty does not know the critic's layer {name or 'itself'}: {critic}.",
-            "It knows zero-padded convolutions, Linear, ReLU, LeakyReLU, Flatten and Identity without hooks in an "
-            "nn.Sequential; for others differentiate the gradient with autograd.",
-        )
-    yield critic
-
-
-def _padding(layer: nn.Conv1d | nn.Conv2d | nn.Conv3d) -> list[int] | None:
-    """Return the zeros on either side of each axis; None if the sides differ, which "same" makes of an even kernel."""
-    if layer.padding == "valid":
-        return [0] * len(layer.kernel_size)
-    if layer.padding != "same":
-        return [int(side) for side in layer.padding]
-    both = [wide * (size - 1) for size, wide in zip(layer.kernel_size, layer.dilation, strict=True)]
-    return None if any(total % 2 for total in both) else [total // 2 for total in both]
 
 
 def _laid(values: Tensor) -> Tensor:
@@ -215,7 +218,7 @@ def _adjoint(layer: nn.Module, entering: Tensor, delta: Tensor) -> Tensor:
     """Return the derivative by the layer's input of that by its output."""
     if isinstance(layer, nn.Linear):
         return delta @ layer.weight
-    if isinstance(layer, _CONVOLUTIONS):
+    if isinstance(layer, CONVOLUTIONS):
         return _convolution_backward(layer, entering, delta, by_input=True)
     if isinstance(layer, nn.Flatten):
         return _laid(delta.reshape(entering.shape))
@@ -255,7 +258,7 @@ def _convolution_backward(
     layer: nn.Conv1d | nn.Conv2d | nn.Conv3d, entering: Tensor, delta: Tensor, *, by_input: bool
 ) -> Tensor:
     of_input, of_weight, _ = torch.ops.aten.convolution_backward(
-        delta, entering, layer.weight, None, layer.stride, _padding(layer), layer.dilation, False,
+        delta, entering, layer.weight, None, layer.stride, padding_of(layer), layer.dilation, False,
         [0] * (entering.ndim - 2), layer.groups, [by_input, not by_input, False],
     )  # fmt: skip
     gradient: Tensor = of_input if by_input else of_weight

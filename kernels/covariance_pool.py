@@ -14,9 +14,8 @@ Source: Acharya et al., "Covariance Pooling for Facial Expression Recognition", 
 from typing import Any
 
 import torch
-import triton
-import triton.language as tl
-from fsrcache.kernels.launch import on_device_of
+from fsrcache.kernels.launch import on_device_of, tl, triton
+from fsrcache.kernels.modes import accumulator, multiplier, op_body, transformed, without_autocast
 from fsrcache.kernels.products import add_half_product, add_product, split_half, split_tf32
 from torch import Tensor
 
@@ -48,20 +47,23 @@ def covariance_pool(x: Tensor, ridge: float) -> Tensor:
         If the shape, the type or the ridge is another one.
     """
     check_features("covariance_pool", x, ridge)
+    if transformed():
+        return covariance_pool_reference(x, ridge)
     pooled: Tensor = _covariance_pool(x, float(ridge))
     return pooled
 
 
+@without_autocast
 def covariance_pool_reference(x: Tensor, ridge: float) -> Tensor:
     """Return what ``covariance_pool`` is by definition."""
-    centred = centred_map(x, accumulator(x))
+    centred = centred_map(x, multiplier(x))
     pooled = (centred @ centred.mT).div_(degrees_of_freedom(x))
-    return add_to_diagonal(pooled, ridge * pooled.diagonal(dim1=-2, dim2=-1).sum(-1))
+    return add_to_diagonal(pooled, ridge * pooled.diagonal(dim1=-2, dim2=-1).sum(-1)).to(accumulator(x))
 
 
 def covariance_pool_backward_reference(gradient: Tensor, x: Tensor, ridge: float) -> Tensor:
     """Return the derivative by x [B, C, N] of what has the derivative [B, C, C] by ``covariance_pool(x, ridge)``."""
-    gradient, freedom = gradient + gradient.mT, degrees_of_freedom(x)
+    gradient, freedom = (gradient + gradient.mT).to(multiplier(gradient)), degrees_of_freedom(x)
     weight = add_to_diagonal(gradient, ridge * gradient.diagonal(dim1=-2, dim2=-1).sum(-1)) / freedom
     return (weight @ centred_map(x, gradient.dtype)).to(x.dtype)
 
@@ -301,23 +303,25 @@ def launch_covariance_pool_backward(gradient: Tensor, x: Tensor, ridge: float) -
 
 
 @torch.library.custom_op("fsrcache::covariance_pool", mutates_args=())
+@op_body
 def _covariance_pool(x: Tensor, ridge: float) -> Tensor:
-    pooled = x.new_empty(len(x), x.shape[1], x.shape[1], dtype=accumulator(x))
+    pooled = x.new_empty(len(x), x.shape[1], x.shape[1], dtype=multiplier(x))
     for some, target in zip(x.split(IN_CACHE), pooled.split(IN_CACHE), strict=True):
         scaled = centred_map(some, pooled.dtype).mul_(degrees_of_freedom(x) ** -0.5)
         torch.bmm(scaled, scaled.mT, out=target)
-        add_to_diagonal(target, ridge * target.diagonal(dim1=-2, dim2=-1).sum(-1))
-    return pooled
+        add_to_diagonal(target, (ridge * target.diagonal(dim1=-2, dim2=-1)).sum(-1))
+    return pooled.to(accumulator(x))
 
 
 @torch.library.custom_op("fsrcache::covariance_pool_backward", mutates_args=())
+@op_body
 def _covariance_pool_backward(gradient: Tensor, x: Tensor, ridge: float) -> Tensor:
     # An op without a gradient of its own: a second differentiation is an error.
     return covariance_pool_backward_reference(gradient, x, ridge)
 
 
-_covariance_pool.register_kernel("cuda")(launch_covariance_pool)
-_covariance_pool_backward.register_kernel("cuda")(launch_covariance_pool_backward)
+_covariance_pool.register_kernel("cuda")(op_body(launch_covariance_pool))
+_covariance_pool_backward.register_kernel("cuda")(op_body(launch_covariance_pool_backward))
 
 
 @_covariance_pool.register_fake
@@ -340,11 +344,6 @@ def _differentiate(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
 
 
 _covariance_pool.register_autograd(_differentiate, setup_context=_save)
-
-
-def accumulator(*tensors: Tensor) -> torch.dtype:
-    """Return float64 if all tensors are, else fp32."""
-    return torch.float64 if all(tensor.dtype == torch.float64 for tensor in tensors) else torch.float32
 
 
 def degrees_of_freedom(x: Tensor) -> int:

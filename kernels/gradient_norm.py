@@ -16,9 +16,8 @@ Source: Wu et al., "Wasserstein Divergence for GANs", ECCV 2018; arXiv 2004.0223
 from typing import Any
 
 import torch
-import triton
-import triton.language as tl
-from fsrcache.kernels.launch import on_device_of
+from fsrcache.kernels.launch import on_device_of, tl, triton
+from fsrcache.kernels.modes import accumulator, op_body, transformed, without_autocast
 from torch import Tensor
 
 from fsrcache.errors import FsrcacheError
@@ -49,6 +48,8 @@ def gradient_norm(g: Tensor, power: float) -> Tensor:
         If the shape, the type or the power is another one.
     """
     _check("gradient_norm", g, power)
+    if transformed():
+        return gradient_norm_reference(g, power)
     powers: Tensor = _gradient_norm(g, float(power))
     return powers
 
@@ -67,8 +68,8 @@ def penalty_direction(g: Tensor, weight: float, power: float) -> tuple[Tensor, T
     -------
     tuple of Tensor
         The penalty, fp32 ``[]``; v, fp32 with the shape of g, channels-last where g is and contiguous elsewhere; and
-        ``gradient_norm(g, p)``, fp32 ``[B]``. All are float64 for float64 and constants to autograd. The penalty of no
-        samples is 0.
+        ``gradient_norm(g, p)``, fp32 ``[B]``. All are float64 for float64. They are constants to ``backward``, and
+        differentiated by the transforms of ``torch.func`` and in forward mode. The penalty of no samples is 0.
 
     Raises
     ------
@@ -76,21 +77,25 @@ def penalty_direction(g: Tensor, weight: float, power: float) -> tuple[Tensor, T
         If the shape, the type or the power is another one.
     """
     _check("penalty_direction", g, power)
+    if transformed():
+        return penalty_direction_reference(g, weight, power)
     if g.device.type == "cpu" and not torch.compiler.is_compiling():  # an op's call costs 20 us, a small batch 60
         return penalty_direction_reference(g.detach(), weight, power)
     value, direction, powers = _penalty_direction(g.detach(), float(weight), float(power))
     return value, direction, powers
 
 
+@without_autocast
 def gradient_norm_reference(g: Tensor, power: float) -> Tensor:
     """Return what ``gradient_norm`` is by definition."""
-    return _norms(g) ** power
+    return (_norms(g, power) ** power).to(accumulator(g))
 
 
+@without_autocast
 def penalty_direction_reference(g: Tensor, weight: float, power: float) -> tuple[Tensor, Tensor, Tensor]:
     """Return what ``penalty_direction`` is by definition."""
-    norms, share = _norms(g), weight / max(len(g), 1)
-    powers = norms**power
+    norms, share = _norms(g, power), weight / max(len(g), 1)
+    powers = (norms**power).to(accumulator(g))
     return share * powers.sum(), _scaled(g, share * power * _slope(norms, power)), powers
 
 
@@ -211,35 +216,38 @@ def launch_penalty_direction(g: Tensor, weight: float, power: float) -> tuple[Te
 
 
 @torch.library.custom_op("fsrcache::gradient_norm", mutates_args=())
+@op_body
 def _gradient_norm(g: Tensor, power: float) -> Tensor:
     return gradient_norm_reference(g, power)
 
 
 @torch.library.custom_op("fsrcache::penalty_direction", mutates_args=())
+@op_body
 def _penalty_direction(g: Tensor, weight: float, power: float) -> tuple[Tensor, Tensor, Tensor]:
     return penalty_direction_reference(g, weight, power)
 
 
-_gradient_norm.register_kernel("cuda")(launch_gradient_norm)
-_penalty_direction.register_kernel("cuda")(launch_penalty_direction)
+_gradient_norm.register_kernel("cuda")(op_body(launch_gradient_norm))
+_penalty_direction.register_kernel("cuda")(op_body(launch_penalty_direction))
 
 
 @_gradient_norm.register_fake
 def _(g: Tensor, power: float) -> Tensor:  # noqa: ARG001  the power has no shape
-    return g.new_empty(g.shape[0], dtype=_accumulator(g))
+    return g.new_empty(g.shape[0], dtype=accumulator(g))
 
 
 @_penalty_direction.register_fake
 def _(g: Tensor, weight: float, power: float) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ARG001  they have no shape
-    accumulator = _accumulator(g)
-    direction = torch.empty_like(g, dtype=accumulator, memory_format=_layout(g))
-    return g.new_empty((), dtype=accumulator), direction, g.new_empty(g.shape[0], dtype=accumulator)
+    dtype = accumulator(g)
+    direction = torch.empty_like(g, dtype=dtype, memory_format=_layout(g))
+    return g.new_empty((), dtype=dtype), direction, g.new_empty(g.shape[0], dtype=dtype)
 
 
 @torch.library.custom_op("fsrcache::gradient_norm_backward", mutates_args=())
+@op_body
 def _gradient_norm_backward(gradient: Tensor, g: Tensor, power: float) -> Tensor:
     # An op without a gradient of its own: a second differentiation is an error instead of a wrong number.
-    return _scaled(g, gradient * power * _slope(_norms(g), power)).to(g.dtype)
+    return _scaled(g, gradient * power * _slope(_norms(g, power), power)).to(g.dtype)
 
 
 @_gradient_norm_backward.register_fake
@@ -259,9 +267,10 @@ def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
 _gradient_norm.register_autograd(_backward, setup_context=_save)
 
 
-def _norms(g: Tensor) -> Tensor:
-    """Return the norm of every sample, [B]."""
-    norms: Tensor = torch.linalg.vector_norm(g, dim=list(range(1, g.ndim)), dtype=_accumulator(g))
+def _norms(g: Tensor, power: float) -> Tensor:
+    """Return the norm of every sample, [B]; in float64 where it may be in fp32's range and its square is not."""
+    dtype = accumulator(g) if power >= 2 else torch.float64
+    norms: Tensor = torch.linalg.vector_norm(g, dim=list(range(1, g.ndim)), dtype=dtype)
     return norms
 
 
@@ -273,17 +282,13 @@ def _slope(norms: Tensor, power: float) -> Tensor:
 
 def _scaled(g: Tensor, factors: Tensor) -> Tensor:
     """Return every sample of g times its factor [B], in one pass."""
-    return (g * factors.view(-1, *[1] * (g.ndim - 1))).contiguous(memory_format=_layout(g))
+    return (g * factors.view(-1, *[1] * (g.ndim - 1))).to(accumulator(g)).contiguous(memory_format=_layout(g))
 
 
 def _layout(g: Tensor) -> torch.memory_format:
     """Return how a direction lies in memory: as g, if that is one row of numbers a sample."""
     last = g.ndim == 4 and not g.is_contiguous() and g.is_contiguous(memory_format=torch.channels_last)
     return torch.channels_last if last else torch.contiguous_format
-
-
-def _accumulator(g: Tensor) -> torch.dtype:
-    return torch.float64 if g.dtype == torch.float64 else torch.float32
 
 
 def _check(op: str, g: Tensor, power: float) -> None:

@@ -14,18 +14,25 @@ cancellation from the clipped eigenvalues c as
     L_ij = (ci - cj) / (λi - λj) · 2 / (ci + cj) · atanh(q) / q,   q = (ci - cj) / (ci + cj),
 
 whose first factor is exactly 1 for two eigenvalues above the floor and 0 for two that are not, so that no threshold
-decides which eigenvalues are near. The decomposition is done in fp32, in float64 for float64.
+decides which eigenvalues are near.
+
+The decomposition is done in fp32, in float64 for float64. LAPACK's does not always converge in fp32, for instance of
+covariances with rows of zeros, and then gives nothing of the whole batch: such matrices are decomposed again in
+float64, divided by their largest number, and the others once more as they were.
 
 Source: Huang and Van Gool, "A Riemannian Network for SPD Matrix Learning", AAAI 2017; Daleckii and Krein, 1965.
 """
 
-from typing import Any
+import math
+from typing import Any, NoReturn
 
 import torch
+from fsrcache.kernels.modes import accumulator, multiplier, op_body, transformed, without_autocast
 from torch import Tensor
 
 from fsrcache.errors import FsrcacheError
 
+_LinAlgError = torch.linalg.LinAlgError  # type: ignore[attr-defined]  # a stub's gap
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -50,25 +57,75 @@ def log_eig(S: Tensor, floor: float) -> Tensor:
     FsrcacheError
         If the shape, the type or the floor is another one.
     """
-    if S.ndim != 3 or S.shape[1] != S.shape[2] or S.shape[1] == 0 or S.dtype not in _DTYPES:
-        raise FsrcacheError(
-            f"log_eig got matrices of shape {list(S.shape)}, {S.dtype}.",
-            "They are fp16, bf16, fp32 or float64 [B, D, D].",
-        )
-    if not floor > 0:
-        raise FsrcacheError(f"log_eig got the floor {floor}.", "It is above 0: it is the smallest eigenvalue.")
+    check_matrices("log_eig", S, floor)
+    if transformed():
+        transformable: Tensor = _Logarithm.apply(S, float(floor))
+        return transformable
     logarithm: Tensor = _log_eig(S, float(floor))[0]
     return logarithm
 
 
+@without_autocast
 def log_eig_reference(S: Tensor, floor: float) -> tuple[Tensor, Tensor, Tensor]:
     """Return the logarithm [B, D, D], the eigenvalues [B, D] and the eigenvectors [B, D, D] by definition."""
-    S = S.to(_precision(S))
-    finite = S.isfinite().all(dim=-1).all(dim=-1)[:, None, None]
-    identity = torch.eye(S.shape[-1], dtype=S.dtype, device=S.device)
-    eigenvalues, eigenvectors = torch.linalg.eigh(torch.where(finite, (S + S.mT) / 2, identity))
-    logarithm = (eigenvectors * eigenvalues.clamp(min=floor).log()[:, None, :]) @ eigenvectors.mT
+    half = S.to(accumulator(S)) / 2  # whose sum does not overflow
+    finite = half.isfinite().all(dim=-1).all(dim=-1)[:, None, None]
+    identity = torch.eye(S.shape[-1], dtype=half.dtype, device=S.device)
+    eigenvalues, eigenvectors = torch.linalg.eigh(torch.where(finite, half + half.mT, identity))
+    logarithms, vectors = eigenvalues.clamp(min=floor).log(), eigenvectors.to(multiplier(S))
+    logarithm = ((vectors * logarithms[:, None, :]) @ vectors.mT).to(half.dtype)
     return torch.where(finite, logarithm, torch.nan), eigenvalues, eigenvectors.contiguous()
+
+
+def log_eig_of_finite(S: Tensor, floor: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what ``log_eig_reference`` does, and of a finite matrix a finite logarithm.
+
+    A matrix whose decomposition does not converge, or whose eigenvalues are beyond fp32, is decomposed in float64. The
+    others are what they are in a batch of that size without it. On a GPU, whose libraries may say nothing and give NaN,
+    this waits for one sum more; ``torch.linalg.eigh`` has waited for the device already, and is never captured.
+    """
+    try:
+        results = log_eig_reference(S, floor)
+        if math.isfinite(results[0].sum().item()):
+            return results
+        failing = torch.zeros(len(S), dtype=torch.bool, device=S.device)
+    except _LinAlgError:  # of the whole batch
+        failing = torch.tensor([not _converges(matrix, floor) for matrix in S.split(1)], device=S.device)
+        identity = torch.eye(S.shape[-1], dtype=S.dtype, device=S.device)
+        results = log_eig_reference(torch.where(failing[:, None, None], identity, S), floor)
+    finite = [matrices.isfinite().all(dim=-1).all(dim=-1) for matrices in (S, results[0])]
+    failing |= finite[0] & ~finite[1]
+    for place in failing.nonzero()[:, 0].tolist():
+        for result, again in zip(results, _in_float64(S[place], floor), strict=True):
+            result[place] = again
+        if not results[0][place].isfinite().all():
+            raise FsrcacheError(
+                f"log_eig: the eigenvalues of matrix {place} of {len(S)} are not found, in float64 either.",
+                "Add a ridge to it.",
+            )
+    return results
+
+
+def _converges(S: Tensor, floor: float) -> bool:
+    try:
+        log_eig_reference(S, floor)
+    except _LinAlgError:
+        return False
+    return True
+
+
+def _in_float64(S: Tensor, floor: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return a matrix's logarithm [D, D], eigenvalues [D] and eigenvectors; NaN if they are not found."""
+    limits, half = torch.finfo(accumulator(S)), S.double() / 2
+    symmetric = half + half.mT
+    largest = symmetric.abs().max()
+    try:
+        eigenvalues, eigenvectors = torch.linalg.eigh(symmetric / largest)
+    except _LinAlgError:
+        return symmetric * torch.nan, symmetric[0] * torch.nan, symmetric * torch.nan
+    logarithms = (eigenvalues.clamp(min=limits.tiny).log() + largest.log()).clamp(min=math.log(floor))
+    logarithm = (eigenvectors * logarithms) @ eigenvectors.mT
+    return logarithm, (eigenvalues * largest).clamp(-limits.max, limits.max), eigenvectors
 
 
 def loewner_matrix(eigenvalues: Tensor, floor: float) -> Tensor:
@@ -88,22 +145,30 @@ def loewner_matrix(eigenvalues: Tensor, floor: float) -> Tensor:
     return slope * torch.where(near, series, direct)
 
 
+def slope(direction: Tensor, eigenvalues: Tensor, eigenvectors: Tensor, floor: float) -> Tensor:
+    """Return the logarithm's derivative in a direction [B, D, D]; the map is its own adjoint."""
+    half, vectors = direction / 2, eigenvectors.to(multiplier(eigenvectors))
+    inner = vectors.mT @ (half + half.mT).to(vectors.dtype) @ vectors
+    return (vectors @ (loewner_matrix(eigenvalues, floor) * inner) @ vectors.mT).to(eigenvectors.dtype)
+
+
 @torch.library.custom_op("fsrcache::log_eig", mutates_args=())
+@op_body
 def _log_eig(S: Tensor, floor: float) -> tuple[Tensor, Tensor, Tensor]:
-    return log_eig_reference(S, floor)
+    return log_eig_of_finite(S, floor)
 
 
 @_log_eig.register_fake
 def _(S: Tensor, floor: float) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ARG001  the floor has no shape
-    matrices = S.new_empty(S.shape, dtype=_precision(S))
+    matrices = S.new_empty(S.shape, dtype=accumulator(S))
     return matrices, matrices.new_empty(S.shape[:2]), torch.empty_like(matrices)
 
 
 @torch.library.custom_op("fsrcache::log_eig_backward", mutates_args=())
+@op_body
 def _log_eig_backward(gradient: Tensor, eigenvalues: Tensor, eigenvectors: Tensor, floor: float) -> Tensor:
     # An op without a gradient of its own: a second differentiation is an error instead of a wrong number.
-    inner = eigenvectors.mT @ ((gradient + gradient.mT) / 2) @ eigenvectors
-    return eigenvectors @ (loewner_matrix(eigenvalues, floor) * inner) @ eigenvectors.mT
+    return slope(gradient, eigenvalues, eigenvectors, floor)
 
 
 @_log_eig_backward.register_fake
@@ -125,5 +190,77 @@ def _backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor, None]:
 _log_eig.register_autograd(_backward, setup_context=_save)
 
 
-def _precision(S: Tensor) -> torch.dtype:
-    return torch.float64 if S.dtype == torch.float64 else torch.float32
+class _Logarithm(torch.autograd.Function):
+    """``log_eig`` for the transforms of ``torch.func`` and forward mode."""
+
+    @staticmethod
+    def forward(S: Tensor, floor: float) -> Tensor:
+        return log_eig_of_finite(S, floor)[0]
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, float], output: Tensor) -> None:  # noqa: ARG004
+        S, ctx.floor = inputs
+        ctx.save_for_backward(S)
+        ctx.save_for_forward(S)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (S,) = ctx.saved_tensors
+        return _Slope.apply(gradient, S, ctx.floor).to(S.dtype), None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, _: None) -> Any:
+        return _Slope.apply(tangent, *ctx.saved_tensors, ctx.floor)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int, None], S: Tensor, floor: float) -> tuple[Tensor, int]:  # noqa: ARG004
+        return _each(_Logarithm, [S.movedim(in_dims[0], 0)], floor), 0
+
+
+class _Slope(torch.autograd.Function):
+    """The logarithm's derivative in a direction; it has none of its own, so that a second is an error."""
+
+    @staticmethod
+    def forward(direction: Tensor, S: Tensor, floor: float) -> Tensor:
+        return slope(direction, *log_eig_of_finite(S, floor)[1:], floor)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, *_: Tensor) -> NoReturn:  # noqa: ARG004
+        raise FsrcacheError("log_eig is differentiated once.", "Take its second derivative in another way.")
+
+    jvp = backward
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[int | None, int | None, None], direction: Tensor, S: Tensor, floor: float
+    ) -> tuple[Tensor, int]:
+        given = [
+            part.expand(info.batch_size, *part.shape) if place is None else part.movedim(place, 0)
+            for part, place in zip((direction, S), in_dims, strict=False)
+        ]
+        return _each(_Slope, given, floor), 0
+
+
+def _each(function: type[torch.autograd.Function], tensors: list[Tensor], floor: float) -> Tensor:
+    """Return what a function makes of every batch of [n, B, D, D], as one batch."""
+    flat = function.apply(*(tensor.flatten(0, 1) for tensor in tensors), floor)
+    several: Tensor = flat.unflatten(0, tensors[0].shape[:2])
+    return several
+
+
+def check_matrices(op: str, S: Tensor, floor: float) -> None:
+    """Refuse matrices of another shape or type, and a floor that is no positive number of their accumulator's."""
+    if S.ndim != 3 or S.shape[1] != S.shape[2] or S.shape[1] == 0 or S.dtype not in _DTYPES:
+        raise FsrcacheError(
+            f"{op} got matrices of shape {list(S.shape)}, {S.dtype}.", "They are fp16, bf16, fp32 or float64 [B, D, D]."
+        )
+    limits = torch.finfo(accumulator(S))
+    if not limits.tiny <= floor <= limits.max:
+        raise FsrcacheError(
+            f"{op} got the floor {floor}.",
+            f"It is the smallest eigenvalue, {limits.tiny:.1e} to {limits.max:.1e} for {S.dtype}.",
+        )

@@ -16,10 +16,8 @@ On a CPU a decomposition is the faster, and is what is done there.
 from typing import Any
 
 import torch
-import triton
-import triton.language as tl
-from fsrcache.kernels.launch import on_device_of
-from fsrcache.kernels.log_eig import log_eig
+from fsrcache.kernels.launch import on_device_of, tl, triton
+from fsrcache.kernels.log_eig import check_matrices, log_eig
 from fsrcache.kernels.log_eig_products import (
     INTERVAL,
     POLYNOMIALS,
@@ -29,13 +27,11 @@ from fsrcache.kernels.log_eig_products import (
     log_eig_products,
     shift_to_floor,
 )
+from fsrcache.kernels.modes import accumulator, multiplier, op_body, transformed, without_autocast
 from fsrcache.kernels.products import add_half_product, split_half
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from fsrcache.errors import FsrcacheError
-
-_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _MOST = 128  # the largest side that a program keeps
 _PROGRAMS = 528  # four for each multiprocessor of an H100 or H200; a program has one matrix after another
 
@@ -63,16 +59,12 @@ def log_eig_gemm(S: Tensor, floor: float) -> Tensor:
     FsrcacheError
         If the shape, the type or the floor is another one.
     """
-    if S.ndim != 3 or S.shape[1] != S.shape[2] or S.shape[1] == 0 or S.dtype not in _DTYPES:
-        raise FsrcacheError(
-            f"log_eig_gemm got matrices of shape {list(S.shape)}, {S.dtype}.",
-            "They are fp16, bf16, fp32 or float64 [B, D, D].",
-        )
-    if not floor > 0:
-        raise FsrcacheError(f"log_eig_gemm got the floor {floor}.", "It is above 0: it is the smallest eigenvalue.")
-    S = S.to(torch.float64 if S.dtype == torch.float64 else torch.float32)
+    check_matrices("log_eig_gemm", S, floor)
+    S = S.to(accumulator(S))
     if not S.is_cuda:
-        return log_eig(shift_to_floor(S, floor), floor / 2)  # no eigenvalue is as small
+        return log_eig(shift_to_floor(S, floor), max(floor / 2, torch.finfo(S.dtype).tiny))  # no eigenvalue is as small
+    if transformed():
+        return _products(S, floor)
     logarithm: Tensor = _log_eig_gemm(S, float(floor))
     return logarithm
 
@@ -251,7 +243,7 @@ def launch_log_eig_gemm(S: Tensor, floor: float) -> Tensor:
     """Compute ``log_eig_gemm`` by its kernel; float64 and larger matrices are left to PyTorch's products."""
     B, D, _ = S.shape
     if S.dtype == torch.float64 or D > _MOST:
-        return log_eig_products(S, floor)
+        return _products(S, floor)
     settings = log_eig_gemm_settings(D)
     side = settings["SIDE"]
     memory = torch.empty(min(B, _PROGRAMS), 5, 2, side, side, dtype=torch.float16, device=S.device)
@@ -264,12 +256,18 @@ def launch_log_eig_gemm(S: Tensor, floor: float) -> Tensor:
     return logarithm
 
 
+@without_autocast
+def _products(S: Tensor, floor: float) -> Tensor:
+    return log_eig_products(S.to(multiplier(S)), floor).to(S.dtype)
+
+
 @torch.library.custom_op("fsrcache::log_eig_gemm", mutates_args=())
+@op_body
 def _log_eig_gemm(S: Tensor, floor: float) -> Tensor:
-    return log_eig_products(S, floor)
+    return _products(S, floor)
 
 
-_log_eig_gemm.register_kernel("cuda")(launch_log_eig_gemm)
+_log_eig_gemm.register_kernel("cuda")(op_body(launch_log_eig_gemm))
 
 
 @_log_eig_gemm.register_fake
@@ -285,9 +283,14 @@ def _save(ctx: Any, inputs: tuple[Tensor, float], output: Tensor) -> None:  # no
 @once_differentiable
 def _differentiate(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
     (S,) = ctx.saved_tensors
+    return _derivative(gradient, S, ctx.floor), None
+
+
+@without_autocast
+def _derivative(gradient: Tensor, S: Tensor, floor: float) -> Tensor:
     with torch.enable_grad():
         S = S.detach().requires_grad_()
-        return torch.autograd.grad(log_eig_products(S, ctx.floor), S, gradient)[0], None
+        return torch.autograd.grad(_products(S, floor), S, gradient)[0]
 
 
 _log_eig_gemm.register_autograd(_differentiate, setup_context=_save)

@@ -47,12 +47,14 @@ def log_eig_products(S: Tensor, floor: float) -> Tensor:
         ``[B, D, D]`` of that type. Autograd differentiates the products.
     """
     identity = torch.eye(S.shape[-1], dtype=S.dtype, device=S.device)
-    shifted = shift_to_floor((S + S.mT) / 2, floor)
-    norm = torch.linalg.matrix_norm(shifted)[:, None, None]
-    root = shifted / norm
+    shifted = shift_to_floor(S / 2 + S.mT / 2, floor)
+    largest = shifted.detach().abs().amax(dim=(-2, -1), keepdim=True)  # its square, and the norm, may be beyond fp32
+    root = shifted / largest
+    norm = torch.linalg.matrix_norm(root)[:, None, None]
+    root = root / norm
     for polynomials in POLYNOMIALS:
         root = _square_root(root, polynomials, identity=identity)
-    logarithm = 2**ROOTS * _chebyshev(root, identity) + norm.log() * identity
+    logarithm = 2**ROOTS * _chebyshev(root, identity) + (largest.log() + norm.log()) * identity
     symmetric: Tensor = (logarithm + logarithm.mT) / 2
     return symmetric
 

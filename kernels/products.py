@@ -13,8 +13,7 @@ Source: Ootomo and Yokota, "Recovering single precision accuracy from Tensor Cor
 peak performance", IJHPCA 2022.
 """
 
-import triton
-import triton.language as tl
+from fsrcache.kernels.launch import tl, triton
 
 
 @triton.jit

@@ -15,9 +15,8 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-import triton
-import triton.language as tl
-from fsrcache.kernels.launch import on_device_of
+from fsrcache.kernels.launch import on_device_of, tl, triton
+from fsrcache.kernels.modes import accumulator, op_body, transformed
 from torch import Tensor
 
 from fsrcache.errors import FsrcacheError
@@ -54,6 +53,8 @@ def symmetric_gather(
         is not looked for, which would wait for the device: its picture is NaN and nothing is read out of bounds.
     """
     _check(cache, rows, mean, scale, dtype)
+    if transformed():
+        return symmetric_gather_reference(cache, rows, mean, scale, dtype)
     pictures: Tensor = _symmetric_gather(cache, rows, mean, scale, dtype)
     return pictures
 
@@ -62,13 +63,19 @@ def symmetric_gather_reference(
     cache: Tensor, rows: Tensor, mean: Tensor | None, scale: Tensor | None, dtype: torch.dtype
 ) -> Tensor:
     """Return what ``symmetric_gather`` is by definition."""
-    return _pictures(cache, rows, mean, scale, dtype, _places(_side(cache.shape[1]), cache.device))
+    place = _places(_side(cache.shape[1]), cache.device)
+    vectors = cache.index_select(0, rows).to(accumulator(cache))
+    vectors = vectors if scale is None else vectors * scale
+    vectors = vectors if mean is None else vectors + mean
+    values = vectors[:, place]  # [B, D, D]
+    on_diagonal = torch.ones_like(place).tril().triu() > 0
+    return torch.where(on_diagonal, values, values * math.sqrt(0.5)).to(dtype)[:, None]
 
 
 def _pictures(
     cache: Tensor, rows: Tensor, mean: Tensor | None, scale: Tensor | None, dtype: torch.dtype, place: Tensor
 ) -> Tensor:
-    halves = torch.full((cache.shape[1],), math.sqrt(0.5), dtype=_accumulator(cache), device=cache.device)
+    halves = torch.full((cache.shape[1],), math.sqrt(0.5), dtype=accumulator(cache), device=cache.device)
     halves.index_fill_(0, place.diagonal(), 1)
     vectors, factors = cache.index_select(0, rows).to(halves.dtype), halves if scale is None else scale * halves
     if mean is None:
@@ -151,14 +158,17 @@ def launch_symmetric_gather(
 
 
 @torch.library.custom_op("fsrcache::symmetric_gather", mutates_args=())
+@op_body
 def _symmetric_gather(
     cache: Tensor, rows: Tensor, mean: Tensor | None, scale: Tensor | None, dtype: torch.dtype
 ) -> Tensor:
     _refuse_other_rows(cache, rows)
-    return _pictures(cache, rows, mean, scale, dtype, _kept_places(_side(cache.shape[1])))
+    side = _side(cache.shape[1])
+    place = _kept_places(side) if cache.device.type == "cpu" else _places(side, cache.device)
+    return _pictures(cache, rows, mean, scale, dtype, place)
 
 
-_symmetric_gather.register_kernel("cuda")(launch_symmetric_gather)
+_symmetric_gather.register_kernel("cuda")(op_body(launch_symmetric_gather))
 
 
 @_symmetric_gather.register_fake
@@ -168,32 +178,33 @@ def _(cache: Tensor, rows: Tensor, mean: Tensor | None, scale: Tensor | None, dt
 
 
 @torch.library.custom_op("fsrcache::symmetric_gather_backward", mutates_args=())
+@op_body
 def _symmetric_gather_backward(
     gradient: Tensor, cache: Tensor, rows: Tensor, scale: Tensor | None, by_cache: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     # An op without a gradient of its own: a second differentiation is an error instead of a wrong number.
-    accumulator, side = _accumulator(cache), gradient.shape[-1]
+    dtype, side = accumulator(cache), gradient.shape[-1]
     upper, right = torch.triu_indices(side, side, device=cache.device)
-    both = gradient[:, 0].to(accumulator)
+    both = gradient[:, 0].to(dtype)
     both = (both + both.mT).flatten(1).gather(1, (upper * side + right).expand(len(rows), -1))  # [B, P]
-    factors = torch.full((len(upper),), math.sqrt(0.5), dtype=accumulator, device=cache.device)
+    factors = torch.full((len(upper),), math.sqrt(0.5), dtype=dtype, device=cache.device)
     of_vectors = both * torch.where(upper == right, 0.5, factors)
     of_cache = of_vectors.new_zeros(len(cache) if by_cache else 0, cache.shape[1])
     if by_cache:
-        of_cache.index_add_(0, rows, of_vectors if scale is None else of_vectors * scale.to(accumulator))
+        of_cache.index_add_(0, rows, of_vectors if scale is None else of_vectors * scale.to(dtype))
     if scale is None:
         return of_cache, of_vectors.sum(0), of_vectors.new_empty(0)
-    return of_cache, of_vectors.sum(0), (of_vectors * cache.index_select(0, rows).to(accumulator)).sum(0)
+    return of_cache, of_vectors.sum(0), (of_vectors * cache.index_select(0, rows).to(dtype)).sum(0)
 
 
 @_symmetric_gather_backward.register_fake
 def _(
     gradient: Tensor, cache: Tensor, rows: Tensor, scale: Tensor | None, by_cache: bool  # noqa: ARG001
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    accumulator, length = _accumulator(cache), cache.shape[1]
-    of_cache = cache.new_empty((cache.shape[0] if by_cache else 0, length), dtype=accumulator)
-    of_scale = cache.new_empty(0 if scale is None else length, dtype=accumulator)
-    return of_cache, cache.new_empty(length, dtype=accumulator), of_scale
+    dtype, length = accumulator(cache), cache.shape[1]
+    of_cache = cache.new_empty((cache.shape[0] if by_cache else 0, length), dtype=dtype)
+    of_scale = cache.new_empty(0 if scale is None else length, dtype=dtype)
+    return of_cache, cache.new_empty(length, dtype=dtype), of_scale
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001  nothing of the output is kept
@@ -216,10 +227,6 @@ def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, None, Tensor |
 
 
 _symmetric_gather.register_autograd(_backward, setup_context=_save)
-
-
-def _accumulator(cache: Tensor) -> torch.dtype:
-    return torch.float64 if cache.dtype == torch.float64 else torch.float32
 
 
 def _side(length: int) -> int:

@@ -11,10 +11,13 @@ Source: Absil, Mahony and Sepulchre, "Optimization Algorithms on Matrix Manifold
 import torch
 from torch import Tensor
 
+from fsrcache.kernels.modes import without_autocast
+
 
 def orthonormal(rows: int, columns: int, *, generator: torch.Generator) -> Tensor:
     """Draw an fp32 matrix [D, C] with orthonormal rows, uniformly; D is at most C."""
-    return retract(torch.randn(rows, columns, dtype=torch.float64, generator=generator)).float()
+    drawn = torch.randn(rows, columns, dtype=torch.float64, generator=generator, device=generator.device)
+    return retract(drawn).float()
 
 
 def retract(weight: Tensor) -> Tensor:
@@ -24,6 +27,7 @@ def retract(weight: Tensor) -> Tensor:
     return rows.to(weight.dtype).contiguous()
 
 
+@without_autocast
 def tangent(weight: Tensor, gradient: Tensor) -> Tensor:
     """Return the part of a gradient [D, C] along which the rows of the weight [D, C] stay orthonormal."""
     product = gradient @ weight.mT

@@ -7,14 +7,17 @@ The order is row-major (``numpy.triu_indices(D)``), off-diagonal elements times 
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from fsrcache.errors import FsrcacheError
+from fsrcache.errors import FsrcacheError, RequestError
+from fsrcache.records import shortened
 
 
 def vech_length(side: int) -> int:
-    """Return P = D(D + 1) / 2 for a matrix of side D."""
+    """Return P = D(D + 1) / 2 for a matrix of side D; ``RequestError`` if D is none."""
+    _check_count(side, "side")
     return side * (side + 1) // 2
 
 
@@ -26,6 +29,7 @@ def vech_side(length: int) -> int:
     FsrcacheError
         If no symmetric matrix has that many numbers.
     """
+    _check_count(length, "length")
     side = (math.isqrt(8 * length + 1) - 1) // 2
     if length < 1 or vech_length(side) != length:
         raise FsrcacheError(f"No symmetric matrix is a vector of {length} numbers.", "The length is D(D + 1) / 2.")
@@ -38,8 +42,9 @@ def vech(matrices: Tensor) -> Tensor:
     Raises
     ------
     FsrcacheError
-        If the matrices are not square.
+        If the matrices are not square, or no floating-point tensor.
     """
+    _check_tensor(matrices, "vech")
     if matrices.ndim < 2 or matrices.shape[-1] != matrices.shape[-2]:
         raise FsrcacheError(f"vech got shape {list(matrices.shape)}.", "It takes symmetric matrices [..., D, D].")
     rows, columns = _upper(matrices.shape[-1], matrices.device)
@@ -53,9 +58,10 @@ def unvech(vectors: Tensor) -> Tensor:
     Raises
     ------
     FsrcacheError
-        If P is not D(D + 1) / 2.
+        If P is not D(D + 1) / 2, or the vectors are no floating-point tensor.
     """
-    side = vech_side(vectors.shape[-1])
+    _check_tensor(vectors, "unvech")
+    side = vech_side(vectors.shape[-1] if vectors.ndim else 0)
     rows, columns = _upper(side, vectors.device)
     return (vectors / _factors(rows, columns, vectors.dtype))[..., _places(side, vectors.device)]
 
@@ -84,6 +90,17 @@ class _Triangle(torch.autograd.Function):
     def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
         rows, columns = ctx.saved_tensors
         return tangent[..., rows, columns]
+
+
+def _check_count(value: Any, name: str) -> None:
+    if not isinstance(value, int | np.integer | torch.SymInt) or value < 0:
+        raise RequestError(f"{name} is {shortened(value)}.", "It should be a whole number, 0 or more.")
+
+
+def _check_tensor(value: Tensor, name: str) -> None:
+    if not isinstance(value, Tensor) or not value.is_floating_point():
+        found = f"a tensor of {value.dtype}" if isinstance(value, Tensor) else shortened(value)
+        raise RequestError(f"{name} got {found}.", "It takes a floating-point tensor.")
 
 
 def _places(side: int, device: torch.device) -> Tensor:

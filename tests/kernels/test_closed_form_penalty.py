@@ -7,6 +7,7 @@ from fsrcache.kernels.closed_form_penalty import closed_form_critic, closed_form
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn.utils import prune
 
 from fsrcache.errors import FsrcacheError
 from fsrcache.models.critic import VGGCritic
@@ -168,11 +169,158 @@ def test_another_layer_is_named(layer, named):
         closed_form_penalty(critic, torch.zeros(1, 1, 8, 8))
 
 
-def test_a_hook_is_refused():
-    critic = nn.Sequential(nn.Flatten(), nn.Linear(64, 1))
-    critic[1].register_forward_hook(lambda *_: None)
-    with pytest.raises(FsrcacheError, match="layer 1: Linear"):
+class Halved(nn.Sequential):
+    def forward(self, x):
+        return super().forward(x) / 2
+
+
+class Backwards(nn.Sequential):
+    def __iter__(self):
+        return reversed(list(super().__iter__()))
+
+
+def replaced(module):
+    module.forward = lambda x: x
+
+
+def alias(module):
+    del module.weight
+    module.weight = nn.Parameter(torch.zeros(8, 8)) * 2
+
+
+CHANGES = {
+    "forward hook": lambda module: module.register_forward_hook(lambda *_: None),
+    "forward hook with keywords": lambda module: module.register_forward_hook(lambda *_: None, with_kwargs=True),
+    "forward pre-hook": lambda module: module.register_forward_pre_hook(lambda *_: None),
+    "full backward hook": lambda module: module.register_full_backward_hook(lambda *_: None),
+    "full backward pre-hook": lambda module: module.register_full_backward_pre_hook(lambda *_: None),
+    "forward of its own": replaced,
+}
+OF_LAYERS = {
+    "hook of a weight": lambda layer: layer.weight.register_hook(lambda gradient: 2 * gradient),
+    "weight that is no parameter": alias,
+    "spectral norm": nn.utils.parametrizations.spectral_norm,
+    "old spectral norm": nn.utils.spectral_norm,
+    "pruning": lambda layer: prune.l1_unstructured(layer, "weight", 0.5),
+}
+
+
+def nested():
+    return nn.Sequential(nn.Identity(), nn.Sequential(nn.Sequential(nn.Linear(8, 8)), nn.ReLU()), nn.Flatten(),
+                         nn.Linear(64, 1))  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("path", ["", "1", "1.0", "1.0.0", "1.1", "2"])
+def test_a_change_on_any_level_is_named(change, path):
+    critic = nested()
+    assert closed_form_penalty(critic, pictures(2, 1, 8, 8).float())[0] > 0
+    CHANGES[change](critic.get_submodule(path))
+    with pytest.raises(FsrcacheError, match=f"layer {path or 'itself'}: "):
         closed_form_penalty(critic, torch.zeros(1, 1, 8, 8))
+
+
+@pytest.mark.parametrize("change", OF_LAYERS)
+def test_a_changed_layer_is_named(change):
+    critic = nested()
+    OF_LAYERS[change](critic[1][0][0])
+    with pytest.raises(FsrcacheError, match=r"layer 1\.0\.0: "):
+        closed_form_penalty(critic, torch.zeros(1, 1, 8, 8))
+
+
+@pytest.mark.parametrize("container", [Halved, Backwards])
+@pytest.mark.parametrize("outer", [True, False])
+def test_a_container_that_does_something_else_is_named(container, outer):
+    layers = nn.Flatten(), nn.Linear(64, 1)
+    critic = container(*layers) if outer else nn.Sequential(container(*layers), nn.Identity())
+    with pytest.raises(FsrcacheError, match=f"layer {'itself' if outer else '0'}: {container.__name__}"):
+        closed_form_penalty(critic, torch.zeros(1, 1, 8, 8))
+
+
+@pytest.mark.parametrize(
+    "register",
+    [
+        nn.modules.module.register_module_forward_hook,
+        nn.modules.module.register_module_forward_pre_hook,
+        nn.modules.module.register_module_full_backward_hook,
+        nn.modules.module.register_module_full_backward_pre_hook,
+    ],
+)
+def test_hooks_of_all_modules_are_refused(register):
+    handle = register(lambda *_: None)
+    try:
+        with pytest.raises(FsrcacheError, match="hooks for all modules"):
+            closed_form_penalty(nested(), torch.zeros(1, 1, 8, 8))
+    finally:
+        handle.remove()
+    closed_form_penalty(nested(), torch.zeros(1, 1, 8, 8))
+
+
+def test_a_frozen_parameter_has_no_gradient():
+    torch.manual_seed(0)
+    critic = CRITICS["mlp"]().double()
+    critic[1].weight.requires_grad_(False)
+    critic[1].bias.requires_grad_(False)
+    samples, x = pictures(3, 1, 8, 8), pictures(4, 1, 8, 8) / 2
+    _, _, grads = closed_form_critic(critic, samples, torch.ones(3).double(), x)
+    assert [bool(gradient.any()) for gradient in grads] == [False, False, True]
+    assert_equal(closed_form_penalty(critic, x)[1], closed_form_penalty_reference(critic, x)[1])
+
+
+def test_a_parameter_in_two_layers():
+    torch.manual_seed(0)
+    critic = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.LeakyReLU(0.1), nn.Linear(64, 64), nn.Linear(64, 1))
+    critic[3].weight = critic[1].weight
+    x = pictures(4, 1, 8, 8)
+    value, grads = closed_form_penalty(critic.double(), x)
+    expected, references = closed_form_penalty_reference(critic, x)
+    assert value.item() == pytest.approx(expected.item(), rel=1e-12)
+    assert_equal(grads, references)
+
+
+def test_what_the_input_requires_and_where_it_is_from():
+    critic, x = CRITICS["vgg"]().double(), pictures(3, 1, 8, 8)
+    value, grads = closed_form_penalty(critic, x)
+    with torch.inference_mode():
+        inferred = x * 1
+    for one in (x.clone().requires_grad_(), nn.Parameter(x), inferred, x.mT.contiguous().mT):
+        again, others = closed_form_penalty(critic, one)
+        assert again.item() == pytest.approx(value.item(), rel=1e-12)
+        assert not again.requires_grad
+        assert_equal(others, grads)
+    _, _, mixed = closed_form_critic(critic, x, torch.ones(3).double(), x[:0])  # samples and no penalty
+    own = torch.autograd.grad(critic(x).sum(), list(critic.parameters()))
+    assert_equal(mixed, own)
+
+
+@pytest.mark.parametrize(
+    ("critic", "x", "said"),
+    [
+        (nested(), torch.zeros(2, 1, 8, 8).double(), "float64 on cpu"),
+        (nested().bfloat16(), torch.zeros(2, 1, 8, 8), "torch.bfloat16 on cpu, torch.float32 on cpu"),
+        (nested().bfloat16(), torch.zeros(2, 1, 8, 8).bfloat16(), "torch.bfloat16"),
+        (nn.Sequential(nn.Linear(3, 1), nn.Linear(1, 1).double(), nn.Flatten(0)), torch.zeros(2, 3), "torch.float64"),
+        (nn.Sequential(nn.Linear(3, 1)), torch.zeros(3), r"x of shape \[3\]"),
+        (nn.Sequential(nn.LazyLinear(1)), torch.zeros(2, 3), "layer 0: LazyLinear"),
+        (nn.Sequential(nn.Sequential(nn.Linear(3, 1), nn.Dropout())), torch.zeros(2, 3), "layer 0.1: Dropout"),
+        (nn.Sequential(nn.ModuleList([nn.Linear(3, 1)])), torch.zeros(2, 3), "layer 0: ModuleList"),
+        # a convolution of pictures without a batch, and axes that are made one: samples would be mixed
+        (nn.Sequential(nn.Conv2d(2, 2, 8), nn.Flatten(0)), torch.zeros(2, 8, 8), r"layer 0, Conv2d.*\[2, 8, 8\]"),
+        (nn.Sequential(nn.Flatten(0), nn.Linear(6, 2)), torch.zeros(2, 3), r"layer 0, Flatten.*\[6\] of \[2, 3\]"),
+        (nn.Sequential(nn.Linear(3, 1), nn.Flatten(0), nn.Linear(2, 2)), torch.zeros(2, 3), "layer 2, Linear"),
+    ],
+)
+def test_other_input_is_refused(critic, x, said):
+    with pytest.raises(FsrcacheError, match=said):
+        closed_form_penalty(critic, x)
+
+
+def test_shapes_of_samples_are_checked():
+    critic, x = nested(), torch.zeros(2, 1, 8, 8)
+    others = (torch.zeros(3, 1, 8, 9), torch.zeros(3)), (x, torch.zeros(3)), (x, torch.zeros(2, 1))
+    for samples, coefficients in others:
+        with pytest.raises(FsrcacheError, match="coefficients"):
+            closed_form_critic(critic, samples, coefficients, x)
 
 
 def test_two_numbers_a_sample_are_refused():

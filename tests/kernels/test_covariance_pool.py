@@ -55,6 +55,16 @@ def test_a_nan_stays_in_its_sample():
     assert pooled[1].isfinite().all()
 
 
+def test_near_the_limits_of_fp32():
+    """The trace is beyond the largest number, its share is not."""
+    x, w = features((2, 64, 9), torch.float32), torch.eye(8, 64)
+    for pool in (lambda x: covariance_pool(x, 1e-4), lambda x: bimap_covariance_pool(x, w, 1e-4)):
+        unit = pool(x / x.abs().max())
+        large, small = pool(x / x.abs().max() * 4e19), pool(x / x.abs().max() * 1e-17)
+        torch.testing.assert_close(large.double() / 16e38, unit.double(), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(small.double() / 1e-34, unit.double(), rtol=1e-5, atol=1e-6)
+
+
 def test_gradients():
     x = features((2, 4, 7)).requires_grad_()
     w = features((3, 4)).requires_grad_()

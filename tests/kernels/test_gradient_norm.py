@@ -43,6 +43,19 @@ def test_half_precision_does_not_overflow(dtype):
     assert penalty_direction(g, 2.0, 6.0)[1].dtype == torch.float32
 
 
+@pytest.mark.parametrize("scale", [1e-36, 1e-24, 1e24, 1e36])
+def test_norms_whose_squares_are_beyond_fp32(scale):
+    g = (gradients((3, 20)) * scale).float()
+    for power in (0.5, 1.0):
+        for got, expected in zip(
+            (gradient_norm(g, power), *penalty_direction(g, 2.0, power)),
+            (gradient_norm(g.double(), power), *penalty_direction(g.double(), 2.0, power)),
+            strict=True,
+        ):
+            assert got.dtype == torch.float32
+            torch.testing.assert_close(got.double(), expected, rtol=1e-5, atol=1e-44)
+
+
 def test_gradient():
     g = gradients((2, 3, 4)).requires_grad_()
     assert torch.autograd.gradcheck(lambda g: gradient_norm(g, 3.0), (g,))

@@ -1,9 +1,12 @@
 """The matrix logarithm against scipy and spd_learn, its gradient also where eigenvalues repeat or are clipped."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
-from fsrcache.kernels import log_eig
+from fsrcache.kernels import covariance_pool, log_eig, log_eig_gemm
+from fsrcache.kernels.log_eig_products import log_eig_products
 from scipy.linalg import logm
 from spd_learn.functional import clamp_eigvals, matrix_log
 
@@ -64,6 +67,107 @@ def test_a_bad_matrix_leaves_the_others_alone():
     torch.testing.assert_close(logarithm[1:], log_eig(spd([1.0, 2.0, 3.0]), 1e-4))
 
 
+def sparse(side, seed):
+    """Return covariances [6, D, D] of few positions, most of whose rows are zeros; in fp32 LAPACK may give up."""
+    generator = torch.Generator().manual_seed(seed)
+    maps = torch.randn(6, side, 9, generator=generator).relu()
+    maps[:, torch.rand(side, generator=generator) < 0.8] = 0
+    return covariance_pool(maps, 0.0)
+
+
+@pytest.mark.parametrize(("side", "seed"), [(64, 3), (128, 0), (128, 1), (256, 0)])
+def test_a_finite_matrix_has_a_finite_logarithm(side, seed):
+    S = sparse(side, seed)
+    expected = log_eig(S.double(), 1e-4)
+    logarithm = log_eig(S, 1e-4)
+    assert logarithm.dtype == torch.float32
+    assert (logarithm - expected).norm() < 1e-3 * expected.norm()
+
+
+@pytest.fixture
+def stubborn(monkeypatch):
+    """Have ``eigh`` fail as it does, of a whole batch in which a matrix begins with 7, in fp32."""
+    decompose = torch.linalg.eigh
+
+    def eigh(S):
+        if S.dtype == torch.float32 and (S[..., 0, 0] == 7).any():
+            raise torch.linalg.LinAlgError("linalg.eigh: (Batch element 0): The algorithm failed to converge")
+        return decompose(S)
+
+    monkeypatch.setattr(torch.linalg, "eigh", eigh)
+
+
+@pytest.mark.usefixtures("stubborn")
+def test_what_does_not_converge_is_decomposed_in_float64_and_leaves_the_others():
+    S = covariance_pool(torch.randn(5, 6, 20, generator=torch.Generator().manual_seed(0)), 1e-3)
+    expected = log_eig(S, 1e-4)
+    S[1, 0, 0] = S[4, 0, 0] = 7
+    leaf = S.clone().requires_grad_()
+    logarithm = log_eig(leaf, 1e-4)
+    assert torch.equal(logarithm[[0, 2, 3]], expected[[0, 2, 3]])
+    exact = S.double().requires_grad_()
+    torch.testing.assert_close(logarithm[[1, 4]].double(), log_eig(exact, 1e-4)[[1, 4]], rtol=1e-6, atol=1e-6)
+    upstream = torch.randn(5, 6, 6, generator=torch.Generator().manual_seed(1))
+    torch.autograd.backward(logarithm, upstream)
+    torch.autograd.backward(log_eig(exact, 1e-4), upstream.double())
+    torch.testing.assert_close(leaf.grad.double(), exact.grad, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(torch.func.vmap(lambda S: log_eig(S, 1e-4))(S[None]), logarithm.detach()[None])
+
+
+def test_what_does_not_converge_in_float64_either_is_named(monkeypatch):
+    decompose = torch.linalg.eigh
+
+    def eigh(S):
+        if ((S[..., 0, 0] == 1) & (S[..., 1, 1] < 0.1)).any():
+            raise torch.linalg.LinAlgError("failed to converge")
+        return decompose(S)
+
+    S = torch.eye(3).repeat(4, 1, 1)
+    S[2] = torch.diag(torch.tensor([1.0, 0.01, 0.01]))
+    monkeypatch.setattr(torch.linalg, "eigh", eigh)
+    with pytest.raises(FsrcacheError, match="matrix 2 of 4"):
+        log_eig(S, 1e-4)
+
+
+def test_nan_eigenvalues_of_a_finite_matrix_are_found_again(monkeypatch):
+    """Some libraries for a GPU say nothing and give NaN."""
+    decompose = torch.linalg.eigh
+
+    def eigh(S):
+        eigenvalues, eigenvectors = decompose(S)
+        if S.dtype == torch.float32:
+            eigenvalues[1] = torch.nan
+        return eigenvalues, eigenvectors
+
+    S = covariance_pool(torch.randn(3, 6, 20, generator=torch.Generator().manual_seed(0)), 1e-3)
+    expected = log_eig(S, 1e-4)
+    monkeypatch.setattr(torch.linalg, "eigh", eigh)
+    S[2, 1, 1] = torch.nan
+    logarithm = log_eig(S, 1e-4)
+    torch.testing.assert_close(logarithm[:2], expected[:2])
+    assert logarithm[2].isnan().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("place", ["smallest", "small", "large", "largest"])
+def test_near_the_limits_of_the_type(dtype, place):
+    tiny, most = torch.finfo(dtype).tiny, torch.finfo(dtype).max
+    scale = {"smallest": tiny, "small": tiny * 1e5, "large": most / 1e3, "largest": most}[place]
+    unit = spd([0.05, 0.3, 0.5, 0.9, 1.0])[0]
+    unit /= unit.abs().max()  # so that the largest eigenvalue is beyond the largest number
+    S = (unit.to(dtype) * scale)[None].repeat(2, 1, 1)
+    floor = max(tiny, scale / 1e4)
+    leaf = S.clone().requires_grad_()
+    for logarithm, lowest in ((log_eig(leaf, floor), floor), (log_eig_gemm(S, tiny), None),
+                              (log_eig_products(S, tiny), None)):  # fmt: skip
+        exact = log_eig(unit[None], max(1e-4, floor / scale))[0] + math.log(scale) * torch.eye(5).double()
+        if place != "smallest" or lowest is not None:  # a ridge at the smallest number shifts
+            torch.testing.assert_close(logarithm[0].double(), exact, rtol=1e-4, atol=1e-4)
+        assert logarithm.isfinite().all()
+    torch.autograd.backward(log_eig(leaf, floor).sum())
+    assert leaf.grad.isfinite().all()
+
+
 def test_zero_is_the_floors_logarithm():
     expected = np.log(1e-4) * torch.eye(3)
     torch.testing.assert_close(log_eig(torch.zeros(1, 3, 3), 1e-4)[0], expected)
@@ -97,6 +201,7 @@ def test_other_matrices_are_refused(matrix):
         log_eig(matrix, 1e-4)
 
 
-def test_a_floor_of_zero_is_refused():
-    with pytest.raises(FsrcacheError, match=r"floor 0\.0"):
-        log_eig(torch.eye(3)[None], 0.0)
+@pytest.mark.parametrize("floor", [0.0, -1.0, float("nan"), float("inf"), 1e-40])
+def test_a_floor_that_is_no_positive_number_is_refused(floor):
+    with pytest.raises(FsrcacheError, match=f"log_eig got the floor {floor}"):
+        log_eig(torch.eye(3)[None], floor)

@@ -96,3 +96,22 @@ def test_vech_in_forward_mode_and_under_vmap():
     gradients = torch.func.vmap(torch.func.grad(lambda matrix: vech(matrix).square().sum()))(matrices)
     (expected,) = torch.autograd.grad(vech(matrices.requires_grad_()).square().sum(), matrices)
     torch.testing.assert_close(gradients, expected)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: vech([[1.0]]), r"vech got \[\[1.0\]\]"),
+        (lambda: vech(np.eye(2)), "vech got array"),
+        (lambda: vech(torch.eye(2, dtype=torch.int64)), "vech got a tensor of torch.int64"),
+        (lambda: unvech(torch.tensor(1.0)), "a vector of 0 numbers"),
+        (lambda: unvech([1.0]), r"unvech got \[1.0\]"),
+        (lambda: vech_side(-8), "length is -8"),
+        (lambda: vech_side(10.0), "length is 10.0"),
+        (lambda: vech_length("4"), "side is '4'"),
+        (lambda: vech_length(-1), "side is -1"),
+    ],
+)
+def test_what_is_no_such_argument_is_named(call, words):
+    with pytest.raises(FsrcacheError, match=words):
+        call()

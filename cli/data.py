@@ -13,15 +13,17 @@ from rich.table import Table
 
 from fsrcache.faces.faces import Faces, check_side, faces_of
 from fsrcache.faces.index import FORMATS, list_faces, title_of
+from fsrcache.faces.layouts.drawn import DEFAULT_COUNT
 from fsrcache.faces.report import report
 from fsrcache.faces.sheet import class_sheet, scale_sheet
 from fsrcache.faces.survey import survey
 
+_NAMED = 3  # entries left out that are printed for each reason; --json has more
 _SHOWN = 20  # unreadable pictures that are printed; --json has them all
 
 
 @click.command
-@click.argument("path", type=click.Path(path_type=Path), default=Path("drawn"))
+@click.argument("path", type=click.Path(), default=f"drawn:{DEFAULT_COUNT}")
 @click.option("--format", "layout", type=click.Choice(FORMATS), help="The layout, where it is not to be found out.")
 @click.option("--votes", type=click.Choice(["majority", "argmax", "soft"]), default="majority", show_default=True,
               help="How FERPlus's votes become labels.")  # fmt: skip
@@ -37,7 +39,7 @@ _SHOWN = 20  # unreadable pictures that are printed; --json has them all
               help="Whether one unusable picture makes the command fail.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead.")
 def data(
-    path: Path,
+    path: str,
     layout: str | None,
     votes: str,
     side: int | None,
@@ -49,7 +51,8 @@ def data(
     """Print what is recognised at PATH: layout, counts, label mapping, sizes, duplicates, unusable pictures.
 
     PATH is a folder or a file: RAF-DB, FER2013 (CSV or folders), FERPlus, class folders, or a table of path, label,
-    split. Without it, or as drawn:COUNT, the built-in drawn faces are taken. Exits with 0 if any picture is usable.
+    split. Without it, or as drawn or drawn:COUNT, the built-in drawn faces are taken; ./drawn is a folder. Exits with 0
+    if any picture is usable.
     """
     if scales and not sheet:
         raise click.UsageError("--scales is for the sheet; add --sheet FILE.")
@@ -84,9 +87,9 @@ class _Rate(TextColumn):
         return super().render(task)
 
 
-def _show(path: Path, faces: Faces, record: dict[str, Any]) -> None:
+def _show(path: str, faces: Faces, record: dict[str, Any]) -> None:
     console = Console(highlight=False, soft_wrap=True)
-    console.print(f"[bold]{escape(str(path))}[/]: {title_of(record['layout'])}")
+    console.print(f"[bold]{escape(path)}[/]: {title_of(record['layout'])}")
     table = Table(*("class", "written as"), *record["splits"], box=None, header_style="dim", pad_edge=False)
     for column in table.columns[2:]:
         column.justify = "right"
@@ -101,6 +104,10 @@ def _show(path: Path, faces: Faces, record: dict[str, Any]) -> None:
     colour = "grey" if record["grey"] else "colour"
     console.print(f"sizes: {', '.join(f'{size} ({n:,})' for size, n in sizes[:4]) or 'none'}{more}; {colour}")
     console.print(f"side: {record['side']} pixels; {record['resized']:,} resized to it")
+    for note in record["notes"]:
+        console.print(f"[yellow]note: {escape(note)}[/]")
+    for what, count in record["conversions"].items():
+        console.print(f"converted: {count:,} ({what})")
     twins = record["duplicates"]
     console.print(
         f"duplicates: {twins['pictures']:,} pictures in {twins['groups']:,} groups of equal ones, "
@@ -109,7 +116,9 @@ def _show(path: Path, faces: Faces, record: dict[str, Any]) -> None:
     for split, count in twins["twins_in_train"].items():
         console.print(f"  {count:,} of {split} stand in train too")
     for reason, count in record["left_out"].items():
-        console.print(f"left out: {count:,} ({reason})")
+        names = record["left_out_names"].get(reason, [])[:_NAMED]
+        more = f" and {count - len(names):,} more" if count > len(names) else ""
+        console.print(f"left out: {count:,} ({reason}: {escape(', '.join(names))}{more})")
     if record["unreadable"]:
         console.print(f"[red]unusable: {len(record['unreadable']):,} pictures[/]")
         for entry in record["unreadable"][:_SHOWN]:

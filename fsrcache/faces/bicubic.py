@@ -1,8 +1,9 @@
 """MATLAB's bicubic ``imresize`` to the pixel: two dense float64 matrices, each pass rounded to uint8."""
 
 from functools import lru_cache
-from math import ceil, isfinite
-from typing import Literal
+from math import ceil
+from numbers import Real
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ Pictures = NDArray[np.uint8]
 # Half up; float64 may lose an exact half by 1e-13, which would make a pixel depend on the order of the additions.
 ROUNDING = 0.5 + 1e-9
 _BLOCK = 1 << 17  # elements that are float64 at one time, which a core's cache holds: pictures are resized in slabs
+_MAX_SIDE = 1 << 14  # of a result, and of the factor of a side: beyond it the matrices are gigabytes
 _CACHED_SIDE = 1024  # sides up to this keep their matrices
 
 
@@ -49,7 +51,7 @@ def imresize(
     RequestError
         If the picture is not uint8 of such a shape, or the factor, size or border is not one of these.
     """
-    picture = np.asarray(picture)
+    picture = _array(picture, "imresize", "[H, W] or [H, W, 3]")
     if picture.dtype != np.uint8 or picture.ndim not in (2, 3) or (picture.ndim == 3 and picture.shape[2] != 3):
         raise RequestError(
             f"imresize takes uint8 [H, W] or [H, W, 3], not {picture.dtype} {list(picture.shape)}.",
@@ -69,12 +71,22 @@ def imresize_batch(
     border: Border = "replicate",
 ) -> Pictures:
     """Resize uint8 ``[B, H, W, C]`` to ``[B, h, w, C]``: every picture as by :func:`imresize`."""
-    if pictures.dtype != np.uint8 or pictures.ndim != 4:
+    pictures = _array(pictures, "imresize_batch", "[B, H, W, C]")
+    if pictures.dtype != np.uint8 or pictures.ndim != 4 or not pictures.shape[3]:
         raise RequestError(f"imresize_batch takes uint8 [B, H, W, C], not {pictures.dtype} {list(pictures.shape)}.")
     plan = resize_plan((pictures.shape[1], pictures.shape[2]), scale=scale, size=size, border=border)
     for axis, matrix in plan:
         pictures = _apply(matrix, pictures, axis + 1)
     return pictures
+
+
+def _array(picture: Any, function: str, shape: str) -> NDArray[Any]:
+    try:
+        return np.asarray(picture)
+    except (TypeError, ValueError, RuntimeError) as error:  # a ragged list, a tensor on a device
+        raise RequestError(
+            f"{function} takes uint8 {shape}, not a {type(picture).__name__}.", f"It is no array: {error}."
+        ) from None
 
 
 def resize_plan(
@@ -85,25 +97,42 @@ def resize_plan(
     border: Border = "replicate",
 ) -> list[tuple[int, NDArray[np.float64]]]:
     """Return the two passes as ``(axis, matrix [out, in])`` in MATLAB's order: the smaller factor first."""
-    if border not in ("replicate", "mirror"):
+    if not isinstance(border, str) or border not in ("replicate", "mirror"):
         raise RequestError(f"border is {border!r}.", "It is 'replicate' or 'mirror'.")
     if min(shape) < 1:
         raise RequestError(f"The picture has sides {shape[0]} x {shape[1]}.", "Both must be at least 1.")
     if (scale is None) == (size is None):
         raise RequestError("imresize takes either a scale or a size.", "Give exactly one of the two.")
     if scale is not None:
-        if not (isfinite(scale) and scale > 0):
-            raise RequestError(f"scale is {scale!r}.", "It is a finite number above 0, such as 1/4.")
-        scales = (float(scale), float(scale))
+        factor = _number(scale)
+        if factor is None or not 1 / _MAX_SIDE <= factor <= _MAX_SIDE:
+            raise RequestError(
+                f"scale is {scale!r}.", f"It is a number such as 1/4, from 1/{_MAX_SIDE} to {_MAX_SIDE}."
+            )
+        scales = (factor, factor)
         sides = (ceil(scale * shape[0]), ceil(scale * shape[1]))
     else:
-        assert size is not None  # exactly one of the two, checked above
-        if len(size) != 2 or any(int(side) != side or side < 1 for side in size):
-            raise RequestError(f"size is {size!r}.", "It is (height, width), whole numbers of at least 1.")
-        sides = (int(size[0]), int(size[1]))
+        sides = _sides(size)
         scales = (sides[0] / shape[0], sides[1] / shape[1])
+    if max(sides) > _MAX_SIDE:
+        raise RequestError(f"The result would have sides {sides[0]} x {sides[1]}.", f"They go up to {_MAX_SIDE}.")
     order = (0, 1) if scales[0] <= scales[1] else (1, 0)
     return [(axis, _matrix(shape[axis], sides[axis], scales[axis], border)) for axis in order]
+
+
+def _sides(size: object) -> tuple[int, int]:
+    """Return the height and width that a size means."""
+    listed = isinstance(size, tuple | list) or (isinstance(size, np.ndarray) and size.ndim == 1)
+    sides = [_number(side) for side in size] if listed else []  # type: ignore[attr-defined]  # it is one of these
+    whole = [int(side) for side in sides if side is not None and side.is_integer() and side >= 1]
+    if len(sides) != 2 or len(whole) != 2:
+        raise RequestError(f"size is {size!r}.", "It is (height, width), whole numbers of at least 1.")
+    return whole[0], whole[1]
+
+
+def _number(value: object) -> float | None:
+    """Return a real number, none for anything else: a text, a truth value, an array, a tensor."""
+    return None if isinstance(value, bool) or not isinstance(value, Real) else float(value)
 
 
 def _matrix(n_in: int, n_out: int, scale: float, border: Border) -> NDArray[np.float64]:

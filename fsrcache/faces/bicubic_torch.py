@@ -17,6 +17,8 @@ def imresize_tensor(
 
     The products are float64: fp32 would move pixels that lie on a half. Raises RequestError as ``imresize`` does.
     """
+    if not isinstance(pictures, torch.Tensor):
+        raise RequestError(f"imresize_tensor takes a tensor, not a {type(pictures).__name__}.", "Use imresize_batch.")
     if pictures.dtype != torch.uint8 or pictures.ndim != 4:
         raise RequestError(f"imresize_tensor takes uint8 [B, C, H, W], not {pictures.dtype} {list(pictures.shape)}.")
     for axis, weights in resize_plan((pictures.shape[2], pictures.shape[3]), scale=scale, size=size, border=border):

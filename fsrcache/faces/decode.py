@@ -1,11 +1,14 @@
 """One picture from a file: 8-bit grey or RGB, upright, or the reason why it cannot be read."""
 
 import stat
+import sys
+import warnings
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 Pictures = NDArray[np.uint8]
 
@@ -13,7 +16,19 @@ MAX_PIXELS = 1 << 26  # 8192 x 8192; more is a mistake or an attack, not a face
 PICTURE_SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pnm")
 )
+WIDE = "more than 8 bits, scaled to 8"
+NARROW = "more than 8 bits holding values up to 255, which are kept as they are"
+FRAMES = "several frames, of which the first is kept"
+CLEAR = "transparent, laid over white"
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")  # none that runs another program
+_MAX_BYTES = 1 << 30  # of a file: the largest picture, uncompressed, has half as many
+_DARKEST = 1 << 12  # of 16 bits; a picture with no value above is nearly black, or of 10 or 12 bits
+_PHOTOMETRIC, _SAMPLE_FORMAT = 262, 339  # tags of TIFF
+_WHITE_IS_ZERO, _SIGNED = 0, 2
+_STEPS = {"L;2": 85, "L;4": 17}  # between greys of few bits, by which PNG's transparent grey has to be multiplied
+_OTHER_END = {"RGB;16B": "RGB;16L", "RGB;16L": "RGB;16B", "RGBA;16B": "RGBA;16L", "RGBA;16L": "RGBA;16B"} | {
+    f"{mode};16N": f"{mode};16{'B' if sys.byteorder == 'little' else 'L'}" for mode in ("RGB", "RGBA")
+}
 
 
 class PictureError(Exception):
@@ -23,30 +38,38 @@ class PictureError(Exception):
 def decode(path: Path) -> Pictures:
     """Read a picture as uint8 ``[H, W]`` if it is grey (three equal channels are grey), else ``[H, W, 3]``.
 
-    EXIF rotation is applied, transparency is laid over white, 16 bits are scaled to 8, the first frame of an
-    animation is taken.
+    EXIF rotation is applied, transparency is laid over white, the first frame of an animation is taken. 16 bits are
+    scaled to 8, unless no value of a picture is above 255: then it holds 8-bit values, which are kept as they are.
 
     Raises
     ------
     PictureError
-        If the file is missing, empty, truncated, not a picture, larger than ``MAX_PIXELS``, or of
-        floating-point or 32-bit values.
+        If the file is missing, empty, truncated, not a picture, larger than ``MAX_PIXELS``, or of floating-point,
+        negative or larger values, or so dark in 16 bits that its values may be of 10 or 12.
     """
+    return decode_noted(path)[0]
+
+
+def decode_noted(path: Path) -> tuple[Pictures, tuple[str, ...]]:
+    """Return what :func:`decode` does, and what was made of an unusual file, in words that a report counts by."""
+    path = Path(path)
     try:
         status = path.stat()
     except FileNotFoundError:
-        raise PictureError("missing file") from None
+        raise PictureError("a link that leads nowhere" if path.is_symlink() else "missing file") from None
     except (OSError, ValueError) as error:
         raise PictureError(f"cannot be opened: {error}") from None
     if not stat.S_ISREG(status.st_mode):
         raise PictureError("not a regular file")
     if status.st_size == 0:
         raise PictureError("empty file")
+    if status.st_size > _MAX_BYTES:
+        raise PictureError(f"enormous: {status.st_size:,} bytes")
     try:
-        with Image.open(path, formats=_FORMATS) as image:
+        with _QUIET, Image.open(path, formats=_FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise PictureError(f"enormous: {image.width} x {image.height}, more than {MAX_PIXELS} pixels")
-            return one_form(_eight_bits(ImageOps.exif_transpose(image)))
+            return _pixels(path, image)
     except PictureError:
         raise
     except UnidentifiedImageError:
@@ -63,16 +86,123 @@ def one_form(picture: Pictures) -> Pictures:
     return picture if coloured or picture.ndim == 2 else np.ascontiguousarray(picture[..., 0])
 
 
-def _eight_bits(image: Image.Image) -> Pictures:
-    if image.mode.startswith("I"):
-        values = np.asarray(image).astype(np.int64)
-        if values.min() < 0 or values.max() > 65535:
-            raise PictureError("32-bit values; save it as 8 or 16 bits")
-        return ((values + 128) // 257).astype(np.uint8)
+class _Quiet:
+    """Keeps Pillow's warnings of odd files to itself while any thread decodes: filters belong to the process."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._inside = 0
+        self._saved = warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._inside += 1
+            if self._inside == 1:
+                self._saved = warnings.catch_warnings()
+                self._saved.__enter__()
+                warnings.filterwarnings("ignore", module=r"PIL\.")
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._saved.__exit__(None, None, None)
+
+
+_QUIET = _Quiet()
+
+
+def _pixels(path: Path, image: Image.Image) -> tuple[Pictures, tuple[str, ...]]:
+    """Return the first frame as 8 bits in one form, and notes."""
+    layout = _layout(image)
+    tags: dict[int, object] = dict(getattr(image, "tag_v2", {}))
+    if image.mode == "L" and tags.get(_SAMPLE_FORMAT) == (_SIGNED,):
+        raise PictureError("signed values; save it as 8 bits")
     if image.mode == "F":
         raise PictureError("floating-point values; save it as 8 or 16 bits")
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return np.array(Image.alpha_composite(white, image).convert("RGB"))
-    return np.array(image if image.mode in ("L", "RGB") else image.convert("RGB"))
+    upright, notes = ImageOps.exif_transpose(image), []
+    if image.mode.startswith("I") or ";16" in layout:
+        transparent = upright.info.get("transparency")
+        upright, note = _narrowed(_samples(path, upright, layout), transparent, known=layout == "I;12")
+        notes.append(note)
+        if image.mode.startswith("I") and tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+            upright = ImageOps.invert(upright)
+    elif upright.mode == "L" and isinstance(upright.info.get("transparency"), int):
+        upright.info["transparency"] *= _STEPS.get(layout, 1)
+    if upright.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in upright.info:
+        upright = upright.convert("RGBA")
+        alpha = np.asarray(upright)[..., 3]
+        if not alpha.any():
+            raise PictureError("transparent everywhere; save it without transparency")
+        if alpha.min() < 255:
+            notes.append(CLEAR)
+        upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)
+    if _has_frames(image):
+        notes.append(FRAMES)
+    return one_form(np.array(upright if upright.mode in ("L", "RGB") else upright.convert("RGB"))), tuple(notes)
+
+
+def _layout(image: Image.Image) -> str:
+    """Return how the samples lie in the file, such as ``RGB;16B``."""
+    tiles = image.tile if isinstance(image, ImageFile.ImageFile) else []
+    stored = [tile.args if isinstance(tile.args, str) else tile.args[0] for tile in tiles if tile.args]
+    return str(stored[0]) if stored else image.mode
+
+
+def _has_frames(image: Image.Image) -> bool:
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except Exception:  # what follows the first frame is broken, and not wanted
+        return True
+
+
+def _samples(path: Path, image: Image.Image, layout: str) -> NDArray[np.int64]:
+    """Return samples of more than 8 bits, ``[H, W, C]``; of colours Pillow itself gives the high byte alone."""
+    if image.mode.startswith("I"):
+        samples = np.asarray(image).astype(np.int64)[..., None]
+        return samples << 4 if layout == "I;12" else samples
+    if layout == "LA;16B":  # as if these four bytes were the four channels of a pixel
+        high_low = np.asarray(_read_as(path, "RGBA")).astype(np.int64)
+        return high_low[..., ::2] << 8 | high_low[..., 1::2]
+    if layout not in _OTHER_END:
+        raise PictureError(f"16-bit values of the kind {layout}; save it as 8 bits")
+    high, low = np.asarray(image).astype(np.int64), np.asarray(_read_as(path, _OTHER_END[layout])).astype(np.int64)
+    return high << 8 | low
+
+
+def _read_as(path: Path, layout: str) -> Image.Image:
+    """Return a picture read as if its samples were laid out otherwise."""
+    with Image.open(path, formats=_FORMATS) as image:
+        assert isinstance(image, ImageFile.ImageFile)
+        image.tile = [
+            tile._replace(args=layout if isinstance(tile.args, str) else (layout, *(tile.args or ())[1:]))
+            for tile in image.tile
+        ]
+        return ImageOps.exif_transpose(image)
+
+
+def _narrowed(samples: NDArray[np.int64], transparent: object, *, known: bool) -> tuple[Image.Image, str]:
+    """Return samples ``[H, W, C]`` as a picture of 8 bits, and which 8 they are.
+
+    Samples up to 255 hold 8 bits, samples that are all multiples of 256 too; others are rounded from 65535 to 255.
+    """
+    count = samples.shape[2] - (samples.shape[2] in (2, 4))  # without alpha
+    colours, alpha = samples[..., :count], samples[..., count:]
+    least, most = int(colours.min()), int(colours.max())
+    if least < 0 or most > 65535:
+        raise PictureError(f"32-bit values from {least} to {most}; save it as 8 or 16 bits")
+    exact = not (colours % 257).any() or not (colours % 256).any()
+    if 255 < most < _DARKEST and not exact and not known:
+        raise PictureError(f"no value above {most} in 16 bits, which may be of fewer bits; save it as 8 bits")
+    if isinstance(transparent, int | tuple):
+        alpha = np.where((colours == transparent).all(axis=2, keepdims=True), 0, 65535)
+    parts = [part for part in (colours, alpha) if part.shape[2]]
+    narrow = np.concatenate([_eight_bits(part) for part in parts], axis=2)
+    picture = Image.fromarray(narrow[..., 0] if narrow.shape[2] == 1 else narrow)
+    return picture, NARROW if 0 < most <= 255 else WIDE
+
+
+def _eight_bits(samples: NDArray[np.int64]) -> Pictures:
+    if samples.max() > 255:
+        samples = (samples + 128) // 257 if (samples % 256).any() else samples >> 8
+    return samples.astype(np.uint8)

@@ -33,12 +33,12 @@ class Degradation:
     jpeg: int | None = None
 
     def __post_init__(self) -> None:
-        if self.form not in ("scale", "size"):
+        if not isinstance(self.form, str) or self.form not in ("scale", "size"):
             raise RequestError(f"The form of the degradation is {self.form!r}.", "It is scale or size.")
-        if self.border not in ("replicate", "mirror"):
+        if not isinstance(self.border, str) or self.border not in ("replicate", "mirror"):
             raise RequestError(f"The border is {self.border!r}.", "It is replicate or mirror.")
-        if self.jpeg is not None and not 1 <= self.jpeg <= 100:
-            raise RequestError(f"The JPEG quality is {self.jpeg}.", "It is a number from 1 to 100.")
+        if self.jpeg is not None and not (type(self.jpeg) is int and 1 <= self.jpeg <= 100):
+            raise RequestError(f"The JPEG quality is {self.jpeg!r}.", "It is a whole number from 1 to 100, or None.")
 
 
 SCALE_FORM = Degradation()
@@ -55,7 +55,13 @@ def low_resolution_view(pictures: Pictures, scale: int, degradation: Degradation
         The factor, at least 1; the small picture has side ``ceil(S / scale)``, 1 leaves the pictures as they are.
     degradation
         How.
+
+    Raises
+    ------
+    RequestError
+        If pictures, scale or degradation are none of these.
     """
+    _check(pictures, scale, degradation)
     if scale == 1:
         return pictures
     sides, border = (pictures.shape[1], pictures.shape[2]), degradation.border
@@ -66,6 +72,19 @@ def low_resolution_view(pictures: Pictures, scale: int, degradation: Degradation
     if degradation.jpeg is not None:
         small = np.stack([_through_jpeg(picture, degradation.jpeg) for picture in small])
     return imresize_batch(small, size=sides, border=border)
+
+
+def _check(pictures: object, scale: object, degradation: object) -> None:
+    if not isinstance(pictures, np.ndarray):
+        raise RequestError(f"The pictures are a {type(pictures).__name__}.", "They are a NumPy array.")
+    if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[3] not in (1, 3):
+        raise RequestError(
+            f"The pictures are {pictures.dtype} {list(pictures.shape)}.", "They are uint8 [B, S, S, C], C 1 or 3."
+        )
+    if not isinstance(scale, int | np.integer) or isinstance(scale, bool) or scale < 1:
+        raise RequestError(f"The scale is {scale!r}.", "It is a whole number of at least 1.")
+    if not isinstance(degradation, Degradation):
+        raise RequestError(f"The degradation is {degradation!r}.", "It is a Degradation, which says form and border.")
 
 
 def _through_jpeg(picture: Pictures, quality: int) -> Pictures:

@@ -4,9 +4,12 @@ Shapes are drawn flat at three times the size, then lit by a relief of the face 
 before a background, blurred and given noise. Face `index` of `seed` depends on these two numbers alone.
 """
 
+from numbers import Real
+
 import numpy as np
 from numpy.typing import NDArray
 
+from fsrcache.errors import RequestError
 from fsrcache.faces.drawing.action_units import Units, expression_units
 from fsrcache.faces.drawing.features import draw_brows, draw_creases, draw_eyes, draw_mouth, draw_nose, mouth_opening
 from fsrcache.faces.drawing.hair import draw_behind, draw_front_hair, draw_head
@@ -37,7 +40,20 @@ def draw_face(
         One of ``EXPRESSIONS`` in place of the face's own; person, pose, light and noise stay.
     intensity
         0 (at rest) to 1 (full strength) in place of the face's own.
+
+    Raises
+    ------
+    RequestError
+        If one of them is none of these.
     """
+    for what, value in (("seed", seed), ("index", index)):
+        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 0:
+            raise RequestError(f"The {what} of a drawn face is {value!r}.", "It is a whole number of at least 0.")
+    if expression is not None and (not isinstance(expression, str) or expression not in EXPRESSIONS):
+        raise RequestError(f"The expression is {expression!r}.", f"It is one of {', '.join(EXPRESSIONS)}.")
+    strength: object = intensity
+    if strength is not None and not (isinstance(strength, Real) and 0 <= float(strength) <= 1):
+        raise RequestError(f"The intensity is {intensity!r}.", "It is a number from 0 to 1.")
     person, scene, rng = _sitting(seed, index)
     name = EXPRESSIONS[drawn_expression(seed, index)] if expression is None else expression
     units = expression_units(rng, name, intensity=intensity)

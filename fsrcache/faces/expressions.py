@@ -1,7 +1,9 @@
 """The names of expressions and splits: what people write, and what it means. Numbers are never guessed."""
 
 import re
+import unicodedata
 from collections.abc import Iterable
+from functools import lru_cache
 
 from fsrcache.errors import FsrcacheError
 
@@ -20,12 +22,18 @@ EXPRESSION_NAMES = {
     "contempt": ("contempt", "contemptuous"),
 }
 SPLIT_NAMES = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation", "dev", "publictest"),
-    "test": ("test", "testing", "privatetest"),
+    "train": ("train", "training", "trainset"),
+    "val": ("val", "valid", "validation", "valset", "validationset", "dev", "devset", "publictest"),
+    "test": ("test", "testing", "testset", "privatetest"),
 }
+_SHOWN = 20  # names in an error
 _EXPRESSION = {alias: name for name, aliases in EXPRESSION_NAMES.items() for alias in aliases}
 _SPLIT = {alias: SPLITS.index(name) for name, aliases in SPLIT_NAMES.items() for alias in aliases}
+
+
+def plain(name: str) -> str:
+    """Return the letters and digits of a name in lower case: ``Image_Name`` and ``image name`` are one."""
+    return "".join(c for c in unicodedata.normalize("NFKC", name).casefold() if c.isalnum())
 
 
 def expression_named(name: str) -> str | None:
@@ -33,9 +41,10 @@ def expression_named(name: str) -> str | None:
     return _EXPRESSION.get(re.sub(r"^\d+[\s._-]+", "", name.strip().casefold()))
 
 
+@lru_cache(1024)  # a table says it in every row
 def split_named(name: str) -> int | None:
-    """Return the index in ``SPLITS`` that a name such as ``Training`` means, or None."""
-    return _SPLIT.get(name.strip().casefold())
+    """Return the index in ``SPLITS`` that a name such as ``Training`` or ``Private_Test`` means, or None."""
+    return _SPLIT.get(plain(name))
 
 
 def classes_of(expressions: set[str]) -> tuple[str, ...]:
@@ -51,34 +60,25 @@ def understand_expressions(names: set[str], *, where: str) -> dict[str, str]:
     FsrcacheError
         If any is unknown or a bare number; the error lists what was found and what is understood.
     """
-    understood = {name: expression_named(name) for name in names}
-    unknown = sorted(name for name, expression in understood.items() if expression is None)
+    meaning = {name: expression_named(name) for name in names}
+    unknown = sorted(name for name, expression in meaning.items() if expression is None)
     if unknown:
         numbers = any(name.strip().isdigit() for name in unknown)
         raise FsrcacheError(
             f"Class {_quoted(unknown)} in {where} is not known; found {_quoted(names)}.",
-            _understood("expression", EXPRESSION_NAMES)
+            understood("expression", EXPRESSION_NAMES)
             + (" A bare number is ambiguous (RAF-DB: 1 is surprise; FER2013: 1 is disgust)." if numbers else ""),
         )
-    return {name: expression for name, expression in understood.items() if expression is not None}
+    return {name: expression for name, expression in meaning.items() if expression is not None}
 
 
-def understand_splits(names: set[str], *, where: str) -> dict[str, int]:
-    """Map each name found to its index in ``SPLITS``; an unknown one is an error that lists them."""
-    understood = {name: split_named(name) for name in names}
-    unknown = sorted(name for name, split in understood.items() if split is None)
-    if unknown:
-        raise FsrcacheError(
-            f"Split {_quoted(unknown)} in {where} is not known; found {_quoted(names)}.",
-            _understood("split", SPLIT_NAMES),
-        )
-    return {name: split for name, split in understood.items() if split is not None}
+def understood(kind: str, names: dict[str, tuple[str, ...]]) -> str:
+    """Return the sentence that lists what is understood as an expression or a split."""
+    listed = "; ".join(f"{name} ({', '.join(a for a in aliases if a != name)})" for name, aliases in names.items())
+    return f"Understood as {kind}: {listed}."
 
 
 def _quoted(names: Iterable[str]) -> str:
-    return ", ".join(repr(name) for name in sorted(names))
-
-
-def _understood(kind: str, names: dict[str, tuple[str, ...]]) -> str:
-    listed = "; ".join(f"{name} ({', '.join(a for a in aliases if a != name)})" for name, aliases in names.items())
-    return f"Understood as {kind}: {listed}."
+    first = sorted(names)
+    more = f" and {len(first) - _SHOWN:,} more" if len(first) > _SHOWN else ""
+    return ", ".join(repr(name) for name in first[:_SHOWN]) + more

@@ -11,7 +11,7 @@ from fsrcache.errors import FsrcacheError, RequestError
 from fsrcache.faces.bicubic import imresize
 from fsrcache.faces.decode import PictureError, Pictures
 from fsrcache.faces.listing import Listing
-from fsrcache.faces.survey import Survey, refuse_unreadable, survey
+from fsrcache.faces.survey import Survey, check_threads, refuse_unreadable, survey
 
 MAX_SIDE = 2048
 
@@ -76,7 +76,7 @@ class Faces:
         Parameters
         ----------
         rows
-            Which, int ``[B]``.
+            Which, int ``[B]``, each from 0 to ``n - 1``.
         threads
             How many decode at a time; the number of usable cores where None.
 
@@ -84,7 +84,15 @@ class Faces:
         ------
         FsrcacheError
             If a picture can no longer be read.
+        RequestError
+            If there are no such rows or threads.
         """
+        check_threads(threads)
+        rows = np.asarray(rows)
+        if rows.ndim != 1 or (len(rows) and rows.dtype.kind not in "iu"):
+            raise RequestError(f"Rows are {rows.dtype} {list(rows.shape)}.", "They are int [B].")
+        if len(rows) and not 0 <= rows.min() <= rows.max() < len(self.rows):
+            raise RequestError(f"Rows go from {rows.min()} to {rows.max()}.", f"There are {len(self.rows)} faces.")
         channels = 1 if self.grey else 3
         batch = np.empty((len(rows), self.side, self.side, channels), np.uint8)
         for place, picture in enumerate(ordered_map(self._picture, rows, threads=threads)):
@@ -124,6 +132,8 @@ def usable_faces(
         Called after each picture.
     """
     check_side(side)
+    if on_error not in ("fail", "skip"):  # before everything is read
+        raise RequestError(f"on_error is {on_error!r}.", "It is fail or skip.")
     seen = survey(listing, advance=advance)
     refuse_unreadable(listing, seen, on_error=on_error)
     return faces_of(listing, seen, side=side)
@@ -136,6 +146,6 @@ def faces_of(listing: Listing, seen: Survey, *, side: int | None = None) -> Face
 
 def check_side(side: int | None) -> int | None:
     """Return a side that was asked for; one that no face has is a request error."""
-    if side is not None and not 1 <= side <= MAX_SIDE:
-        raise RequestError(f"The side is {side}.", f"It is a number of pixels from 1 to {MAX_SIDE}.")
+    if side is not None and not (isinstance(side, int) and 1 <= side <= MAX_SIDE):
+        raise RequestError(f"The side is {side!r}.", f"It is a number of pixels from 1 to {MAX_SIDE}.")
     return side

@@ -1,8 +1,6 @@
 """What a layout yields: every labelled picture by name, its label and split, and how to load it."""
 
-import os
 from array import array
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -11,9 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fsrcache.errors import FsrcacheError
-from fsrcache.faces.decode import PICTURE_SUFFIXES, PictureError, Pictures, decode
-from fsrcache.faces.expressions import classes_of, expression_named, split_named
+from fsrcache.errors import RequestError
+from fsrcache.faces.decode import PictureError, Pictures, decode, decode_noted
+from fsrcache.faces.expressions import SPLITS, classes_of
+from fsrcache.faces.walk import LeftOut
 
 
 @dataclass(frozen=True)
@@ -36,10 +35,19 @@ class Listing:
         Shows picture ``i`` to a person: its path, or its file and row.
     mapping
         What was written in the data -> the class it was understood as.
-    left_out
-        Reason -> how many entries are not part of the data for that reason.
+    left_out, left_out_names
+        Reason -> how many entries are not part of the data for that reason, and the names of the first of them.
+    notes
+        Sentences about the data that a person should hear, such as that nothing says which split a picture is of.
     soft_labels
         float32 ``[n, K]``, rows sum to 1, where the data have votes and they were asked for.
+    load_noted
+        As ``load``, with what is to be told of the picture's file, where that may be anything.
+
+    Raises
+    ------
+    RequestError
+        If classes, names, labels or splits are of another type or length, or a label or split is beyond its names.
     """
 
     layout: str
@@ -51,7 +59,29 @@ class Listing:
     where: Callable[[int], str]
     mapping: dict[str, str]
     left_out: dict[str, int] = field(default_factory=dict)
+    left_out_names: dict[str, list[str]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
     soft_labels: NDArray[np.float32] | None = None
+    load_noted: Callable[[int], tuple[Pictures, tuple[str, ...]]] | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.classes, tuple) or not all(isinstance(name, str) for name in self.classes):
+            raise RequestError(f"The classes of a listing are {self.classes!r}.", "They are a tuple of names.")
+        for what, count in (("labels", len(self.classes)), ("splits", len(SPLITS))):
+            codes = getattr(self, what)
+            if not isinstance(codes, np.ndarray) or codes.dtype != np.uint8 or codes.shape != (len(self.names),):
+                raise RequestError(
+                    f"The {what} of a listing are {_kind(codes)}, its names {len(self.names)}.",
+                    "They are uint8 [n], one for each name.",
+                )
+            if len(codes) and codes.max() >= count:
+                raise RequestError(f"The {what} of a listing go up to {codes.max()}.", f"They are below {count}.")
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype} {list(value.shape)}"
+    return f"of the type {type(value).__name__}"
 
 
 def string_array(names: Iterable[str]) -> NDArray[np.str_]:
@@ -76,7 +106,8 @@ def file_listing(
     *,
     entries: Iterable[tuple[str, str, int]],
     understand: Callable[[set[str]], dict[str, str]],
-    left_out: Counter[str] | None = None,
+    left_out: LeftOut | None = None,
+    notes: Callable[[int], tuple[str, ...]] = lambda _: (),
 ) -> Listing:
     """Make a listing of files.
 
@@ -89,7 +120,9 @@ def file_listing(
     understand
         Called after the entries with all classes as written; returns the expression that each one means.
     left_out
-        As in :class:`Listing`; looked at after the entries, so that a generator of them may count into it.
+        What is found not to be part of the data; looked at after the entries, whose generator may add to it.
+    notes
+        Called with the number of pictures after the entries; returns the notes of :class:`Listing`.
     """
     codes: dict[str, int] = {}
     written_codes, splits = array("L"), bytearray()
@@ -105,10 +138,11 @@ def file_listing(
     classes = classes_of(set(meaning.values()))
     label_of_code = np.array([classes.index(meaning[written]) for written in codes], np.uint8)
 
-    def load(i: int) -> Pictures:
-        if "\\x" in listed[i] and not (root / listed[i]).exists():
+    def file(i: int) -> Path:
+        path = root / str(listed[i])
+        if "\\x" in str(listed[i]) and not path.exists():
             raise PictureError("the file's name is not UTF-8; rename it")
-        return decode(root / listed[i])
+        return path
 
     return Listing(
         layout=layout,
@@ -116,63 +150,11 @@ def file_listing(
         names=listed,
         labels=label_of_code[np.asarray(written_codes, np.int64)],
         splits=np.frombuffer(bytes(splits), np.uint8),
-        load=load,
+        load=lambda i: decode(file(i)),
+        load_noted=lambda i: decode_noted(file(i)),
         where=lambda i: str(root / listed[i]),
         mapping=dict(sorted(meaning.items(), key=lambda pair: (classes.index(pair[1]), pair[0]))),
-        left_out=dict(left_out or {}),
+        left_out=dict(left_out.counts) if left_out else {},
+        left_out_names=left_out.names if left_out else {},
+        notes=notes(len(listed)),
     )
-
-
-def walk(root: Path) -> Iterator[tuple[str, ...]]:
-    """Yield every file below a folder as the parts of its relative path, sorted; hidden ones are passed over.
-
-    Links to folders are followed, each folder is visited once.
-    """
-    seen: set[tuple[int, int]] = set()
-
-    def visit(folder: Path, parts: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-        status = folder.stat()
-        if (status.st_dev, status.st_ino) in seen:
-            return
-        seen.add((status.st_dev, status.st_ino))
-        with os.scandir(folder) as entries:
-            children = sorted((entry.name, entry.is_dir()) for entry in entries)
-        for name, is_folder in children:
-            if name.startswith(".") or name == "__MACOSX":
-                continue
-            if is_folder:
-                yield from visit(folder / name, (*parts, name))
-            else:
-                yield (*parts, name)
-
-    try:
-        yield from visit(root, ())
-    except OSError as error:
-        raise FsrcacheError(f"{error.filename} cannot be listed: {error.strerror}.", "Check its permissions.") from None
-
-
-def walk_pictures(root: Path, left_out: Counter[str]) -> Iterator[tuple[str, ...]]:
-    """Yield the files that are pictures by their suffix; the others are counted in ``left_out``."""
-    for parts in walk(root):
-        if Path(parts[-1]).suffix.lower() in PICTURE_SUFFIXES:
-            yield parts
-        else:
-            left_out["not a picture by its suffix"] += 1
-
-
-def single_folder(path: Path) -> Path:
-    """Return the folder that really holds the data: archives often unpack into one folder in a folder.
-
-    A folder named after a split or an expression is data itself.
-    """
-    if not path.is_dir():
-        raise FsrcacheError(f"{path} is not a folder.", "Give the folder that holds the pictures.")
-    while True:
-        children = [child for child in path.iterdir() if not child.name.startswith(".") and child.name != "__MACOSX"]
-        folders = [child for child in children if child.is_dir()]
-        if len(folders) != 1 or any(child.suffix.lower() in PICTURE_SUFFIXES for child in children):
-            return path
-        name = folders[0].name
-        if split_named(name) is not None or expression_named(name) is not None or name.isdigit():
-            return path
-        path = folders[0]

@@ -15,8 +15,9 @@ def report(faces: Faces) -> dict[str, Any]:
     """Describe usable faces and what is wrong with the others, ready for JSON.
 
     Keys: ``layout``, ``classes``, ``splits`` {split: {class: usable pictures}}, ``mapping`` {written: class},
-    ``sizes`` {"H x W": pictures}, ``side``, ``resized``, ``grey``, ``left_out`` {reason: entries}, ``unreadable``
-    [{path, reason}], and ``duplicates`` of :func:`duplicates`.
+    ``sizes`` {"H x W": pictures}, ``side``, ``resized``, ``grey``, ``notes`` [sentence], ``conversions`` {what was made
+    of unusual files: pictures}, ``left_out`` {reason: entries}, ``left_out_names`` {reason: the first of them},
+    ``unreadable`` [{path, reason}], and ``duplicates`` of :func:`duplicates`.
     """
     listing, seen = faces.listing, faces.seen
     shapes, counts = np.unique(seen.sizes[faces.rows], axis=0, return_counts=True)
@@ -35,7 +36,10 @@ def report(faces: Faces) -> dict[str, Any]:
         "side": faces.side,
         "resized": faces.resized,
         "grey": faces.grey if len(faces.rows) else False,
+        "notes": list(listing.notes),
+        "conversions": seen.conversions,
         "left_out": listing.left_out,
+        "left_out_names": listing.left_out_names,
         "unreadable": [{"path": listing.where(i), "reason": reason} for i, reason in seen.unreadable.items()],
         "duplicates": duplicates(faces),
     }

@@ -3,6 +3,7 @@
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from fsrcache.errors import RequestError
 from fsrcache.faces.decode import Pictures
 from fsrcache.faces.degrade import low_resolution_view
 from fsrcache.faces.faces import Faces
@@ -14,6 +15,8 @@ _INK, _PAPER = (40, 40, 40), (250, 249, 246)
 
 def class_sheet(faces: Faces, *, columns: int = 10) -> Image.Image:
     """Draw a row of pictures per class, taken evenly from the whole data."""
+    if not isinstance(columns, int) or columns < 1:
+        raise RequestError(f"The sheet has {columns!r} columns.", "It is a whole number of at least 1.")
     rows = []
     for k in range(len(faces.classes)):
         members = np.flatnonzero(faces.labels == k)
@@ -24,6 +27,8 @@ def class_sheet(faces: Faces, *, columns: int = 10) -> Image.Image:
 
 def scale_sheet(faces: Faces, scales: list[int]) -> Image.Image:
     """Draw a row per class: its first picture at each scale, as the extractor will see it."""
+    if not isinstance(scales, list | tuple) or not scales:
+        raise RequestError(f"The scales are {scales!r}.", "They are a list of whole numbers of at least 1.")
     rows: list[list[Pictures]] = []
     for k in range(len(faces.classes)):
         picture = faces.batch(np.flatnonzero(faces.labels == k)[:1])  # [0 or 1, S, S, C]

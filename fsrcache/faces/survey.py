@@ -1,16 +1,15 @@
 """Decodes every listed picture once, on several threads: its size, the hash of its pixels, or why it is unusable."""
 
-import warnings
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from fsrcache.ahead import ordered_map
-from fsrcache.errors import FsrcacheError
+from fsrcache.errors import FsrcacheError, RequestError
 from fsrcache.faces.decode import PictureError, Pictures
 from fsrcache.faces.listing import Listing
 
@@ -31,12 +30,15 @@ class Survey:
         bool ``[n]``.
     unreadable
         Index of a picture -> the reason.
+    conversions
+        What was made of unusual files, such as 16-bit ones -> how many pictures.
     """
 
     sizes: NDArray[np.int32]
     hashes: NDArray[np.uint8]
     grey: NDArray[np.bool_]
     unreadable: dict[int, str]
+    conversions: dict[str, int] = field(default_factory=dict)
 
     @property
     def usable(self) -> NDArray[np.bool_]:
@@ -60,30 +62,42 @@ def survey(listing: Listing, *, threads: int | None = None, advance: Callable[[]
         How many decode at a time; the number of usable cores where None.
     advance
         Called after each picture.
+
+    Raises
+    ------
+    RequestError
+        If the number of threads is none.
     """
+    check_threads(threads)
     count = len(listing.names)
     sizes = np.zeros((count, 2), np.int32)
     hashes = np.zeros((count, HASH_BYTES), np.uint8)
     grey = np.zeros(count, np.bool_)
     unreadable: dict[int, str] = {}
+    conversions: Counter[str] = Counter()
 
-    def look(i: int) -> tuple[tuple[int, int], bytes, bool] | str:
+    def look(i: int) -> tuple[tuple[int, int], bytes, bool, tuple[str, ...]] | str:
         try:
-            picture = listing.load(i)
+            picture, notes = listing.load_noted(i) if listing.load_noted else (listing.load(i), ())
         except PictureError as error:
             return str(error)
-        return (picture.shape[0], picture.shape[1]), picture_hash(picture), picture.ndim == 2
+        return (picture.shape[0], picture.shape[1]), picture_hash(picture), picture.ndim == 2, notes
 
-    with warnings.catch_warnings():  # decode has a limit of its own, stricter than the one Pillow warns of
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        for i, seen in enumerate(ordered_map(look, range(count), threads=threads)):
-            if isinstance(seen, str):
-                unreadable[i] = seen
-            else:
-                sizes[i], grey[i] = seen[0], seen[2]
-                hashes[i] = np.frombuffer(seen[1], np.uint8)
-            advance()
-    return Survey(sizes, hashes, grey, unreadable)
+    for i, seen in enumerate(ordered_map(look, range(count), threads=threads)):
+        if isinstance(seen, str):
+            unreadable[i] = seen
+        else:
+            sizes[i], grey[i] = seen[0], seen[2]
+            hashes[i] = np.frombuffer(seen[1], np.uint8)
+            conversions.update(seen[3])
+        advance()
+    return Survey(sizes, hashes, grey, unreadable, dict(conversions))
+
+
+def check_threads(threads: int | None) -> None:
+    """Refuse a number of threads that is none."""
+    if threads is not None and (not isinstance(threads, int) or threads < 1):
+        raise RequestError(f"The number of threads is {threads!r}.", "It is a whole number of at least 1, or None.")
 
 
 def picture_hash(picture: Pictures) -> bytes:
@@ -102,4 +116,5 @@ def refuse_unreadable(listing: Listing, seen: Survey, *, on_error: str) -> None:
             "Mend or remove them, or leave them out with --on-error skip.",
         )
     if not len(listing.names):
-        raise FsrcacheError("No labelled picture was found.", "Check the path and its layout.")
+        left_out = "".join(f" Left out: {count} ({reason})." for reason, count in listing.left_out.items())
+        raise FsrcacheError(f"No labelled picture was found.{left_out}", "Check the path and its layout.")

@@ -107,6 +107,44 @@ def test_errors_are_words_without_a_traceback(tmp_path, arguments, code, words):
         assert json.loads(answer.stdout)["exit_code"] == code
 
 
+def test_data_says_aloud_what_it_took_and_left_out(folder, tmp_path):
+    (folder / "train/sad/.cache").mkdir()
+    (folder / "train/sad/again").symlink_to(folder)
+    for i in range(5):
+        (folder / f"train/sad/{i}.txt").touch()
+    shown = run("data", folder).stdout
+    assert "left out: 1 (hidden folder: train/sad/.cache/)" in shown
+    assert "left out: 1 (link to a folder that it lies in: train/sad/again/)" in shown
+    assert (
+        "left out: 5 (not a picture by its suffix: train/sad/0.txt, train/sad/1.txt, train/sad/2.txt and 2 more)"
+        in (shown)
+    )
+    record = json.loads(run("data", folder, "--json").stdout)
+    assert record["left_out_names"]["hidden folder"] == ["train/sad/.cache/"]
+    wide = np.arange(100, dtype=np.uint16).reshape(10, 10) * 650
+    Image.fromarray(wide).save(tmp_path / "wide.png")
+    (tmp_path / "t.csv").write_text("Path;Label\nwide.png;happy\n")
+    note = "no split column (columns: Path, Label): all 1 pictures are train"
+    shown = run("data", tmp_path / "t.csv").stdout
+    assert f"note: {note}" in shown
+    assert "note: columns are separated by semicolons" in shown
+    assert "converted: 1 (more than 8 bits, scaled to 8)" in shown
+    record = json.loads(run("data", tmp_path / "t.csv", "--json").stdout)
+    assert record["notes"] == ["columns are separated by semicolons", note]
+    assert record["conversions"] == {"more than 8 bits, scaled to 8": 1}
+
+
+def test_data_and_a_folder_named_drawn(tmp_path):
+    assert run("draw", "drawn", "--count", "7", cwd=tmp_path).returncode == 0
+    done = run("data", "drawn", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "./drawn" in done.stderr
+    assert "drawn:1400" in done.stderr
+    assert "class folders" in run("data", "./drawn", cwd=tmp_path).stdout
+    for arguments in ((), ("drawn:1400",)):
+        assert "drawn faces (built in)" in run("data", *arguments, cwd=tmp_path).stdout
+
+
 def test_draw_goes_on_where_it_stopped(tmp_path):
     assert run("draw", tmp_path / "a", "--count", "14").returncode == 0
     pictures = sorted((tmp_path / "a").rglob("*.png"))

@@ -1,5 +1,6 @@
 """imresize against MATLAB's own pixels, our golden file, a loop written from the definition, and its torch form."""
 
+from fractions import Fraction
 from math import ceil, floor
 from pathlib import Path
 
@@ -125,8 +126,61 @@ def test_sides_round_up_and_one_pixel_is_a_picture():
         (np.zeros((4, 4), np.uint8), {"size": (0, 3)}),
         (np.zeros((4, 4), np.uint8), {"size": (2.5, 3)}),
         (np.zeros((4, 4), np.uint8), {"scale": 1, "border": "wrap"}),
+        (np.zeros((4, 4), np.uint8), {"scale": 1, "border": ["replicate"]}),
+        (np.zeros((4, 4), np.uint8), {"scale": 1, "border": np.array(["mirror", "replicate"])}),
+        (np.zeros((4, 4), np.uint8), {"size": 5}),
+        (np.zeros((4, 4), np.uint8), {"size": (5,)}),
+        (np.zeros((4, 4), np.uint8), {"size": "55"}),
+        (np.zeros((4, 4), np.uint8), {"size": (5, "5")}),
+        (np.zeros((4, 4), np.uint8), {"size": (5, None)}),
+        (np.zeros((4, 4), np.uint8), {"size": (True, True)}),
+        (np.zeros((4, 4), np.uint8), {"size": (5, float("nan"))}),
+        (np.zeros((4, 4), np.uint8), {"size": (5, float("inf"))}),
+        (np.zeros((4, 4), np.uint8), {"size": (5, 1 << 20)}),
+        (np.zeros((4, 4), np.uint8), {"size": np.array(5)}),
+        (np.zeros((4, 4), np.uint8), {"scale": "2"}),
+        (np.zeros((4, 4), np.uint8), {"scale": True}),
+        (np.zeros((4, 4), np.uint8), {"scale": (2, 2)}),
+        (np.zeros((4, 4), np.uint8), {"scale": torch.tensor(2.0)}),
+        (np.zeros((4, 4), np.uint8), {"scale": np.array([2.0, 2.0])}),
+        (np.zeros((4, 4), np.uint8), {"scale": float("inf")}),
+        (np.zeros((4, 4), np.uint8), {"scale": 1e-300}),
+        (np.zeros((4, 4), np.uint8), {"scale": 1e12}),
+        (np.zeros((9000, 1), np.uint8), {"scale": 2}),
+        ([[0, 1], [2, 3]], {"scale": 1}),
+        ([[0, 1], [2]], {"scale": 1}),
+        (None, {"scale": 1}),
+        ("face.png", {"scale": 1}),
+        (torch.zeros(4, 4, requires_grad=True), {"scale": 1}),
+        (torch.zeros(4, 4, dtype=torch.uint8, device="meta"), {"scale": 1}),
     ],
 )
 def test_wrong_requests_are_refused(picture, form):
     with pytest.raises(RequestError):
         imresize(picture, **form)
+
+
+def test_numbers_of_other_kinds_are_numbers():
+    picture = np.random.default_rng(0).integers(0, 256, (8, 6), np.uint8)
+    half = imresize(picture, scale=0.5)
+    for scale in (Fraction(1, 2), np.float32(0.5)):
+        assert np.array_equal(imresize(picture, scale=scale), half)
+    assert np.array_equal(imresize(picture, scale=np.int64(2)), imresize(picture, scale=2))
+    for size in ([4, 3], np.array([4, 3]), (4.0, np.int8(3))):
+        assert np.array_equal(imresize(picture, size=size), imresize(picture, size=(4, 3)))
+    assert np.array_equal(imresize(torch.from_numpy(picture), scale=0.5), half)
+
+
+@pytest.mark.parametrize("pictures", [[[0]], [[0], [0, 1]], None, np.zeros((2, 4, 4, 0), np.uint8), np.zeros((4, 4))])
+def test_batches_that_are_none_are_refused(pictures):
+    with pytest.raises(RequestError, match="imresize_batch takes uint8"):
+        imresize_batch(pictures, scale=1)
+    with pytest.raises(RequestError, match="imresize_tensor takes"):
+        imresize_tensor(pictures, scale=1)
+
+
+def test_the_value_is_named():
+    with pytest.raises(RequestError, match=r"size is 5\."):
+        imresize(np.zeros((4, 4), np.uint8), size=5)
+    with pytest.raises(RequestError, match=r"scale is nan\."):
+        imresize(np.zeros((4, 4), np.uint8), scale=float("nan"))

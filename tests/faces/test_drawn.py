@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fsrcache.errors import RequestError
 from fsrcache.faces.drawing.action_units import NAMES, NEIGHBOURS, VARIANTS, expression_units
 from fsrcache.faces.drawing.head import Head
 from fsrcache.faces.drawing.person import Person, Scene, draw_person, draw_scene
@@ -280,3 +281,27 @@ def test_a_turning_head_moves_its_nose_more_than_its_outline() -> None:
     left, right = (side.on_face(np.array([[x, 0.0]]))[0, 0] for x in (-0.4, 0.4))
     middle_x = side.on_face(np.array([[0.0, 0.0]]))[0, 0]
     assert right - middle_x < 0.75 * (middle_x - left)  # the far half is foreshortened
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        ((-1, 0), {}, "seed of a drawn face is -1"),
+        ((0, -1), {}, "index of a drawn face is -1"),
+        ((0, 1.5), {}, r"index of a drawn face is 1\.5"),
+        (("0", 0), {}, "seed of a drawn face is '0'"),
+        ((0, None), {}, "index of a drawn face is None"),
+        ((0, 0), {"expression": "bored"}, "expression is 'bored'"),
+        ((0, 0), {"expression": ["fear"]}, "expression is"),
+        ((0, 0), {"intensity": 1.5}, r"intensity is 1\.5"),
+        ((0, 0), {"intensity": float("nan")}, "intensity is nan"),
+        ((0, 0), {"intensity": "1"}, "intensity is '1'"),
+    ],
+)
+def test_wrong_arguments_are_refused(arguments, options, message):
+    with pytest.raises(RequestError, match=message):
+        draw_face(*arguments, **options)
+
+
+def test_numbers_of_numpy_are_numbers():
+    assert np.array_equal(draw_face(np.int64(0), np.uint8(3)), draw_face(0, 3))

@@ -8,7 +8,10 @@ import pytest
 from fsrcache.errors import FsrcacheError, RequestError
 from fsrcache.faces.expressions import EXPRESSIONS, SPLITS
 from fsrcache.faces.index import list_faces
+from fsrcache.faces.listing import Listing
 from fsrcache.faces.survey import survey
+
+NOTES = "TEST/Contempt/notes.txt"
 
 
 def rows_of(listing):
@@ -204,9 +207,13 @@ def test_folders_with_and_without_splits(tmp_path, write):
         "3_sad": "sadness",
         "Contempt": "contempt",
     }
-    assert listing.left_out == {"not a picture by its suffix": 1}
+    assert listing.left_out == {"hidden folder": 1, "not a picture by its suffix": 1}
+    assert listing.left_out_names == {"hidden folder": [".cache/"], "not a picture by its suffix": [NOTES]}
+    assert listing.notes == ()
     write(tmp_path / "b/fear/1.png", 1)
-    assert rows_of(list_faces(tmp_path / "b")) == {"fear/1.png": ("fear", "train")}
+    alone = list_faces(tmp_path / "b")
+    assert rows_of(alone) == {"fear/1.png": ("fear", "train")}
+    assert alone.notes == ("no folder of a split: all 1 pictures are train",)
 
 
 def test_folders_refuse_an_unknown_class(tmp_path, write):
@@ -242,8 +249,8 @@ def test_table(tmp_path, write, name, text, tile):
     [
         ("path,label\n1.png,3\n", "'3'"),
         ("path,label,split\n1.png,happy,middle\n", "'middle'"),
-        ("path,label\n1.png\n", "line 2"),
-        ("path,label\n1.png,\xff\n", "UTF-8"),
+        ("path,label\n1.png\n", r"Line 2 .* has 1 columns, the header 2"),
+        ("path,label\n1.png,\xff\n", r"Line 2 .* is not UTF-8: byte 0xFF at offset 17"),
     ],
 )
 def test_table_refuses(tmp_path, text, message):
@@ -282,7 +289,50 @@ def test_a_name_that_is_not_utf8_is_listed(tmp_path, write):
     assert "UTF-8" in survey(list_faces(tmp_path)).unreadable[0]
 
 
-def test_links_that_go_round_end(tmp_path, write):
-    write(tmp_path / "train/happy/1.png", 1)
-    (tmp_path / "train/happy/again").symlink_to(tmp_path)
-    assert len(list_faces(tmp_path).names) == 1
+def test_the_word_drawn_and_a_folder_of_that_name(tmp_path, write, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert list_faces("drawn").layout == "drawn"
+    write(tmp_path / "drawn/train/happy/1.png", 1)
+    for word in ("drawn", Path("drawn")):
+        with pytest.raises(
+            RequestError, match=r"Write \./drawn for what lies there, drawn:1400 for the built-in faces"
+        ):
+            list_faces(word)
+    assert len(list_faces("drawn:1400").names) == 1400
+    for folder in ("./drawn", "drawn/", Path("drawn").absolute()):
+        assert rows_of(list_faces(folder)) == {"train/happy/1.png": ("happiness", "train")}
+    (tmp_path / "drawn:70").touch()
+    assert len(list_faces("drawn:70").names) == 70
+
+
+@pytest.mark.parametrize("path", [None, 7, "", b"drawn", ["drawn"], "a\0b"])
+def test_what_is_no_path(path):
+    with pytest.raises(RequestError, match="The data are"):
+        list_faces(path)
+
+
+def listing_with(**others):
+    arguments = {
+        "layout": "made", "classes": EXPRESSIONS, "names": np.array(["a", "b"], np.dtypes.StringDType()),
+        "labels": np.array([0, 6], np.uint8), "splits": np.array([0, 2], np.uint8), "load": None, "where": str,
+        "mapping": {},
+    }  # fmt: skip
+    return Listing(**(arguments | others))
+
+
+@pytest.mark.parametrize(
+    ("others", "message"),
+    [
+        ({"classes": list(EXPRESSIONS)}, r"classes of a listing are \['surprise'"),
+        ({"classes": (1, 2)}, "classes"),
+        ({"labels": [0, 6]}, "labels of a listing are of the type list"),
+        ({"labels": np.array([0, 6])}, r"labels of a listing are int64 \[2\], its names 2"),
+        ({"labels": np.array([0, 7], np.uint8)}, "labels of a listing go up to 7"),
+        ({"splits": np.array([0], np.uint8)}, r"splits of a listing are uint8 \[1\], its names 2"),
+        ({"splits": np.array([0, 3], np.uint8)}, "splits of a listing go up to 3"),
+    ],
+)
+def test_a_listing_is_checked(others, message):
+    assert len(listing_with().names) == 2
+    with pytest.raises(RequestError, match=message):
+        listing_with(**others)

@@ -149,3 +149,60 @@ def test_sheets(data):
     first = faces.batch(np.flatnonzero(faces.labels == 3)[:1])[0, ..., 0]
     assert np.array_equal(happy[:108:9, :108:9, 0], first)
     assert happy[:, 224:332].std() < happy[:, :108].std()
+
+
+@pytest.mark.parametrize("rows", [[0.5], ["0"], [True], [[0]], 0, [6], [-1], [None], np.array([0, 9], np.uint8)])
+def test_rows_that_are_none_are_refused(data, rows):
+    faces = usable_faces(list_faces(data))
+    assert faces.batch([0, 5]).shape == faces.batch(np.array([0, 5])).shape == (2, 12, 12, 1)
+    assert faces.batch([]).shape == (0, 12, 12, 1)
+    with pytest.raises(RequestError, match="Rows"):
+        faces.batch(rows)
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1.5, "2"])
+def test_threads_that_are_none_are_refused(data, threads):
+    listing = list_faces(data)
+    with pytest.raises(RequestError, match="number of threads is"):
+        survey(listing, threads=threads)
+    with pytest.raises(RequestError, match="number of threads is"):
+        usable_faces(listing).batch([0], threads=threads)
+
+
+@pytest.mark.parametrize("wrong", [{"side": 12.5}, {"side": "12"}, {"side": float("nan")}, {"on_error": "skp"}])
+def test_what_no_faces_can_be_is_refused(data, wrong):
+    with pytest.raises(RequestError, match=r"side is|on_error is 'skp'"):
+        usable_faces(list_faces(data), **wrong)
+
+
+def test_sheets_that_are_none_are_refused(data):
+    faces = usable_faces(list_faces(data))
+    for columns in (0, 2.5, None):
+        with pytest.raises(RequestError, match="columns"):
+            class_sheet(faces, columns=columns)
+    for scales in (2, [], "2", [0], [1.5]):
+        with pytest.raises(RequestError, match="scale"):
+            scale_sheet(faces, scales)
+
+
+def test_conversions_are_counted(data, tile):
+    Image.fromarray(tile(7).astype(np.uint16) * 257).save(data / "train/happy/7.png")
+    Image.fromarray(tile(8).astype(np.uint16) * 257).save(data / "train/happy/8.png")
+    Image.fromarray(tile(9)).save(data / "val/happy/9.gif", save_all=True, append_images=[Image.fromarray(tile(1))])
+    Image.fromarray(tile(1).astype(np.int32)).save(data / "test/sad/1.tif")
+    record = report(usable_faces(list_faces(data)))
+    assert record["conversions"] == {
+        "more than 8 bits, scaled to 8": 2,
+        "more than 8 bits holding values up to 255, which are kept as they are": 1,
+        "several frames, of which the first is kept": 1,
+    }
+    assert record["duplicates"]["pictures"] == 6  # test/sad/1.tif has the pixels of train/happy/1.png
+    assert record["notes"] == []
+
+
+def test_nothing_found_says_what_was_left_out(data):
+    for picture in data.rglob("*.*"):
+        picture.unlink()
+    (data / "train/happy/.hidden.png").touch()
+    with pytest.raises(FsrcacheError, match=r"No labelled picture was found\. Left out: 1 \(hidden file\)"):
+        usable_faces(list_faces(data))

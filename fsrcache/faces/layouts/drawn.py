@@ -19,16 +19,24 @@ _SPLIT_OF_ROUND = ("train",) * 7 + ("val",) + ("test",) * 2
 
 
 def recognises(path: Path) -> bool:
-    """Tell whether a path is the word ``drawn``, and no such file exists."""
-    return re.fullmatch(r"drawn(:.*)?", str(path)) is not None and not path.exists()
+    """Tell whether a path is the word ``drawn``, alone or with a count, whatever lies in the working folder."""
+    return re.fullmatch(r"drawn(:.*)?", str(path)) is not None
 
 
 def read(path: Path, *, votes: str) -> Listing:  # noqa: ARG001  # a layout's signature
     """List drawn faces; seven in ten are train, one val, two test, with every expression in equal parts."""
     word, _, number = str(path).partition(":")
-    if word != "drawn" or (number and (not number.isdecimal() or not 1 <= int(number) <= MAX_COUNT)):
+    if word != "drawn" or (
+        number
+        and (not (number.isascii() and number.isdecimal() and len(number) <= 8) or not 1 <= int(number) <= MAX_COUNT)
+    ):
         raise RequestError(
             f"{path} does not say how many faces to draw.", f"Write drawn or drawn:COUNT, at most {MAX_COUNT}."
+        )
+    if path.exists() and not number:
+        raise RequestError(
+            f"{path} means the built-in faces, and something in the working folder has that name too.",
+            f"Write ./{path} for what lies there, drawn:{DEFAULT_COUNT} for the built-in faces.",
         )
     count = int(number) if number else DEFAULT_COUNT
     return Listing(

@@ -3,22 +3,26 @@
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import isqrt
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
 from fsrcache.errors import FsrcacheError
 from fsrcache.faces.decode import PictureError, Pictures
-from fsrcache.faces.expressions import EXPRESSIONS, SPLIT_NAMES, SPLITS, split_named
-from fsrcache.faces.layouts.text import header_of, is_table, open_bytes
+from fsrcache.faces.expressions import EXPRESSIONS
+from fsrcache.faces.layouts.rows import Table, is_table, open_table
+from fsrcache.faces.layouts.text import line_error, text_file
 from fsrcache.faces.listing import Listing, string_array
 
 NAME = "fer2013"
 TITLE = "FER2013 (CSV of pixels)"
 NUMBERS = dict(enumerate(("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")))
 _FILES = ("fer2013.csv", "icml_face_data.csv")
-_VALUES = {str(value).encode(): value for value in range(256)}
+_CODES = {str(number): EXPRESSIONS.index(name) for number, name in NUMBERS.items()}
+_VALUES = {str(value): value for value in range(256)}
 
 
 def recognises(path: Path) -> bool:
@@ -29,10 +33,9 @@ def recognises(path: Path) -> bool:
 def csv_of(path: Path) -> Path | None:
     """Return the CSV that a path means: itself, or the one in that folder or its ``fer2013`` folder."""
     if path.is_file():
-        return path if is_table(path) and {"emotion", "pixels"} <= set(header_of(path)) else None
-    folders = [folder for folder in (path, path / "fer2013") if folder.is_dir()]
-    names = [name + packed for name in _FILES for packed in ("", ".gz", ".xz")]
-    return next((folder / name for folder in folders for name in names if (folder / name).is_file()), None)
+        return path if is_table(path) and None not in _columns(open_table(path)) else None
+    found = (text_file(folder, name) for folder in (path, path / "fer2013") for name in _FILES)
+    return next((file for file in found if file is not None), None)
 
 
 def read(path: Path, *, votes: str) -> Listing:  # noqa: ARG001  # a layout's signature
@@ -42,8 +45,8 @@ def read(path: Path, *, votes: str) -> Listing:  # noqa: ARG001  # a layout's si
         raise FsrcacheError(f"{path} is no CSV with the columns emotion and pixels.", "Give fer2013.csv itself.")
     pixels = PixelRows(csv)
     labels, splits = bytearray(), bytearray()
-    for emotion, split in pixels.rows():
-        labels.append(EXPRESSIONS.index(NUMBERS[emotion]))
+    for label, split in pixels.rows():
+        labels.append(label)
         splits.append(split)
     return Listing(
         layout=NAME,
@@ -54,7 +57,13 @@ def read(path: Path, *, votes: str) -> Listing:  # noqa: ARG001  # a layout's si
         load=pixels.load,
         where=pixels.where,
         mapping={str(number): name for number, name in NUMBERS.items()},
+        notes=pixels.table.notes(len(labels)),
     )
+
+
+def _columns(table: Table) -> tuple[int | None, int | None]:
+    """Return the places of emotion and pixels."""
+    return table.column("emotion"), table.column("pixels")
 
 
 @dataclass
@@ -71,24 +80,27 @@ class PixelRows:
     problems: dict[int, str] = field(default_factory=dict)
     pixels: Pictures = field(default_factory=lambda: np.empty(0, np.uint8))
 
+    @cached_property
+    def table(self) -> Table:
+        """The CSV's header."""
+        return open_table(self.csv)
+
     def rows(self) -> Iterator[tuple[int, int]]:
-        """Read the file once; yield each row's emotion, 0..6, and split."""
-        header = header_of(self.csv)
-        if not {"emotion", "pixels"} <= set(header):
+        """Read the file once; yield each row's label, an index in ``EXPRESSIONS``, and split."""
+        (emotion, pixels), usage = _columns(self.table), self.table.split_column()
+        if emotion is None or pixels is None:
+            header = ", ".join(self.table.header)
             raise FsrcacheError(f"{self.csv} has the columns {header}.", "It needs emotion and pixels.")
-        emotion, pixels = header.index("emotion"), header.index("pixels")
-        usage = header.index("Usage") if "Usage" in header else None
-        with open_bytes(self.csv) as lines, tempfile.TemporaryFile() as spill:
-            next(lines)
-            for number, line in enumerate(lines, start=2):
-                fields = line.strip().replace(b'"', b"").split(b",")
-                if fields == [b""]:
-                    continue
-                if len(fields) != len(header):
-                    raise self._error(number, f"has {len(fields)} columns, the header {len(header)}")
-                yield self._emotion(fields[emotion], number), self._split(fields, usage, number)
-                spill.write(self._picture(fields[pixels]))
-            spill.flush()
+        with tempfile.TemporaryFile() as spill:
+            for line, row in self.table.rows():
+                if row[emotion] not in _CODES:
+                    understood = ", ".join(f"{number} {name}" for number, name in NUMBERS.items())
+                    raise line_error(
+                        self.csv, line, f"has the emotion {row[emotion][:40]!r}", f"Understood: {understood}."
+                    )
+                yield _CODES[row[emotion]], self.table.split(row, usage, line)
+                _put(spill, self._picture(row[pixels]))
+            _put(spill, b"")
             if spill.tell():
                 self.pixels = np.memmap(spill, np.uint8, mode="r")
 
@@ -103,7 +115,7 @@ class PixelRows:
         """Return the file and row of picture ``i``, counted from 1."""
         return f"{self.csv}: row {i + 1}"
 
-    def _picture(self, text: bytes) -> bytes:
+    def _picture(self, text: str) -> bytes:
         """Enter the next row's pixels, or why it has none, and return what is to be kept of it."""
         row, packed = len(self.sides), b""
         try:
@@ -112,25 +124,18 @@ class PixelRows:
                 self.problems[row] = f"{len(packed)} pixels are not a square"
                 packed = b""
         except KeyError as error:
-            self.problems[row] = f"pixel value {error.args[0].decode(errors='replace')!r} is not in 0..255"
+            self.problems[row] = f"pixel value {error.args[0][:40]!r} is not in 0..255"
         self.starts.append(self.starts[-1] + self.sides[-1] ** 2 if self.sides else 0)
         self.sides.append(isqrt(len(packed)))
         return packed
 
-    def _emotion(self, text: bytes, line: int) -> int:
-        if not text.strip().isdigit() or int(text) not in NUMBERS:
-            understood = ", ".join(f"{number} {name}" for number, name in NUMBERS.items())
-            raise self._error(line, f"has the emotion {text.decode(errors='replace')!r}", f"Understood: {understood}.")
-        return int(text)
 
-    def _split(self, fields: list[bytes], usage: int | None, line: int) -> int:
-        if usage is None:
-            return SPLITS.index("train")
-        split = split_named(fields[usage].decode(errors="replace"))
-        if split is None:
-            found = fields[usage].decode(errors="replace")
-            raise self._error(line, f"has the Usage {found!r}", f"Understood: {SPLIT_NAMES}.")
-        return split
-
-    def _error(self, line: int, what: str, remedy: str = "Check the file.") -> FsrcacheError:
-        return FsrcacheError(f"Line {line} of {self.csv} {what}.", remedy)
+def _put(spill: IO[bytes], pixels: bytes) -> None:
+    """Write pixels, or with none of them what the system still holds."""
+    try:
+        spill.write(pixels) if pixels else spill.flush()
+    except OSError as error:
+        place = tempfile.gettempdir()
+        raise FsrcacheError(
+            f"The unpacked pixels cannot be kept in {place}: {error.strerror}.", "Set TMPDIR to a folder with space."
+        ) from None

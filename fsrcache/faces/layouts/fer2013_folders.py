@@ -9,7 +9,8 @@ from pathlib import Path
 
 from fsrcache.errors import FsrcacheError
 from fsrcache.faces.expressions import SPLITS, split_named, understand_expressions
-from fsrcache.faces.listing import Listing, file_listing, walk_pictures
+from fsrcache.faces.listing import Listing, file_listing
+from fsrcache.faces.walk import LeftOut, walk_pictures
 
 NAME = "fer2013-folders"
 TITLE = "FER2013 (image folders)"
@@ -21,20 +22,20 @@ _LOOKED_AT = 200  # files after which a folder without such a name is something 
 def recognises(path: Path) -> bool:
     """Tell whether one of the first pictures of a folder is named as FER2013's are."""
     return path.is_dir() and any(
-        _PREFIX.match(parts[-1]) for parts in islice(walk_pictures(path, Counter()), _LOOKED_AT)
+        _PREFIX.match(parts[-1]) for parts in islice(walk_pictures(path, LeftOut()), _LOOKED_AT)
     )
 
 
 def read(path: Path, *, votes: str) -> Listing:  # noqa: ARG001  # a layout's signature
     """List the original pictures; the split is the file name's, whatever folder it lies in."""
-    left_out = Counter[str]()
+    left_out = LeftOut()
 
     def entries() -> Iterator[tuple[str, str, int]]:
         for parts in walk_pictures(path, left_out):
             match = _ORIGINAL.fullmatch(parts[-1])
             if match is None:
                 augmented = _PREFIX.match(parts[-1]) is not None
-                left_out["augmented copy" if augmented else "not named as FER2013's pictures"] += 1
+                left_out.add("augmented copy" if augmented else "not named as FER2013's pictures", "/".join(parts))
                 continue
             if len(parts) < 2:
                 raise FsrcacheError(f"{path / parts[-1]} is in no class folder.", "Give the folder above it.")

@@ -1,17 +1,17 @@
 """FERPlus: ten votes a picture (fer2013new.csv) beside FER2013's CSV of pixels, joined row by row."""
 
-import csv
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fsrcache.errors import FsrcacheError
-from fsrcache.faces.expressions import CONTEMPT, EXPRESSIONS, understand_splits
+from fsrcache.faces.expressions import CONTEMPT, EXPRESSIONS
 from fsrcache.faces.layouts import fer2013
-from fsrcache.faces.layouts.text import open_text
+from fsrcache.faces.layouts.rows import open_table
+from fsrcache.faces.layouts.text import PACKED, line_error, text_file
 from fsrcache.faces.listing import Listing, string_array
+from fsrcache.faces.walk import LeftOut
 
 NAME = "ferplus"
 TITLE = "FERPlus (votes beside FER2013)"
@@ -19,6 +19,7 @@ VOTES = ("majority", "argmax", "soft")
 _VOTES_FILE = "fer2013new.csv"
 _CLASSES = (*EXPRESSIONS, CONTEMPT)
 _NOT_EXPRESSIONS = ("unknown", "NF")
+_DIGITS = 9  # of a vote
 
 
 def recognises(path: Path) -> bool:
@@ -57,52 +58,51 @@ def read(path: Path, *, votes: str) -> Listing:
         load=lambda i: pixels.load(int(rows[i])),
         where=lambda i: pixels.where(int(rows[i])),
         mapping={name: name for name in _CLASSES},
-        left_out=left_out,
+        left_out=dict(left_out.counts),
+        left_out_names=left_out.names,
+        notes=pixels.table.notes(len(rows)),
         soft_labels=expressions / expressions.sum(axis=1, keepdims=True) if votes == "soft" else None,
     )
 
 
-def _decide(counts: NDArray[np.int64], votes: str) -> tuple[NDArray[np.uint8], NDArray[np.bool_], dict[str, int]]:
+def _decide(counts: NDArray[np.int64], votes: str) -> tuple[NDArray[np.uint8], NDArray[np.bool_], LeftOut]:
     """Return labels ``[n]``, which rows are kept ``[n]``, and why the others are not."""
     best = counts.max(axis=1)
     winner = counts.argmax(axis=1)
     named = (winner < len(_CLASSES)) & (best > 0)
     alone = (counts == best[:, None]).sum(axis=1) == 1
     clear = 2 * best > counts.sum(axis=1) if votes == "majority" else alone
-    left_out = Counter(
-        {
-            "most votes are for unknown or NF (not a face)": int((~named).sum()),
-            "no majority" if votes == "majority" else "a tie of votes": int((named & ~clear).sum()),
-        }
-    )
-    return winner.astype(np.uint8), named & clear, dict(+left_out)
+    left_out = LeftOut()
+    for reason, rows in (
+        ("most votes are for unknown or NF (not a face)", ~named),
+        ("no majority" if votes == "majority" else "a tie of votes", named & ~clear),
+    ):
+        for row in np.flatnonzero(rows):
+            left_out.add(reason, f"row-{row + 1:06d}")
+    return winner.astype(np.uint8), named & clear, left_out
 
 
 def _read_votes(path: Path) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
     """Return the votes ``[n, 10]`` (eight expressions, unknown, NF) and the splits ``[n]``."""
-    columns = (*_CLASSES, *_NOT_EXPRESSIONS)
-    with open_text(path) as lines:
-        rows = csv.DictReader(lines, skipinitialspace=True)
-        missing = [name for name in (*columns, "Usage") if name not in (rows.fieldnames or ())]
-        if missing:
-            raise FsrcacheError(f"{path} has no column {', '.join(missing)}.", "Use FERPlus's own fer2013new.csv.")
-        counts, usages = [], []
-        for row in rows:
-            usages.append(row["Usage"] or "")
-            try:
-                counts.append([int(row[name]) for name in columns])
-            except (TypeError, ValueError):
-                raise FsrcacheError(f"Line {rows.line_num} of {path} has a vote that is no number.") from None
-            if min(counts[-1]) < 0:
-                raise FsrcacheError(f"Line {rows.line_num} of {path} has a negative vote.")
-    splits = understand_splits(set(usages), where=str(path))
-    shape = np.array(counts, np.int64).reshape(-1, len(columns))
-    return shape, np.array([splits[usage] for usage in usages], np.uint8)
+    names, table = (*_CLASSES, *_NOT_EXPRESSIONS), open_table(path)
+    places, usage = [table.column(name) for name in names], table.split_column()
+    missing = [name for name, place in zip((*names, "Usage"), (*places, usage), strict=True) if place is None]
+    if missing:
+        raise FsrcacheError(f"{path} has no column {', '.join(missing)}.", "Use FERPlus's own fer2013new.csv.")
+    counts, splits = [], bytearray()
+    for line, row in table.rows():
+        splits.append(table.split(row, usage, line))
+        votes = [row[place] for place in places if place is not None]
+        for name, vote in zip(names, votes, strict=True):
+            if not (vote.isascii() and vote.isdecimal() and len(vote) <= _DIGITS):
+                raise line_error(path, line, f"has the vote {vote[:40]!r} for {name}", "A vote is a number from 0.")
+        counts.append([int(vote) for vote in votes])
+    return np.array(counts, np.int64).reshape(-1, len(names)), np.frombuffer(bytes(splits), np.uint8)
 
 
 def _files(path: Path) -> tuple[Path, Path] | None:
     """Return the CSV of pixels and the file of votes, or None."""
-    pixels = fer2013.csv_of(path.parent if path.name == _VOTES_FILE else path)
-    if pixels is None or not (pixels.parent / _VOTES_FILE).is_file():
-        return None
-    return pixels, pixels.parent / _VOTES_FILE
+    given = path.name.lower() in [_VOTES_FILE + packed for packed in PACKED]
+    pixels = fer2013.csv_of(path.parent if given else path)
+    votes = path if given else pixels and text_file(pixels.parent, _VOTES_FILE)
+    return (pixels, votes) if pixels and votes else None

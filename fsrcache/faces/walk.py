@@ -1,0 +1,162 @@
+"""Walks the folders of a data set: every picture once by every path, and what is left out, counted and named."""
+
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fsrcache.errors import FsrcacheError
+from fsrcache.faces.decode import PICTURE_SUFFIXES
+from fsrcache.faces.expressions import expression_named, split_named
+
+_NAMED = 10  # names kept for each reason
+_VISITS = 64  # of one folder, by different links: links to links may multiply without end
+_SYSTEM = frozenset(
+    (
+        *("@eadir", "@tmp", "#recycle", "#snapshot", "@recycle", "@recently-snapshot"),  # network storage
+        *("__macosx", ".appledouble", ".ds_store", ".trashes", ".spotlight-v100", ".fseventsd", "icon\r"),
+        *("lost+found", "$recycle.bin", "recycler", "system volume information"),
+        *("thumbs.db", "thumbs.db:encryptable", "ehthumbs.db", "desktop.ini"),
+    )
+)
+
+
+@dataclass
+class LeftOut:
+    """Entries that are not part of the data.
+
+    Attributes
+    ----------
+    counts
+        Reason -> how many.
+    names
+        Reason -> the first ten of them.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    names: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, reason: str, name: str) -> None:
+        """Count an entry, and keep its name if it is one of the first."""
+        self.counts[reason] += 1
+        first = self.names.setdefault(reason, [])
+        if len(first) < _NAMED:
+            first.append(name)
+
+
+def foreign(name: str) -> str | None:
+    """Return what makes a file or folder of that name no part of any data: ``system`` or ``hidden``, or None."""
+    if name.lower() in _SYSTEM or name.startswith("._"):
+        return "system"
+    return "hidden" if name.startswith(".") else None
+
+
+def walk_pictures(root: Path, left_out: LeftOut) -> Iterator[tuple[str, ...]]:
+    """Yield every picture below a folder, by its suffix, as the parts of its relative path, sorted.
+
+    Links are followed; what is reached by two paths is there twice, and shows as the duplicate that it is. A link to
+    a folder that it lies in is left out, as are hidden and system files and folders, folders that cannot be read and
+    files that are no pictures.
+
+    Raises
+    ------
+    FsrcacheError
+        If the folder itself cannot be read.
+    """
+    visits: Counter[tuple[int, int]] = Counter()
+    above: list[tuple[int, int]] = []  # the folders that the walk is in, outermost first
+    rest: list[tuple[tuple[str, ...], Iterator[tuple[str, bool]]]] = []
+
+    def enter(parts: tuple[str, ...]) -> None:
+        folder, name = root.joinpath(*parts), "/".join(parts) + "/"
+        try:
+            status = folder.stat()
+            identity = (status.st_dev, status.st_ino)
+            if identity in above:
+                left_out.add("link to a folder that it lies in", name)
+                return
+            visits[identity] += 1
+            if visits[identity] > _VISITS:
+                left_out.add(f"folder that {_VISITS} other links lead to", name)
+                return
+            children = _children(folder)
+        except OSError as error:
+            if not parts:
+                raise FsrcacheError(f"{root} cannot be listed: {error.strerror}.", "Check its permissions.") from None
+            left_out.add("folder that cannot be read", name)
+            return
+        above.append(identity)
+        rest.append((parts, iter(children)))
+
+    enter(())
+    while rest:
+        outer, children = rest[-1]
+        child = next(children, None)
+        if child is None:
+            rest.pop()
+            above.pop()
+            continue
+        name, is_folder = child
+        parts = (*outer, name)
+        if is_folder and foreign(name) is None:
+            enter(parts)
+        elif Path(name).suffix.lower() in PICTURE_SUFFIXES and foreign(name) is None:
+            yield parts
+        else:
+            reason = _reason(root.joinpath(*parts), is_folder=is_folder)
+            left_out.add(reason, "/".join(parts) + "/" * is_folder)
+
+
+def _children(folder: Path) -> list[tuple[str, bool]]:
+    with os.scandir(folder) as entries:
+        return sorted((entry.name, _is_folder(entry)) for entry in entries)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _leads_nowhere(path: Path) -> bool:
+    try:
+        return stat.S_ISLNK(path.lstat().st_mode) and not path.exists()
+    except OSError:
+        return True
+
+
+def single_folder(path: Path, left_out: LeftOut | None = None) -> Path:
+    """Return the folder that really holds the data: archives often unpack into one folder in a folder.
+
+    A folder named after a split or an expression is data itself. What lies beside the folders gone through is left out.
+    """
+    if not path.is_dir():
+        raise FsrcacheError(f"{path} is not a folder.", "Give the folder that holds the pictures.")
+    passed = {path.resolve()}
+    while True:
+        children = _children(path)
+        folders = [path / name for name, is_folder in children if is_folder and foreign(name) is None]
+        if len(folders) != 1 or any(
+            Path(name).suffix.lower() in PICTURE_SUFFIXES and foreign(name) is None for name, _ in children
+        ):
+            return path
+        inner = folders[0]
+        if split_named(inner.name) is not None or expression_named(inner.name) is not None or inner.name.isdigit():
+            return path
+        if inner.resolve() in passed or not os.access(inner, os.R_OK | os.X_OK):
+            return path
+        for name, is_folder in children:
+            if left_out is not None and name != inner.name:
+                left_out.add(_reason(path / name, is_folder=is_folder), name + "/" * is_folder)
+        passed.add(inner.resolve())
+        path = inner
+
+
+def _reason(path: Path, *, is_folder: bool) -> str:
+    """Return why a file, or a folder that is hidden or the system's, is left out."""
+    if why := foreign(path.name):
+        return f"{why} {'folder' if is_folder else 'file'}"
+    return "link that leads nowhere" if _leads_nowhere(path) else "not a picture by its suffix"

@@ -9,7 +9,7 @@ from fsrcache.cli.places import json_option, store_argument, workspace_option
 from fsrcache.errors import FsrcacheError
 from fsrcache.store.layout import documents, places
 from fsrcache.store.objects import objects_at
-from fsrcache.store.root import Root, read_root
+from fsrcache.store.root import Root, read_root, storage_errors
 from fsrcache.workspace import Workspace
 
 
@@ -28,9 +28,9 @@ def info(store: str | None, workspace: Workspace, as_json: bool) -> None:
         raise FsrcacheError(f"There is no feature store at {objects.name}.", "Run `fsrcache extract` first.")
     record = _record(objects.name, root)
     if not root.complete:
-        there = set(objects.keys())
-        keys = [key for place in places(root.spec) for key in place.keys]
-        record["files_there"] = sum(key in there for key in keys)
+        with storage_errors(f"The store {objects.name} cannot be listed", remedy="See that it can be read."):
+            there = set(objects.keys())
+        record["files_there"] = sum(key in there for place in places(root.spec) for key in place.keys)
     if as_json:
         click.echo(to_json(record))
     else:
@@ -45,8 +45,8 @@ def _record(name: str, root: Root) -> dict[str, Any]:
         **spec.to_dict(),
         "digest": spec.digest,
         "blocks": sum(map(spec.blocks, spec.splits)) * len(spec.scales),
-        "files": sum(len(place.keys) for place in found),
-        "objects": 1 + len(documents(spec)) + sum(len(place.keys) for place in found),
+        "files": sum(place.files for place in found),
+        "objects": 1 + len(documents(spec)) + sum(place.files for place in found),
         "bytes": sum(place.nbytes for place in found),
         "arrays": {place.name: {"shape": list(place.shape), "dtype": place.dtype} for place in found},
     }

@@ -24,7 +24,8 @@ def verify(ctx: click.Context, store: str | None, workspace: Workspace, repair: 
     """Read everything in a feature store and print what is not as it was written.
 
     STORE is a folder or URL, by default the workspace's. Files are missing, short, corrupt, of a wrong digest,
-    exchanged, not finite or unreadable. Exits with 1 unless the store is complete and sound.
+    exchanged, not finite, unreadable, links or irregular, which is anything else than a file where one belongs. Exits
+    with 1 unless the store is complete and sound.
     """
     place = store or workspace.store
     with shown(Console(stderr=True)) as watch:
@@ -51,6 +52,8 @@ def _show(name: str, verdict: Verdict, repaired: bool) -> None:
     if not verdict.complete and all(problem.kind == "missing" for problem in verdict.problems):
         click.echo("Run the same `fsrcache extract` command again, or the other parts, to complete it.")
     elif repaired and len(verdict.problems) > unreadable:
-        click.echo("Damaged files were removed, metadata rewritten. Run the same `fsrcache extract` command again.")
+        click.echo(
+            "Damaged files and links were removed, metadata rewritten. Run the same `fsrcache extract` command again."
+        )
     elif len(verdict.problems) > unreadable:
         click.echo("`fsrcache verify --repair` removes what is damaged; the next `fsrcache extract` writes it anew.")

@@ -1,7 +1,7 @@
-"""Rows out of a store's files and straight into a buffer, every chunk's checksum looked at while it is in the cache."""
+"""Rows out of a store's files and straight into a buffer, every chunk held to its place while it is in the cache."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -9,16 +9,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fsrcache.store.layout import CRC_BYTES, DIGEST_BYTES, Place
+from fsrcache.store.layout import CRC_BYTES, Place
+from fsrcache.store.local import open_file
 from fsrcache.store.objects import Objects
-from fsrcache.store.shard import crc32c
+from fsrcache.store.shard import DamagedError, crc32c, sealed_checksums
 
 _SMALL = 4 << 20  # bytes that are not worth a thread
 _AT_ONCE = 256  # chunks that one system call reads where none is checked
 
+Checksums = NDArray[np.uint32]
+
 
 def fetch_rows(
-    objects: Objects, place: Place, out: NDArray[Any], *, start: int, check: bool, digests: Sequence[str]
+    objects: Objects,
+    place: Place,
+    out: NDArray[Any],
+    *,
+    start: int,
+    seals: Sequence[str] | None,
+    known: MutableMapping[str, Checksums],
 ) -> None:
     """Read the rows from ``start`` on into ``out``, as many as it has.
 
@@ -30,11 +39,12 @@ def fetch_rows(
         C-contiguous ``[rows, width]`` of the array's dtype; may be pinned or mapped memory.
     start
         The first row.
-    check
-        Whether checksums are looked at; a chunk of which only a part is asked for is then read whole.
-    digests
-        Of the array's files, as the store's root has them. In a local folder a checked file must bear its own;
-        elsewhere that would cost a request more.
+    seals
+        Of the array's files, as the store's root has them: every chunk must be what was written in its place, and one
+        of which only a part is asked for is read whole. None: nothing is looked at.
+    known
+        The sealed checksums of shards that are not in a local folder, by key. What is missing is asked for, once, with
+        the last chunk of a shard or by a small request, and put here.
 
     Raises
     ------
@@ -48,9 +58,10 @@ def fetch_rows(
         offset = block * place.block
         rows = out[offset + first - start : offset + last - start]
         if objects.folder:
-            _local(objects.folder, place, rows, block=block, first=first, digest=digests[block] if check else None)
+            _local(objects.folder, place, rows, block=block, first=first, seal=seals[block] if seals else None)
         else:
-            _remote(objects, place, rows, block=block, first=first, check=check)
+            seal = seals[block] if seals else None
+            _remote(objects, place, rows, block=block, first=first, seal=seal, known=known)
 
     if out.nbytes <= _SMALL or len(pieces) == 1:
         for piece in pieces:
@@ -60,13 +71,13 @@ def fetch_rows(
         list(pool.map(one, pieces))
 
 
-def _refuse_other_shard(descriptor: int, place: Place, block: int, digest: str) -> None:
-    key, at = place.key(block), place.shard_bytes(block) - place.tail_bytes
-    found = os.pread(descriptor, DIGEST_BYTES, at)
-    if len(found) < DIGEST_BYTES:
-        raise OSError(f"{key} is short")
-    if found.hex() != digest:
-        raise OSError(f"{key} is not what was written there")
+def _checksums(place: Place, block: int, data: bytes | None, *, seal: str) -> Checksums:
+    """Return what the chunks of a shard must be, out of the bytes that end with its seal."""
+    key = place.key(block)
+    try:
+        return sealed_checksums(place, data or b"", block=block, seal=bytes.fromhex(seal))
+    except DamagedError as error:
+        raise OSError(f"{key} is short" if error.kind == "short" else f"{key} is not what was written there") from None
 
 
 def _threads(objects: Objects) -> int:
@@ -81,11 +92,11 @@ def _pieces(place: Place, start: int, stop: int) -> Iterator[tuple[int, int, int
         yield block, max(start - offset, 0), min(stop - offset, place.block)
 
 
-def _local(folder: Path, place: Place, out: NDArray[Any], *, block: int, first: int, digest: str | None) -> None:
+def _local(folder: Path, place: Place, out: NDArray[Any], *, block: int, first: int, seal: str | None) -> None:
     """Read rows of one shard of a local folder: a system call alternates rows and checksums."""
     try:
-        descriptor = os.open(folder / place.key(block), os.O_RDONLY | os.O_NONBLOCK)  # of a pipe nobody writes
-    except FileNotFoundError:
+        descriptor = open_file(folder, place.key(block))
+    except (FileNotFoundError, NotADirectoryError):
         raise OSError(f"{place.key(block)} is not there") from None
 
     def read(buffers: list[Any], offset: int) -> None:
@@ -104,25 +115,43 @@ def _local(folder: Path, place: Place, out: NDArray[Any], *, block: int, first: 
             view[:], data = data[: len(view)], data[len(view) :]
 
     try:
-        if digest is not None:
-            _refuse_other_shard(descriptor, place, block, digest)
-        _read_chunks(place, out, block=block, first=first, check=digest is not None, read=read)
+        if os.fstat(descriptor).st_size != (size := place.shard_bytes(block)):  # before anything is made for it
+            raise OSError(f"{place.key(block)} is short, or too long")
+        checksums = None
+        if seal is not None:
+            data = os.pread(descriptor, place.seal_bytes, size - place.tail_bytes)
+            checksums = _checksums(place, block, data, seal=seal)
+        _read_chunks(place, out, block=block, first=first, checksums=checksums, read=read)
     finally:
         os.close(descriptor)
 
 
-def _remote(objects: Objects, place: Place, out: NDArray[Any], *, block: int, first: int, check: bool) -> None:
+def _remote(
+    objects: Objects,
+    place: Place,
+    out: NDArray[Any],
+    *,
+    block: int,
+    first: int,
+    seal: str | None,
+    known: MutableMapping[str, Checksums],
+) -> None:
     """Read rows of one shard from elsewhere: one request for all chunks that hold them."""
     assert place.chunk is not None
     step = place.chunk * place.row_bytes + CRC_BYTES
     begin = first // place.chunk * step
     end = -(-(first + len(out)) // place.chunk) * step
-    data = objects.read(place.key(block), start=begin, length=end - begin)
+    key, sealing = place.key(block), place.shard_bytes(block) - place.tail_bytes
+    beside = place.seal_bytes if seal is not None and key not in known and end == sealing else 0
+    data = objects.read(key, start=begin, length=end + beside - begin)
     if data is None:
-        raise OSError(f"{place.key(block)} is not there")
-    if len(data) != end - begin:
-        raise OSError(f"{place.key(block)} is short")
+        raise OSError(f"{key} is not there")
+    if len(data) != end + beside - begin:
+        raise OSError(f"{key} is short")
     whole = memoryview(data)
+    if seal is not None and key not in known:
+        sealed = data[end - begin :] if beside else objects.read(key, start=sealing, length=place.seal_bytes)
+        known[key] = _checksums(place, block, sealed, seal=seal)
 
     def read(buffers: list[Any], offset: int) -> None:
         at = offset - begin
@@ -131,7 +160,8 @@ def _remote(objects: Objects, place: Place, out: NDArray[Any], *, block: int, fi
             view[:] = whole[at : at + len(view)]
             at += len(view)
 
-    _read_chunks(place, out, block=block, first=first, check=check, read=read)
+    checksums = None if seal is None else known[key]
+    _read_chunks(place, out, block=block, first=first, checksums=checksums, read=read)
 
 
 def _read_chunks(
@@ -140,14 +170,14 @@ def _read_chunks(
     *,
     block: int,
     first: int,
-    check: bool,
+    checksums: Checksums | None,
     read: Callable[[list[Any], int], None],
 ) -> None:
     """Fill ``out`` with the rows from ``first`` on of a shard."""
     assert place.chunk is not None
     chunk, step = place.chunk, place.chunk * place.row_bytes + CRC_BYTES
     last, done = first + len(out), 0
-    if not check:
+    if checksums is None:
         _read_unchecked(place, out, first=first, read=read)
         return
     rest = np.empty(0, np.uint8)
@@ -171,6 +201,8 @@ def _read_chunks(
             value = crc32c(rest, value) if missing else value
         if value != int(checksum.view("<u4")[0]):
             raise OSError(f"a checksum of {place.key(block)} is wrong")
+        if value != int(checksums[i]):
+            raise OSError(f"chunk {i} of {place.key(block)} is not what was written there")
         done += rows
 
 

@@ -8,6 +8,8 @@ from typing import Any
 from fsrcache.store.spec import OUTPUTS, StoreSpec
 
 DIGEST_BYTES, CRC_BYTES = 16, 4
+MOST_LETTERS = 4096  # of a picture's name, as of a path
+_UTF8_BYTES = 4  # of a letter, at most
 ROOT = "zarr.json"
 _COLUMN_CHUNK = 1 << 20  # rows
 _ENDIAN = {"name": "bytes", "configuration": {"endian": "little"}}
@@ -41,9 +43,14 @@ class Place:
     chunk: int | None = None
 
     @property
+    def files(self) -> int:
+        """How many files hold its values."""
+        return -(-self.shape[0] // self.block)
+
+    @property
     def keys(self) -> list[str]:
         """The files that hold its values, in order of rows."""
-        return [self.key(block) for block in range(-(-self.shape[0] // self.block))]
+        return [self.key(block) for block in range(self.files)]
 
     def key(self, block: int) -> str:
         """Return the file that holds a block."""
@@ -59,10 +66,16 @@ class Place:
         return ITEMSIZE[self.dtype] * (self.shape[1] if len(self.shape) > 1 else 1)
 
     @property
-    def tail_bytes(self) -> int:
-        """Bytes of a shard after its chunks: digest, index and the index's checksum."""
+    def seal_bytes(self) -> int:
+        """Bytes of a shard that say what stands where in it: the chunks' checksums, their digest and the seal."""
         assert self.chunk is not None
-        return DIGEST_BYTES + 16 * (self.block // self.chunk) + CRC_BYTES
+        return CRC_BYTES * (self.block // self.chunk) + 2 * DIGEST_BYTES
+
+    @property
+    def tail_bytes(self) -> int:
+        """Bytes of a shard after its chunks: those of the seal, the index and the index's checksum."""
+        assert self.chunk is not None
+        return self.seal_bytes + 16 * (self.block // self.chunk) + CRC_BYTES
 
     def shard_bytes(self, block: int) -> int:
         """Return the size of a shard."""
@@ -71,13 +84,20 @@ class Place:
         return chunks * (self.chunk * self.row_bytes + CRC_BYTES) + self.tail_bytes
 
     @property
+    def column_bytes(self) -> int:
+        """The size of a file that is no shard; of texts the most that it may be."""
+        if self.dtype == "string":
+            return 2 * CRC_BYTES + self.block * (CRC_BYTES + MOST_LETTERS * _UTF8_BYTES)
+        return self.block * self.row_bytes + CRC_BYTES
+
+    @property
     def nbytes(self) -> int:
         """Bytes of its files, as far as the spec tells: without texts."""
         if self.chunk is not None:
-            return sum(map(self.shard_bytes, range(len(self.keys))))
+            return (self.files - 1) * self.shard_bytes(0) + self.shard_bytes(self.files - 1)
         if not self.row_bytes:
             return 0
-        return len(self.keys) * (self.block * self.row_bytes + CRC_BYTES)
+        return self.files * self.column_bytes
 
     def document(self) -> bytes:
         """Return the array's ``zarr.json``."""

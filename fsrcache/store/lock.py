@@ -4,6 +4,7 @@ import json
 import os
 import re
 import socket
+import stat
 import sys
 import time
 from collections.abc import Iterator
@@ -11,17 +12,22 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fsrcache.errors import FsrcacheError
+from fsrcache.store.local import Odd, remove_at
 
-if sys.platform != "win32":
+try:
     import fcntl
+except ImportError:  # on Windows
+    fcntl = None  # type: ignore[assignment]
 
+LOCK_NAME = re.compile(r"\.writer-(\d+)-of-(\d+)")
 _PATIENCE = 60.0  # seconds
-_NAME = re.compile(r"\.writer-(\d+)-of-(\d+)")
 
 
 @contextmanager
 def writer_lock(folder: Path, part: tuple[int, int]) -> Iterator[None]:
     """Hold the lock of a part; parts of one division may be held together, those of different divisions may not.
+
+    The lock is a file of its own, made new each time: what stands under its name is never opened for writing.
 
     Parameters
     ----------
@@ -33,35 +39,30 @@ def writer_lock(folder: Path, part: tuple[int, int]) -> Iterator[None]:
     Raises
     ------
     FsrcacheError
-        If another process holds it; the message says which.
+        If another process holds it; the message says which. If something that is no file stands under the name of a
+        lock, or the system has no locks.
     """
-    if sys.platform == "win32":  # no such lock: writes of a block are whole and repeatable, two writers waste time
-        yield
-        return
-    path = folder / f".writer-{part[0]}-of-{part[1]}"
-    with alone(folder):
-        for other, (i, n) in _locks(folder):
-            if (n != part[1] or i == part[0]) and (holder := _holder(other)) is not None:
-                raise FsrcacheError(
-                    f"{folder} is being written by {holder}.",
-                    "Wait for it or stop it. Several writers share the work by --part 1/n ... n/n.",
-                )
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        who = {"process": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
+    name = f".writer-{part[0]}-of-{part[1]}"
+    with _opened(folder) as inside:
+        with alone(folder):
+            for other, (i, n) in _locks(inside):
+                if not stat.S_ISREG(_mode(inside, other)):
+                    raise FsrcacheError(
+                        f"{folder / other} is no regular file, as a writer's lock is.",
+                        "`fsrcache verify STORE --repair` removes it, and nothing that it points to.",
+                    )
+                if (n != part[1] or i == part[0]) and (holder := _holder(inside, other)) is not None:
+                    raise FsrcacheError(
+                        f"{folder} is being written by {holder}.",
+                        "Wait for it or stop it. Several writers share the work by --part 1/n ... n/n.",
+                    )
+            descriptor = _new_lock(inside, name, part)
         try:
-            os.ftruncate(descriptor, 0)
-            os.write(descriptor, json.dumps({**who, "part": f"{part[0]}/{part[1]}"}).encode())
-        except OSError:
-            path.unlink(missing_ok=True)
+            yield
+        finally:
+            with suppress(OSError):
+                os.unlink(name, dir_fd=inside)
             os.close(descriptor)
-            raise
-    try:
-        yield
-    finally:
-        with suppress(OSError):
-            path.unlink(missing_ok=True)
-        os.close(descriptor)
 
 
 @contextmanager
@@ -71,11 +72,14 @@ def alone(folder: Path) -> Iterator[None]:
     Raises
     ------
     FsrcacheError
-        If somebody else holds it for longer than it takes to complete a store.
+        If somebody else holds it for longer than it takes to complete a store, or the system has no locks.
     """
-    if sys.platform == "win32":
-        yield
-        return
+    if fcntl is None:
+        raise FsrcacheError(
+            f"{folder} cannot be written: this system ({sys.platform}) has no `fcntl`, by which a store's writers keep "
+            "out of each other's way.",
+            "Use Linux or macOS; Windows has the former as WSL.",
+        )
     descriptor = os.open(folder, os.O_RDONLY)
     until = time.monotonic() + _PATIENCE
     try:
@@ -97,22 +101,67 @@ def alone(folder: Path) -> Iterator[None]:
 
 def remove_stale_locks(folder: Path) -> None:
     """Remove the locks of writers that died; the caller holds the folder alone."""
-    if sys.platform == "win32":
-        return
-    for path, _ in _locks(folder):
-        if _holder(path) is None:
-            path.unlink(missing_ok=True)
+    with _opened(folder) as inside:
+        for name, _ in _locks(inside):
+            if stat.S_ISREG(_mode(inside, name)) and _holder(inside, name) is None:
+                with suppress(FileNotFoundError):
+                    os.unlink(name, dir_fd=inside)
 
 
-def _locks(folder: Path) -> list[tuple[Path, tuple[int, int]]]:
-    found = [(path, _NAME.fullmatch(path.name)) for path in sorted(folder.glob(".writer-*"))]
-    return [(path, (int(match[1]), int(match[2]))) for path, match in found if match]
+def remove_odd_locks(folder: Path) -> dict[str, Odd]:
+    """Remove what has the name of a lock and is no file, itself and not what it points to; tell what it was."""
+    removed: dict[str, Odd] = {}
+    with _opened(folder) as inside, alone(folder):
+        for name, _ in _locks(inside):
+            mode = _mode(inside, name)
+            if not stat.S_ISREG(mode):
+                removed[name] = "link" if stat.S_ISLNK(mode) else "irregular"
+                remove_at(inside, name)
+    return removed
 
 
-def _holder(path: Path) -> str | None:
+@contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _new_lock(inside: int, name: str, part: tuple[int, int]) -> int:
+    """Make a lock and hold it, in place of one that a dead writer left."""
+    with suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=inside)
+    descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666, dir_fd=inside)
+    who = {"process": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.write(descriptor, json.dumps({**who, "part": f"{part[0]}/{part[1]}"}).encode())
+    except OSError:
+        os.unlink(name, dir_fd=inside)
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _locks(inside: int) -> list[tuple[str, tuple[int, int]]]:
+    found = [(name, LOCK_NAME.fullmatch(name)) for name in sorted(os.listdir(inside))]
+    return [(name, (int(match[1]), int(match[2]))) for name, match in found if match]
+
+
+def _mode(inside: int, name: str) -> int:
+    """Return the mode of what stands in a folder under a name; that of a regular file where it has just gone."""
+    try:
+        return os.stat(name, dir_fd=inside, follow_symlinks=False).st_mode
+    except FileNotFoundError:
+        return stat.S_IFREG
+
+
+def _holder(inside: int, name: str) -> str | None:
     """Return who holds a lock, in words; None if nobody does."""
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=inside)
     except FileNotFoundError:
         return None
     try:

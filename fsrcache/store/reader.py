@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from fsrcache.errors import FsrcacheError
 from fsrcache.held_out import held_out
-from fsrcache.store.fetch import fetch_rows
-from fsrcache.store.layout import Place, columns, outputs
-from fsrcache.store.objects import objects_at
+from fsrcache.store.fetch import Checksums, fetch_rows
+from fsrcache.store.layout import ROOT, Place, columns, digest, outputs
+from fsrcache.store.objects import objects_at, read_at_most
+from fsrcache.store.record import MOST_BYTES
 from fsrcache.store.remote import ZarrObjects, client_errors
 from fsrcache.store.root import read_root, storage_errors
 from fsrcache.store.shard import DamagedError, decode
@@ -32,11 +33,11 @@ class FeatureStore:
     Parameters
     ----------
     place
-        The store's folder, a URL that Zarr opens through fsspec (``s3://bucket/features.zarr``), or any Zarr store
-        object, icechunk's included, which is read through Zarr.
+        The store's folder, which may be a link and in which none is followed; a URL that Zarr opens through fsspec
+        (``s3://bucket/features.zarr``); or any Zarr store object. One whose metadata are not those that were written,
+        such as an icechunk repository that the arrays were copied into, is read and checked by Zarr.
     check
-        Whether every chunk's checksum is looked at when it is read and, in a local folder, whether its file is the one
-        that was written there.
+        Whether every chunk that is read must be what was written in its place, by its checksum and the file's seal.
     storage_options
         Of fsspec, for a URL.
 
@@ -64,8 +65,8 @@ class FeatureStore:
         storage_options: Mapping[str, Any] | None = None,
     ) -> None:
         self._objects = objects_at(place, storage_options=storage_options)
-        self._foreign = isinstance(self._objects, ZarrObjects) and not isinstance(place, str | PathLike)
         self._check = check
+        self._checksums: dict[str, Checksums] = {}  # of shards elsewhere than in a folder, by key
         self.name = self._objects.name
         known = read_root(self._objects)
         if known is None:
@@ -76,6 +77,9 @@ class FeatureStore:
         if known.shards is None:
             raise FsrcacheError(f"The store {self.name} is incomplete: its extraction did not come to its end.", _AGAIN)
         self._digests = known.shards
+        self._foreign = (
+            not isinstance(place, str | PathLike) and read_at_most(self._objects, ROOT, MOST_BYTES) != known.document()
+        )
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -138,12 +142,14 @@ class FeatureStore:
         parts = []
         for block, key in enumerate(place.keys):
             with self._reading(place):
-                if (data := self._objects.read(key)) is None:
+                if (data := read_at_most(self._objects, key, place.column_bytes)) is None:
                     raise OSError(f"{key} is not there")
                 try:
                     parts.append(decode(place, data, block=block))
                 except DamagedError as error:
                     raise OSError(f"{key} is damaged, {error}") from None
+                if digest(data) != self._digests[place.name][block]:
+                    raise OSError(f"{key} is not what was written there")
         return np.concatenate(parts)
 
     def _output(self, split: str, scale: int, name: str) -> StoredArray:
@@ -163,7 +169,8 @@ class FeatureStore:
 
     def _fetch(self, place: Place, out: NDArray[Any], *, start: int) -> None:
         with self._reading(place):
-            fetch_rows(self._objects, place, out, start=start, check=self._check, digests=self._digests[place.name])
+            seals = self._digests[place.name] if self._check else None
+            fetch_rows(self._objects, place, out, start=start, seals=seals, known=self._checksums)
 
     def _read_by_zarr(self, place: Place, array: Any, out: NDArray[Any], *, start: int) -> None:
         with self._reading(place):

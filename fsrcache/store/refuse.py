@@ -7,8 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsrcache.errors import FsrcacheError
-from fsrcache.store.layout import ROOT, Place, columns
-from fsrcache.store.objects import PARTIAL, Objects
+from fsrcache.store.layout import MOST_LETTERS, ROOT, Place, columns
+from fsrcache.store.local import PARTIAL
+from fsrcache.store.objects import Objects, read_at_most
+from fsrcache.store.record import MOST_BYTES, shown
 from fsrcache.store.root import KEY, Root, identity, read_root
 from fsrcache.store.shard import DamagedError
 from fsrcache.store.spec import SPLITS, StoreSpec
@@ -26,7 +28,8 @@ def store_of_same_content(objects: Objects, spec: StoreSpec) -> Root | None:
     """
     known = read_root(objects)
     if known is None:
-        others = [key for key in objects.keys() if not (key.endswith(PARTIAL) or key.startswith(".writer-"))]  # noqa: SIM118
+        there = [key for key, entry in objects.entries().items() if entry != "folder"]
+        others = [key for key in there if not (key.endswith(PARTIAL) or key.startswith(".writer-"))]
         if not others:
             return None
         known = read_root(objects)  # another part may have begun it in between
@@ -34,7 +37,7 @@ def store_of_same_content(objects: Objects, spec: StoreSpec) -> Root | None:
             raise _no_store(objects, others)
     if names := spec.differences(known.spec):
         stored, asked = known.spec.compared(), spec.compared()
-        changes = "; ".join(f"{name} is {stored[name]!r} there and {asked[name]!r} now" for name in names)
+        changes = "; ".join(f"{name} is {shown(stored[name])} there and {shown(asked[name])} now" for name in names)
         raise FsrcacheError(f"The store {objects.name} is of other content: {changes}.", _APART)
     return known
 
@@ -56,6 +59,8 @@ def check_columns(spec: StoreSpec, given: Mapping[str, Mapping[str, Any]]) -> No
                 what = f"{getattr(values, 'dtype', 'texts')} {list(getattr(values, 'shape', [len(values)]))}"
                 asked = "whole numbers" if name == "labels" else place.dtype
                 raise FsrcacheError(f"The {name} of {split} are {what}, not {asked} {list(place.shape)}.")
+            if name == "ids" and (longest := max(len(str(value)) for value in values)) > MOST_LETTERS:
+                raise FsrcacheError(f"A name of {split} has {longest} letters.", f"At most {MOST_LETTERS} are kept.")
             if name == "labels" and not (values.min() >= 0 and values.max() < len(spec.classes)):
                 raise FsrcacheError(
                     f"The labels of {split} go from {values.min()} to {values.max()}, but there are "
@@ -97,7 +102,7 @@ def damaged(key: str, name: str, error: DamagedError) -> FsrcacheError:
 
 
 def _no_store(objects: Objects, others: Sequence[str]) -> FsrcacheError:
-    if any(identity(objects.read(f"{split}/{ROOT}")) for split in SPLITS):
+    if any(identity(read_at_most(objects, f"{split}/{ROOT}", MOST_BYTES)) for split in SPLITS):
         return FsrcacheError(
             f"{objects.name} holds a {KEY} store whose root is lost.", "`fsrcache verify STORE --repair` rewrites it."
         )

@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fsrcache.store.local import Entry
 from fsrcache.store.redact import redacted
 
 if TYPE_CHECKING:
@@ -60,9 +61,13 @@ class ZarrObjects:
         """Remove an object that may be there."""
         self._done(_removed(self.store, key))
 
-    def keys(self, prefix: str = "") -> Iterator[str]:
-        """Yield the keys of all objects below a prefix, sorted."""
-        yield from self._done(_listed(self.store, f"{prefix}/" if prefix else ""))
+    def keys(self) -> Iterator[str]:
+        """Yield the keys of all objects, sorted."""
+        yield from self._done(_listed(self.store))
+
+    def entries(self) -> dict[str, Entry]:
+        """Return all objects by key: files, each of them."""
+        return dict.fromkeys(self.keys(), "file")
 
     def _done(self, work: Any) -> Any:
         """Wait for a coroutine on Zarr's own loop, which its stores are bound to."""
@@ -96,14 +101,14 @@ async def _removed(store: "Store", key: str) -> None:
             await store.delete(key)
 
 
-async def _listed(store: "Store", prefix: str) -> list[str]:
+async def _listed(store: "Store") -> list[str]:
     from zarr.storage import FsspecStore
 
     if not isinstance(store, FsspecStore):
-        return sorted([key async for key in store.list_prefix(prefix)])
-    root = f"{store.path}/{prefix}".rstrip("/")
+        return sorted([key async for key in store.list_prefix("")])
+    root = store.path.rstrip("/")
     if not _walks(store.fs):  # s3fs names the folder itself where it was empty a moment ago
-        return sorted([key async for key in store.list_prefix(prefix) if key != root])
+        return sorted([key async for key in store.list_prefix("") if key != root])
     try:  # told to raise: by default a walk takes a folder that cannot be listed for an empty one
         found = await store.fs._find(root, withdirs=False, on_error="raise")
     except FileNotFoundError:

@@ -1,20 +1,23 @@
 """The root of a store: whether there is one, what it says of itself, and errors as our own."""
 
-import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from fsrcache.errors import FsrcacheError
-from fsrcache.store.layout import ROOT, digest, documents, group_document, is_sealed, sealed
-from fsrcache.store.objects import Objects
+from fsrcache.store.layout import DIGEST_BYTES, ROOT, digest, documents, group_document, is_sealed, places, sealed
+from fsrcache.store.local import IrregularError
+from fsrcache.store.objects import Objects, read_at_most
+from fsrcache.store.record import MOST_BYTES, parse_record, shown
 from fsrcache.store.redact import redacted
 from fsrcache.store.spec import StoreSpec
 
 KEY = "fsrcache"
 _REACHED = "See that the place can be reached and read."
 _REPAIR = "`fsrcache verify STORE --repair` rewrites it where it can."
+_ODD = "`fsrcache verify STORE` tells all such; --repair removes them, and nothing that they point to."
 
 
 @dataclass(frozen=True)
@@ -48,9 +51,11 @@ class Root:
 
 @contextmanager
 def storage_errors(what: str, *, remedy: str) -> Iterator[None]:
-    """Turn what the storage or damaged metadata raise into an FsrcacheError that begins with ``what``."""
+    """Turn what the storage or its clients raise into an FsrcacheError that begins with ``what``."""
     try:
         yield
+    except IrregularError as error:
+        raise FsrcacheError(f"{what}: {error.strerror}.", _ODD) from None
     except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         said = redacted(" ".join(text.split())).rstrip(".") or type(error).__name__
@@ -66,19 +71,20 @@ def read_root(objects: Objects) -> Root | None:
         If something else is there, it cannot be read or is damaged, or it is of an unknown version.
     """
     with storage_errors(f"{objects.name} cannot be read as a feature store", remedy=_REACHED):
-        data = objects.read(ROOT)
+        data = read_at_most(objects, ROOT, MOST_BYTES)
     return None if data is None else parse_root(objects, data)
 
 
 def parse_root(objects: Objects, data: bytes) -> Root:
     """Return what a root's ``zarr.json`` says; errors as of :func:`read_root`."""
     with storage_errors(f"{objects.name} cannot be read as a feature store", remedy=_REPAIR):
-        root = json.loads(data)
-        record = root["attributes"].get(KEY) if root["node_type"] == "group" else None
-    if not isinstance(record, dict) or not isinstance(record.get("complete"), bool):
+        root = parse_record(data)
+    attributes, node = root.get("attributes"), root.get("node_type")
+    record = attributes.get(KEY) if isinstance(attributes, dict) and node == "group" else None
+    if not isinstance(record, dict):
+        what = f"a Zarr {node} but not" if node in ("group", "array") else "no Zarr group, and so not"
         raise FsrcacheError(
-            f"{objects.name} is a Zarr {root['node_type']} but not a feature store.",
-            "Name another path, or extract into a folder of its own.",
+            f"{objects.name} is {what} a feature store.", "Name another path, or extract into a folder of its own."
         )
     return _root(objects, record)
 
@@ -86,17 +92,40 @@ def parse_root(objects: Objects, data: bytes) -> Root:
 def identity(data: bytes | None) -> StoreSpec | None:
     """Return what the metadata of a split repeat of the store, its scales unknown; None if they are damaged."""
     try:
-        record = json.loads(data or b"")["attributes"][KEY]
-        if not is_sealed(record):
+        attributes = parse_record(data or b"").get("attributes")
+        record = attributes.get(KEY) if isinstance(attributes, dict) else None
+        if not isinstance(record, dict) or not is_sealed(record):
             return None
         return StoreSpec.from_dict({**{k: v for k, v in record.items() if k != "digest"}, "scales": [1]})
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError, FsrcacheError):
+    except (ValueError, FsrcacheError):
         return None
 
 
 def _root(objects: Objects, record: dict[str, Any]) -> Root:
     beside = ("complete", "shards", "metadata", "digest")
-    spec = StoreSpec.from_dict({name: value for name, value in record.items() if name not in beside})
+    try:
+        spec = StoreSpec.from_dict({name: value for name, value in record.items() if name not in beside})
+    except FsrcacheError as error:
+        raise FsrcacheError(f"{objects.name}/{ROOT}: {error.what}", error.remedy) from None
+    if not isinstance(record.get("complete"), bool):
+        raise _wrong(objects, "complete", record.get("complete"), "true or false")
     if not is_sealed(record):
         raise FsrcacheError(f"The record in {objects.name}/{ROOT} is not as it was written.", _REPAIR)
-    return Root(spec, record.get("shards") if record["complete"] else None)
+    if not record["complete"]:
+        return Root(spec)
+    shards, files = record.get("shards"), {place.name: place.files for place in places(spec)}
+    if not isinstance(shards, dict) or shards.keys() != files.keys():
+        raise _wrong(objects, "shards", shards, "digests of the files of every array")
+    for name, count in files.items():
+        digests = shards[name]
+        if not isinstance(digests, list) or len(digests) != count or not all(map(_is_digest, digests)):
+            raise _wrong(objects, f"shards of {name}", digests, f"{count} digests")
+    return Root(spec, shards)
+
+
+def _is_digest(value: object) -> bool:
+    return isinstance(value, str) and re.fullmatch(f"[0-9a-f]{{{2 * DIGEST_BYTES}}}", value) is not None
+
+
+def _wrong(objects: Objects, name: str, value: object, wanted: str) -> FsrcacheError:
+    return FsrcacheError(f"{objects.name}/{ROOT}: the field {name} is {shown(value)}; it must be {wanted}.", _REPAIR)

@@ -1,13 +1,16 @@
-"""The bytes of a store's files: uncompressed rows, a CRC-32C after each chunk, in a shard a digest and the index.
+"""The bytes of a store's files: uncompressed rows, a CRC-32C after each chunk, in a shard a seal and the index.
 
-A shard of chunks of ``c`` bytes is ``(rows, crc32c) * m, digest, index, crc32c of the index``: chunk ``i`` begins at
-``i (c + 4)``. The digest (BLAKE2b, 16 bytes, of the file's key and all before it) knows a shard in its own place alone.
-It lies in a gap that Zarr's index does not speak of, so that whoever completes a store need not read what others wrote.
-The last chunk is filled up with zeros; chunks beyond the last row are not there, which the index says as Zarr has it,
-by all bits set.
+A shard of chunks of ``c`` bytes is ``(rows, crc32c) * m, checksums, digest, seal, index, crc32c of the index``: chunk
+``i`` begins at ``i (c + 4)``. The checksums are those of the chunks once more, u4, in their order. The digest (BLAKE2b,
+16 bytes) is of all chunks, the seal (the same) of the file's key, the checksums and the digest: the root keeps the
+seals, so a few bytes of a shard tell what must stand where in it, and a chunk that is read alone is known in its own
+place alone. They lie in a gap that Zarr's index does not speak of, so that whoever completes a store need not read what
+others wrote. The last chunk is filled up with zeros; chunks beyond the last row are not there, which the index says as
+Zarr has it, by all bits set, and the checksums by 0.
 """
 
 import struct
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Any, Literal
 
@@ -15,7 +18,7 @@ import fastcrc
 import numpy as np
 from numpy.typing import NDArray
 
-from fsrcache.store.layout import CRC_BYTES, DIGEST_BYTES, Place, digest
+from fsrcache.store.layout import CRC_BYTES, DIGEST_BYTES, MOST_LETTERS, Place, digest
 
 _ABSENT = 2**64 - 1
 
@@ -41,7 +44,7 @@ def encode(place: Place, values: Any, *, block: int) -> bytes | bytearray:
     if place.dtype == "string":
         texts = bytearray(struct.pack("<I", len(values)))
         for value in values:
-            text = str(value).encode()
+            text = name_bytes(value)
             texts += struct.pack("<I", len(text)) + text
         return texts + struct.pack("<I", crc32c(texts))
     kind = np.dtype(place.dtype).newbyteorder("<")
@@ -49,13 +52,15 @@ def encode(place: Place, values: Any, *, block: int) -> bytes | bytearray:
     chunk_bytes, present = length * place.row_bytes, -(-len(values) // length)
     step = chunk_bytes + CRC_BYTES
     out = bytearray(place.shard_bytes(block) if place.chunk else step)
+    checksums = []
     for i in range(present):
         chunk = np.frombuffer(out, np.uint8, chunk_bytes, i * step)
         rows = values[i * length : (i + 1) * length]
         chunk.view(kind).reshape(length, *place.shape[1:])[: len(rows)] = rows
-        struct.pack_into("<I", out, i * step + chunk_bytes, crc32c(chunk))
+        checksums.append(crc32c(chunk))
+        struct.pack_into("<I", out, i * step + chunk_bytes, checksums[-1])
     if place.chunk:
-        seal = _seal(place, memoryview(out)[: present * step], block=block)
+        seal = seal_bytes(place, block, checksums=checksums, chunks=memoryview(out)[: present * step])
         out[present * step :] = seal + index_bytes(place, present)
     return out
 
@@ -75,10 +80,13 @@ def decode(place: Place, data: bytes, *, block: int) -> NDArray[Any]:
         kind = np.dtype(place.dtype).newbyteorder("<")
         values = np.frombuffer(_checked(data, place.block * place.row_bytes), kind)
         return values.reshape(place.block, *place.shape[1:])[:rows]
-    stored_digest, body = check_tail(place, data, block=block), memoryview(data)
+    check_tail(place, data, block=block)
+    body = memoryview(data)
     chunk_bytes, present = place.chunk * place.row_bytes, -(-rows // place.chunk)
     step = chunk_bytes + CRC_BYTES
-    if _seal(place, body[: present * step], block=block) != stored_digest:
+    checksums = [int.from_bytes(body[(i + 1) * step - CRC_BYTES : (i + 1) * step], "little") for i in range(present)]
+    seal = seal_bytes(place, block, checksums=checksums, chunks=body[: present * step])
+    if body[present * step : present * step + place.seal_bytes] != seal:
         raise DamagedError("corrupt")
     out = np.empty((present * place.chunk, place.shape[1]), np.dtype(place.dtype).newbyteorder("<"))
     for i in range(present):
@@ -92,20 +100,53 @@ def decode(place: Place, data: bytes, *, block: int) -> NDArray[Any]:
 
 
 def digest_of(place: Place, data: bytes) -> str:
-    """Return the digest of a file as the root keeps it: of a column of all its bytes, of a shard the one in it."""
-    end = len(data) - place.tail_bytes if place.chunk else 0
-    return bytes(data[max(end, 0) : max(end, 0) + DIGEST_BYTES]).hex() if place.chunk else digest(data)
+    """Return the digest of a file as the root keeps it: of a column of all its bytes, of a shard the seal in it."""
+    if not place.chunk:
+        return digest(data)
+    end = max(len(data) - place.tail_bytes + place.seal_bytes, 0)
+    return bytes(data[max(end - DIGEST_BYTES, 0) : end]).hex()
 
 
 def check_tail(place: Place, data: bytes, *, block: int) -> bytes:
-    """Return the digest in the tail of a shard, or of those of its bytes that end it, if size and index are right."""
+    """Return the seal in the tail of a shard, or in those of its bytes that end it, if size, index and seal are right.
+
+    Raises
+    ------
+    DamagedError
+        With what is wrong.
+    """
     if len(data) < place.tail_bytes or (len(data) != place.tail_bytes and len(data) != place.shard_bytes(block)):
         raise DamagedError("short")
     assert place.chunk is not None
     tail = bytes(data[len(data) - place.tail_bytes :])
-    if tail[DIGEST_BYTES:] != index_bytes(place, -(-place.rows(block) // place.chunk)):
+    if tail[place.seal_bytes :] != index_bytes(place, -(-place.rows(block) // place.chunk)):
         raise DamagedError("corrupt")
-    return tail[:DIGEST_BYTES]
+    seal = tail[place.seal_bytes - DIGEST_BYTES : place.seal_bytes]
+    sealed_checksums(place, tail[: place.seal_bytes], block=block, seal=seal)
+    return seal
+
+
+def sealed_checksums(place: Place, data: bytes, *, block: int, seal: bytes) -> NDArray[np.uint32]:
+    """Return the checksums of a shard's chunks, out of the bytes that end with its seal, which must be the given one.
+
+    Raises
+    ------
+    DamagedError
+        If it is not.
+    """
+    if len(data) != place.seal_bytes:
+        raise DamagedError("short")
+    if data[-DIGEST_BYTES:] != seal or _seal(place, block, data[:-DIGEST_BYTES]) != seal:
+        raise DamagedError("corrupt")
+    return np.frombuffer(data, "<u4", len(data[: -2 * DIGEST_BYTES]) // CRC_BYTES)
+
+
+def seal_bytes(place: Place, block: int, *, checksums: Sequence[int], chunks: Any) -> bytes:
+    """Return the checksums, the digest and the seal of a shard."""
+    assert place.chunk is not None
+    absent = place.block // place.chunk - len(checksums)
+    sealed = struct.pack(f"<{len(checksums)}I{CRC_BYTES * absent}x", *checksums) + bytes.fromhex(digest(chunks))
+    return sealed + _seal(place, block, sealed)
 
 
 def index_bytes(place: Place, present: int) -> bytes:
@@ -118,10 +159,13 @@ def index_bytes(place: Place, present: int) -> bytes:
     return index.tobytes() + struct.pack("<I", crc32c(index))
 
 
-def _seal(place: Place, body: Any, *, block: int) -> bytes:
-    sealed = blake2b(place.key(block).encode(), digest_size=DIGEST_BYTES)
-    sealed.update(body)
-    return sealed.digest()
+def name_bytes(name: object) -> bytes:
+    """Return a picture's name in UTF-8; what is no text of Unicode, as in names of files that are none, is escaped."""
+    return str(name).encode(errors="backslashreplace")
+
+
+def _seal(place: Place, block: int, sealed: bytes) -> bytes:
+    return blake2b(place.key(block).encode() + sealed, digest_size=DIGEST_BYTES).digest()
 
 
 def crc32c(data: Any, value: int = 0) -> int:
@@ -148,7 +192,21 @@ def _decode_texts(data: bytes, rows: int) -> NDArray[Any]:
         raise DamagedError("corrupt")
     texts = []
     for _ in range(rows):
-        (length,) = struct.unpack_from("<I", body, at)
-        texts.append(bytes(body[at + 4 : at + 4 + length]).decode())
-        at += 4 + length
+        begin = at + CRC_BYTES
+        at = begin + int.from_bytes(body[at:begin], "little")
+        if at > len(body):
+            raise DamagedError("corrupt")
+        texts.append(_text(bytes(body[begin:at])))
+    if at != len(body):
+        raise DamagedError("corrupt")
     return np.array(texts, dtype=np.str_)
+
+
+def _text(data: bytes) -> str:
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        raise DamagedError("corrupt") from None
+    if len(text) > MOST_LETTERS:  # an array of texts has room for the longest everywhere
+        raise DamagedError("corrupt")
+    return text

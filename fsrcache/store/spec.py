@@ -6,22 +6,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from hashlib import sha256
 from operator import index
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from fsrcache.errors import FsrcacheError
+from fsrcache.store.record import shown, within
 
-VERSION = 3
+VERSION = 4
 SPLITS = ("train", "val", "test")
 DIGESTS = ("pictures", "labels", "order", "weights", "preprocessing")
 OUTPUTS = ("probabilities", "embeddings", "features")  # in order of writing: the features last
 DTYPES = ("float16", "float32")
 
+MOST_SCALES, LARGEST_SCALE = 1000, 1 << 16
 _MOST_CLASSES = 1 << 16  # that labels of two bytes tell apart
+_MOST_ROWS, _MOST_FILES, _MOST_CHUNKS_A_FILE = 1 << 36, 1 << 20, 1 << 16
+_WIDEST, _MOST_CHUNK_BYTES = 1 << 31, 1 << 36
+_LONGEST_NAME, _LONGEST_RECORD, _DEEPEST_RECIPE = 1024, 8 << 20, 24  # letters, bytes, levels
+_NUMBER_BYTES = 4  # of a feature or a probability, at most
 _CHUNK_BYTES = 2 << 20
 _FEWEST_BLOCKS, _MOST_BLOCKS = 8, 1024  # of the largest split, while a block is of 1 to 64 chunks
 _USUAL_CHUNKS, _MOST_CHUNKS = 8, 64  # of a block
 _FREE = ("scales", "data")  # scales may be added to a store, a description says nothing that the digests do not
 _TUPLES = ("classes", "scales")
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,9 +42,9 @@ class StoreSpec:
     digests
         Hexadecimal, of the ``pictures``, ``labels``, ``order``, ``weights`` and ``preprocessing``.
     classes
-        The ``K`` class names, at most 65,536.
+        The ``K`` class names, at most 65,536, of at most 1024 letters.
     scales
-        Ascending; 1, the full resolution, is always among them.
+        Ascending, at most 1000, none beyond 65,536; 1, the full resolution, is always among them.
     widths
         Numbers a row: ``features`` (``P``), and, where they are kept, ``embeddings`` (``E``) and ``probabilities``
         (``K``).
@@ -48,7 +55,8 @@ class StoreSpec:
     data
         The data in one line, for people.
     rows
-        ``n`` of every split that has pictures.
+        ``n`` of every split that has pictures, at most 2^36; together with scales and outputs they make at most 2^20
+        files.
     chunk
         Rows of an inner chunk, the unit of reading.
     block
@@ -73,36 +81,47 @@ class StoreSpec:
     block: int
 
     def __post_init__(self) -> None:
-        if not _whole(self.version) or self.version != VERSION:
+        if not _whole(self.version, VERSION) or self.version != VERSION:
             raise FsrcacheError(
-                f"The store's format is version {self.version!r}; this fsrcache knows version {VERSION}.",
+                f"The store's format is version {shown(self.version)}; this fsrcache knows version {VERSION}.",
                 "Use the fsrcache that wrote it, or extract again.",
             )
+        for name in _TUPLES:
+            if isinstance(getattr(self, name), list):
+                object.__setattr__(self, name, tuple(getattr(self, name)))
         names = _mapping(self.digests) and set(self.digests) == set(DIGESTS)
         _expect(names and all(map(_hexadecimal, self.digests.values())), "digests", self.digests, "hexadecimal digests")
-        _expect(_texts(self.classes), "classes", self.classes, "different names, at least one")
+        named = f"different names of Unicode's letters, at least one, none longer than {_LONGEST_NAME}"
+        _expect(_texts(self.classes), "classes", self.classes, named)
         _expect(len(self.classes) <= _MOST_CLASSES, "number of classes", len(self.classes), f"at most {_MOST_CLASSES}")
         for name in ("chunk", "block"):
-            _expect(_whole(getattr(self, name)), name, getattr(self, name), "a whole number from 1")
-        _expect(_scales(self.scales), "scales", self.scales, "whole numbers from 1, ascending, 1 among them")
+            count = getattr(self, name)
+            _expect(_whole(count, _MOST_ROWS), name, count, f"a whole number from 1 to {_MOST_ROWS}")
+        ascending = f"whole numbers from 1 to {LARGEST_SCALE}, ascending, 1 among them, at most {MOST_SCALES}"
+        _expect(_scales(self.scales), "scales", self.scales, ascending)
         outputs = _mapping(self.widths) and "features" in self.widths and set(self.widths) <= set(OUTPUTS)
-        _expect(outputs and all(map(_whole, self.widths.values())), "widths", self.widths, f"some of {OUTPUTS}, from 1")
+        wide = outputs and all(_whole(width, _WIDEST) for width in self.widths.values())
+        _expect(wide, "widths", self.widths, f"some of {OUTPUTS}, from 1 to {_WIDEST}")
         width = self.widths.get("probabilities", len(self.classes))
         _expect(width == len(self.classes), "widths", self.widths, "a probability a class")
-        _expect(self.dtype in DTYPES, "dtype", self.dtype, " or ".join(DTYPES))
-        _expect(isinstance(self.data, str), "data", self.data, "a text")
+        _expect(_text(self.dtype) and self.dtype in DTYPES, "dtype", self.dtype, " or ".join(DTYPES))
+        _expect(_text(self.data), "data", self.data, "a text of Unicode's letters")
         splits = _mapping(self.rows) and len(self.rows) > 0 and set(self.rows) <= set(SPLITS)
-        _expect(splits and all(map(_whole, self.rows.values())), "rows", self.rows, f"counts from 1 of {SPLITS}")
+        counts = splits and all(_whole(count, _MOST_ROWS) for count in self.rows.values())
+        _expect(counts, "rows", self.rows, f"counts from 1 to {_MOST_ROWS} of {SPLITS}")
         _expect(self.block % self.chunk == 0, "block", self.block, f"a multiple of the chunk, {self.chunk}")
+        chunks, largest = self.block // self.chunk, _NUMBER_BYTES * self.chunk * max(self.widths.values())
+        _expect(chunks <= _MOST_CHUNKS_A_FILE, "block", self.block, f"at most {_MOST_CHUNKS_A_FILE} chunks")
+        _expect(largest <= _MOST_CHUNK_BYTES, "chunk", self.chunk, "rows of fewer bytes together")
+        files = sum(map(self.blocks, self.rows)) * len(self.widths) * len(self.scales)
+        _expect(files <= _MOST_FILES, "number of files", files, f"at most {_MOST_FILES}, by a larger block")
         _expect(_mapping(self.recipe), "recipe", self.recipe, "JSON values by name")
-        try:
-            plain = json.loads(json.dumps(dict(self.recipe), allow_nan=False, sort_keys=True))
-        except (TypeError, ValueError) as error:
-            raise _refusal("recipe", self.recipe, f"JSON values by name ({error})") from None
-        object.__setattr__(self, "recipe", plain)
+        object.__setattr__(self, "recipe", _plain(self.recipe))
         object.__setattr__(self, "digests", {name: self.digests[name] for name in DIGESTS})
         object.__setattr__(self, "widths", {name: self.widths[name] for name in OUTPUTS if name in self.widths})
         object.__setattr__(self, "rows", {split: self.rows[split] for split in SPLITS if split in self.rows})
+        length = len(json.dumps(self.to_dict()))
+        _expect(length <= _LONGEST_RECORD, "number of letters", length, f"at most {_LONGEST_RECORD}")
 
     @classmethod
     def for_vectors(
@@ -131,19 +150,20 @@ class StoreSpec:
         if not _mapping(content) or not set(content) <= set(DIGESTS):
             raise FsrcacheError(f"The content has {sorted(set(content) - set(DIGESTS))}; it is some of {DIGESTS}.")
         parts = {name: content.get(name, b"") for name in DIGESTS}
-        _expect(dtype in DTYPES, "dtype", dtype, " or ".join(DTYPES))
+        _expect(_text(dtype) and dtype in DTYPES, "dtype", dtype, " or ".join(DTYPES))
         _expect(_mapping(rows) and len(rows) > 0, "rows", rows, f"counts from 1 of {SPLITS}")
         try:
             width, rows = index(width), {split: index(count) for split, count in rows.items()}  # NumPy's numbers too
         except TypeError:
             raise FsrcacheError(
-                f"The width is {width!r} and the rows are {rows!r}.", "They are whole numbers."
+                f"The width is {shown(width)} and the rows are {shown(rows)}.", "They are whole numbers."
             ) from None
-        _expect(width >= 1 and min(rows.values()) >= 1, "width or rows", (width, rows), "from 1")
+        fits = _whole(width, _WIDEST) and all(_whole(count, _MOST_ROWS) for count in rows.values())
+        _expect(fits, "width or rows", (width, rows), f"from 1 to {_WIDEST} and {_MOST_ROWS}")
         chunk, block = chunk_and_block(width * int(dtype.removeprefix("float")) // 8, rows)
         return cls(
             digests={
-                name: sha256(part.encode() if isinstance(part, str) else part).hexdigest()
+                name: sha256(part.encode(errors="surrogatepass") if isinstance(part, str) else part).hexdigest()
                 for name, part in parts.items()
             },
             classes=classes, scales=scales, widths={"features": width}, dtype=dtype, recipe={}, data=data,
@@ -169,6 +189,23 @@ class StoreSpec:
         start = block * self.block
         return slice(start, min(start + self.block, self.rows[split]))
 
+    def made_with(self, name: str, kind: type[_T]) -> _T:
+        """Return a field of the recipe, for those who cannot do without it.
+
+        Raises
+        ------
+        FsrcacheError
+            If it is not there or of another type.
+        """
+        value = self.recipe.get(name)
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            what = f"has no {name!r}" if value is None else f"says {name} {shown(value)}, which is no {kind.__name__}"
+            raise FsrcacheError(
+                f"The store's recipe {what}: its features are not of `fsrcache extract`, or the record is damaged.",
+                "Name a store that `fsrcache extract` wrote.",
+            )
+        return value
+
     def to_dict(self) -> dict[str, Any]:
         """Return the record as JSON values."""
         record = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -187,11 +224,9 @@ class StoreSpec:
         if record.get("version") == VERSION:  # another version may well have other fields
             for name in sorted(set(names) ^ set(record)):
                 raise FsrcacheError(
-                    f"The store's record has {'no' if name in names else 'an unknown'} field {name!r}.", _DAMAGED
+                    f"The store's record has {'no' if name in names else 'an unknown'} field {shown(name)}.", _DAMAGED
                 )
-        known = {name: record[name] for name in names if name in record}
-        lists = {name: tuple(known[name]) for name in _TUPLES if isinstance(known.get(name), list)}
-        values: dict[str, Any] = dict.fromkeys(names) | known | lists
+        values: dict[str, Any] = {name: record.get(name) for name in names}
         try:
             return cls(**values)
         except FsrcacheError as error:
@@ -236,7 +271,7 @@ _DAMAGED = "The store's record is damaged: `fsrcache verify STORE --repair` rewr
 
 
 def _refusal(name: str, value: object, wanted: str) -> FsrcacheError:
-    return FsrcacheError(f"The store's field {name} is {value!r}; it must be {wanted}.")
+    return FsrcacheError(f"The store's field {name} is {shown(value)}; it must be {wanted}.")
 
 
 def _expect(holds: bool, name: str, value: object, wanted: str) -> None:
@@ -248,19 +283,39 @@ def _mapping(value: object) -> bool:
     return isinstance(value, Mapping)
 
 
-def _whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+def _whole(value: object, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= most
 
 
 def _hexadecimal(value: object) -> bool:
-    return isinstance(value, str) and re.fullmatch("[0-9a-f]+", value) is not None
+    return isinstance(value, str) and re.fullmatch("[0-9a-f]{1,128}", value) is not None
+
+
+def _text(value: object) -> bool:
+    """Tell whether a value is a text that can be written: half of a surrogate pair cannot."""
+    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def _texts(value: object) -> bool:
-    if not isinstance(value, tuple) or not all(isinstance(text, str) for text in value):
+    if not isinstance(value, tuple) or not all(_text(text) and len(text) <= _LONGEST_NAME for text in value):
         return False
     return 0 < len(value) == len(set(value))
 
 
 def _scales(value: object) -> bool:
-    return isinstance(value, tuple) and all(map(_whole, value)) and 1 in value and list(value) == sorted(set(value))
+    if not isinstance(value, tuple) or len(value) > MOST_SCALES:
+        return False
+    whole = all(_whole(scale, LARGEST_SCALE) for scale in value)
+    return whole and 1 in value and list(value) == sorted(set(value))
+
+
+def _plain(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a recipe as JSON would give it back."""
+    try:
+        text = json.dumps(dict(recipe), allow_nan=False, sort_keys=True, ensure_ascii=False)
+        text.encode()
+        plain: dict[str, Any] = json.loads(text)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise _refusal("recipe", recipe, f"JSON values by name ({shown(str(error))})") from None
+    _expect(within(plain, _DEEPEST_RECIPE), "recipe", recipe, f"at most {_DEEPEST_RECIPE} levels deep")
+    return plain

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from fsrcache.errors import FsrcacheError
 from fsrcache.progress import Progress, Watch, unwatched
 from fsrcache.store.layout import ROOT, Place, columns, digest, documents, outputs, places
+from fsrcache.store.local import PARTIAL
 from fsrcache.store.lock import alone, remove_stale_locks, writer_lock
-from fsrcache.store.objects import PARTIAL, objects_at
+from fsrcache.store.objects import objects_at, read_at_most
 from fsrcache.store.refuse import check_columns, check_values, damaged, other_column, store_of_same_content
 from fsrcache.store.root import Root, read_root, storage_errors
-from fsrcache.store.shard import DamagedError, check_tail, decode, encode
+from fsrcache.store.shard import DamagedError, check_tail, decode, encode, name_bytes
 from fsrcache.store.spec import StoreSpec
 
 if TYPE_CHECKING:
@@ -37,8 +38,8 @@ class FeatureWriter:
     Parameters
     ----------
     place
-        The store's folder, a URL that Zarr opens through fsspec, or a Zarr store. Files that a killed writer of this
-        part left half-written are removed.
+        The store's folder, which may be a link and below which none is followed, a URL that Zarr opens through fsspec,
+        or a Zarr store. Files that a killed writer of this part left half-written are removed.
     spec
         What the store is about. Scales that an existing store lacks are added to it.
     labels, ids, hashes
@@ -214,7 +215,7 @@ class FeatureWriter:
         if known is None or known.spec != self.spec or (known.complete and not whole):
             objects.write(ROOT, Root(self.spec).document())
         for key, document in documents(self.spec).items():
-            if key not in self._there or objects.read(key) != document:
+            if key not in self._there or read_at_most(objects, key, len(document)) != document:
                 self._write(key, document)
         mine = {place.key(block).rpartition("/")[0] for block, place in self._my_places()}
         self._remove_partials(lambda key: self.part == (1, 1) or key.rpartition("/")[0] in mine)
@@ -231,7 +232,7 @@ class FeatureWriter:
 
     def _kept_column(self, place: Place, block: int, given: bytes | bytearray) -> bytes:
         """Return the file of a column as it is there; names may be others, pictures and labels may not."""
-        kept = self._objects.read(place.key(block)) or b""
+        kept = read_at_most(self._objects, place.key(block), place.column_bytes) or b""
         if kept == given:
             return kept
         try:
@@ -277,7 +278,8 @@ class FeatureWriter:
         return {place.name: [self._digests[key] for key in place.keys] for place in found}
 
     def _tail(self, place: Place, block: int) -> str:
-        data = self._objects.read(place.key(block), start=place.shard_bytes(block) - place.tail_bytes)
+        start = place.shard_bytes(block) - place.tail_bytes
+        data = read_at_most(self._objects, place.key(block), place.tail_bytes, start=start)
         try:
             return check_tail(place, data or b"", block=block).hex()
         except DamagedError as error:
@@ -314,7 +316,7 @@ def _missing(spec: StoreSpec, part: tuple[int, int], there: set[str]) -> list[tu
 
 def _hashes(names: Sequence[str] | NDArray[np.str_]) -> NDArray[np.uint8]:
     """Return bytes [n, 16] that stand for pictures by their names."""
-    texts = b"".join(blake2b(str(name).encode(), digest_size=16).digest() for name in names)
+    texts = b"".join(blake2b(name_bytes(name), digest_size=16).digest() for name in names)
     return np.frombuffer(texts, np.uint8).reshape(-1, 16)
 
 

@@ -1,6 +1,7 @@
 """The commands of the store: info and verify, as a user runs them."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -58,3 +59,29 @@ def test_verify_says_what_is_wrong_and_mends_it(tmp_path, example):
     assert not (tmp_path / "fsr/features.zarr" / key).exists()
     incomplete = run("info", cwd=tmp_path)
     assert "incomplete: 29 of 30 files" in incomplete.stdout
+
+
+def test_verify_prints_its_document_whatever_stands_there(tmp_path, example):
+    example.written(tmp_path / "s")
+    (tmp_path / "mine").write_text("mine")
+    odd = {"train/x2/features/c/1/0": "link", ".writer-1-of-1": "link"}
+    odd |= {"val/labels/c/0": "irregular", "more": "irregular"}
+    for key, kind in odd.items():
+        (tmp_path / "s" / key).unlink(missing_ok=True)
+        if kind == "link":
+            (tmp_path / "s" / key).symlink_to(tmp_path / "mine")
+        else:
+            os.mkfifo(tmp_path / "s" / key)
+    for words in (("verify",), ("verify", "--repair")):
+        done = run(*words, tmp_path / "s", "--json")
+        assert done.returncode == 1
+        assert {problem["key"]: problem["kind"] for problem in done.answer["problems"]} == odd
+    assert (tmp_path / "mine").read_text() == "mine"
+    done = run("verify", tmp_path / "s", "--json")
+    assert {problem["kind"] for problem in done.answer["problems"]} == {"missing"}
+
+
+def test_a_home_is_expanded_by_the_commands(tmp_path, example):
+    example.written(tmp_path / "s")
+    for command in ("info", "verify"):
+        assert run(command, "~/s", "--json", HOME=str(tmp_path)).answer["complete"]

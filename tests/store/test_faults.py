@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from fsrcache.errors import FsrcacheError
-from fsrcache.store.objects import LocalObjects
+from fsrcache.store.local import LocalObjects
 from fsrcache.store.verify import repair, verify
 
 FAULTS = (errno.EIO, errno.ENOSPC, errno.EACCES)
@@ -19,7 +19,7 @@ class Failing:
 
     def __init__(self, monkeypatch):
         self.count, self.at, self.number = 0, -1, errno.EIO
-        for name in ("read", "write", "remove", "keys"):
+        for name in ("read", "write", "remove", "entries"):
             monkeypatch.setattr(LocalObjects, name, self.wrapped(getattr(LocalObjects, name)))
 
     def wrapped(self, method):
@@ -43,18 +43,18 @@ def raised_by(work):
 def test_a_file_is_on_the_disk_before_it_has_its_name_and_its_folder_after(tmp_path, monkeypatch):
     """What a power cut needs, in this order; that the disk keeps what it has confirmed is not tested."""
     done = []
-    sync, rename = os.fsync, type(tmp_path).replace
+    sync, rename = os.fsync, os.replace
 
     def synced(descriptor):
         done.append(("synced", os.fstat(descriptor).st_ino))
         sync(descriptor)
 
-    def renamed(path, target):
-        done.append(("renamed", path.stat().st_ino))
-        return rename(path, target)
+    def renamed(name, target, *, src_dir_fd, dst_dir_fd):
+        done.append(("renamed", os.stat(name, dir_fd=src_dir_fd).st_ino))
+        rename(name, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
 
     monkeypatch.setattr(os, "fsync", synced)
-    monkeypatch.setattr(type(tmp_path), "replace", renamed)
+    monkeypatch.setattr(os, "replace", renamed)
     LocalObjects(tmp_path).write("a/b", b"some")
     file, folder = ((tmp_path / name).stat().st_ino for name in ("a/b", "a"))
     assert done[-3:] == [("synced", file), ("renamed", file), ("synced", folder)]

@@ -104,9 +104,13 @@ def test_every_shard_is_rows_and_checksums(tmp_path, example):
     for block, rows in ((0, 8), (1, 8)):
         shard = (tmp_path / f"s/train/x2/features/c/{block}/0").read_bytes()
         chunks = rows // 4
-        assert len(shard) == rows * 6 * 2 + 4 * chunks + 16 + 16 * chunks + 4
+        assert len(shard) == rows * 6 * 2 + 4 * chunks + 4 * chunks + 16 + 16 + 16 * chunks + 4
+        body = shard[: rows * 6 * 2 + 4 * chunks]
+        checksums = body[48:52] + body[100:104]
+        assert shard[-76:-68] == checksums
+        assert shard[-68:-52] == blake2b(body, digest_size=16).digest()
         key = f"train/x2/features/c/{block}/0".encode()
-        assert shard[-52:-36] == blake2b(key + shard[:-52], digest_size=16).digest()
+        assert shard[-52:-36] == blake2b(key + shard[-76:-52], digest_size=16).digest()
         first = np.frombuffer(shard[: 4 * 6 * 2], "<f2").reshape(4, 6)
         assert np.array_equal(
             first, example.values("train", 2, slice(8 * block, 8 * block + 4))["features"].astype("f2")

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import struct
 
 import numpy as np
 import pytest
@@ -9,15 +10,23 @@ import pytest
 from fsrcache.errors import FsrcacheError
 from fsrcache.store.layout import group_document, outputs, sealed
 from fsrcache.store.reader import FeatureStore
-from fsrcache.store.shard import digest_of, encode
+from fsrcache.store.shard import crc32c, digest_of, encode
 from fsrcache.store.verify import Problem, repair, verify
 
 FEATURES = "train/x2/features/c/0/0"
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, example):
+    """A finished store, to be copied."""
+    path = tmp_path_factory.mktemp("whole") / "s"
+    example.written(path)
+    return path
+
+
 @pytest.fixture
-def store(tmp_path, example):
-    example.written(tmp_path / "s")
+def store(tmp_path, whole):
+    shutil.copytree(whole, tmp_path / "s")
     return tmp_path / "s"
 
 
@@ -157,23 +166,37 @@ def test_a_root_of_any_kind_is_damage_in_words(store, example, files, text):
     assert mended(store, example, files, undisturbed)
 
 
-def test_a_split_may_lie_elsewhere_by_a_link(store, tmp_path, example, files):
-    before = files(store)
-    (store / "train").rename(tmp_path / "elsewhere")
-    (store / "train").symlink_to(tmp_path / "elsewhere")
-    assert verify(store).ok
-    with example.writer(store) as writer:
-        assert writer.missing() == []
-        assert writer.finish()
-    (store / "train").unlink()
-    (tmp_path / "elsewhere").rename(store / "train")
-    assert files(store) == before
-
-
 def test_a_sound_shard_of_other_content_has_the_wrong_digest(store, example):
     place = outputs(example.spec, "train", scale=2)["features"]
     (store / FEATURES).write_bytes(encode(place, np.ones((8, 6), np.float16), block=0))
     assert verify(store).problems == (Problem("train/x2/features", FEATURES, "wrong_digest"),)
+
+
+TEXTS = {  # of val's five names, each with a checksum that holds
+    "cut in a length": lambda body: body[:-7],
+    "cut in a name": lambda body: body[:-1],
+    "longer": lambda body: body + b"\0",
+    "a length beyond the end": lambda body: body[:4] + b"\xff" * 4 + body[8:],
+    "fewer": lambda body: b"\x04" + body[1:],
+    "no UTF-8": lambda body: body[:8] + b"\xff" + body[9:],
+    "many": lambda body: b"\xff" * 4 + body[4:],
+    "a count alone": lambda body: body[:4],
+    "half a count": lambda body: body[:2],
+    "a long name": lambda body: body[:4] + b"\0" * 16 + struct.pack("<I", 4097) + b"a" * 4097,
+}
+
+
+@pytest.mark.parametrize("edit", TEXTS.values(), ids=TEXTS)
+def test_names_that_are_cut_or_no_text_are_damage(store, example, files, edit):
+    undisturbed = files(store)
+    body = edit(undisturbed["val/ids/c/0"][:-4])
+    (store / "val/ids/c/0").write_bytes(body + struct.pack("<I", crc32c(body)))
+    (problem,) = verify(store).problems
+    assert problem.key == "val/ids/c/0"
+    assert problem.kind in ("corrupt", "short")
+    with pytest.raises(FsrcacheError, match="val/ids/c/0 is damaged"):
+        FeatureStore(store).ids("val")
+    assert mended(store, example, files, undisturbed)
 
 
 def test_values_that_are_not_finite_are_found(store, example):

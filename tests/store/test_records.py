@@ -1,0 +1,199 @@
+"""Records that are valid JSON and not what a store says: refused in words, at once, whatever they hold."""
+
+import json
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from fsrcache.benchmarks.program import run
+
+from fsrcache.errors import FsrcacheError
+from fsrcache.store.layout import group_document, sealed
+from fsrcache.store.reader import FeatureStore
+from fsrcache.store.record import parse_record, shown, within
+from fsrcache.store.spec import StoreSpec
+from fsrcache.store.verify import verify
+from fsrcache.store.writer import FeatureWriter
+
+HUGE = 1 << 70
+FIELDS = {
+    "version": [None, "4", 4.0, True, -4, HUGE, [4], 3],
+    "digests": [None, [], "aa", {}, {"pictures": 1}, {"pictures": "aa", "labels": "", "order": "cc", "weights": "dd"}],
+    "classes": [None, "happiness", [], [1], ["a", "a"], ["a", None], ["\ud800"], ["a" * 1025], [["a"]],
+                [str(i) for i in range(65_537)], {"a": 1}],
+    "scales": [None, 1, "12", [], [0, 1], [-1, 1], [2], [2, 1], [1, 1], [1, 2.0], [True], [1, HUGE], [1, "2"],
+               list(range(1, 1_000_000)), [1, 65_537], [[1]]],
+    "widths": [None, [6], {}, {"embeddings": 4}, {"features": 0}, {"features": -6}, {"features": 6.0},
+               {"features": "6"}, {"features": HUGE},
+               {"features": 6, "probabilities": 3}, {"features": 6, "colours": 3}],
+    "dtype": [None, "float64", 16, ["float16"], {}],
+    "recipe": [None, [], "degradation", 1, {"a": "\udfff"}],
+    "data": [None, 1, ["a"], "\ud83d"],
+    "rows": [None, 23, [], {}, {"train": 0}, {"train": -1}, {"train": 1.5}, {"train": HUGE}, {"train": True},
+             {"train": "23"}, {"all": 3}, {"train": None}],
+    "chunk": [None, 0, -4, 4.0, "4", HUGE, 3, [4]],
+    "block": [None, 0, -8, 8.0, "8", HUGE, 7, [8]],
+    "complete": [None, 1, "true", []],
+    "shards": [None, [], {}, "aa", {"train/labels": ["00" * 16]}],
+}  # fmt: skip
+CASES = [(name, value) for name, values in FIELDS.items() for value in values]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, example):
+    path = tmp_path_factory.mktemp("whole") / "s"
+    example.written(path)
+    return (path / "zarr.json").read_bytes()
+
+
+def record_of(document):
+    record = json.loads(document)["attributes"]["fsrcache"]
+    return {name: value for name, value in record.items() if name != "digest"}
+
+
+def planted(path, record):
+    """Make a folder whose root holds a record, sealed, whatever it says, and nothing else."""
+    path.mkdir()
+    document = {"zarr_format": 3, "node_type": "group", "attributes": {"fsrcache": sealed(record)}}
+    (path / "zarr.json").write_text(json.dumps(document))
+    return path
+
+
+def refused(path, *words):
+    """Assert that nobody takes the store for one, within a second each, and that every error says those words."""
+    for work in (FeatureStore, verify):
+        start = time.process_time()
+        with pytest.raises(FsrcacheError) as error:
+            work(path)
+        assert time.process_time() - start < 1
+        assert len(str(error.value)) < 1000
+        str(error.value).encode()
+        if work is FeatureStore:
+            assert all(word in str(error.value) for word in words), error.value
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), CASES, ids=lambda value: str(value)[:30].encode("ascii", "replace").decode()
+)
+def test_a_field_of_another_kind_is_refused_by_name(tmp_path, whole, name, value):
+    refused(planted(tmp_path / "s", record_of(whole) | {name: value}), "zarr.json", name.removesuffix("s"))
+
+
+@pytest.mark.parametrize("name", [name for name in FIELDS if name != "version"])
+def test_a_field_that_is_missing_is_named(tmp_path, whole, name):
+    record = record_of(whole)
+    del record[name]
+    refused(planted(tmp_path / "s", record), name)
+
+
+def test_a_file_of_another_number_of_digests_is_refused(tmp_path, whole):
+    record = record_of(whole)
+    for number, digests in enumerate([[], ["00" * 16] * 4, ["0" * 31] * 3, [None] * 3, "0" * 96, {"0": 1}]):
+        shards = record["shards"] | {"train/x2/features": digests}
+        refused(planted(tmp_path / f"s{number}", record | {"shards": shards}), "shards of train/x2/features")
+
+
+def test_rows_that_make_too_many_files_are_refused(tmp_path, whole):
+    most = {"rows": {"train": 1 << 36}, "complete": False}
+    refused(planted(tmp_path / "s", record_of(whole) | most), "number of files", "larger block")
+
+
+TEXTS = {
+    "deep": '{"node_type": "group", "attributes": ' + "[" * 100_000 + "]" * 100_000 + "}",
+    "a little too deep": '{"node_type": "group", "attributes": ' + "[" * 40 + "]" * 40 + "}",
+    "deep and open": "[" * 100_000,
+    "deep objects": '{"a":' * 100_000,
+    "twins": '{"node_type": "group", "node_type": "group", "attributes": {}}',
+    "NaN": '{"node_type": "group", "attributes": {"fsrcache": {"version": NaN}}}',
+    "infinite": '{"node_type": "group", "attributes": {"fsrcache": {"version": 1e999}}}',
+    "digits": '{"node_type": "group", "attributes": {"fsrcache": {"version": ' + "9" * 100_000 + "}}}",
+    "many lists": '{"node_type": "group", "attributes": [' + "[]," * 5_000_000 + "[]]}",
+    "long": '{"node_type": "group", "attributes": "' + "a" * (65 << 20) + '"}',
+    "a list": "[1, 2]",
+    "a text": '"fsrcache"',
+    "no node": '{"attributes": {}}',
+    "a node of another kind": '{"node_type": ["group"], "attributes": {"fsrcache": {}}}',
+    "an empty record": '{"node_type": "group", "attributes": {"fsrcache": {}}}',
+    "nothing": "",
+    "half": '{"node_type": "gro',
+}
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+def test_metadata_of_any_kind_are_refused_at_once(tmp_path, text):
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s/zarr.json").write_text(text)
+    refused(tmp_path / "s")
+
+
+@pytest.mark.parametrize("command", ["info", "verify"])
+def test_commands_answer_such_records_with_a_document(tmp_path, whole, command):
+    for number, changes in enumerate([{"rows": {"train": HUGE}}, {"scales": list(range(1, 1_000_000))},
+                                      {"classes": ["\ud800"]}, {"shards": 1}]):  # fmt: skip
+        path = planted(tmp_path / f"s{number}", record_of(whole) | changes)
+        done = run(command, path, "--json")
+        assert done.returncode == 1
+        assert done.answer["exit_code"] == 1
+        assert "Traceback" not in done.stderr
+
+
+def test_a_record_as_it_should_be_is_taken(tmp_path, whole):
+    planted(tmp_path / "s", record_of(whole))
+    assert FeatureStore(tmp_path / "s").spec.rows == {"train": 23, "val": 5}
+    assert run("info", tmp_path / "s", "--json").answer["complete"]
+
+
+def test_a_recipe_is_asked_by_name_and_type(example):
+    assert example.spec.made_with("degradation", dict)["form"] == "scale"
+    for recipe, said in (({}, "has no 'degradation'"), ({"degradation": 3}, "says degradation 3, which is no dict"),
+                         ({"degradation": None}, "has no 'degradation'")):  # fmt: skip
+        with pytest.raises(FsrcacheError, match=said):
+            replace(example.spec, recipe=recipe).made_with("degradation", dict)
+    with pytest.raises(FsrcacheError, match="says side True, which is no int"):
+        replace(example.spec, recipe={"side": True}).made_with("side", int)
+
+
+def test_a_spec_that_could_not_be_read_again_is_not_written(example):
+    deep = []
+    for _ in range(30):
+        deep = [deep]
+    loop = {}
+    loop["loop"] = loop
+    for changes in ({"recipe": {"deep": deep}}, {"recipe": loop}, {"data": "a" * (9 << 20)},
+                    {"recipe": {"a": 10**5000}}, {"scales": (1, 10**5000)}, {"classes": ("caf\udce9",)}):  # fmt: skip
+        with pytest.raises(FsrcacheError) as error:
+            replace(example.spec, **changes)
+        assert len(str(error.value)) < 1000
+        str(error.value).encode()
+    assert replace(example.spec, classes=["a", "b"]).classes == ("a", "b")
+
+
+def test_names_that_are_no_text_are_kept_escaped_and_long_ones_refused(tmp_path):
+    spec = StoreSpec.for_vectors(2, rows={"train": 2}, classes=("a",), content={"pictures": "caf\udce9"})
+    columns = {"labels": {"train": np.zeros(2, int)}, "ids": {"train": ["caf\udce9.png", "ü.png"]}}
+    for _ in range(2):  # written, and opened again
+        with FeatureWriter(tmp_path / "s", spec, **columns) as writer:
+            for split, scale, block in writer.missing():
+                writer.write(split, scale, block=block, features=[[1, 2], [3, 4]])
+            assert writer.finish()
+    assert FeatureStore(tmp_path / "s").ids("train").tolist() == ["caf\\udce9.png", "ü.png"]
+    assert verify(tmp_path / "s").ok
+    with pytest.raises(FsrcacheError, match="A name of train has 4097 letters"):
+        FeatureWriter(tmp_path / "long", spec, **columns | {"ids": {"train": ["a" * 4097, "b"]}})
+
+
+def test_a_value_is_shown_by_its_beginning():
+    assert shown([1, 2]) == "[1, 2]"
+    assert shown("a" * 1000).endswith("... (1,002 characters)")
+    assert shown(10**5000) == "int too long to be shown"
+
+
+def test_levels_are_counted():
+    assert within({"a": [1, {"b": 2}]}, 3)
+    assert not within({"a": [1, {"b": 2}]}, 2)
+    assert parse_record(group_document({"a": 1})) == {
+        "zarr_format": 3,
+        "node_type": "group",
+        "attributes": {"fsrcache": {"a": 1}},
+    }

@@ -8,7 +8,6 @@ means over seeds) and ``fer2013.png`` (the first seed's); with ``--mixed``, whic
 """
 
 import json
-import os
 import platform
 import shutil
 import subprocess
@@ -20,6 +19,8 @@ from statistics import mean, stdev
 from typing import Any
 
 import click
+
+from fsrcache.ahead import usable_cores
 
 _MEASURES = ("--measures", "accuracy", "--measures", "gap_closed", "--measures", "mean_class_accuracy")
 _PACKAGES = ("fsrcache", "torch", "zarr", "numpy", "safetensors")
@@ -36,7 +37,7 @@ def main(data: Path, workspace: Path, out: Path, rivals: bool, mixed: bool, seed
     """Run the commands and keep their answers."""
     title = "fer2013-mixed" if mixed else "fer2013"
     record: dict[str, Any] = {
-        "machine": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, {platform.system()}",
+        "machine": f"{platform.machine()}, {usable_cores()} cores, {platform.system()}",
         "versions": {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES},
         "commands": [],
     }

@@ -5,7 +5,10 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from fsrcache.evaluation.style import own_style, write_figure
 
+
+@own_style()
 def write_bench_figure(record: dict[str, Any], path: Path) -> None:
     """Draw the rows of a record as ``fsrcache bench --json`` prints it into a PNG, SVG or PDF."""
     compared = [row for row in record["cases"] if row["ratio"]]
@@ -30,4 +33,4 @@ def write_bench_figure(record: dict[str, Any], path: Path) -> None:
     roof.set_title("below the measured roof", fontsize=9)
     if placed:
         roof.legend(fontsize=5, loc="lower right")
-    figure.savefig(path, dpi=150)
+    write_figure(figure, path, dpi=150)

@@ -21,6 +21,7 @@ from torch.autograd import DeviceType  # type: ignore[attr-defined]  # a stub's 
 from torch.profiler import ProfilerActivity, profile
 
 from fsrcache.device import pick_device
+from fsrcache.evaluation.style import own_style, write_figure
 from fsrcache.training.iteration import PARTS
 
 _OPERATIONS = 12  # told by name; the others are summed
@@ -114,6 +115,7 @@ def as_markdown(record: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+@own_style()
 def draw(record: dict[str, Any], path: Path) -> None:
     """Draw a bar a profile, cut into its operations."""
     profiles = record["profiles"]
@@ -131,7 +133,7 @@ def draw(record: dict[str, Any], path: Path) -> None:
     axes.invert_yaxis()
     axes.set_xlabel("% of a step")
     axes.legend(fontsize=6, loc="upper left", bbox_to_anchor=(1, 1))
-    figure.savefig(path, dpi=150)
+    write_figure(figure, path, dpi=150)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """fsrcache's commands in processes of their own, forked from one that has loaded everything: no start to wait for.
 
-For what starts many of them, kills them and looks at what they left. A POSIX system is needed.
+For what starts many of them, kills them and looks at what they left. On Windows, which does not fork, each starts anew.
 """
 
 import json
@@ -15,7 +15,10 @@ from signal import Signals
 from tempfile import mkdtemp
 from typing import Any, NamedTuple
 
-_CONTEXT = multiprocessing.get_context("forkserver")
+if sys.platform == "win32":
+    _CONTEXT = multiprocessing.get_context("spawn")
+else:
+    _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
     [f"fsrcache.cli.{name}" for name in ("pretrain", "extract", "verify", "train", "baselines", "evaluate")]
 )

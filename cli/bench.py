@@ -1,20 +1,21 @@
 """``fsrcache bench``: what every kernel, every part of a training step and the store are worth on this machine."""
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import click
 from fsrcache.benchmarks.bench import SUBJECTS
 from fsrcache.benchmarks.bench import bench as work
-from fsrcache.benchmarks.figures import write_bench_figure
-from fsrcache.cli.main import to_json
+from fsrcache.cli.main import after_answer, to_json
 from fsrcache.cli.options import device_option
-from fsrcache.cli.places import json_option
+from fsrcache.cli.places import HomePath, json_option
 from rich.console import Console
 
 from fsrcache.device import pick_device
-from fsrcache.errors import RequestError
+from fsrcache.errors import FsrcacheError, RequestError
+from fsrcache.files import write_whole
 
 _FIGURES = (".png", ".svg", ".pdf")
 
@@ -23,9 +24,9 @@ _FIGURES = (".png", ".svg", ".pdf")
 @click.argument("subject", type=click.Choice([*SUBJECTS, "all"]), default="all")
 @device_option
 @json_option
-@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+@click.option("--plot", type=HomePath(path_type=Path, dir_okay=False), metavar="FILE",
               help="Draw ratios and roofline as a .png, .svg or .pdf.")  # fmt: skip
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+@click.option("--out", type=HomePath(path_type=Path, dir_okay=False), metavar="FILE",
               help="Write the JSON here after every case, too.")  # fmt: skip
 @click.option("--quick", is_flag=True, help="Small sizes, few runs: to see that it works, not how fast.")
 def bench(subject: str, device: str, as_json: bool, plot: Path | None, out: Path | None, quick: bool) -> None:
@@ -37,28 +38,45 @@ def bench(subject: str, device: str, as_json: bool, plot: Path | None, out: Path
     measured first, allow.
     """
     place = pick_device(device)
-    if plot is not None and (plot.suffix not in _FIGURES or not plot.parent.is_dir()):
+    if plot is not None and (plot.suffix.lower() not in _FIGURES or not plot.parent.is_dir()):
         raise RequestError(f"No figure can be written to {plot}.", "Name a .png, .svg or .pdf in a folder that exists.")
     if out is not None and not out.parent.is_dir():
         raise RequestError(f"No record can be written to {out}.", "Name a file in a folder that exists.")
     console = Console(stderr=True)
 
-    def watch(line: str, record: dict[str, Any]) -> None:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    def keep(record: dict[str, Any]) -> None:
         if out is not None:
-            part = out.with_name(f"{out.name}.part")
-            part.write_text(to_json(record) + "\n")
-            part.replace(out)
+            write_whole(out, (to_json(record) + "\n").encode(errors="backslashreplace"))
+
+    def watch(line: str, record: dict[str, Any]) -> None:
+        with suppress(OSError, FsrcacheError):  # neither is worth the cases that are still to come
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+            keep(record)
 
     record = work(subject, place, quick=quick, watch=watch)
-    if plot is not None:
-        write_bench_figure(record, plot)
-    if as_json:
-        click.echo(to_json(record))
-    else:
-        _show(record)
+    try:
+        if as_json:
+            click.echo(to_json(record))
+        else:
+            _show(record)
+    finally:  # wherever the answer went, a file may still hold it
+        with after_answer():
+            keep(record)
+            if plot is not None:
+                _draw(record, plot)
     if record["failed"]:
         sys.exit(1)
+
+
+def _draw(record: dict[str, Any], plot: Path) -> None:
+    try:
+        from fsrcache.benchmarks.figures import write_bench_figure
+    except (ImportError, OSError, ValueError) as error:  # of its installation, its folder or its settings
+        raise FsrcacheError(
+            f"matplotlib cannot be loaded, and no figure drawn: {error}.",
+            "Check its installation and its matplotlibrc.",
+        ) from error
+    write_bench_figure(record, plot)
 
 
 def _show(record: dict[str, Any]) -> None:

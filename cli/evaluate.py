@@ -3,21 +3,22 @@
 from pathlib import Path
 
 import click
+from fsrcache.cli.main import after_answer
 from fsrcache.cli.main import to_json as document
 from fsrcache.cli.options import device_option, seed_option
 from fsrcache.cli.places import json_option, store_option, workspace_option
 from fsrcache.cli.progress import shown
 from rich.console import Console
+from rich.text import Text
 
 from fsrcache.device import pick_device
 from fsrcache.errors import FsrcacheError
 from fsrcache.evaluate import evaluate as work
 from fsrcache.evaluation.formats import to_csv, to_json, to_markdown
 from fsrcache.evaluation.layout import FIRST_LOOK, MEASURES
-from fsrcache.evaluation.plots import accuracy_figure, write_figure
-from fsrcache.evaluation.tables import HEADS
+from fsrcache.evaluation.tables import HEADS, Table
 from fsrcache.evaluation.terminal import terminal_table
-from fsrcache.models.weights import write_whole
+from fsrcache.files import write_whole
 from fsrcache.store.reader import FeatureStore
 from fsrcache.workspace import Workspace
 
@@ -69,17 +70,32 @@ def evaluate(
             heads=heads or tuple(HEADS), seed=seed, device=place, watch=watch,
         )  # fmt: skip
     paper = features.spec.data.startswith("RAF-DB")
-    _write(folder / "table.csv", to_csv(table))
-    _write(folder / "table.md", to_markdown(table, measures=measures, paper=paper))
-    figure = accuracy_figure(table, side=features.spec.recipe["side"], paper=paper)
+    try:
+        if as_json:
+            click.echo(document(to_json(table)))
+        else:
+            screen = Console()
+            screen.print(terminal_table(table, width=screen.width, measures=measures, paper=paper), crop=False)
+    finally:  # wherever the table went, a file may still hold it
+        with after_answer():
+            _write(folder, table, measures, side=features.spec.recipe.get("side"), paper=paper)
+    if not as_json:
+        console.print(Text(f"Also in {folder}: table.csv, table.md, accuracy.png, accuracy.svg"), soft_wrap=True)
+
+
+def _write(folder: Path, table: Table, measures: tuple[str, ...], *, side: int | None, paper: bool) -> None:
+    """Write the tables, then the figures, for which matplotlib and its fonts must be in order."""
+    texts = {"table.csv": to_csv(table), "table.md": to_markdown(table, measures=measures, paper=paper)}
+    for name, text in texts.items():
+        write_whole(folder / name, text.encode(errors="backslashreplace"))
+    try:
+        from fsrcache.evaluation.plots import accuracy_figure
+        from fsrcache.evaluation.style import write_figure
+    except (ImportError, OSError, ValueError) as error:  # of its installation, its folder or its settings
+        raise FsrcacheError(
+            f"matplotlib cannot be loaded, and no figure drawn: {error}.",
+            "Check its installation and its matplotlibrc.",
+        ) from error
+    figure = accuracy_figure(table, side=side, paper=paper)
     for suffix in ("png", "svg"):
         write_figure(figure, folder / f"accuracy.{suffix}")
-    if as_json:
-        click.echo(document(to_json(table)))
-        return
-    Console().print(terminal_table(table, measures=measures, paper=paper))
-    console.print(f"Also in {folder}: table.csv, table.md, accuracy.png, accuracy.svg", highlight=False, soft_wrap=True)
-
-
-def _write(path: Path, text: str) -> None:
-    write_whole(path, text.encode())

@@ -1,9 +1,14 @@
 """The ``fsrcache`` command: a group that imports a command only when it is run, and says what failed."""
 
+import errno
 import json
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib import import_module
-from typing import Any
+from io import TextIOWrapper
+from typing import Any, TextIO
 
 import click
 
@@ -23,6 +28,7 @@ COMMANDS = {
     "data": "Print what is recognised in a data set of faces.",
     "draw": "Write drawn faces as a folder of class folders.",
 }
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class LazyGroup(click.Group):
@@ -57,8 +63,13 @@ def group() -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit; an error is words on standard error, and JSON on the other if asked for."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # what its encoding lacks is escaped
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = group.main(args=arguments, prog_name="fsrcache", standalone_mode=False) or 0
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except FsrcacheError as error:
         code = _fail(arguments, error.what, error.remedy, error.exit_code)
     except click.UsageError as error:
@@ -67,23 +78,69 @@ def main(arguments: list[str] | None = None) -> None:
     except (click.Abort, KeyboardInterrupt):
         code = _fail(arguments, "Interrupted.", "Run the same command again to go on.", 1)
     except BrokenPipeError:  # the reader of standard output has gone
-        sys.stderr.close()
         code = 1
     except OSError as error:
-        what = f"{error.filename}: {error.strerror}." if error.filename else f"{error}."
-        code = _fail(arguments, what, "Check the path, its permissions and the space left.", 1)
+        code = _fail(arguments, *_words(error), 1)
+    finally:
+        _drain(sys.stdout)
+        _drain(sys.stderr)
     sys.exit(code)
 
 
-def _fail(arguments: list[str], what: str, remedy: str, code: int) -> int:
-    click.echo(f"{click.style('Error:', fg='red', bold=True)} {what}", err=True)
-    if remedy:
-        click.echo(remedy, err=True)
-    if "--json" in arguments:
-        click.echo(to_json({"error": what, "remedy": remedy, "exit_code": code}))
-    return code
+@contextmanager
+def after_answer() -> Iterator[None]:
+    """Do what comes after the answer: a failure is said on standard error alone, and the exit code is 1."""
+    try:
+        yield
+    except FsrcacheError as error:
+        _say(error.what, error.remedy)
+        raise click.exceptions.Exit(1) from None
+    except OSError as error:
+        _say(*_words(error))
+        raise click.exceptions.Exit(1) from None
 
 
 def to_json(record: dict[str, Any]) -> str:
-    """Return one JSON document without NaN."""
-    return json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
+    """Return one JSON document without NaN, in ASCII where standard output cannot encode it otherwise."""
+    text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(record, indent=2, allow_nan=False)
+    return text
+
+
+def _fail(arguments: list[str], what: str, remedy: str, code: int) -> int:
+    _say(what, remedy)
+    if "--json" in arguments:
+        with suppress(OSError):
+            click.echo(to_json({"error": what, "remedy": remedy, "exit_code": code}))
+    return code
+
+
+def _say(what: str, remedy: str) -> None:
+    with suppress(OSError):  # where nothing can be said, the exit code says it
+        text = f"{click.style('Error:', fg='red', bold=True)} {what}"
+        click.echo(f"{text}\n{remedy}" if remedy else text, file=sys.stderr)  # by itself it takes UTF-8 for ASCII
+
+
+def _words(error: OSError) -> tuple[str, str]:
+    """Return what went wrong, and the remedy."""
+    if error.filename:
+        what = f"{error.filename}: {error.strerror}."
+    elif error.errno in _FULL:
+        what = f"Standard output or a file cannot be written: {error.strerror}."
+    else:
+        what = f"{error}."
+    return what, "Check the path, its permissions and the space left."
+
+
+def _drain(stream: TextIO | None) -> None:
+    """Write out what waits in a stream; what it does not take is dropped, or Python itself says so on leaving."""
+    if stream is None:  # closed from the beginning
+        return
+    try:
+        stream.flush()
+    except OSError:
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from rich.console import Console
 from rich.progress import BarColumn, Task, TextColumn
@@ -26,7 +26,7 @@ def shown(console: Console) -> Iterator[Watch]:
 
         def watch(progress: Progress) -> None:
             if progress.note:
-                console.print(progress.note, highlight=False, soft_wrap=True)
+                console.print(Text(progress.note), soft_wrap=True)
             if progress.phase not in tasks:
                 for earlier in tasks.values():
                     bars.update(earlier, visible=False)  # type: ignore[arg-type]  # rich's TaskID is an int
@@ -40,7 +40,7 @@ def shown(console: Console) -> Iterator[Watch]:
 
 
 class _Lines:
-    """One line at the beginning of a phase and then every half minute."""
+    """One line at the beginning of a phase and then every half minute; work does not end where none can be written."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -50,7 +50,7 @@ class _Lines:
 
     def __call__(self, progress: Progress) -> None:
         if progress.note:
-            self.console.print(progress.note, highlight=False, soft_wrap=True)
+            self._say(progress.note)
         now = time.monotonic()
         if progress.phase != self.phase:
             self.phase, self.began, self.first = progress.phase, now, progress.done
@@ -61,7 +61,11 @@ class _Lines:
         if progress.done > self.first:
             rate = (progress.done - self.first) / max(now - self.began, 1e-9)
             text += f", {rate:,.1f}/s, {_clock((progress.total - progress.done) / rate)} left"
-        self.console.print(f"{text}{_values(progress.values)}", highlight=False, soft_wrap=True)
+        self._say(f"{text}{_values(progress.values)}")
+
+    def _say(self, line: str) -> None:
+        with suppress(OSError):  # a full device
+            self.console.print(Text(line), soft_wrap=True)
 
 
 class _Count(TextColumn):

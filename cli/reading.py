@@ -19,7 +19,8 @@ def chosen_data(
     """Return the data asked for, else those that the workspace remembers, else the drawn faces, saying so."""
     if path is not None:
         drawn = path == "drawn" or path.startswith("drawn:")
-        return Data(path if drawn else str(Path(path).absolute()), layout, votes, on_error)
+        chosen = path if drawn else str(Path(path).absolute())
+        return Data(chosen, layout, votes, on_error)  # type: ignore[arg-type]  # click.Choice has checked
     known = workspace.data()
     if known is None:
         known = BUILT_IN

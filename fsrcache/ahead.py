@@ -6,8 +6,15 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from fsrcache.errors import RequestError
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use; on macOS and Windows, which do not say, all that there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def ordered_map(
@@ -30,8 +37,15 @@ def ordered_map(
         How many items are taken before the first of them is yielded; 16 for every thread where None.
     begin
         Called on each thread before anything else.
+
+    Raises
+    ------
+    RequestError
+        If there are to be no threads, or none under way.
     """
-    threads = threads or len(os.sched_getaffinity(0))
+    threads = usable_cores() if threads is None else threads
+    if threads < 1 or (under_way is not None and under_way < 1):
+        raise RequestError(f"{threads} threads with {under_way} items under way.", "There is at least one of either.")
     if threads == 1 and under_way is None:
         yield from map(function, items)
         return

@@ -9,14 +9,16 @@ import torch
 from numpy.typing import NDArray
 
 from fsrcache.device import fp32_precision
-from fsrcache.errors import FsrcacheError
+from fsrcache.errors import FsrcacheError, RequestError
 from fsrcache.evaluation.heads import predict, refit_linear, refit_mlp
 from fsrcache.evaluation.tables import HEADS, Context, Key, Table, score_table
 from fsrcache.evaluation.twins import twins
 from fsrcache.models.extractor import CovPoolFER, Head, load_extractor
 from fsrcache.models.generator import load_generator
-from fsrcache.models.weights import read_weights
+from fsrcache.models.weights import read_record
 from fsrcache.progress import Progress, Watch, unwatched
+from fsrcache.records import Seed, check_value, shortened
+from fsrcache.spd import vech_length
 from fsrcache.store.reader import FeatureStore
 
 _GENERATED = 1024  # rows at a time
@@ -62,15 +64,20 @@ def evaluate(
     heads
         Of ``HEADS``.
     seed
-        Of the re-fitted heads.
+        Of the re-fitted heads, from 0 to 2^63 - 1.
     watch
         Called after every row and head.
 
     Raises
     ------
     FsrcacheError
-        If a file is missing, the generator or a store belongs to others, or the split has no pictures.
+        If a file is missing, the extractor, the generator or a store belongs to others, or the split has no pictures.
+    RequestError
+        If there are no such heads, or no such seed.
     """
+    check_value(Seed, seed, name="seed")
+    if isinstance(heads, str) or not set(heads) <= set(HEADS):
+        raise RequestError(f"The heads are {shortened(heads)}.", f"Choose a list from {', '.join(HEADS)}.")
     split = _split(store, split)
     model, trained = load_generator(generator)
     if trained["store"] != store.digest:
@@ -83,11 +90,12 @@ def evaluate(
     def generated(part: str, scale: int) -> NDArray[np.floating[Any]]:
         return _generate(model, store.features(part, scale)[:], device)
 
-    frozen = load_extractor(extractor).to(device)
+    frozen = _extractor(extractor, store).to(device)
     rows = [_Row("bicubic", frozen, _cached(store)), _Row("FSR-FER", frozen, generated)]
     if fine_tuned is not None:
         _refuse_other_faces(fine_tuned[0], store)
-        rows.insert(1, _Row("fine-tuned", load_extractor(fine_tuned[1]).to(device), _cached(fine_tuned[0])))
+        tuned = _extractor(fine_tuned[1], fine_tuned[0]).to(device)
+        rows.insert(1, _Row("fine-tuned", tuned, _cached(fine_tuned[0])))
     predictions: dict[Key, NDArray[np.integer[Any]]] = {}
     fitting = "train" in store.splits and any(head != "frozen" for head in heads)
     done, total = 0, len(rows) * len(heads)
@@ -132,6 +140,18 @@ def _refuse_other_faces(other: FeatureStore, store: FeatureStore) -> None:
             f"The fine-tuned extractor's store {other.name} is of other faces or scales than {store.name}.",
             "Run `fsrcache baselines` again.",
         )
+
+
+def _extractor(path: Path, store: FeatureStore) -> CovPoolFER:
+    model = load_extractor(path)
+    width = vech_length(model.config.spd_side)
+    if (model.classes, width) != (tuple(store.classes), store.spec.widths["features"]):
+        raise FsrcacheError(
+            f"{path} makes {width:,} features and tells apart {', '.join(model.classes)}; the store {store.name} has "
+            f"{store.spec.widths['features']:,} and {', '.join(store.classes)}.",
+            "Name the store that was extracted with it.",
+        )
+    return model
 
 
 def _training_features(store: FeatureStore, row: _Row) -> dict[int, NDArray[np.floating[Any]]]:
@@ -204,12 +224,11 @@ def _context(
 ) -> Context:
     """Return what a reviewer asks."""
     spec, config = store.spec, trained["config"]
-    _, record = read_weights(extractor, kind="extractor")
-    told = record["training"]
+    told = read_record(extractor, kind="extractor")["training"]
     scales = told.get("scales", ["unknown"])
     seen = "full resolution alone" if scales == [1] else f"scales {', '.join(map(str, scales))}"
     held_out = int(store.held_out().sum()) if "train" in store.splits else 0
-    side, degradation = spec.recipe["side"], spec.recipe["degradation"]
+    side, degradation = spec.recipe.get("side", "unknown"), spec.recipe.get("degradation", {})
     jpeg = degradation.get("jpeg")
     return Context(
         data=f"{spec.data}; trained on {spec.rows.get('train', 0) - held_out:,} pictures of its training split "

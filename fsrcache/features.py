@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import torch
@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from fsrcache.device import fp32_precision
+from fsrcache.errors import RequestError
 from fsrcache.faces.decode import Pictures
 from fsrcache.faces.degrade import SCALE_FORM, Degradation, low_resolution_view
 from fsrcache.models.extractor import CovPoolFER
+from fsrcache.records import Between, check_value
 
 _SIDE_BY_SIDE = 4  # batches at a time, each of which takes memory
 
@@ -53,7 +55,27 @@ def features_of(
         uint8 ``[B, S, S, C]`` at full resolution.
     scale, degradation
         How coarse they are seen, and how they are made so.
+
+    Raises
+    ------
+    RequestError
+        If the model is another or in training mode, the pictures are no such array or of another side than the
+        model's, or there is no such scale or degradation.
     """
+    if not isinstance(model, CovPoolFER) or model.training:
+        raise RequestError(
+            f"The model is {type(model).__name__}{' in training mode' * isinstance(model, CovPoolFER)}.",
+            "It should be an extractor in evaluation mode: model.eval().",
+        )
+    side = model.config.side
+    fits = isinstance(pictures, np.ndarray) and pictures.dtype == np.uint8 and pictures.ndim == 4
+    if not fits or pictures.shape[1:3] != (side, side) or pictures.shape[3] not in (1, 3):
+        found = f"{type(pictures).__name__} {getattr(pictures, 'shape', '')} {getattr(pictures, 'dtype', '')}".rstrip()
+        raise RequestError(
+            f"The pictures are {found}.", f"It should be a NumPy array uint8 [B, {side}, {side}, 1 or 3]."
+        )
+    check_value(Annotated[int, Between(1, side)], scale, name="scale")
+    check_value(Degradation, degradation, name="degradation")
     return features_of_view(model, view_of(pictures, scale=scale, degradation=degradation))
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from fsrcache.ahead import ordered_map
+from fsrcache.ahead import ordered_map, usable_cores
+from fsrcache.errors import RequestError
 from fsrcache.features import features_of, side_by_side
 from fsrcache.models.extractor import CovPoolFER
 from fsrcache.presets import ExtractorConfig
@@ -42,3 +43,42 @@ def test_features_are_fp32():
         said.append(torch.backends.cudnn.conv.fp32_precision)
     assert said == ["ieee", "ieee"]
     assert torch.backends.cudnn.conv.fp32_precision == "tf32"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"pictures": [[0]]}, "The pictures are list"),
+        ({"pictures": np.zeros((2, 24, 24, 3))}, r"\(2, 24, 24, 3\) float64"),
+        ({"pictures": np.zeros((24, 24, 3), np.uint8)}, r"\(24, 24, 3\) uint8"),
+        ({"pictures": np.zeros((2, 25, 24, 3), np.uint8)}, r"\(2, 25, 24, 3\) uint8"),
+        ({"pictures": np.zeros((2, 24, 24, 4), np.uint8)}, r"\(2, 24, 24, 4\) uint8"),
+        ({"pictures": torch.zeros(2, 24, 24, 3, dtype=torch.uint8)}, "The pictures are Tensor"),
+        ({"scale": 2.0}, "scale is 2.0"),
+        ({"scale": 0}, "scale is 0"),
+        ({"degradation": "scale"}, "degradation is 'scale'"),
+        ({"model": "tiny"}, "The model is str"),
+        ({"model": CovPoolFER(SHAPE, ("a", "b"))}, "CovPoolFER in training mode"),
+    ],
+)
+def test_what_is_no_such_argument_is_named(changes, words):
+    given = {"model": CovPoolFER(SHAPE, ("a", "b")).eval(), "pictures": np.zeros((2, 24, 24, 3), np.uint8)} | changes
+    with pytest.raises(RequestError, match=words):
+        features_of(given.pop("model"), given.pop("pictures"), **given)
+
+
+def test_where_the_system_does_not_say_every_core_is_usable(monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {3, 5, 7}, raising=False)
+    assert usable_cores() == 3
+    monkeypatch.delattr("os.sched_getaffinity")
+    monkeypatch.setattr("os.cpu_count", lambda: 12)
+    assert usable_cores() == 12
+    monkeypatch.setattr("os.cpu_count", lambda: None)
+    assert usable_cores() == 1
+
+
+def test_no_threads_are_no_wish_for_all():
+    with pytest.raises(RequestError, match="0 threads"):
+        next(ordered_map(abs, [1], threads=0))
+    with pytest.raises(RequestError, match="0 items"):
+        next(ordered_map(abs, [1], under_way=0))

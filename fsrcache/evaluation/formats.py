@@ -12,13 +12,14 @@ from fsrcache.evaluation.tables import Score, Table, footnotes
 
 def to_json(table: Table) -> dict[str, Any]:
     """Return a table as one object for JSON: its split, both lists of scores and its context; None, never NaN."""
+    context = footnotes(table)
     return {
         "split": table.split,
         "pictures": table.pictures,
         "pictures_with_twins": table.pictures_with_twins,
         "rows": [asdict(score) for score in table.rows],
         "rows_without_twins": [asdict(score) for score in table.rows_without_twins],
-        "context": footnotes(table),
+        "context": context,
     }
 
 
@@ -28,13 +29,14 @@ def to_csv(table: Table) -> str:
     The first column, ``twins``, says which list a score is of: ``with`` all pictures or ``without`` those that have
     a twin in training. ``pandas.read_csv(..., comment="#")`` reads it.
     """
+    context = footnotes(table)
     names = [field.name for field in fields(Score)]
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["twins", *names])
     for kept, scores in (("with", table.rows), ("without", table.rows_without_twins)):
         writer.writerows([kept, *(getattr(score, name) for name in names)] for score in scores)
-    return text.getvalue() + "".join(f"# {subject}: {_one_line(says)}\n" for subject, says in footnotes(table).items())
+    return text.getvalue() + "".join(f"# {subject}: {_one_line(says)}\n" for subject, says in context.items())
 
 
 def to_markdown(table: Table, *, measures: Sequence[str] = FIRST_LOOK, paper: bool = False) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from fsrcache.errors import FsrcacheError
+from fsrcache.device import pick_device
+from fsrcache.errors import FsrcacheError, RequestError
+from fsrcache.evaluation.arguments import check_array, check_classes, check_number, shown
+from fsrcache.records import Between, Seed, check_fields, check_value
 
 Features = Mapping[int, NDArray[np.floating[Any]]]  # {scale: [n, P]}, row i the same face at every scale
 _READ = 4096  # rows turned into fp32 at a time
@@ -18,13 +21,22 @@ _READ = 4096  # rows turned into fp32 at a time
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """How a head is fitted: cross-entropy, AdamW, one-cycle learning rate; an epoch is every face at every scale."""
+    """How a head is fitted: cross-entropy, AdamW, one-cycle learning rate; an epoch is every face at every scale.
 
-    epochs: int
-    batch: int
-    learning_rate: float
-    weight_decay: float
-    label_smoothing: float
+    Raises
+    ------
+    RequestError
+        If a field is of another type or out of its range.
+    """
+
+    epochs: Annotated[int, Between(1, 1_000_000)]
+    batch: Annotated[int, Between(1, 1_000_000)]
+    learning_rate: Annotated[float, Between(1e-12, 1e3)]
+    weight_decay: Annotated[float, Between(0, 1e3)]
+    label_smoothing: Annotated[float, Between(0, 1)]
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 MLP = Fit(epochs=3, batch=256, learning_rate=1e-3, weight_decay=1e-2, label_smoothing=0.1)
@@ -69,7 +81,7 @@ def refit_mlp(
     features
         {scale: fp16 or fp32 [n, P]} of the training pictures; scale 1 is full resolution.
     labels
-        int [n].
+        int [n], the classes.
     head
         Makes the untrained head: fp32 [b, P] -> logits [b, K].
     seed
@@ -89,9 +101,15 @@ def refit_mlp(
     ------
     FsrcacheError
         If there is nothing to fit, features and labels differ in number, or the loss stops being finite.
+    RequestError
+        If an argument is of another type or out of its range.
     """
     _check(features, labels)
-    place = torch.device(device)
+    check_value(Seed, seed, name="seed")
+    check_value(Fit, fit, name="fit")
+    if not callable(head):
+        raise RequestError(f"head is {shown(head)}.", "It should be a function that makes a module.")
+    place = pick_device(str(device))
     with torch.random.fork_rng([place] if place.type == "cuda" else []):
         torch.manual_seed(seed)
         module = head().to(place).train()
@@ -110,9 +128,10 @@ def refit_linear(
 ) -> nn.Module:
     """Fit multinomial logistic regression on standardised features of all scales, starting from zero weights.
 
-    Parameters, result and errors are those of :func:`refit_mlp`; ``classes`` is K.
+    Parameters, result and errors are those of :func:`refit_mlp`; ``classes`` is K, more than any label.
     """
     _check(features, labels)
+    check_number(Annotated[int, Between(int(labels.max()) + 1, 4096)], classes, name="classes")
     mean, deviation = _moments(features)
 
     def head() -> nn.Module:
@@ -126,7 +145,14 @@ def refit_linear(
 
 @torch.inference_mode()
 def predict(head: nn.Module, features: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
-    """Return the class with the largest logit of each feature: [n, P] -> int64 [n]."""
+    """Return the class with the largest logit of each feature: [n, P] -> int64 [n].
+
+    Raises
+    ------
+    RequestError
+        If the features are no such array.
+    """
+    check_array(features, "f", None, None, name="features", wanted="a NumPy array [n, P] of floating-point numbers")
     place = next(head.parameters()).device
     parts = [head(torch.from_numpy(part).to(place).float()).argmax(1).cpu() for part in _parts(features)]
     return torch.cat(parts).numpy() if parts else np.zeros(0, np.int64)
@@ -187,9 +213,16 @@ def _parts(array: NDArray[np.floating[Any]]) -> Iterator[NDArray[np.floating[Any
 
 
 def _check(features: Features, labels: NDArray[np.integer[Any]]) -> None:
+    check_value(Mapping[Annotated[int, Between(1, 1 << 16)], Any], features, name="features")
+    check_array(labels, "iu", None, name="labels", wanted="a NumPy array [n] of whole numbers, the classes")
     if len(labels) == 0 or not features:
         raise FsrcacheError("There are no training features to re-fit a head on.", "Extract the training split first.")
+    check_classes(labels=labels)
+    width = None
     for scale, array in features.items():
+        wanted = "a NumPy array [n, P] of floating-point numbers, P the same at every scale"
+        check_array(array, "f", None, width, name=f"features[{scale}]", wanted=wanted)
+        width = array.shape[1]
         if len(array) != len(labels):
             raise FsrcacheError(
                 f"The training features at scale {scale} have {len(array)} rows, but there are {len(labels)} labels.",

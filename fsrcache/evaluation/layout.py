@@ -8,6 +8,7 @@ from fsrcache.errors import RequestError
 from fsrcache.evaluation.metrics import gap_closed
 from fsrcache.evaluation.paper import HR_ACCURACY, TABLE_1
 from fsrcache.evaluation.tables import Score, Table
+from fsrcache.records import check_value, shortened
 
 SIGNIFICANT = 0.05
 FIRST_LOOK = ("accuracy", "gap_closed")  # what a reader wants to see before anything else
@@ -92,6 +93,9 @@ def blocks(table: Table, *, measures: Sequence[str] = FIRST_LOOK, paper: bool = 
     RequestError
         If a measure is unknown.
     """
+    check_value(Table, table, name="table")
+    if isinstance(measures, str) or not isinstance(measures, Sequence):
+        raise RequestError(f"measures is {shortened(measures)}.", "Give a list of names.")
     unknown = [name for name in measures if name not in MEASURES]
     if unknown:
         raise RequestError(f"There is no measure {unknown[0]!r}.", f"Choose from {', '.join(MEASURES)}.")

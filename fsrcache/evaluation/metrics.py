@@ -2,20 +2,26 @@
 
 Accuracies and scores here are fractions in [0, 1]; tables show percent. The three scores are those of
 scikit-learn (``accuracy_score``, ``balanced_accuracy_score``, ``f1_score(average="macro")``), to the last bits.
+All raise ``RequestError`` for arguments that are not what their annotations and comments say.
 """
 
 from math import sqrt
 from statistics import NormalDist
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Classes = NDArray[np.integer[Any]]  # [n] class indices
+from fsrcache.evaluation.arguments import check_array, check_classes, check_number
+from fsrcache.records import Between
+
+Classes = NDArray[np.integer[Any]]  # [n] class indices, n at least 1
+_Share, _Count = Annotated[float, Between(0, 1)], Annotated[int, Between(1, 1 << 62)]
 
 
 def confusion_matrix(labels: Classes, predictions: Classes) -> NDArray[np.int64]:
     """Count pictures by true class (rows) and predicted class (columns): [K, K], K the largest class seen + 1."""
+    check_classes(labels=labels, predictions=predictions)
     true, predicted = labels.astype(np.int64), predictions.astype(np.int64)
     classes = int(max(true.max(), predicted.max())) + 1
     return np.bincount(true * classes + predicted, minlength=classes**2).reshape(classes, classes)
@@ -23,6 +29,7 @@ def confusion_matrix(labels: Classes, predictions: Classes) -> NDArray[np.int64]
 
 def total_accuracy(labels: Classes, predictions: Classes) -> float:
     """Return the share of pictures whose class is right."""
+    check_classes(labels=labels, predictions=predictions)
     return float((labels == predictions).mean())
 
 
@@ -44,6 +51,8 @@ def macro_f1(labels: Classes, predictions: Classes) -> float:
 
 def standard_error(accuracy: float, n: int) -> float:
     """Return the standard error of an accuracy measured on n pictures, sqrt(a (1 - a) / n)."""
+    check_number(_Share, accuracy, name="accuracy")
+    check_number(_Count, n, name="n")
     return sqrt(accuracy * (1 - accuracy) / n)
 
 
@@ -52,6 +61,9 @@ def wilson_interval(correct: int, n: int, *, confidence: float = 0.95) -> tuple[
 
     Unlike accuracy +- 1.96 standard errors it stays inside [0, 1] and keeps its coverage near 0 and 1.
     """
+    check_number(_Count, n, name="n")
+    check_number(Annotated[int, Between(0, n)], correct, name="correct")
+    check_number(Annotated[float, Between(1e-9, 1 - 1e-9)], confidence, name="confidence")
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     share = correct / n
     centre = share + z**2 / (2 * n)
@@ -64,6 +76,8 @@ def wilson_interval(correct: int, n: int, *, confidence: float = 0.95) -> tuple[
 
 def gap_closed(accuracy: float, *, bicubic: float, hr: float) -> float | None:
     """Return (accuracy - bicubic) / (hr - bicubic), or None where there is no gap to close (hr <= bicubic)."""
+    for name, value in (("accuracy", accuracy), ("bicubic", bicubic), ("hr", hr)):
+        check_number(float, value, name=name)
     return (accuracy - bicubic) / (hr - bicubic) if hr > bicubic else None
 
 
@@ -79,6 +93,8 @@ def mcnemar(correct: NDArray[np.bool_], other_correct: NDArray[np.bool_]) -> flo
     correct, other_correct
         bool [n], whether each method is right on each picture.
     """
+    check_array(correct, "b", None, name="correct", wanted="a NumPy array [n] of booleans")
+    check_array(other_correct, "b", len(correct), name="other_correct", wanted=f"as many booleans: {len(correct):,}")
     won = int((correct & ~other_correct).sum())
     lost = int((other_correct & ~correct).sum())
     discordant = won + lost

@@ -1,21 +1,20 @@
 """The figure: accuracy against scale, a panel per head, intervals as bands; the paper in grey only when asked."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from itertools import zip_longest
-from pathlib import Path
 from types import MappingProxyType
+from typing import Annotated
 
-import matplotlib as mpl
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from fsrcache.errors import RequestError
 from fsrcache.evaluation.layout import scale_name
 from fsrcache.evaluation.paper import HR_ACCURACY, TABLE_1
+from fsrcache.evaluation.style import own_style
 from fsrcache.evaluation.tables import ROWS, Score, Table, position
+from fsrcache.records import Between, check_value
 
 # Okabe and Ito's colours, told apart by the colour-blind; markers tell rows apart without any colour.
 _LOOKS = (("#0072B2", "o"), ("#E69F00", "s"), ("#D55E00", "D"), ("#009E73", "^"), ("#CC79A7", "v"), ("#56B4E9", "P"))
@@ -25,6 +24,7 @@ _PAPER_DASHES: Mapping[str, tuple[float, tuple[float, ...]]] = MappingProxyType(
 _GREY, _INK = "#8c8c8c", "#333333"
 
 
+@own_style()
 def accuracy_figure(table: Table, *, side: int | None = None, paper: bool = False) -> Figure:
     """Draw total accuracy against scale, full resolution first; on all pictures of the split, twins included.
 
@@ -40,47 +40,31 @@ def accuracy_figure(table: Table, *, side: int | None = None, paper: bool = Fals
     Returns
     -------
     Figure
-        Free of pyplot's global state; :func:`write_figure` writes it.
-    """
-    heads = list(dict.fromkeys(score.head for score in table.rows))
-    rows = sorted(dict.fromkeys(score.row for score in table.rows), key=lambda row: position(row, ROWS))
-    looks = {row: _LOOKS[place % len(_LOOKS)] for place, row in enumerate(dict.fromkeys((*ROWS, *rows)))}
-    with _style():
-        figure = Figure(figsize=(5.8 if len(heads) == 1 else 1.0 + 3.3 * len(heads), 4.1), layout="constrained")
-        panels = figure.subplots(1, len(heads), sharey=True, squeeze=False)[0]
-        for panel, head in zip(panels, heads, strict=True):
-            _draw(panel, [score for score in table.rows if score.head == head], looks)
-            if paper:
-                _draw_paper(panel)
-            _dress(panel, sorted({score.scale for score in table.rows}), side=side)
-            panel.set_title(f"head: {head}", fontsize=9, loc="left", color=_INK)
-        panels[0].set_ylabel("total accuracy, %")
-        caption = f"{table.split}, n = {table.pictures:,}; 95 % bands"
-        panels[-1].set_title(caption, fontsize=8, loc="right", color=_INK)
-        _legend(figure, rows, [_paper_name(row) for row in _PAPER_DASHES] if paper else [])
-    return figure
-
-
-def write_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG or SVG, as the name ends; the same figure gives the same bytes, without any date.
+        Free of pyplot's global state; :func:`fsrcache.evaluation.style.write_figure` writes it.
 
     Raises
     ------
     RequestError
-        If the name ends otherwise.
+        If ``table`` is none, or ``side`` no number of pixels.
     """
-    if path.suffix not in (".png", ".svg"):
-        raise RequestError(f"A figure cannot be written as {path.name!r}.", "End its name in .png or .svg.")
-    metadata = {"Date": None, "Creator": None} if path.suffix == ".svg" else {"Software": None}
-    with _style():
-        figure.savefig(path, dpi=200, metadata=metadata, facecolor="white")
-
-
-def _style() -> AbstractContextManager[None]:
-    """Set what decides the bytes: matplotlib's own font, drawn as paths, and fixed names inside the SVG."""
-    return mpl.rc_context(
-        {"font.family": "DejaVu Sans", "font.size": 9.0, "svg.fonttype": "path", "svg.hashsalt": "fsrcache"}
-    )
+    check_value(Table, table, name="table")
+    check_value(Annotated[int, Between(1, 1 << 16)] | None, side, name="side")
+    heads = list(dict.fromkeys(score.head for score in table.rows))
+    rows = sorted(dict.fromkeys(score.row for score in table.rows), key=lambda row: position(row, ROWS))
+    looks = {row: _LOOKS[place % len(_LOOKS)] for place, row in enumerate(dict.fromkeys((*ROWS, *rows)))}
+    figure = Figure(figsize=(5.8 if len(heads) == 1 else 1.0 + 3.3 * len(heads), 4.1), layout="constrained")
+    panels = figure.subplots(1, len(heads), sharey=True, squeeze=False)[0]
+    for panel, head in zip(panels, heads, strict=True):
+        _draw(panel, [score for score in table.rows if score.head == head], looks)
+        if paper:
+            _draw_paper(panel)
+        _dress(panel, sorted({score.scale for score in table.rows}), side=side)
+        panel.set_title(f"head: {head}", fontsize=9, loc="left", color=_INK)
+    panels[0].set_ylabel("total accuracy, %")
+    caption = f"{table.split}, n = {table.pictures:,}; 95 % bands"
+    panels[-1].set_title(caption, fontsize=8, loc="right", color=_INK)
+    _legend(figure, rows, [_paper_name(row) for row in _PAPER_DASHES] if paper else [])
+    return figure
 
 
 def _draw(panel: Axes, scores: Sequence[Score], looks: Mapping[str, tuple[str, str]]) -> None:

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fsrcache.errors import FsrcacheError
+from fsrcache.evaluation.arguments import check_array
 from fsrcache.evaluation.metrics import (
     Classes,
     gap_closed,
@@ -17,6 +19,7 @@ from fsrcache.evaluation.metrics import (
     total_accuracy,
     wilson_interval,
 )
+from fsrcache.records import Between, check_value
 
 ROWS = ("bicubic", "fine-tuned", "FSR-FER")
 HEADS = {
@@ -24,7 +27,7 @@ HEADS = {
     "refit-mlp": "the frozen head's architecture, re-trained on the row's training features of all scales",
     "refit-linear": "logistic regression, fitted on the row's training features of all scales",
 }
-Key = tuple[str, str, int]  # row, head, scale
+Key = tuple[str, str, Annotated[int, Between(1, 1 << 16)]]  # row, head, scale
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,11 +127,20 @@ def score_table(
     ------
     FsrcacheError
         If there are no pictures or predictions, or if predictions or twins are not one per label.
+    RequestError
+        If anything is of another type, or a class beyond 4,095.
     """
+    check_value(str, split, name="split")
+    check_value(Context, context, name="context")
+    check_array(labels, "iu", None, name="labels", wanted="a NumPy array [n] of whole numbers, the classes")
+    check_value(Mapping[Key, Any], predictions, name="predictions")
     if len(labels) == 0 or not predictions:
         missing = "predictions" if len(labels) else "pictures"
         raise FsrcacheError(f"The split {split!r} has no {missing} to score.", "Extract it, or choose another split.")
     with_twins = np.zeros(len(labels), bool) if twins is None else twins
+    check_array(with_twins, "b", None, name="twins", wanted="a NumPy array [n] of booleans")
+    for key, predicted in predictions.items():
+        check_array(predicted, "iu", None, name=f"{key}", wanted="a NumPy array [n] of whole numbers, the classes")
     for name, values in (*predictions.items(), ("twins", with_twins)):
         if values.shape != labels.shape:
             raise FsrcacheError(
@@ -152,6 +164,7 @@ def position(name: str, known: tuple[str, ...]) -> int:
 
 def footnotes(table: Table) -> dict[str, str]:
     """Return {subject: sentence}: the table's context, its pictures, heads and statistics."""
+    check_value(Table, table, name="table")
     context = table.context
     left_out = f"{table.pictures_with_twins:,} with a pixel-identical twin in training"
     heads = dict.fromkeys(score.head for score in table.rows)

@@ -1,6 +1,7 @@
 """The table for the terminal, as something rich can print."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Annotated
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -9,18 +10,23 @@ from rich.text import Text
 
 from fsrcache.evaluation.layout import FIRST_LOOK, Block, Cell, blocks
 from fsrcache.evaluation.tables import Table, footnotes
+from fsrcache.records import Between, check_value
 
-_COLUMNS = 8  # scales side by side; they and our names fit into 80 characters
-_DIGITS = 5  # characters of a number, right-aligned; the mark of doubt hangs behind them
+_DIGITS = 4  # characters of a figure, at least
+_LEAST = 4  # characters of a name before it is folded: heads and rows may take several lines, a figure never
 
 
-def terminal_table(table: Table, *, measures: Sequence[str] = FIRST_LOOK, paper: bool = False) -> RenderableType:
+def terminal_table(
+    table: Table, *, width: int = 80, measures: Sequence[str] = FIRST_LOOK, paper: bool = False
+) -> RenderableType:
     """Lay out a table for the terminal: its blocks, the best of each column bold, and below them its context.
 
     Parameters
     ----------
     table
         The scores.
+    width
+        Characters of a line. What has more scales continues below; where not even one has room, lines are longer.
     measures
         Names of :data:`fsrcache.evaluation.layout.MEASURES`, a block each.
     paper
@@ -31,41 +37,54 @@ def terminal_table(table: Table, *, measures: Sequence[str] = FIRST_LOOK, paper:
     RequestError
         If a measure is unknown.
     """
+    check_value(Annotated[int, Between(1, 1 << 16)], width, name="width")
     parts: list[RenderableType] = []
     for block in blocks(table, measures=measures, paper=paper):
         parts += [Text(block.title, style="bold"), Text()]
-        for start in range(0, len(block.columns), _COLUMNS):
-            parts += [_grid(block, start), Text()]
+        for grid in _grids(block, width):
+            parts += [grid, Text()]
         if block.legend:
             parts += [Text(block.legend, style="dim"), Text()]
     return Group(*parts, _context(table))
 
 
-def _grid(block: Block, start: int) -> RichTable:
-    shown = slice(start, start + _COLUMNS)
+def _grids(block: Block, width: int) -> Iterator[RichTable]:
+    """Yield a block as grids that fit: as many scales side by side as there is room for beside the names."""
+    names = [max(len(line.head) for line in block.lines), max(len(line.row) for line in block.lines)]
+    cells = [cell for line in block.lines for cell in line.cells]
+    digits = max(_DIGITS, *map(len, (*block.columns, *(cell.text for cell in cells))))
+    step = 1 + digits + any(cell.unsure for cell in cells)  # a space, the figure, the mark
+    while sum(names) + 1 + step > width and max(names) > _LEAST:
+        names[names.index(max(names))] -= 1
+    fitting = max(1, (width - sum(names) - 1) // step)
+    for start in range(0, len(block.columns), fitting):
+        yield _grid(block, slice(start, start + fitting), names, digits, step - 1)
+
+
+def _grid(block: Block, scales: slice, names: list[int], digits: int, cell: int) -> RichTable:
     grid = RichTable(box=box.SIMPLE_HEAD, show_edge=False, padding=0, header_style="dim")
-    grid.add_column("head", no_wrap=True)
-    grid.add_column("row", no_wrap=True)
-    for name in block.columns[shown]:
-        grid.add_column(Text(f"{name:>{_DIGITS}}"), no_wrap=True, width=_DIGITS + 1)
+    for name, room in zip(("head", "row"), names, strict=True):
+        grid.add_column(name, overflow="fold", width=room)
+    for name in block.columns[scales]:
+        grid.add_column(Text(f"{name:>{digits}}"), no_wrap=True, min_width=cell, max_width=cell)
     above = ""
     for line in block.lines:
         if above and line.head != above:
             grid.add_section()
         head = Text("" if line.head == above else line.head)
-        cells = (_number(cell) for cell in line.cells[shown])
-        grid.add_row(head, Text(line.row), *cells, style="bright_black" if line.paper else "")
+        figures = (_number(figure, digits) for figure in line.cells[scales])
+        grid.add_row(head, Text(line.row), *figures, style="bright_black" if line.paper else "")
         above = line.head
     return grid
 
 
-def _number(cell: Cell) -> Text:
-    return Text(f"{cell.text:>{_DIGITS}}{'~' * cell.unsure}", style="bold green" if cell.best else "")
+def _number(cell: Cell, digits: int) -> Text:
+    return Text(f"{cell.text:>{digits}}{'~' * cell.unsure}", style="bold green" if cell.best else "")
 
 
 def _context(table: Table) -> RichTable:
     grid = RichTable.grid(padding=(0, 2, 0, 0))
-    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(style="dim", overflow="fold")
     grid.add_column(overflow="fold")
     for subject, sentence in footnotes(table).items():
         grid.add_row(Text(subject), Text(sentence))

@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from fsrcache.evaluation.arguments import check_array
+
 
 def twins(test_hashes: NDArray[np.uint8], train_hashes: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Return, for each test picture, whether a training picture has the same pixels, whatever its label.
@@ -16,6 +18,13 @@ def twins(test_hashes: NDArray[np.uint8], train_hashes: NDArray[np.uint8]) -> ND
     -------
     NDArray[np.bool_]
         [n].
+
+    Raises
+    ------
+    RequestError
+        If hashes are something else.
     """
+    for name, hashes in (("test_hashes", test_hashes), ("train_hashes", train_hashes)):
+        check_array(hashes, "u", None, 16, name=name, wanted="a NumPy array [n, 16] of uint8")
     known = {row.tobytes() for row in train_hashes}
     return np.fromiter((row.tobytes() in known for row in test_hashes), dtype=bool, count=len(test_hashes))

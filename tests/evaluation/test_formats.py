@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections import Counter
 from dataclasses import asdict, replace
 from io import StringIO
 
@@ -19,9 +20,9 @@ from fsrcache.evaluation.terminal import terminal_table
 PROMISED = ["row", "head", "scale", "n", "accuracy", "mean_class_accuracy", "macro_f1", "low", "high", "gap_closed"]
 
 
-def printed(renderable):
-    console = Console(width=80, file=StringIO())
-    console.print(renderable)
+def printed(table, *, width=80, **options):
+    console = Console(width=width, file=StringIO())
+    console.print(terminal_table(table, width=width, **options), crop=False)
     return console.file.getvalue()
 
 
@@ -58,23 +59,50 @@ def test_markdown_round_trip(table):
 
 
 def test_terminal_fits_and_says_everything(table):
-    text = printed(terminal_table(table))
+    text = printed(table)
     assert max(map(len, text.splitlines())) <= 80
-    assert "frozen       bicubic  80.0   60.0   30.0" in text
-    assert "             FSR-FER  85.0~  70.0~  65.0" in text
+    assert "frozen       bicubic 80.0  60.0  30.0" in text
+    assert "             FSR-FER 85.0~ 70.0~ 65.0" in text
     assert "without the 4 pictures that have a twin in training" in text
     for subject, sentence in footnotes(table).items():
         assert subject in text
         assert all(word in text for word in sentence.split())
 
 
-def test_terminal_breaks_many_scales_into_parts(predictions, context):
+@pytest.mark.parametrize("paper", [False, True])
+@pytest.mark.parametrize("width", [8, 16, 20, 40, 60, 80, 100, 200])
+def test_terminal_never_cuts_a_figure(context, width, paper):
+    """Three heads and rows, sixteen scales, a mark nearly everywhere, accuracies of 100 and shares of thousands."""
+    labels = np.zeros(2000, int)
+    right = {"bicubic": 1001, "fine-tuned": 1003, "FSR-FER": 2000}
+    many = {
+        (row, head, scale): np.where(np.arange(2000) < count + (scale == 1 and row == "bicubic"), 0, 1)
+        for row, count in right.items()
+        for head in ("frozen", "refit-mlp", "refit-linear")
+        for scale in range(1, 17)
+    }
+    whole = score_table(many, labels, split="val", context=context)
+    text = printed(whole, width=width, paper=paper)
+    assert "…" not in text
+    assert max(len(line.rstrip()) for line in text.splitlines()) <= max(width, 17)
+    words = Counter(text.split())
+    for block in blocks(whole, paper=paper):
+        for line in block.lines:
+            for cell in line.cells:
+                words[cell.text + "~" * cell.unsure] -= 1
+    assert words["100.0"] == words["99900"] == words["50.1~"] == 0
+    if width >= 40:  # below, names are folded
+        assert {"frozen", "refit-linear", "fine-tuned", "FSR-FER"} <= set(words)
+
+
+def test_a_wide_terminal_shows_all_scales_side_by_side(predictions, context):
     labels = np.array([0, 1, 2, 3] * 5)
     many = {("bicubic", "frozen", scale): labels for scale in range(1, 17)}
-    text = printed(terminal_table(score_table(predictions | many, labels, split="val", context=context)))
-    assert max(map(len, text.splitlines())) <= 80
-    assert all(f" x{scale} " in text for scale in range(2, 17))
-    assert "…" not in text
+    table = score_table(predictions | many, labels, split="val", context=context)
+    heads = [[line.split()[2:] for line in printed(table, width=width, measures=("accuracy",)).splitlines()
+              if line.startswith("head         row")] for width in (200, 80)]  # fmt: skip
+    names = ["HR", *(f"x{scale}" for scale in range(2, 17))]
+    assert heads == [[names], [names[:8], names[8:]]]
 
 
 def test_best_of_a_column_is_marked(table):
@@ -97,10 +125,23 @@ def test_ties_share_the_mark(predictions, context):
 def test_every_measure_can_be_shown(table):
     titles = [block.title for block in blocks(table, measures=tuple(MEASURES))]
     assert len(titles) == len(MEASURES) + 1
-    assert ".016" in printed(terminal_table(table, measures=("mcnemar_p",)))
+    assert ".016" in printed(table, measures=("mcnemar_p",))
     with pytest.raises(RequestError, match="'f1'") as caught:
         blocks(table, measures=("f1",))
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("reader", [to_json, to_csv, to_markdown, terminal_table, blocks])
+def test_what_is_no_table_is_named(reader):
+    with pytest.raises(RequestError, match="table is 'accuracy'"):
+        reader("accuracy")
+
+
+def test_what_is_no_list_of_measures_is_named(table):
+    with pytest.raises(RequestError, match="measures is 'accuracy'"):
+        blocks(table, measures="accuracy")
+    with pytest.raises(RequestError, match="width is 0"):
+        terminal_table(table, width=0)
 
 
 def test_no_list_without_twins_where_there_are_none(table):
@@ -110,10 +151,10 @@ def test_no_list_without_twins_where_there_are_none(table):
 
 def test_the_paper_is_shown_only_when_asked(table):
     assert "paper" not in to_markdown(table)
-    assert "Meta-SR" not in printed(terminal_table(table))
-    text = printed(terminal_table(table, paper=True))
-    assert "paper, Table 1 bicubic             87.0   84.5   72.7" in text
-    assert "FSR-FER                –   83.2   78.0" in text
+    assert "Meta-SR" not in printed(table)
+    text = printed(table, paper=True)
+    assert "paper, Table 1 bicubic            87.0  84.5  72.7" in text
+    assert "FSR-FER               –  83.2  78.0" in text
     assert "| *paper, Table 1* | *FSR-FER* | *-53* | *37* |" in to_markdown(table, paper=True)
     lines = [line for block in blocks(table, paper=True) for line in block.lines if line.paper]
     assert not any(cell.best for line in lines for cell in line.cells)

@@ -1,11 +1,13 @@
 """Re-fitted heads learn what can be learnt, on all scales at once, the same way every time."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from fsrcache.errors import FsrcacheError
+from fsrcache.errors import FsrcacheError, RequestError
 from fsrcache.evaluation.heads import Fit, predict, refit_linear, refit_mlp
 
 FIT = Fit(epochs=6, batch=64, learning_rate=1e-2, weight_decay=1e-2, label_smoothing=0.0)
@@ -88,3 +90,43 @@ def test_errors_say_what_and_what_to_do():
     features[2][3, 7] = np.inf
     with pytest.raises(FsrcacheError, match="finite in epoch 1 of 6"):
         mlp(features, labels, 0)
+
+
+FEATURES, CLASSES = clusters(n=8)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"features": FEATURES[1]}, "features is array"),
+        ({"features": {1.5: FEATURES[1]}}, "features is 1.5"),
+        ({"features": {1: FEATURES[1].tolist()}}, r"features\[1\] is \[\["),
+        ({"features": {1: torch.from_numpy(FEATURES[1])}}, r"features\[1\] is a Tensor of shape \(8, 24\)"),
+        ({"features": {1: FEATURES[1], 2: FEATURES[2][:, :9]}}, r"features\[2\] is an array of shape \(8, 9\)"),
+        ({"features": {1: FEATURES[1].astype(int)}}, "int64"),
+        ({"labels": CLASSES.tolist()}, r"labels is \["),
+        ({"labels": CLASSES.astype(int) - 1}, "labels has the class -1"),
+        ({"classes": 2}, "classes is 2"),
+        ({"classes": ("a", "b", "c")}, r"classes is \('a', 'b', 'c'\)"),
+        ({"seed": -1}, "seed is -1"),
+        ({"seed": 2**64}, "seed is 18446744073709551616"),
+        ({"seed": 1.0}, "seed is 1.0"),
+        ({"fit": 3}, "fit is 3"),
+        ({"device": "tpu:9"}, "no device 'tpu:9'"),
+    ],
+)
+def test_what_is_no_such_argument_is_named(changes, words):
+    given = {"features": FEATURES, "labels": CLASSES, "classes": 3, "seed": 0, "fit": FIT} | changes
+    with pytest.raises(RequestError, match=words):
+        refit_linear(given.pop("features"), given.pop("labels"), **given)
+
+
+def test_a_head_and_a_fit_that_are_none_are_named():
+    with pytest.raises(RequestError, match="head is 'mlp'"):
+        refit_mlp(FEATURES, CLASSES, head="mlp", seed=0)
+    with pytest.raises(RequestError, match=r"Fit\.epochs is 0"):
+        replace(FIT, epochs=0)
+    with pytest.raises(RequestError, match=r"Fit\.learning_rate is nan"):
+        replace(FIT, learning_rate=float("nan"))
+    with pytest.raises(RequestError, match=r"features is \["):
+        predict(small_head(), [[1.0]])

@@ -4,7 +4,9 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
+from fsrcache.errors import RequestError
 from fsrcache.evaluation.metrics import (
     confusion_matrix,
     gap_closed,
@@ -96,6 +98,56 @@ def test_mcnemar_of_very_many_pictures():
     root = math.sqrt(20_000)  # 1.96 deviations apart: the normal limit, within its continuity correction
     won = round(10_000 + 1.96 * root / 2)
     assert mcnemar(*outcomes(0, won, 20_000 - won, 0)) == pytest.approx(0.05, abs=2e-3)
+
+
+@pytest.mark.parametrize("measure", [confusion_matrix, total_accuracy, mean_class_accuracy, macro_f1])
+@pytest.mark.parametrize(
+    ("labels", "predictions", "words"),
+    [
+        ([0, 1], PREDICTED, r"labels is \[0, 1\]"),
+        (LABELS, torch.zeros(7, dtype=int), r"predictions is a Tensor of shape \(7,\)"),
+        (LABELS, PREDICTED[:6], "labels 7, predictions 6"),
+        (LABELS, PREDICTED / 2, "predictions is an array .* float64"),
+        (LABELS, PREDICTED - 1, "predictions has the class -1"),
+        (LABELS + np.int64(2**40), PREDICTED, "labels has the class 1099511627776"),
+        (LABELS[:0], PREDICTED[:0], "labels is empty"),
+        (LABELS[None], PREDICTED, r"labels is an array of shape \(1, 7\)"),
+        (None, PREDICTED, "labels is None"),
+    ],
+)
+def test_classes_that_are_none_are_named(measure, labels, predictions, words):
+    with pytest.raises(RequestError, match=words):
+        measure(labels, predictions)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: standard_error(1.1, 10), "accuracy is 1.1"),
+        (lambda: standard_error(math.nan, 10), "accuracy is nan"),
+        (lambda: standard_error(0.5, 0), "n is 0"),
+        (lambda: wilson_interval(3, 2), "correct is 3"),
+        (lambda: wilson_interval(3, 0), "n is 0"),
+        (lambda: wilson_interval(1.0, 2), "correct is 1.0"),
+        (lambda: wilson_interval(1, 2, confidence=95), "confidence is 95"),
+        (lambda: gap_closed(math.nan, bicubic=0.1, hr=0.2), "accuracy is nan"),
+        (lambda: gap_closed(0.1, bicubic="0.1", hr=0.2), "bicubic is '0.1'"),
+        (lambda: mcnemar(np.ones(3, int), np.ones(3, bool)), "correct is an array .* int64"),
+        (lambda: mcnemar(np.ones(3, bool), np.ones(4, bool)), r"other_correct is an array of shape \(4,\)"),
+        (lambda: mcnemar([True], [True]), r"correct is \[True\]"),
+        (lambda: twins(np.zeros((2, 16)), np.zeros((2, 16), np.uint8)), "test_hashes is .* float64"),
+        (lambda: twins(np.zeros((2, 16), np.uint8), ["a"]), r"train_hashes is \['a'\]"),
+    ],
+)
+def test_what_is_no_such_number_is_named(call, words):
+    with pytest.raises(RequestError, match=words):
+        call()
+
+
+def test_numbers_of_numpy_are_numbers():
+    correct = np.array([True, True, False])
+    assert standard_error(np.float32(0.5), correct.sum()) == pytest.approx((0.25 / 2) ** 0.5)
+    assert wilson_interval(correct.sum(), np.int64(3)) == wilson_interval(2, 3)
 
 
 def test_twins():

@@ -3,11 +3,38 @@
 import subprocess
 import sys
 
+import matplotlib as mpl
 import pytest
+from fsrcache.benchmarks.figures import write_bench_figure
+from fsrcache.benchmarks.profile_step import draw
 from PIL import Image
 
-from fsrcache.errors import RequestError
-from fsrcache.evaluation.plots import accuracy_figure, write_figure
+from fsrcache.errors import FsrcacheError, RequestError
+from fsrcache.evaluation.plots import accuracy_figure
+from fsrcache.evaluation.style import write_figure
+
+# What people set for figures of their own.
+PERSONAL = {
+    "text.usetex": True, "font.family": "serif", "font.size": 30.0, "mathtext.fontset": "cm", "axes.facecolor": "red",
+    "axes.prop_cycle": mpl.cycler(color=["k"]), "axes.grid": True, "axes.formatter.use_locale": True,
+    "lines.linewidth": 9.0, "figure.autolayout": False, "figure.dpi": 20.0, "figure.facecolor": "black",
+    "savefig.bbox": "tight", "savefig.transparent": True, "savefig.format": "pdf", "svg.fonttype": "none",
+    "xtick.direction": "in", "legend.fontsize": 30.0, "path.effects": [], "svg.hashsalt": "mine",
+}  # fmt: skip
+
+
+def draw_accuracy(table, path):
+    write_figure(accuracy_figure(table, side=48, paper=True), path)
+
+
+def draw_bench(_, path):
+    row = {"case": "a", "ratio": 2.0, "alternative": "b", "flop_per_byte": 3.0, "tflop_per_second": 0.1}
+    roofs = {"gb_per_second": 10.0, "tflop_per_second": 1.0}
+    write_bench_figure({"cases": [row, {**row, "case": "c", "ratio": 0.5}], "roofs": roofs}, path)
+
+
+def draw_profile(_, path):
+    draw({"profiles": [{"case": "a", "ms": 2.0, "operations": {"mm": 1.5, "all others": 0.5}}]}, path)
 
 
 @pytest.mark.parametrize("kind", ["png", "svg"])
@@ -51,6 +78,35 @@ def test_no_other_kind_of_file(table, tmp_path):
     with pytest.raises(RequestError, match=r"figure\.jpg"):
         write_figure(accuracy_figure(table), tmp_path / "figure.jpg")
     assert not list(tmp_path.iterdir())
+    write_figure(accuracy_figure(table), tmp_path / "figure.PDF")
+    assert (tmp_path / "figure.PDF").read_bytes().startswith(b"%PDF")
+
+
+@pytest.mark.parametrize("kind", ["png", "svg"])
+@pytest.mark.parametrize("drawing", [draw_accuracy, draw_bench, draw_profile])
+def test_what_a_person_has_configured_shows_in_no_figure(table, tmp_path, drawing, kind):
+    drawing(table, tmp_path / f"a.{kind}")
+    with mpl.rc_context(PERSONAL):
+        drawing(table, tmp_path / f"b.{kind}")
+        assert mpl.rcParams["lines.linewidth"] == 9  # and stays what it was
+    assert (tmp_path / f"a.{kind}").read_bytes() == (tmp_path / f"b.{kind}").read_bytes()
+
+
+def test_a_figure_that_cannot_be_written_leaves_nothing(table, tmp_path, monkeypatch):
+    (tmp_path / "figure.png").mkdir()
+    with pytest.raises(FsrcacheError, match=r"figure\.png cannot be written"):
+        write_figure(accuracy_figure(table), tmp_path / "figure.png")
+    figure = accuracy_figure(table)
+    monkeypatch.setattr("matplotlib.font_manager.FontManager.findfont", lambda *_, **__: str(tmp_path / "no.ttf"))
+    with pytest.raises(FsrcacheError, match=r"figure\.svg cannot be drawn"):
+        write_figure(figure, tmp_path / "figure.svg")
+    assert [path.name for path in tmp_path.iterdir()] == ["figure.png"]
+
+
+@pytest.mark.parametrize("side", [0, 48.0, "48"])
+def test_a_side_that_is_none_is_named(table, side):
+    with pytest.raises(RequestError, match=f"side is {side!r}"):
+        accuracy_figure(table, side=side)
 
 
 def test_pyplot_is_never_loaded():

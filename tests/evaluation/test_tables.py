@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fsrcache.errors import FsrcacheError
+from fsrcache.errors import FsrcacheError, RequestError
 from fsrcache.evaluation.metrics import wilson_interval
 from fsrcache.evaluation.tables import footnotes, score_table
 
@@ -84,3 +84,24 @@ def test_errors_name_what_does_not_fit(predictions, context):
         score_table({("bicubic", "frozen", 1): labels[:0]}, labels[:0], split="test", context=context)
     with pytest.raises(FsrcacheError, match="no predictions"):
         score_table({}, labels, split="test", context=context)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"predictions": [1]}, r"predictions is \[1\]"),
+        ({"predictions": {("bicubic", "frozen", 1.5): np.zeros(20, int)}}, "predictions.* is 1.5"),
+        ({"predictions": {("bicubic", "frozen"): np.zeros(20, int)}}, "predictions"),
+        ({"predictions": {("bicubic", "frozen", 1): [0] * 20}}, r"\('bicubic', 'frozen', 1\) is \[0, 0"),
+        ({"predictions": {("bicubic", "frozen", 1): np.full(20, -1)}}, "predictions has the class -1"),
+        ({"labels": [0] * 20}, r"labels is \[0, 0"),
+        ({"twins": [True] * 20}, r"twins is \[True"),
+        ({"split": None}, "split is None"),
+        ({"context": "data"}, "context is 'data'"),
+    ],
+)
+def test_what_is_no_such_argument_is_named(predictions, context, changes, words):
+    given = {"predictions": predictions, "labels": np.array([0, 1, 2, 3] * 5), "split": "val", "context": context}
+    given |= changes
+    with pytest.raises(RequestError, match=words):
+        score_table(given.pop("predictions"), given.pop("labels"), **given)

@@ -1,0 +1,109 @@
+"""``evaluate`` as a command: the table comes first, and what becomes of the files costs nothing of it."""
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from fsrcache.cli.main import main
+from PIL import Image
+
+from fsrcache.errors import RequestError
+from fsrcache.evaluate import evaluate as scores
+
+SPEC = SimpleNamespace(data="FER2013", recipe={"side": 48})
+
+
+@pytest.fixture
+def evaluate(table, tmp_path, monkeypatch, capsys):
+    """Return a function that runs the command on a workspace whose scores are known: code, output, errors."""
+    run = tmp_path / "runs" / "default"
+    run.mkdir(parents=True)
+    (run / "generator.safetensors").touch()
+    monkeypatch.setattr("fsrcache.cli.evaluate.FeatureStore", lambda _: SimpleNamespace(spec=SPEC))
+    monkeypatch.setattr("fsrcache.cli.evaluate.work", lambda *_, **__: table)
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def command(*words):
+        with pytest.raises(SystemExit) as stop:
+            main(["evaluate", "--workspace", str(tmp_path), *words])
+        said = capsys.readouterr()
+        return stop.value.code, said.out, said.err
+
+    command.run = run
+    return command
+
+
+def test_the_table_and_its_files(evaluate):
+    code, out, said = evaluate()
+    assert code == 0
+    assert "frozen       bicubic 80.0  60.0  30.0" in out
+    assert said == f"Also in {evaluate.run}: table.csv, table.md, accuracy.png, accuracy.svg\n"
+    assert {path.suffix for path in evaluate.run.iterdir()} == {".csv", ".md", ".png", ".svg", ".safetensors"}
+    with Image.open(evaluate.run / "accuracy.png") as figure:
+        assert min(figure.size) > 300
+
+
+@pytest.mark.parametrize("words", [[], ["--json"]])
+@pytest.mark.parametrize("name", ["table.csv", "accuracy.svg"])
+def test_a_file_that_cannot_be_written_costs_no_table(evaluate, name, words):
+    (evaluate.run / name).mkdir()
+    code, out, said = evaluate(*words)
+    assert code == 1
+    assert said.startswith(f"Error: {evaluate.run / name} cannot be written: ")
+    assert len(said.splitlines()) == 2
+    if words:
+        assert json.loads(out)["split"] == "val"  # one document, and it is the table
+    else:
+        assert "frozen       bicubic 80.0  60.0  30.0" in out
+
+
+def test_a_matplotlib_that_cannot_be_loaded_costs_the_figures_alone(evaluate, monkeypatch):
+    for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    for name in ("fsrcache.evaluation.plots", "fsrcache.evaluation.style"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    code, out, said = evaluate()
+    assert code == 1
+    assert "frozen       bicubic 80.0  60.0  30.0" in out
+    assert said.startswith("Error: matplotlib cannot be loaded, and no figure drawn: ")
+    assert {path.name for path in evaluate.run.iterdir()} == {"generator.safetensors", "table.csv", "table.md"}
+
+
+def test_an_output_that_takes_nothing_costs_no_file(evaluate, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("fsrcache.cli.evaluate.click.echo", full)
+    code, _, said = evaluate("--json")
+    assert code == 1
+    assert (evaluate.run / "accuracy.svg").exists()
+    assert said == ""  # here errors are said by the same function
+
+
+@pytest.mark.parametrize("width", [8, 20, 60, 80, 120])
+def test_the_table_is_as_wide_as_the_terminal(evaluate, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    code, out, _ = evaluate("--measures", "accuracy")
+    assert code == 0
+    assert "…" not in out
+    assert {"80.0", "60.0", "30.0", "85.0~", "70.0~", "65.0", "55.0"} <= set(out.split())
+    assert min(width, 78) - 6 < max(map(len, out.splitlines())) <= max(width, 17)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [({"seed": 2**64}, "seed is 18446744073709551616"), ({"seed": -1}, "seed is -1"), ({"seed": 1.0}, "seed is 1.0"),
+     ({"heads": "frozen"}, "heads are 'frozen'"), ({"heads": ("svm",)}, "svm")],
+)  # fmt: skip
+def test_what_is_no_seed_or_head_is_named_before_any_work(changes, words):
+    with pytest.raises(RequestError, match=words):
+        scores(None, Path(), generator=Path(), device=None, **changes)
+
+
+def test_a_seed_beyond_the_range_is_a_wrong_request(evaluate):
+    code, _, said = evaluate("--seed", str(2**64))
+    assert code == 2
+    assert "--seed" in said

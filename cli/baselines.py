@@ -1,5 +1,7 @@
 """``fsrcache baselines``: train the rivals without a generator."""
 
+from typing import TypedDict
+
 import click
 from fsrcache.cli.main import to_json
 from fsrcache.cli.options import device_option, seed_option
@@ -12,8 +14,18 @@ from fsrcache.baselines import fine_tune
 from fsrcache.device import keep_freed_memory, pick_device
 from fsrcache.extract import extract, sources
 from fsrcache.faces.degrade import Degradation
+from fsrcache.presets import Side
+from fsrcache.records import value_from
 from fsrcache.store.reader import FeatureStore
 from fsrcache.workspace import Workspace
+
+
+class _Recipe(TypedDict):
+    """How the pictures of a store were made."""
+
+    side: Side
+    spd_side: int
+    degradation: Degradation
 
 
 @click.command
@@ -33,11 +45,14 @@ def baselines(workspace: Workspace, rows: str, seed: int, device: str, as_json: 
     keep_freed_memory()
     console = Console(stderr=True)
     store = FeatureStore(workspace.store)
-    degradation = Degradation(**store.spec.recipe["degradation"])
+    recipe = value_from(
+        _Recipe, store.spec.recipe, where=store.name, name="recipe", remedy="Extract faces with `fsrcache extract`."
+    )
+    degradation = recipe["degradation"]
     folder = workspace.fine_tuned
     target = folder / "extractor.safetensors"
     with shown(console) as watch:
-        faces, line = read_faces(workspace.data() or BUILT_IN, side=store.spec.recipe["side"], watch=watch)
+        faces, line = read_faces(workspace.data() or BUILT_IN, side=recipe["side"], watch=watch)
         record = fine_tune(
             faces, workspace.extractor, target=target, folder=folder / "training",
             scales=store.scales, degradation=degradation, seed=seed, device=place, watch=watch,

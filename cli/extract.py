@@ -24,18 +24,30 @@ from fsrcache.models.extractor import load_extractor
 from fsrcache.presets import EXTRACTORS, PRETRAINING
 from fsrcache.pretrain import pretrain
 from fsrcache.progress import Watch
-from fsrcache.workspace import Data, Workspace
+from fsrcache.records import shortened
+from fsrcache.workspace import Workspace
 
 
 def _part(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int]:
     """Return (i, n), of the option or of the ranks that torchrun gives."""
     if value is None:
-        rank, ranks = os.environ.get("RANK", ""), os.environ.get("WORLD_SIZE", "")
-        return (int(rank) + 1, int(ranks)) if rank.isdecimal() and ranks.isdecimal() else (1, 1)
+        return _part_by_rank()
     match = re.fullmatch("([0-9]{1,6})/([0-9]{1,6})", value)
     if match is None or not 1 <= int(match[1]) <= int(match[2]):
         raise click.BadParameter(f"{value!r} is no part; write 1/4 to 4/4 for four writers.", ctx, param)
     return int(match[1]), int(match[2])
+
+
+def _part_by_rank() -> tuple[int, int]:
+    rank, ranks = os.environ.get("RANK", ""), os.environ.get("WORLD_SIZE", "")
+    if not rank and not ranks:
+        return 1, 1
+    if not all(re.fullmatch("[0-9]{1,6}", number) for number in (rank, ranks)) or int(rank) >= int(ranks):
+        raise click.UsageError(
+            f"RANK is {shortened(rank)} and WORLD_SIZE is {shortened(ranks)} in the environment; with 4 writers they "
+            "are 0 to 3 and 4. Set both or neither, or name the share with --part."
+        )
+    return int(rank) + 1, int(ranks)
 
 
 @click.command
@@ -83,7 +95,7 @@ def extract(
             )
         faces, line = read_faces(data, side=side, watch=watch)
         if side is None:
-            _remember(workspace, data)
+            workspace.remember(data)
             console.print("There is no extractor yet: pre-training a tiny one on the drawn faces.", highlight=False)
             _tiny_extractor(workspace, faces, place, watch)
         given = sources(faces, workspace.extractor, device=place, degradation=degradation)
@@ -94,8 +106,8 @@ def extract(
     if dry_run:
         _show_estimate(record, as_json)
         return
-    if store is None or workspace.data() is None:  # a store elsewhere may be of other data
-        _remember(workspace, data)
+    if store is None or not workspace.has_data:  # a store elsewhere may be of other data
+        workspace.remember(data)
     if as_json:
         click.echo(to_json(record))
         return
@@ -104,11 +116,6 @@ def extract(
     scale = ", ".join(map(str, record["scales"]))
     others = "" if record["complete"] else f"; part {part[0]}/{part[1]} is done, others are not"
     click.echo(f"{record['store']}: {rows} faces at scales {scale}, {record['seconds']:.0f} s{found}{others}")
-
-
-def _remember(workspace: Workspace, data: Data) -> None:
-    if workspace.data() != data:
-        workspace.remember(data)
 
 
 def _show_estimate(record: dict[str, Any], as_json: bool) -> None:

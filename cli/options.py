@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from fsrcache.cli.places import at_home
 
 from fsrcache.errors import FsrcacheError
 from fsrcache.faces.index import FORMATS
@@ -13,14 +14,26 @@ from fsrcache.faces.index import FORMATS
 device_option = click.option(
     "--device", default="auto", show_default=True, help="cpu, cuda, cuda:1 ...; auto is the GPU if there is one."
 )
-seed_option = click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Fixes all chance.")
+seed_option = click.option(
+    "--seed",
+    type=click.IntRange(0, 2**63 - 1),
+    default=0,
+    show_default=True,
+    metavar="INTEGER",
+    help="Fixes all chance.",
+)
+
+
+def _data(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    return None if value is None else at_home(value, ctx, param)
 
 
 def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that say which data."""
     for option in reversed(
         (
-            click.option("--data", "data_path", metavar="PATH", help="A folder or file, as fsrcache data takes.  "
+            click.option("--data", "data_path", metavar="PATH", callback=_data,
+                         help="A folder or file, as fsrcache data takes.  "
                          "[default: what the workspace remembers, else drawn:4200]"),
             click.option("--format", "layout", type=click.Choice(FORMATS), help="Its layout, if not to be found out."),
             click.option("--votes", type=click.Choice(["majority", "argmax", "soft"]), default="majority",

@@ -1,6 +1,8 @@
-"""Which workspace, and which store: options that cost nothing to import."""
+"""Which workspace, which store, and paths with ``~``: options that cost nothing to import."""
 
+from os import PathLike, fspath
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -9,17 +11,43 @@ from fsrcache.workspace import Workspace
 WORKSPACE = "FSRCACHE_WORKSPACE"
 
 
+class HomePath(click.Path):
+    """A path whose ``~`` is the home folder: a shell sees to that at the beginning of a word, and nowhere else."""
+
+    def convert(
+        self, value: str | PathLike[str], param: click.Parameter | None, ctx: click.Context | None
+    ) -> Any:  # click's type
+        """Return the path, checked as ``click.Path`` does it."""
+        return super().convert(at_home(fspath(value), ctx, param), param, ctx)
+
+
+def at_home(value: str, ctx: click.Context | None, param: click.Parameter | None) -> str:
+    """Return a path, or anything else that may stand for one, with the home folder in place of ``~``."""
+    if not value:
+        raise click.BadParameter("there is nothing in it; name a place.", ctx, param)
+    if not value.startswith("~"):
+        return value
+    try:
+        return str(Path(value).expanduser())
+    except RuntimeError:
+        raise click.BadParameter(f"there is no home folder for {value!r}.", ctx, param) from None
+
+
+def _store(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    return None if value is None else at_home(value, ctx, param)
+
+
 def _workspace(ctx: click.Context, param: click.Parameter, value: Path) -> Workspace:  # noqa: ARG001
     return Workspace(value)
 
 
 workspace_option = click.option(
-    "--workspace", type=click.Path(path_type=Path, file_okay=False), default=Path("fsr"), show_default="./fsr",
+    "--workspace", type=HomePath(path_type=Path, file_okay=False), default=Path("fsr"), show_default="./fsr",
     envvar=WORKSPACE, callback=_workspace, metavar="DIR", help="Where everything is kept.",
 )  # fmt: skip
 store_option = click.option(
-    "--store", metavar="PLACE", help="The feature store, a folder or a URL such as s3://bucket/features.zarr.  "
-    "[default: the workspace's features.zarr]",
+    "--store", metavar="PLACE", callback=_store, help="The feature store, a folder or a URL such as "
+    "s3://bucket/features.zarr.  [default: the workspace's features.zarr]",
 )  # fmt: skip
-store_argument = click.argument("store", metavar="[STORE]", required=False)
+store_argument = click.argument("store", metavar="[STORE]", required=False, callback=_store)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead.")

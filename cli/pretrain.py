@@ -55,7 +55,7 @@ def pretrain(
     data = chosen_data(workspace, data_path, layout=layout, votes=votes, on_error=on_error, console=console)
     with shown(console) as watch:
         faces, _ = read_faces(data, side=side, watch=watch)
-        if workspace.data() is None:
+        if not workspace.has_data:
             workspace.remember(data)
         preset = preset or ("tiny" if data.drawn else "small" if faces.side <= _SMALL else "paper")
         schedule = PRETRAINING[preset] if epochs is None else replace(PRETRAINING[preset], epochs=epochs)

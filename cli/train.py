@@ -63,14 +63,16 @@ def train(
     folder = workspace.run(name)
     console = Console(stderr=True)
     features = FeatureStore(store or workspace.store)
-    data = workspace.data()
-    preset = preset or ("tiny" if data is not None and data.drawn else "best")
+    if preset is None:
+        data = workspace.data()
+        preset = "tiny" if data is not None and data.drawn else "best"
     config = TRAINING[preset] if steps is None else replace(TRAINING[preset], steps=steps)
     if dry_run:
         with shown(console) as watch:
             record = estimate(
-                features, workspace.extractor, config, device=place, seed=seed, cache=cache, plain=plain, watch=watch
-            )
+                features, workspace.extractor, config, device=place, seed=seed, cache=cache, plain=plain,
+                folder=folder, watch=watch,
+            )  # fmt: skip
         record = {"preset": preset, **record}
         if as_json:
             click.echo(to_json(record))

@@ -7,12 +7,14 @@ from typing import Any
 
 import torch
 
+from fsrcache.device import check_device
 from fsrcache.faces.degrade import SCALE_FORM, Degradation
 from fsrcache.faces.faces import Faces
 from fsrcache.models.extractor import load_extractor, save_extractor
 from fsrcache.models.weights import file_digest
 from fsrcache.presets import FINE_TUNING, PretrainConfig
 from fsrcache.progress import Watch, unwatched
+from fsrcache.records import Seed, check_value
 from fsrcache.training.classifier import fit_classifier
 
 
@@ -61,6 +63,9 @@ def fine_tune(
         As :func:`fsrcache.training.classifier.fit_classifier`.
     """
     began = time.perf_counter()
+    check_device(device)
+    check_value(PretrainConfig, schedule, name="schedule")
+    check_value(Seed, seed, name="seed")
     model = load_extractor(extractor).to(device)
     settings = {"fine_tuned_from": file_digest(extractor), "degradation": asdict(degradation)}
     fitted = fit_classifier(

@@ -1,6 +1,7 @@
 """Where tensors live, in which precision products are computed there, and what becomes of memory that is freed."""
 
 import ctypes
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +9,9 @@ from contextlib import contextmanager
 import torch
 
 from fsrcache.errors import RequestError
+from fsrcache.records import shortened
 
+_DEVICES = "Take cpu, cuda, cuda:1 and so on, or auto."
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 
@@ -22,14 +25,31 @@ def pick_device(name: str = "auto") -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if not isinstance(name, str) or re.fullmatch(r"cpu(:0)?|cuda(:[0-9]{1,2})?", name) is None:
+        raise RequestError(f"There is no device {shortened(name)} here.", _DEVICES)
     try:
-        device = torch.device(name)
+        device = torch.device(name.removesuffix(":0") if name.startswith("cpu") else name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise RequestError(
-            f"There is no device {name!r} here: {str(error).splitlines()[0]}.", "Take cpu, cuda or auto."
+            f"There is no device {name!r} here: {str(error).splitlines()[0].rstrip('.')}.", _DEVICES
         ) from None
     return device
+
+
+def check_device(device: torch.device) -> None:
+    """Raise if something is not a device that is computed on.
+
+    Raises
+    ------
+    RequestError
+        With what it is.
+    """
+    if not isinstance(device, torch.device) or device.type not in ("cpu", "cuda"):
+        raise RequestError(
+            f"The device is {shortened(device)}.",
+            "It is a torch.device, cpu or cuda: fsrcache.device.pick_device(name).",
+        )
 
 
 def computes_bf16(device: torch.device) -> bool:

@@ -9,8 +9,10 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from fsrcache.device import check_device
 from fsrcache.presets import TrainConfig
 from fsrcache.progress import Progress, Watch, unwatched
+from fsrcache.records import Seed, check_value
 from fsrcache.store.reader import FeatureStore
 from fsrcache.training.build import Built, build, choose_place, refuse_other_weights
 from fsrcache.training.iteration import Iteration
@@ -31,9 +33,10 @@ def estimate(
     seed: int = 0,
     cache: str = "auto",
     plain: bool = False,
+    folder: Path | None = None,
     watch: Watch = unwatched,
 ) -> dict[str, Any]:
-    """Say what ``fsrcache.train.train`` would take with the same arguments.
+    """Say what ``fsrcache.train.train`` would take with the same arguments; without a folder, what a new run would.
 
     Returns
     -------
@@ -48,8 +51,11 @@ def estimate(
     FsrcacheError
         As ``train`` does before its first step.
     """
+    check_device(device)
+    check_value(TrainConfig, config, name="config")
+    check_value(Seed, seed, name="seed")
     refuse_other_weights(store, extractor)
-    place = choose_place(store, cache, device=device)
+    place = choose_place(store, cache, device=device, folder=folder)
     watch(Progress("measuring", 0, 1, "steps", note=f"Cache: {place.mode} ({place.reason})."))
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         built = build(store, extractor, config, place=place, device=device, seed=seed, plain=plain)

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from fsrcache.ahead import ordered_map
+from fsrcache.device import check_device
 from fsrcache.errors import FsrcacheError
 from fsrcache.faces.decode import Pictures
 from fsrcache.faces.degrade import SCALE_FORM, Degradation
@@ -70,6 +71,7 @@ def sources(faces: Faces, extractor: Path, *, device: torch.device, degradation:
     FsrcacheError
         If there is no such extractor, or the classes are not the extractor's.
     """
+    check_device(device)
     model = load_extractor(extractor).to(device)
     if faces.classes != model.classes:
         raise FsrcacheError(

@@ -1,9 +1,24 @@
-"""The named settings: frozen records, nothing computed, nothing read from a file."""
+"""The named settings: frozen records that check themselves when they are made, nothing computed, nothing read."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from types import MappingProxyType
-from typing import Literal
+from typing import Annotated, Literal
+
+from fsrcache.errors import RequestError
+from fsrcache.records import Between, check_fields, shortened
+
+_Width = Annotated[int, Between(1, 2**16)]  # of layers, and batches
+_Layers = Annotated[int, Between(0, 200)]
+Side = Annotated[int, Between(1, 2048)]
+_Times = Annotated[int, Between(1, 1000)]
+_Steps = Annotated[int, Between(0, 10**8)]
+_Share = Annotated[float, Between(0, 1)]
+_Decay = Annotated[float, Between(0, 1, below=True)]
+_Factor = Annotated[float, Between(0, 1e38)]  # what fp32 holds
+_MOST_CONVOLUTIONS = 200
+_Floor = Annotated[float, Between(1e-37, 1e38)]  # what has a logarithm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,14 +44,34 @@ class ExtractorConfig:
         Smallest eigenvalue of the covariance.
     """
 
-    side: int
-    stages: tuple[tuple[int, ...], ...]
-    stride: int = 1
-    spd_side: int
-    hidden: int = 2000
-    embedding: int = 128
-    ridge: float = 1e-4
-    floor: float = 1e-4
+    side: Side
+    stages: tuple[tuple[_Width, ...], ...]
+    stride: _Times = 1
+    spd_side: Side
+    hidden: _Width = 2000
+    embedding: _Width = 128
+    ridge: _Factor = 1e-4
+    floor: _Floor = 1e-4
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if not self.stages or not all(self.stages):
+            raise RequestError(f"ExtractorConfig.stages is {shortened(self.stages)}.", "Every stage has a convolution.")
+        if (count := sum(map(len, self.stages))) > _MOST_CONVOLUTIONS:
+            raise RequestError(
+                f"ExtractorConfig.stages has {count:,} convolutions.", f"{_MOST_CONVOLUTIONS} are the most."
+            )
+        channels, poolings = self.stages[-1][-1], len(self.stages) - 1
+        if self.spd_side > channels:
+            raise RequestError(
+                f"The log-covariance's side is {self.spd_side} and the convolutions end in {channels} channels.",
+                "The side is at most the number of channels.",
+            )
+        if self.side < self.stride * 2 ** min(poolings, 16):
+            raise RequestError(
+                f"Pictures of side {self.side} have nothing left after {poolings} poolings.",
+                "Take a preset with fewer stages, or larger pictures.",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,15 +96,18 @@ class PretrainConfig:
         Degrees every other picture is turned by at most, each way, and the share by which it is enlarged or reduced.
     """
 
-    epochs: int
-    batch: int = 128
-    learning_rate: float = 2e-3
-    weight_decay: float = 5e-2
-    label_smoothing: float = 0.1
+    epochs: Annotated[int, Between(1, 10**5)]
+    batch: Annotated[int, Between(2, 2**16)] = 128
+    learning_rate: _Factor = 2e-3
+    weight_decay: _Factor = 5e-2
+    label_smoothing: _Share = 0.1
     flip: bool = True
-    shift: int = 4
-    rotation: float = 0.0
-    zoom: float = 0.0
+    shift: Annotated[int, Between(0, 2048)] = 4
+    rotation: Annotated[float, Between(0, 180)] = 0.0
+    zoom: _Decay = 0.0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 # paper: Model-2 of CovPoolFER. small: 48x48 pictures on two CPU cores. tiny: seconds on two CPU cores.
@@ -99,6 +137,8 @@ class RRDBConfig:
 
     Attributes
     ----------
+    form
+        Its name in records.
     filters, growth, blocks
         Channels between blocks (nf), channels a dense layer adds (gc), and residual-in-residual blocks.
     unshuffle
@@ -109,12 +149,16 @@ class RRDBConfig:
         Side of the last two convolutions.
     """
 
-    filters: int = 32
-    growth: int = 16
-    blocks: int = 6
-    unshuffle: int = 1
+    form: Literal["rrdb"] = "rrdb"
+    filters: _Width = 32
+    growth: _Width = 16
+    blocks: _Layers = 6
+    unshuffle: _Times = 1
     global_skip: bool = False
-    tail_kernel: int = 3
+    tail_kernel: _Times = 3
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +167,8 @@ class MLPConfig:
 
     Attributes
     ----------
+    form
+        Its name in records.
     width, blocks
         Of the hidden vector, and how many residual blocks.
     rank
@@ -136,12 +182,16 @@ class MLPConfig:
         How many such networks there are. In training each sees a share of the batch; the residual is their mean.
     """
 
-    width: int = 768
-    blocks: int = 2
-    rank: int = 32
-    dropout: float = 0.1
-    noise: float = 0.0
-    members: int = 1
+    form: Literal["mlp"] = "mlp"
+    width: _Width = 768
+    blocks: _Layers = 2
+    rank: Annotated[int, Between(0, 2048)] = 32
+    dropout: _Share = 0.1
+    noise: _Factor = 0.0
+    members: Annotated[int, Between(1, 100)] = 1
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,8 +206,11 @@ class CriticConfig:
         Whether convolutions have one.
     """
 
-    filters: int = 64
+    filters: _Width = 64
     bias: bool = True
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,36 +267,41 @@ class TrainConfig:
 
     generator: RRDBConfig | MLPConfig
     critic: CriticConfig | None
-    steps: int
-    batch: int = 32
-    critic_steps: int = 1
-    generator_steps: int = 1
-    full_resolution: float = 0.0
-    mixing: float = 0.0
+    steps: Annotated[int, Between(1, 10**8)]
+    batch: _Width = 32
+    critic_steps: Annotated[int, Between(0, 1000)] = 1
+    generator_steps: _Times = 1
+    full_resolution: _Share = 0.0
+    mixing: _Share = 0.0
     optimiser: Literal["adam", "adamw"] = "adam"
-    learning_rate: float = 2e-4
+    learning_rate: _Factor = 2e-4
     schedule: Literal["milestones", "one_cycle"] = "milestones"
-    milestones: tuple[int, ...] = (20_000, 50_000, 100_000, 200_000)
-    betas: tuple[float, float] = (0.0, 0.999)
-    weight_decay: float = 0.0
-    adversarial_weight: float = 1.0
-    perceptual_weight: float = 10.0
-    l2_weight: float = 0.01
-    classification_weight: float = 0.0
-    distillation_weight: float = 0.0
+    milestones: tuple[_Steps, ...] = (20_000, 50_000, 100_000, 200_000)
+    betas: tuple[_Decay, _Decay] = (0.0, 0.999)
+    weight_decay: _Factor = 0.0
+    adversarial_weight: _Factor = 1.0
+    perceptual_weight: _Factor = 10.0
+    l2_weight: _Factor = 0.01
+    classification_weight: _Factor = 0.0
+    distillation_weight: _Factor = 0.0
     reduction: Literal["sum", "mean"] = "sum"
-    label_smoothing: float = 0.1
-    penalty_weight: float = 2.0
-    penalty_power: float = 6.0
+    label_smoothing: _Share = 0.1
+    penalty_weight: _Factor = 2.0
+    penalty_power: Annotated[float, Between(1, 100)] = 6.0
     penalty_norm: Literal["full", "column"] = "full"
     reweight: Literal["lr", "hr", "sr", "sr_grad", "none"] = "lr"
-    sigma: float = 1.5
-    exponent: float = 1.0
+    sigma: Annotated[float, Between(1, 1000)] = 1.5
+    exponent: Annotated[float, Between(0, 100)] = 1.0
     reweight_critic: bool = False
-    l2_steps: int = 0
-    averaging: float = 0.0
-    patience: int = 0
+    l2_steps: _Steps = 0
+    averaging: _Decay = 0.0
+    patience: _Steps = 0
     precision: Literal["fp32", "tf32", "bf16"] = "fp32"
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if any(later < earlier for earlier, later in pairwise(self.milestones)):
+            raise RequestError(f"TrainConfig.milestones is {shortened(self.milestones)}.", "They ascend.")
 
 
 _BEST = TrainConfig(

@@ -7,10 +7,12 @@ from typing import Any
 
 import torch
 
+from fsrcache.device import check_device
 from fsrcache.faces.faces import Faces
 from fsrcache.models.extractor import CovPoolFER, save_extractor
 from fsrcache.presets import ExtractorConfig, PretrainConfig
 from fsrcache.progress import Watch, unwatched
+from fsrcache.records import Seed, check_value
 from fsrcache.training.classifier import fit_classifier
 
 
@@ -59,6 +61,10 @@ def pretrain(
         As :func:`fsrcache.training.classifier.fit_classifier`.
     """
     began = time.perf_counter()
+    check_device(device)
+    check_value(ExtractorConfig, config, name="config")
+    check_value(PretrainConfig, schedule, name="schedule")
+    check_value(Seed, seed, name="seed")
     model = CovPoolFER(config, faces.classes, generator=torch.Generator().manual_seed(seed)).to(device)
     settings = {"extractor": asdict(config)}
     fitted = fit_classifier(

@@ -8,11 +8,12 @@ from typing import Any
 
 import torch
 
-from fsrcache.device import computed_precision
+from fsrcache.device import check_device, computed_precision
 from fsrcache.errors import RequestError
-from fsrcache.models.generator import generator_record, save_generator
+from fsrcache.models.generator import save_generator
 from fsrcache.presets import TrainConfig
 from fsrcache.progress import Progress, Watch, unwatched
+from fsrcache.records import Seed, check_value, shortened
 from fsrcache.store.reader import FeatureStore
 from fsrcache.training.build import build, choose_place, refuse_other_weights
 from fsrcache.training.checkpoint import sole_training
@@ -55,7 +56,8 @@ def train(
         Fixes weights, order, scales and dropout: every step is a function of (seed, step).
     cache
         Where the features lie while it trains: on the ``device`` or in ``ram``, in the same order; in the store, from
-        which they ``stream`` in shuffled epochs; or ``auto``, the first of these where they fit.
+        which they ``stream`` in shuffled epochs; or ``auto``, the first of these where they fit. A run goes on in its
+        own order: ``auto`` streams one that was begun so, and device and ram may take turns.
     plain
         Whether every part is computed as it is defined: no captured steps, a double backward for the penalty, dense
         blocks that concatenate. The same numbers up to rounding.
@@ -76,18 +78,22 @@ def train(
     Raises
     ------
     FsrcacheError
-        If the store is of other weights, the folder holds a run of other settings or belongs to a training under way,
+        If the store is of other weights, the folder holds a run of other settings, or one whose features lay in memory
+        and do not fit there any more, or belongs to a training under way,
         or a term stops being finite (the message names it and the step; no checkpoint is written after it).
     """
     began = time.perf_counter()
+    check_device(device)
+    check_value(TrainConfig, config, name="config")
+    check_value(Seed, seed, name="seed")
     if log is not None and log not in LOGS:
-        raise RequestError(f"There is no log {log!r}.", f"Take {', '.join(LOGS)}.")
+        raise RequestError(f"There is no log {shortened(log)}.", f"Take {', '.join(LOGS)}.")
     begin_log = None if log is None else tensorboard_log(folder / "tensorboard")
     refuse_other_weights(store, extractor)
-    place = choose_place(store, cache, device=device)
+    place = choose_place(store, cache, device=device, folder=folder)
     watch(Progress("reading features", 0, 1, "caches", note=f"Cache: {place.mode} ({place.reason})."))
     trained = {
-        "config": {**asdict(config), "generator": generator_record(config.generator)},
+        "config": asdict(config),
         "seed": seed,
         "store": store.digest,
         "device": device.type,
@@ -103,8 +109,7 @@ def train(
         with closing(built.iteration.batches):
             ended = run_steps(
                 built.iteration, built.held_out, store.scales,
-                folder=folder, settings={**trained, "cache": place.mode}, watch=watch, log=begin_log,
-                checkpoint_seconds=checkpoint_seconds,
+                folder=folder, settings=trained, watch=watch, log=begin_log, checkpoint_seconds=checkpoint_seconds,
             )  # fmt: skip
     standing, target = ended.standing, folder / "generator.safetensors"
     steps = standing.best_step if config.patience else standing.step

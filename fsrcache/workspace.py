@@ -1,12 +1,17 @@
 """A workspace: the folder where one line of work keeps its extractor, its store and its runs."""
 
 import json
-import os
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Literal
 
-from fsrcache.errors import FsrcacheError, RequestError
+from fsrcache.errors import RequestError
+from fsrcache.files import read_regular, write_whole
+from fsrcache.records import check_fields, parse_json, shortened, value_from
+
+_MOST_BYTES = 1 << 16  # of data.json
+_REMEDY = "Name the data again: fsrcache extract --data PATH, or pretrain."
 
 
 @dataclass(frozen=True)
@@ -25,8 +30,13 @@ class Data:
 
     path: str
     layout: str | None = None
-    votes: str = "majority"
-    on_error: str = "fail"
+    votes: Literal["majority", "argmax", "soft"] = "majority"
+    on_error: Literal["fail", "skip"] = "fail"
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if not self.path or "\0" in self.path:
+            raise RequestError(f"Data.path is {shortened(self.path)}.", "It is a folder, a file, or drawn:COUNT.")
 
     @property
     def drawn(self) -> bool:
@@ -36,9 +46,21 @@ class Data:
 
 @dataclass(frozen=True)
 class Workspace:
-    """The names inside a workspace's folder; the folder is made when something is first kept in it."""
+    """The names inside a workspace's folder; the folder is made when something is first kept in it.
+
+    Attributes
+    ----------
+    folder
+        Absolute, and so the same wherever the process goes; ``~`` is the home folder.
+    """
 
     folder: Path
+
+    def __post_init__(self) -> None:
+        try:
+            object.__setattr__(self, "folder", Path(self.folder).expanduser().absolute())
+        except (TypeError, RuntimeError) as error:  # no path, or a user without a home
+            raise RequestError(f"{shortened(self.folder)} is no workspace: {error}.", "Name a folder.") from None
 
     @property
     def extractor(self) -> Path:
@@ -75,6 +97,11 @@ class Workspace:
             )
         return self.folder / "runs" / name
 
+    @property
+    def has_data(self) -> bool:
+        """Whether data are remembered, readable or not."""
+        return (self.folder / "data.json").exists()
+
     def data(self) -> Data | None:
         """Return the data that the workspace remembers.
 
@@ -85,15 +112,13 @@ class Workspace:
         """
         path = self.folder / "data.json"
         try:
-            return Data(**json.loads(path.read_text()))
+            text = read_regular(path, most=_MOST_BYTES)
         except FileNotFoundError:
             return None
-        except (ValueError, TypeError, NotADirectoryError) as error:
-            raise FsrcacheError(f"{path} cannot be read: {error}.", "Name the data again with --data.") from None
+        data: Any = value_from(Data, parse_json(text, where=path, remedy=_REMEDY), where=path, remedy=_REMEDY)
+        assert isinstance(data, Data)
+        return data
 
     def remember(self, data: Data) -> None:
         """Keep which data the workspace is about."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        partial = self.folder / f"data.json.{os.getpid()}.partial"
-        partial.write_text(json.dumps(asdict(data), indent=2) + "\n")
-        partial.replace(self.folder / "data.json")
+        write_whole(self.folder / "data.json", (json.dumps(asdict(data), indent=2) + "\n").encode())

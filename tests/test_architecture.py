@@ -19,6 +19,8 @@ HOMES = {
 FLOORS = {
     "fsrcache": 0,
     "fsrcache.errors": 0,
+    "fsrcache.files": 1,
+    "fsrcache.records": 1,
     "fsrcache.kernels": 1,
     "fsrcache.presets": 2,
     "fsrcache.progress": 2,

@@ -7,7 +7,8 @@ from importlib import import_module
 import pytest
 import torch
 
-from fsrcache.device import computed_precision, fp32_precision, keep_freed_memory
+from fsrcache.device import check_device, computed_precision, fp32_precision, keep_freed_memory, pick_device
+from fsrcache.errors import RequestError
 
 FAULTS = """
 import resource, torch
@@ -118,3 +119,21 @@ def test_a_cpu_has_no_tf32():
 def test_a_gpu_has_tf32_from_ampere_on(monkeypatch, capability, precision):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
     assert computed_precision("tf32", torch.device("cuda")) == precision
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["meta", "hpu", "privateuseone", "mps", "xla", "cuda:99", "cuda:-1", "cuda:1000000000000", "cpu:7", "cpu:", "CPU",
+     "", " cpu", "gpu", "cuda:٣", "cpu\n", 0, None],
+)  # fmt: skip
+def test_a_device_that_is_none_is_a_wrong_request(name):
+    with pytest.raises(RequestError, match="There is no device"):
+        pick_device(name)
+
+
+def test_a_cpu_is_one_device_however_it_is_written():
+    assert pick_device("cpu") == pick_device("cpu:0") == torch.device("cpu")
+    check_device(pick_device())
+    for other in ("cpu", torch.device("meta")):
+        with pytest.raises(RequestError, match="The device is"):
+            check_device(other)

@@ -12,20 +12,47 @@ Source: Acharya et al., "Covariance Pooling for Facial Expression Recognition", 
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import torch
 from torch import Tensor, nn
 
-from fsrcache.errors import FsrcacheError
+from fsrcache.errors import FsrcacheError, RequestError
 from fsrcache.kernels import bimap_covariance_pool, log_eig
-from fsrcache.models.weights import read_weights, write_weights
-from fsrcache.presets import ExtractorConfig
+from fsrcache.models.weights import read_module, write_weights
+from fsrcache.presets import ExtractorConfig, PretrainConfig
+from fsrcache.records import Seed, check_value, shortened
 from fsrcache.spd import orthonormal, vech, vech_length
 
 KIND = "extractor"
 PREPROCESSING = "(picture - mean) / max(deviation, 1 / sqrt(values)), over every picture's values 0..255"
 _NORM_EPSILON = 1e-3
+_REMEDY = "It is damaged or of another version: pre-train one with fsrcache pretrain."
+
+
+class ExtractorTraining(TypedDict, total=False):
+    """What a file says about how its extractor was trained; all of it may be missing."""
+
+    extractor: ExtractorConfig
+    fine_tuned_from: str
+    degradation: Mapping[str, str | int | None]
+    precision: str
+    schedule: PretrainConfig
+    seed: Seed
+    data: str
+    classes: tuple[str, ...]
+    scales: tuple[int, ...]
+    epochs: int
+    accuracy: Mapping[str, float]
+
+
+class _Record(TypedDict):
+    """What stands in a file beside the tensors."""
+
+    classes: tuple[str, ...]
+    config: ExtractorConfig
+    preprocessing: str
+    training: ExtractorTraining
 
 
 class Taps(NamedTuple):
@@ -50,25 +77,18 @@ class CovPoolFER(nn.Module):
 
     Raises
     ------
-    FsrcacheError
-        If D exceeds C, or the pictures are too small for the poolings.
+    RequestError
+        If the classes are no tuple of different names.
     """
 
     def __init__(
         self, config: ExtractorConfig, classes: tuple[str, ...], *, generator: torch.Generator | None = None
     ) -> None:
         super().__init__()
+        check_value(tuple[str, ...], classes, name="classes")
+        if not classes or len(set(classes)) != len(classes):
+            raise RequestError(f"The classes are {shortened(classes)}.", "There is one at least, and none twice.")
         channels = config.stages[-1][-1]
-        if config.spd_side > channels:
-            raise FsrcacheError(
-                f"The log-covariance's side is {config.spd_side} and the convolutions end in {channels} channels.",
-                "The side is at most the number of channels.",
-            )
-        if config.side < config.stride * 2 ** (len(config.stages) - 1):
-            raise FsrcacheError(
-                f"Pictures of side {config.side} have nothing left after {len(config.stages) - 1} poolings.",
-                "Take a preset with fewer stages, or larger pictures.",
-            )
         generator = generator or torch.Generator().manual_seed(0)
         self.config = config
         self.classes = classes
@@ -184,22 +204,16 @@ def load_extractor(path: Path) -> CovPoolFER:
     FsrcacheError
         If there is no file, or it is damaged, or it is none of ours.
     """
-    tensors, record = read_weights(path, kind=KIND)
-    try:
-        config = dict(record["config"])
-        config["stages"] = tuple(tuple(stage) for stage in config["stages"])
-        model = CovPoolFER(ExtractorConfig(**config), tuple(record["classes"]))
-        model.load_state_dict(tensors)
-    except (KeyError, TypeError, ValueError, RuntimeError, FsrcacheError) as error:
+    model, record, _ = read_module(
+        path, _Record, lambda record: CovPoolFER(record["config"], record["classes"]),
+        kind=KIND, layers=lambda record: sum(map(len, record["config"].stages)), remedy=_REMEDY,
+    )  # fmt: skip
+    if record["preprocessing"] != PREPROCESSING:
         raise FsrcacheError(
-            f"{path} is an extractor that this version cannot read: {error}.", "Pre-train one with fsrcache pretrain."
-        ) from error
-    if record.get("preprocessing") != PREPROCESSING:
-        raise FsrcacheError(
-            f"{path} was trained on pictures prepared as {record.get('preprocessing')!r}.",
+            f"{path} was trained on pictures prepared as {shortened(record['preprocessing'])}.",
             f"Here it is {PREPROCESSING!r}: pre-train one with fsrcache pretrain.",
         )
-    return model.eval()
+    return model
 
 
 def _trunk(config: ExtractorConfig) -> nn.Sequential:

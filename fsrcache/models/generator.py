@@ -8,21 +8,44 @@ log-covariance have no neighbours, which a picture's convolutions take for grant
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, TypedDict
 
 import torch
 from torch import Tensor, nn
 
 from fsrcache.errors import FsrcacheError
 from fsrcache.models.dense_block import DenseBlock
-from fsrcache.models.weights import read_weights, write_weights
-from fsrcache.presets import MLPConfig, RRDBConfig
+from fsrcache.models.weights import read_module, write_weights
+from fsrcache.presets import MLPConfig, RRDBConfig, TrainConfig
+from fsrcache.records import Between, Seed
 from fsrcache.spd import unvech, vech, vech_side
 
 KIND = "generator"
 _SLOPE = 0.2  # of the leaky ReLU
 _RESIDUAL = 0.2  # share of a block's result that is added to its input
-_FORMS: Mapping[str, type[RRDBConfig] | type[MLPConfig]] = {"rrdb": RRDBConfig, "mlp": MLPConfig}
+_REMEDY = "It is damaged or of another version: train one with fsrcache train."
+
+
+class GeneratorTraining(TypedDict):
+    """How a generator was trained: what fixes its weights, and no more."""
+
+    config: TrainConfig
+    seed: Seed
+    store: str
+    device: str
+    precision: Literal["fp32", "tf32", "bf16"]
+    threads: Annotated[int, Between(0, 2**16)]
+    plain: bool
+    order: str
+    steps: Annotated[int, Between(0, 10**8)]
+
+
+class _Record(TypedDict):
+    """What stands in a file beside the tensors."""
+
+    config: RRDBConfig | MLPConfig
+    length: Annotated[int, Between(1, 2**24)]
+    training: GeneratorTraining
 
 
 class RRDBGenerator(nn.Module):
@@ -142,8 +165,8 @@ def make_generator(config: RRDBConfig | MLPConfig, length: int, *, plain: bool =
 def save_generator(
     path: Path, model: RRDBGenerator | MLPGenerator, *, length: int, training: Mapping[str, Any]
 ) -> None:
-    """Write a generator as a file whose bytes depend on it alone; ``training`` says how it came about, as JSON."""
-    record = {"config": generator_record(model.config), "length": length, "training": training}
+    """Write a generator as a file whose bytes depend on it alone; ``training`` is a ``GeneratorTraining`` as JSON."""
+    record = {"config": asdict(model.config), "length": length, "training": training}
     write_weights(path, model.state_dict(), kind=KIND, record=record)
 
 
@@ -155,22 +178,16 @@ def load_generator(path: Path) -> tuple[RRDBGenerator | MLPGenerator, dict[str, 
     FsrcacheError
         If there is no file, or it is damaged, or it is none of ours.
     """
-    tensors, record = read_weights(path, kind=KIND)
-    try:
-        config = dict(record["config"])
-        model = make_generator(_FORMS[config.pop("form")](**config), record["length"])
-        model.load_state_dict(tensors)
-        training: dict[str, Any] = record["training"]
-    except (KeyError, TypeError, ValueError, RuntimeError, FsrcacheError) as error:
-        raise FsrcacheError(
-            f"{path} is a generator that this version cannot read: {error}.", "Train one with fsrcache train."
-        ) from error
-    return model.eval(), training
+    model, _, written = read_module(
+        path, _Record, lambda record: make_generator(record["config"], record["length"]),
+        kind=KIND, layers=lambda record: _layers(record["config"]), remedy=_REMEDY,
+    )  # fmt: skip
+    return model, written["training"]
 
 
-def generator_record(config: RRDBConfig | MLPConfig) -> dict[str, Any]:
-    """Return a generator's shape as JSON values, its form by name."""
-    return {"form": "rrdb" if isinstance(config, RRDBConfig) else "mlp", **asdict(config)}
+def _layers(config: RRDBConfig | MLPConfig) -> int:
+    """Return how many layers with weights there are at least."""
+    return config.members * (1 + config.blocks) if isinstance(config, MLPConfig) else 1 + config.blocks
 
 
 def _member(config: MLPConfig, length: int) -> nn.Sequential:

@@ -1,23 +1,47 @@
 """Weights as safetensors files whose bytes depend on their content alone.
 
-The metadata are one key, ``fsrcache``, holding canonical JSON: ``{"kind": ..., ...record}``, keys sorted, no spaces.
+The metadata are one key, ``fsrcache``, holding canonical JSON: ``{"kind": ..., ...record}``, keys sorted, no spaces. A
+network is read only after its record, and after the names, types and shapes of its tensors were found to be those that
+the record says: a file takes no more memory than it has bytes.
 """
 
 import hashlib
 import json
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from fsrcache.errors import FsrcacheError
+from fsrcache.files import whole_file
+from fsrcache.records import parse_json, shortened, value_from
 
 _KEY = "fsrcache"
+_DTYPES = {torch.float32: "F32", torch.int64: "I64"}  # of networks, as safetensors names them
+_LISTED = 3  # tensors that an error names
+
+Module = TypeVar("Module", bound=torch.nn.Module)
+Shapes = dict[str, tuple[str, list[int]]]  # of tensors by name, with their types
+
+
+class _Opened(NamedTuple):
+    """A file whose header was read: the record beside the tensors, and the tensors."""
+
+    path: Path
+    record: dict[str, Any]
+    file: Any  # safetensors' own
+
+    def shapes(self) -> Shapes:
+        slices = {name: self.file.get_slice(name) for name in self.file.keys()}  # noqa: SIM118  a file, not a mapping
+        return {name: (part.get_dtype(), part.get_shape()) for name, part in slices.items()}
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        with _reading(self.path):
+            return {name: self.file.get_tensor(name) for name in self.file.keys()}  # noqa: SIM118
 
 
 def write_weights(path: Path, tensors: Mapping[str, torch.Tensor], *, kind: str, record: Mapping[str, Any]) -> None:
@@ -41,8 +65,11 @@ def write_weights(path: Path, tensors: Mapping[str, torch.Tensor], *, kind: str,
     """
     text = json.dumps({**record, "kind": kind}, sort_keys=True, separators=(",", ":"), allow_nan=False)
     ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with _whole(path) as partial:
-        save_file(ready, partial, {_KEY: text})  # which makes no copy of them
+    with whole_file(path) as partial:
+        try:
+            save_file(ready, partial, {_KEY: text})  # which makes no copy of them
+        except SafetensorError as error:
+            raise OSError(str(error)) from error
 
 
 def read_weights(path: Path, *, kind: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -53,26 +80,64 @@ def read_weights(path: Path, *, kind: str) -> tuple[dict[str, torch.Tensor], dic
     FsrcacheError
         If there is no file, or it is damaged, or not of this kind.
     """
-    if not path.is_file():
-        raise FsrcacheError(f"There is no {kind} at {path}.", "Check the path, or make one first.")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  a file, not a mapping
-    except (SafetensorError, OSError, RuntimeError) as error:  # the last is torch's, which maps the file
+    opened = _open(path, kind)
+    return opened.tensors(), opened.record
+
+
+def read_record(path: Path, *, kind: str) -> dict[str, Any]:
+    """Read the record alone, and no tensor; the errors are those of ``read_weights``."""
+    return _open(path, kind).record
+
+
+def read_module(
+    path: Path, form: Any, make: Callable[[Any], Module], *, kind: str, layers: Callable[[Any], int], remedy: str
+) -> tuple[Module, Any, dict[str, Any]]:
+    """Read a network, in evaluation mode on the CPU, and its record, as a checked value and as it was written.
+
+    Parameters
+    ----------
+    path
+        The file.
+    form
+        What its record is, as for ``fsrcache.records.value_from``.
+    make
+        Given the checked record, returns the network, whose state is the file's tensors.
+    kind
+        What the file is.
+    layers
+        Given the checked record, returns how many layers it asks for, each with a tensor of its own.
+    remedy
+        What to do about a file that is none.
+
+    Raises
+    ------
+    FsrcacheError
+        If there is no file, or it is damaged, not of this kind, or its tensors are not those of its record.
+    """
+    opened = _open(path, kind)
+    record, shapes = value_from(form, opened.record, where=path, remedy=remedy), opened.shapes()
+    if layers(record) > len(shapes):
         raise FsrcacheError(
-            f"{path} cannot be read: {error}.", "It is damaged or no safetensors file; make it anew."
-        ) from error
+            f"{path} holds {len(shapes):,} tensors, and its record asks for {layers(record):,} layers.", remedy
+        )
     try:
-        record = json.loads(metadata[_KEY])
-        found = record.pop("kind")
-    except (KeyError, ValueError, TypeError, AttributeError):
-        raise FsrcacheError(
-            f"{path} holds weights that fsrcache did not write.", f"An {kind} file of fsrcache's is needed."
-        ) from None
-    if found != kind:
-        raise FsrcacheError(f"{path} holds a {found}, not a {kind}.", f"Name a {kind} file.")
-    return tensors, record
+        with torch.device("meta"):  # takes no memory
+            module = make(record)
+    except (FsrcacheError, RuntimeError) as error:
+        said = error.what if isinstance(error, FsrcacheError) else str(error).splitlines()[0]
+        raise FsrcacheError(f"{path}: {said}", remedy) from None
+    wanted = {name: (_DTYPES.get(one.dtype, "?"), list(one.shape)) for name, one in module.state_dict().items()}
+    differing = [name for name in sorted({*wanted, *shapes}) if wanted.get(name) != shapes.get(name)]
+    if differing:
+        told = "; ".join(
+            f"{shortened(name)[1:-1]} is {_words(shapes.get(name))} there and {_words(wanted.get(name))} in its record"
+            for name in differing[:_LISTED]
+        )
+        more = f"; and {len(differing) - _LISTED:,} more" if len(differing) > _LISTED else ""
+        raise FsrcacheError(f"{path}: its tensors are not those of its record: {told}{more}.", remedy)
+    module = module.to_empty(device="cpu")
+    module.load_state_dict(opened.tensors())
+    return module.eval(), record, opened.record
 
 
 def file_digest(path: Path) -> str:
@@ -81,41 +146,33 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file that is there whole or not at all, whenever the machine stops.
-
-    Raises
-    ------
-    FsrcacheError
-        If it cannot be written.
-    """
-    with _whole(path) as partial:
-        partial.write_bytes(data)
+def _open(path: Path, kind: str) -> _Opened:
+    """Read a file's header."""
+    if not path.is_file():
+        there = "; something else stands there" if path.exists() else ""
+        raise FsrcacheError(f"There is no {kind} at {path}{there}.", "Check the path, or make one first.")
+    with _reading(path):
+        file = safe_open(path, framework="pt")
+        metadata: dict[str, str] = file.metadata() or {}  # type: ignore[no-untyped-call]
+    record = parse_json(metadata[_KEY], where=path) if _KEY in metadata else None
+    if not isinstance(record, dict) or not isinstance(found := record.pop("kind", None), str):
+        raise FsrcacheError(
+            f"{path} holds weights that fsrcache did not write.", f"An {kind} file of fsrcache's is needed."
+        )
+    if found != kind:
+        raise FsrcacheError(f"{path} holds a {shortened(found)[1:-1]}, not a {kind}.", f"Name a {kind} file.")
+    return _Opened(path, record, file)
 
 
 @contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """Yield where to write a file, which gets its name once it is written down."""
-    partial = path.with_name(f".{path.name}.partial")
+def _reading(path: Path) -> Iterator[None]:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield partial
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
-        sync_folder(path.parent)
-    except (OSError, SafetensorError) as error:
-        with suppress(OSError):
-            partial.unlink()
-        said = error.strerror if isinstance(error, OSError) else error
-        raise FsrcacheError(f"{path} cannot be written: {said}.", "Check the folder and the space left.") from error
+        yield
+    except (SafetensorError, OSError, RuntimeError) as error:  # the last is torch's, which maps the file
+        raise FsrcacheError(
+            f"{path} cannot be read: {error}.", "It is damaged or no safetensors file; make it anew."
+        ) from error
 
 
-def sync_folder(path: Path) -> None:
-    """Have the names in a folder written down, where the system can."""
-    with suppress(OSError):
-        folder = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+def _words(shape: tuple[str, list[int]] | None) -> str:
+    return "missing" if shape is None else f"{shape[0]} {shape[1]}"

@@ -16,14 +16,16 @@ from fsrcache.spd import vech_side
 from fsrcache.store.reader import FeatureStore
 from fsrcache.training.batches import Batches, draws
 from fsrcache.training.capture import capturer
+from fsrcache.training.checkpoint import settings_of
 from fsrcache.training.iteration import Iteration
 from fsrcache.training.loader import FeatureCache, cache_bytes, load_cache
-from fsrcache.training.loop import MOST_STEPS
+from fsrcache.training.loop import CHECKPOINT, MOST_STEPS
 from fsrcache.training.memory import Place, place_cache
 from fsrcache.training.steps import Networks
 from fsrcache.training.stream import Stream
 
 _HELD_OUT = 512  # faces that are scored
+_DRAWN, _STREAMED = "drawn", "streamed"  # orders of faces
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,39 @@ def refuse_other_weights(store: FeatureStore, extractor: Path) -> None:
         )
 
 
-def choose_place(store: FeatureStore, asked: str, *, device: torch.device) -> Place:
-    """Return where the features of the training split lie without its held-out tenth."""
-    return place_cache(asked, cache_bytes(store, rows=int((~store.held_out()).sum())), device=device)
+def choose_place(store: FeatureStore, asked: str, *, device: torch.device, folder: Path | None = None) -> Place:
+    """Return where the features of the training split lie without its held-out tenth.
+
+    A run that a folder holds goes on in its own order of faces: from the device or from memory, which give the same
+    batches, or streamed. What else is free now changes nothing.
+
+    Raises
+    ------
+    RequestError
+        If there is no such cache.
+    FsrcacheError
+        If what is asked for has another order than the run, or the run's own does not fit any more.
+    """
+    size = cache_bytes(store, rows=int((~store.held_out()).sum()))
+    place = place_cache(asked, size, device=device)
+    settings = None if folder is None else settings_of(folder / CHECKPOINT)
+    order = None if settings is None else settings.get("order")
+    if not isinstance(order, str):
+        return place
+    streamed = order.startswith(_STREAMED)
+    if streamed == (place.mode == "stream"):
+        return place
+    if asked != "auto":
+        raise FsrcacheError(
+            f"{folder} holds a run whose batches are {order}; --cache {asked} gives them in another order.",
+            f"Go on with --cache {'stream' if streamed else 'ram, or device'}, or begin anew under another --name.",
+        )
+    if streamed:
+        return Place("stream", f"{place.reason}; the run was begun so")
+    raise FsrcacheError(
+        f"{folder} holds a run whose batches are drawn from memory, where its features do not fit now: {place.reason}.",
+        "Free some memory, go on all the same with --cache ram, or begin anew under another --name.",
+    )
 
 
 def build(
@@ -101,5 +133,5 @@ def build(
     iteration = Iteration(
         networks, batches, config, plain=plain, capturer=capturer(device, plain=plain), measured=measured
     )
-    order = f"streamed, {source.resident} chunks together" if isinstance(source, Stream) else "drawn"
+    order = f"{_STREAMED}, {source.resident} chunks together" if isinstance(source, Stream) else _DRAWN
     return Built(iteration, held_out, order)

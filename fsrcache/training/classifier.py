@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, TypedDict
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from fsrcache.device import computed_precision, computes_bf16, fp32_precision
-from fsrcache.errors import FsrcacheError
+from fsrcache.errors import FsrcacheError, RequestError
 from fsrcache.faces.degrade import SCALE_FORM, Degradation, low_resolution_view
 from fsrcache.faces.digest import content_digest
 from fsrcache.faces.expressions import SPLITS
@@ -21,14 +22,32 @@ from fsrcache.held_out import held_out
 from fsrcache.models.extractor import CovPoolFER
 from fsrcache.presets import PretrainConfig
 from fsrcache.progress import Progress, Watch
+from fsrcache.records import Between, check_value, value_from
 from fsrcache.spd import retract, tangent
 from fsrcache.training.augment import augment
 from fsrcache.training.checkpoint import resume, save_checkpoint, sole_training
-from fsrcache.training.history import write_history
+from fsrcache.training.history import check_history, write_history
 from fsrcache.training.schedules import one_cycle, set_rate
 
 _EVALUATED = 512  # pictures at a time
 _READ_EVERY = 20  # steps: reading a number from a GPU waits for it
+_Percent = Annotated[float, Between(0, 100)]
+_Scales = tuple[Annotated[int, Between(1, 2048)], ...]
+
+
+class _Line(TypedDict):
+    """A line of the history."""
+
+    epoch: Annotated[int, Between(1, 10**5)]
+    loss: float
+    train_accuracy: _Percent
+    held_out_accuracy: _Percent
+
+
+class _Standing(TypedDict):
+    """How far a training is: an epoch a line."""
+
+    history: tuple[_Line, ...]
 
 
 class Fitted(NamedTuple):
@@ -100,6 +119,9 @@ def fit_classifier(
         If there is nothing to train on, the folder holds a run of other settings or belongs to a training under way, or
         the loss stops being finite.
     """
+    check_value(_Scales, scales, name="scales")
+    if not scales:
+        raise RequestError("There are no scales.", "Full resolution alone is (1,).")
     rows = _rows(faces)
     settings = {
         **settings,
@@ -113,9 +135,13 @@ def fit_classifier(
     optimiser = _optimiser(model, schedule)
     with sole_training(folder):
         checkpoint, epoch, history = folder / "checkpoint.safetensors", 0, list[dict[str, Any]]()
-        resumed = resume(checkpoint, settings, modules={"extractor": model}, optimisers={"adamw": optimiser})
+        check_history(folder / "history.jsonl")
+        resumed = resume(
+            checkpoint, settings, partial(_history, epochs=schedule.epochs),
+            modules={"extractor": model}, optimisers={"adamw": optimiser},
+        )  # fmt: skip
         if resumed is not None:
-            epoch, history = resumed.record["epoch"], resumed.record["history"]
+            epoch, history = len(resumed.standing), resumed.standing
             if resumed.fell_back:
                 watch(Progress(phase, epoch, schedule.epochs, "epochs", note=resumed.fell_back))
         resumed_from = epoch
@@ -130,12 +156,22 @@ def fit_classifier(
             epoch += 1
             accuracy = _accuracy(model, pictures["held-out"], labels["held-out"])
             history = [*history, {"epoch": epoch, **said, "held_out_accuracy": accuracy}]
-            record = {"settings": settings, "epoch": epoch, "history": history}
-            save_checkpoint(checkpoint, record, modules={"extractor": model}, optimisers={"adamw": optimiser})
+            save_checkpoint(
+                checkpoint, settings, {"history": history},
+                modules={"extractor": model}, optimisers={"adamw": optimiser},
+            )  # fmt: skip
             write_history(folder / "history.jsonl", history)
         scores = {split: _accuracy(model, pictures[split], labels[split]) for split in rows if split != "train"}
         model.eval()
         return Fitted(history, resumed_from, scores, settings)
+
+
+def _history(written: Mapping[str, Any], file: Path, *, epochs: int) -> list[dict[str, Any]]:
+    """Return the history that a checkpoint holds, its epochs counted from 1."""
+    lines = list(value_from(_Standing, written, where=file, name="standing")["history"])
+    if [line["epoch"] for line in lines] != list(range(1, len(lines) + 1)) or len(lines) > epochs:
+        raise FsrcacheError(f"{file}: standing.history has {len(lines):,} lines, and not one for each epoch so far.")
+    return lines
 
 
 class _Views(NamedTuple):

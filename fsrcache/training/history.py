@@ -1,11 +1,20 @@
-"""The history of a training: one JSON record a line."""
+"""The history of a training: one JSON record a line, to be looked at; a run goes on without it."""
 
 import json
+import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from fsrcache.models.weights import write_whole
+from fsrcache.errors import FsrcacheError
+from fsrcache.files import open_regular, whole_file, write_whole
+from fsrcache.records import Between, parse_json, value_from
+
+_MOST_BYTES = 1 << 30  # a line every hundred steps takes less for 1e8 of them
+_LONGEST = 1 << 16  # bytes of a line
+_LINE = Mapping[str, float | Mapping[str, float]]
+_STEP = Annotated[int, Between(1, 10**8)]
 
 
 def write_history(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
@@ -15,20 +24,77 @@ def write_history(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
 
 
 def append_history(path: Path, line: Mapping[str, Any]) -> None:
-    """Add a line."""
-    with path.open("a") as file:
-        file.write(json.dumps(line, allow_nan=False) + "\n")
+    """Add a line.
+
+    Raises
+    ------
+    FsrcacheError
+        If it cannot be written.
+    """
+    text = json.dumps(line, allow_nan=False) + "\n"
+    try:
+        with open_regular(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT) as file:
+            file.write(text.encode())
+    except OSError as error:
+        raise FsrcacheError(
+            f"{path} cannot be written: {error.strerror or error}.", "Check the folder and the space left."
+        ) from error
 
 
-def cut_history(path: Path, *, step: int) -> None:
-    """Take away what comes after a step, and what a killed run wrote half: a resumed run writes it again."""
-    kept = []
-    for text in path.read_text().splitlines() if path.exists() else []:
-        try:
-            line = json.loads(text)
-        except ValueError:
-            break
-        if line["step"] > step:
-            break
-        kept.append(line)
-    write_history(path, kept)
+def check_history(path: Path) -> None:
+    """Raise if what is at a history's place cannot be one; that there is nothing is well.
+
+    Raises
+    ------
+    FsrcacheError
+        If it is a link, a pipe, a device or a folder, larger than 1 GiB, or not to be written.
+    """
+    with suppress(FileNotFoundError), open_regular(path, os.O_WRONLY | os.O_APPEND) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > _MOST_BYTES:
+            raise FsrcacheError(f"{path} has {size:,} bytes, more than any history.", "Move it away.")
+
+
+def cut_history(path: Path, *, step: int) -> str:
+    """Take away what comes after a step and what a killed run wrote half: a resumed run writes it again.
+
+    Returns
+    -------
+    str
+        What else was left out, in words: lines that are no records of steps, one after the other; empty if none.
+
+    Raises
+    ------
+    FsrcacheError
+        As ``check_history``.
+    """
+    check_history(path)
+    last, wrong = 0, list[int]()
+    try:
+        file = open_regular(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return ""
+    with file, whole_file(path) as partial, partial.open("wb") as kept:
+        for number, line in enumerate(iter(lambda: file.readline(_LONGEST), b""), 1):
+            found = _step(line, path)
+            if found is None:
+                wrong += [number] if line.endswith(b"\n") or len(line) == _LONGEST else []  # else written half
+            elif found <= last:
+                wrong.append(number)
+            elif found <= step:
+                last = found
+                kept.write(line.removesuffix(b"\n") + b"\n")
+    if not wrong:
+        return ""
+    return f"{path.name}: {len(wrong):,} lines that are no history were left out, line {wrong[0]:,} first."
+
+
+def _step(line: bytes, path: Path) -> int | None:
+    """Return the step that a line is about; None if it is no line of a history."""
+    try:
+        record = parse_json(line, where=path)
+        value_from(_LINE, record, where=path)
+        step: int = value_from(_STEP, record.get("step"), where=path)
+    except FsrcacheError:
+        return None
+    return step

@@ -1,18 +1,21 @@
 """The loop of a training: maintenance, then the end, or else one step; it goes on from its last checkpoint."""
 
 import copy
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import nn
 
 from fsrcache.device import fp32_precision
+from fsrcache.errors import FsrcacheError
 from fsrcache.models.extractor import Head
 from fsrcache.progress import Progress, Watch
+from fsrcache.records import Between, value_from
 from fsrcache.training.checkpoint import resume, save_checkpoint
 from fsrcache.training.finite import check_weights
 from fsrcache.training.history import append_history, cut_history
@@ -20,6 +23,7 @@ from fsrcache.training.iteration import Iteration
 from fsrcache.training.loader import FeatureCache
 from fsrcache.training.steps import TERMS
 
+CHECKPOINT = "checkpoint.safetensors"  # in a run's folder
 MOST_STEPS = 100  # between two status lines, at most
 _STATUS_LINES = 40  # of a run, at least
 _SCORED = 8  # the held-out faces at every eighth of them
@@ -27,6 +31,8 @@ _CHECKPOINT_SECONDS = 30.0  # between two checkpoints at most, status lines allo
 _CHECKPOINT_SHARE = 0.02  # of the time, that they may take to be made oftener
 
 Log = Callable[[int, Mapping[str, float]], None]
+_Count = Annotated[int, Between(0, 10**8)]
+_Percent = Annotated[float, Between(0, 100)]
 
 
 @dataclass
@@ -47,12 +53,12 @@ class Standing:
         Scorings since.
     """
 
-    step: int = 0
-    losses: dict[str, float] = field(default_factory=dict)
-    held_out_accuracy: dict[str, float] = field(default_factory=dict)
-    best_accuracy: float = -1.0
-    best_step: int = 0
-    worse: int = 0
+    step: _Count = 0
+    losses: Mapping[str, float] = field(default_factory=dict)
+    held_out_accuracy: Mapping[str, _Percent] = field(default_factory=dict)
+    best_accuracy: Annotated[float, Between(-1, 100)] = -1.0
+    best_step: _Count = 0
+    worse: _Count = 0
 
 
 @dataclass(frozen=True)
@@ -145,18 +151,29 @@ class _Run:
     ) -> None:
         self.iteration, self.config, self.held_out, self.scales = iteration, iteration.config, held_out, scales
         self.settings, self.watch = settings, watch
-        self.checkpoint, self.history = folder / "checkpoint.safetensors", folder / "history.jsonl"
+        self.checkpoint, self.history = folder / CHECKPOINT, folder / "history.jsonl"
         self.modules = dict(iteration.modules)
         self.best: nn.Module | None = None
         if self.config.patience:
             self.best = self.modules["best"] = copy.deepcopy(iteration.kept)
         self.standing, self.fell_back = Standing(), ""
-        found = resume(self.checkpoint, settings, modules=self.modules, optimisers=iteration.optimisers)
+        found = resume(
+            self.checkpoint, settings, self._read, modules=self.modules, optimisers=iteration.optimisers
+        )  # fmt: skip
         if found is not None:
-            self.standing, self.fell_back = Standing(**found.record["standing"]), found.fell_back
-        watch(Progress("training", self.standing.step, self.config.steps, "steps", note=self.fell_back))
-        cut_history(self.history, step=self.standing.step)
+            self.standing, self.fell_back = found
+        left_out = cut_history(self.history, step=self.standing.step)
+        note = " ".join(filter(None, (self.fell_back, left_out)))
+        watch(Progress("training", self.standing.step, self.config.steps, "steps", note=note))
         self.clock, self.due = _Clock(iteration), _Due(checkpoint_seconds)
+
+    def _read(self, written: Mapping[str, Any], file: Path) -> Standing:
+        """Return a checkpoint's standing, which is none beyond the last step."""
+        standing: Standing = value_from(Standing, written, where=file, name="standing")
+        for name, most in (("step", self.config.steps), ("best_step", standing.step), ("worse", standing.step)):
+            if getattr(standing, name) > most:
+                raise FsrcacheError(f"{file}: standing.{name} is {getattr(standing, name):,}, beyond {most:,}.")
+        return standing
 
     @property
     def over(self) -> bool:
@@ -169,7 +186,7 @@ class _Run:
         standing, step = self.standing, self.standing.step
         self.iteration.bad.check()  # it waits for the device
         seconds = self.clock.stop(taken)
-        said = self.iteration.tally.take()
+        said = {name: value for name, value in self.iteration.tally.take().items() if math.isfinite(value)}
         standing.losses = {name: value for name, value in said.items() if name in TERMS}
         line: dict[str, Any] = {"step": step, **said, "learning_rate": self.iteration.rate(step - 1)}
         if step % (_SCORED * status_steps(self.config.steps)) == 0 or step == self.config.steps:
@@ -183,9 +200,11 @@ class _Run:
             write(step, {**line, **self.clock.rates})
         if self.over or self.due:
             check_weights(step, self.iteration.modules)
-            record = {"settings": self.settings, "standing": asdict(standing)}
             with self.due:
-                save_checkpoint(self.checkpoint, record, modules=self.modules, optimisers=self.iteration.optimisers)
+                save_checkpoint(
+                    self.checkpoint, self.settings, asdict(standing),
+                    modules=self.modules, optimisers=self.iteration.optimisers,
+                )  # fmt: skip
 
     def _compare(self) -> None:
         """Remember the weights that were scored best."""

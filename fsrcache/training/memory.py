@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 import torch
 
 from fsrcache.errors import RequestError
+from fsrcache.records import shortened
 
 CACHES = ("auto", "device", "ram", "stream")
 _GROUPS = (("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
@@ -39,7 +40,7 @@ def place_cache(asked: str, size: int, *, device: torch.device) -> Place:
         If the name is another one.
     """
     if asked not in CACHES:
-        raise RequestError(f"There is no cache {asked!r}.", f"Take {', '.join(CACHES)}.")
+        raise RequestError(f"There is no cache {shortened(asked)}.", f"Take {', '.join(CACHES)}.")
     if asked == "device":
         return Place("device", f"{_gigabytes(size)} on {device}")
     taken, pinned = _in_memory(size, device)

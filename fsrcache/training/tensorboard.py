@@ -1,10 +1,11 @@
 """The numbers of every status line as TensorBoard's events: an optional package, loaded only when asked for."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fsrcache.errors import RequestError
+from fsrcache.errors import FsrcacheError, RequestError
 from fsrcache.training.loop import Log
 from fsrcache.training.steps import TERMS
 
@@ -15,7 +16,7 @@ def tensorboard_log(folder: Path) -> Callable[[int], Log]:
     Raises
     ------
     RequestError
-        If TensorBoard is not installed.
+        If TensorBoard is not installed; what is returned raises FsrcacheError if it cannot write.
     """
     try:
         from torch.utils.tensorboard import SummaryWriter
@@ -25,16 +26,28 @@ def tensorboard_log(folder: Path) -> Callable[[int], Log]:
         ) from None
 
     def begin(step: int) -> Log:
-        writer = SummaryWriter(str(folder), purge_step=step + 1)  # what comes after is written again
+        with _writing(folder):
+            writer = SummaryWriter(str(folder), purge_step=step + 1)  # what comes after is written again
 
         def log(step: int, line: Mapping[str, Any]) -> None:
-            for name, value in tagged(line).items():
-                writer.add_scalar(name, value, step)
-            writer.flush()
+            with _writing(folder):
+                for name, value in tagged(line).items():
+                    writer.add_scalar(name, value, step)
+                writer.flush()
 
         return log
 
     return begin
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise FsrcacheError(
+            f"{folder} cannot be written: {error.strerror or error}.", "Check the folder and the space left."
+        ) from error
 
 
 def tagged(line: Mapping[str, Any]) -> dict[str, float]:

@@ -3,7 +3,9 @@
 import signal
 
 import pytest
+from click.testing import CliRunner
 from fsrcache.benchmarks.program import Running, run
+from fsrcache.cli.extract import extract
 
 COMMAND = ("extract", "--scales", "2,4", "--json")
 
@@ -72,3 +74,16 @@ def test_a_part_that_is_none_is_a_wrong_request(tmp_path, part):
     done = run("extract", "--part", part, cwd=tmp_path)
     assert done.returncode == 2
     assert "write 1/4 to 4/4 for four writers" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("rank", "ranks"),
+    [("zero", "2"), ("-1", "2"), ("2", "2"), ("0", "0"), ("0", ""), ("", "2"), (str(2**70), str(2**71)), ("٠", "2")],
+)
+def test_ranks_that_are_none_are_a_wrong_request(monkeypatch, tmp_path, rank, ranks):
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setenv("WORLD_SIZE", ranks)
+    done = CliRunner().invoke(extract, ["--workspace", str(tmp_path / "none")])
+    assert done.exit_code == 2
+    assert "RANK is" in done.stderr
+    assert not list(tmp_path.iterdir())

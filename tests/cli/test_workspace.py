@@ -5,8 +5,12 @@ import signal
 import time
 
 import pytest
+from click.testing import CliRunner
 from fsrcache.benchmarks.program import Running, run
+from fsrcache.cli.main import group
 from PIL import Image
+
+from fsrcache.errors import FsrcacheError, RequestError
 
 
 def answer(*arguments, cwd, **environment):
@@ -77,6 +81,76 @@ def test_an_interrupted_training_goes_on_by_the_same_command(pretrained):
     assert done.returncode == 1
     assert done.answer["error"] == "Interrupted."
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["pretrain", "train", "baselines", "evaluate"])
+@pytest.mark.parametrize("seed", [2**63, 2**64, -1, "1" * 5000, "x"])
+def test_a_seed_beyond_its_type_is_a_wrong_request(tmp_path, command, seed):
+    done = CliRunner().invoke(group, [command, "--workspace", str(tmp_path / "none"), "--seed", str(seed)])
+    assert done.exit_code == 2
+    assert "'--seed'" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("device", ["meta", "hpu", "privateuseone", "cuda:99", "cpu:7"])
+@pytest.mark.parametrize("command", ["pretrain", "extract", "train", "baselines", "evaluate"])
+def test_a_device_that_is_not_there_is_a_wrong_request(tmp_path, command, device):
+    done = CliRunner().invoke(group, [command, "--workspace", str(tmp_path / "none"), "--device", device])
+    assert isinstance(done.exception, RequestError)
+    assert f"There is no device '{device}'" in done.exception.what
+    assert not list(tmp_path.iterdir())
+
+
+def test_more_epochs_than_there_may_be_are_a_wrong_request(tmp_path):
+    arguments = ["pretrain", "--workspace", str(tmp_path / "none"), "--data", "drawn:14", "--epochs", str(2**64)]
+    done = CliRunner().invoke(group, arguments)
+    assert isinstance(done.exception, RequestError)
+    assert "PretrainConfig.epochs is 18446744073709551616" in done.exception.what
+
+
+def test_data_named_again_mend_what_is_remembered(pretrained):
+    remembered = pretrained / "fsr/data.json"
+    remembered.write_text('{"path": 3}')
+    refused = run("extract", "--scales", "2", cwd=pretrained)
+    assert refused.returncode == 1
+    assert "data.json: path is 3" in refused.stderr
+    answer("extract", "--scales", "2", "--data", "drawn:140", cwd=pretrained)
+    assert '"drawn:140"' in remembered.read_text()
+
+
+def test_a_store_without_its_recipe_is_said(tmp_path, example):
+    example.written(tmp_path / "features.zarr")
+    done = CliRunner().invoke(group, ["baselines", "--workspace", str(tmp_path)])
+    assert isinstance(done.exception, FsrcacheError)
+    assert "features.zarr: recipe.side is missing" in done.exception.what
+
+
+@pytest.mark.parametrize("option", ["--workspace", "--store", "--data"])
+def test_an_empty_place_is_none(tmp_path, monkeypatch, option):
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(group, ["extract", option, ""])
+    assert done.exit_code == 2
+    assert "there is nothing in it; name a place" in done.stderr
+
+
+@pytest.mark.parametrize("variable", [True, False])
+def test_the_home_folder_stands_for_a_tilde(tmp_path, monkeypatch, variable):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    if variable:
+        monkeypatch.setenv("FSRCACHE_WORKSPACE", "~/fsr")
+    place = [] if variable else ["--workspace", "~/fsr"]
+    done = CliRunner().invoke(group, ["train", *place])
+    assert f"{tmp_path}/fsr/features.zarr" in done.exception.what
+    done = CliRunner().invoke(group, ["train", *place, "--store", "~/other.zarr"])
+    assert f"{tmp_path}/other.zarr" in done.exception.what
+    done = CliRunner().invoke(group, ["pretrain", *place, "--data", "~/data"])
+    assert f"{tmp_path}/data" in done.exception.what
+    done = CliRunner().invoke(group, ["train", *place, "--store", "~nobody-of-this-name/x"])
+    assert done.exit_code == 2
+    assert "there is no home folder for '~nobody-of-this-name/x'" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
 def test_an_empty_folder_says_what_to_do_first(tmp_path):

@@ -74,7 +74,7 @@ def test_files_that_are_not_extractors_are_refused(tmp_path):
     with pytest.raises(FsrcacheError, match="holds a generator"):
         load_extractor(tmp_path / "other")
     write_weights(tmp_path / "empty", {"x": torch.zeros(2)}, kind="extractor", record={})
-    with pytest.raises(FsrcacheError, match="cannot read"):
+    with pytest.raises(FsrcacheError, match="empty: classes is missing"):
         load_extractor(tmp_path / "empty")
 
 

@@ -1,6 +1,7 @@
 """Generators and critic: what they return at first, their shapes, their files."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -9,13 +10,17 @@ from fsrcache.errors import FsrcacheError
 from fsrcache.models.critic import VGGCritic
 from fsrcache.models.dense_block import DenseBlock
 from fsrcache.models.generator import load_generator, make_generator, save_generator
-from fsrcache.presets import CriticConfig, MLPConfig, RRDBConfig
+from fsrcache.presets import TRAINING, CriticConfig, MLPConfig, RRDBConfig
 from fsrcache.spd import unvech
 
 SIDE, LENGTH = 8, 36
 MLP = MLPConfig(width=24, blocks=2, dropout=0.5, rank=0)
 LOW_RANK = replace(MLP, rank=3)
 RRDB = RRDBConfig(filters=4, growth=2, blocks=1)
+TRAINING_RECORD = {
+    "config": asdict(TRAINING["paper"]), "seed": 0, "store": "digest", "device": "cpu", "precision": "fp32",
+    "threads": 1, "plain": False, "order": "drawn", "steps": 7,
+}  # fmt: skip
 
 
 def features(count=3):
@@ -99,9 +104,10 @@ def test_each_member_learns_from_its_share_of_the_batch_and_their_mean_is_what_c
 def test_files_give_the_generator_back(tmp_path, config):
     generator = make_generator(config, LENGTH).eval()
     torch.nn.init.normal_(next(iter(generator.parameters())))
-    save_generator(tmp_path / "g", generator, length=LENGTH, training={"steps": 7})
+    save_generator(tmp_path / "g", generator, length=LENGTH, training=TRAINING_RECORD)
     again, training = load_generator(tmp_path / "g")
-    assert training == {"steps": 7}
+    assert training == json.loads(json.dumps(TRAINING_RECORD))
+    assert not again.training
     assert torch.equal(again(features()), generator(features()))
 
 

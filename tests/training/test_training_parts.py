@@ -51,6 +51,10 @@ def trained(steps, module, optimiser):
         optimiser.step()
 
 
+def as_it_is(standing, _file):
+    return standing
+
+
 def test_a_checkpoint_goes_on_bit_for_bit(tmp_path):
     def fresh():
         torch.manual_seed(0)
@@ -59,19 +63,19 @@ def test_a_checkpoint_goes_on_bit_for_bit(tmp_path):
 
     module, optimiser = fresh()
     trained(3, module, optimiser)
-    save_checkpoint(tmp_path / "c", {"settings": {}, "step": 3}, modules={"net": module}, optimisers={"a": optimiser})
+    save_checkpoint(tmp_path / "c", {}, {"step": 3}, modules={"net": module}, optimisers={"a": optimiser})
     again, its_optimiser = fresh()
-    resumed = resume(tmp_path / "c", {}, modules={"net": again}, optimisers={"a": its_optimiser})
-    assert resumed == ({"settings": {}, "step": 3}, "")
+    resumed = resume(tmp_path / "c", {}, as_it_is, modules={"net": again}, optimisers={"a": its_optimiser})
+    assert resumed == ({"step": 3}, "")
     trained(2, module, optimiser)
     trained(2, again, its_optimiser)
     assert torch.equal(module.weight, again.weight)
 
 
 def test_a_checkpoint_of_another_network_is_refused(tmp_path):
-    save_checkpoint(tmp_path / "c", {"settings": {}}, modules={"net": torch.nn.Linear(3, 2)}, optimisers={})
+    save_checkpoint(tmp_path / "c", {}, {}, modules={"net": torch.nn.Linear(3, 2)}, optimisers={})
     with pytest.raises(FsrcacheError, match="does not fit"):
-        resume(tmp_path / "c", {}, modules={"net": torch.nn.Linear(4, 2)}, optimisers={})
+        resume(tmp_path / "c", {}, as_it_is, modules={"net": torch.nn.Linear(4, 2)}, optimisers={})
 
 
 def cut(path):
@@ -91,27 +95,27 @@ def blank(path):
 @pytest.mark.parametrize("damage", [cut, flip, blank])
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, damage):
     path, module = tmp_path / "checkpoint.safetensors", torch.nn.Linear(3, 2)
-    assert resume(path, {}, modules={"net": module}, optimisers={}) is None
+    assert resume(path, {}, as_it_is, modules={"net": module}, optimisers={}) is None
     for step in (1, 2, 3):
         torch.nn.init.constant_(module.weight, step)
-        save_checkpoint(path, {"settings": {}, "step": step}, modules={"net": module}, optimisers={})
+        save_checkpoint(path, {}, {"step": step}, modules={"net": module}, optimisers={})
     assert sorted(file.name for file in tmp_path.iterdir()) == ["checkpoint.previous.safetensors", path.name]
     damage(path)
-    record, fell_back = resume(path, {}, modules={"net": module}, optimisers={})
+    record, fell_back = resume(path, {}, as_it_is, modules={"net": module}, optimisers={})
     assert record["step"] == 2
     assert (module.weight == 2).all()
     assert str(path) in fell_back
     assert "The checkpoint before it is used" in fell_back
     damage(previous(path))
     with pytest.raises(FsrcacheError, match="Remove the damaged files"):
-        resume(path, {}, modules={"net": module}, optimisers={})
+        resume(path, {}, as_it_is, modules={"net": module}, optimisers={})
 
 
 def test_a_kill_between_two_names_leaves_the_previous_checkpoint(tmp_path):
     path, module = tmp_path / "checkpoint.safetensors", torch.nn.Linear(3, 2)
-    save_checkpoint(path, {"settings": {}, "step": 1}, modules={"net": module}, optimisers={})
+    save_checkpoint(path, {}, {"step": 1}, modules={"net": module}, optimisers={})
     path.replace(previous(path))
-    assert resume(path, {}, modules={"net": module}, optimisers={}) == ({"settings": {}, "step": 1}, "")
+    assert resume(path, {}, as_it_is, modules={"net": module}, optimisers={}) == ({"step": 1}, "")
 
 
 def test_other_settings_are_named(tmp_path):

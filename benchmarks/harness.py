@@ -5,7 +5,6 @@ rates, measured first, that is its roof: the time below which no program could d
 chooses otherwise itself.
 """
 
-import os
 import platform
 import statistics
 import subprocess
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor
 
 import fsrcache
+from fsrcache.ahead import usable_cores
 from fsrcache.device import computed_precision, fp32_precision
 from fsrcache.errors import FsrcacheError
 
@@ -206,7 +206,7 @@ def machine(device: torch.device) -> dict[str, Any]:
             continue
     record = {
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": usable_cores(),
         "threads": torch.get_num_threads(),
         "system": platform.system(),
         "device": device.type,

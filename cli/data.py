@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-from fsrcache.cli.main import to_json
+from fsrcache.cli.main import after_answer, to_json
 from fsrcache.cli.options import parse_scales, write_picture
+from fsrcache.cli.places import HomePath
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -23,12 +24,12 @@ _SHOWN = 20  # unreadable pictures that are printed; --json has them all
 
 
 @click.command
-@click.argument("path", type=click.Path(), default=f"drawn:{DEFAULT_COUNT}")
+@click.argument("path", type=HomePath(), default=f"drawn:{DEFAULT_COUNT}")
 @click.option("--format", "layout", type=click.Choice(FORMATS), help="The layout, where it is not to be found out.")
 @click.option("--votes", type=click.Choice(["majority", "argmax", "soft"]), default="majority", show_default=True,
               help="How FERPlus's votes become labels.")  # fmt: skip
 @click.option("--side", type=int, help="Pixels of every picture's side.  [default: the commonest]")
-@click.option("--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Draw a sheet of the faces into a PNG.")
+@click.option("--sheet", type=HomePath(path_type=Path, dir_okay=False), help="Draw a sheet of the faces into a PNG.")
 @click.option(
     "--scales",
     metavar="SCALES",
@@ -69,8 +70,9 @@ def data(
     record = report(faces)
     click.echo(to_json(record)) if as_json else _show(path, faces, record)
     if sheet and len(faces.rows):
-        write_picture(scale_sheet(faces, scales) if scales else class_sheet(faces), sheet)
-        errors.print(f"Sheet: {escape(str(sheet))}", highlight=False)
+        with after_answer():
+            write_picture(scale_sheet(faces, scales) if scales else class_sheet(faces), sheet)
+            errors.print(f"Sheet: {escape(str(sheet))}", highlight=False)
     if not len(faces.rows) or (on_error == "fail" and faces.seen.unreadable):
         raise click.exceptions.Exit(1)
 

@@ -33,7 +33,10 @@ def chosen_data(
 
 
 def read_faces(data: Data, *, watch: Watch, side: int | None = None) -> tuple[Faces, str]:
-    """Return the usable faces at a side, and the data in one line, which says nothing of names that may change."""
+    """Return the usable faces at a side, and the data in one line, which says nothing of names that may change.
+
+    What the reader should know of the data is told as notes: no split, what is left out, what is converted.
+    """
     listing = list_faces(Path(data.path), layout=data.layout, votes=data.votes)
     done = 0
 
@@ -43,5 +46,14 @@ def read_faces(data: Data, *, watch: Watch, side: int | None = None) -> tuple[Fa
         if done % 100 == 0:
             watch(Progress("reading", done, len(listing.names), "pictures"))
 
+    def tell(note: str) -> None:
+        watch(Progress("reading", done, len(listing.names), "pictures", note=note))
+
+    for note in listing.notes:
+        tell(note)
+    for reason, count in listing.left_out.items():
+        tell(f"Left out: {count:,} ({reason}).")
     faces = usable_faces(listing, side=side, on_error=data.on_error, advance=advance)
+    for what, count in faces.seen.conversions.items():
+        tell(f"Converted: {count:,} ({what}).")
     return faces, title_of(listing.layout)

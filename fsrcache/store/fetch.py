@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fsrcache.ahead import usable_cores
 from fsrcache.store.layout import CRC_BYTES, Place
 from fsrcache.store.local import open_file
 from fsrcache.store.objects import Objects
@@ -81,8 +82,7 @@ def _checksums(place: Place, block: int, data: bytes | None, *, seal: str) -> Ch
 
 
 def _threads(objects: Objects) -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return cores if objects.folder else 16
+    return usable_cores() if objects.folder else 16
 
 
 def _pieces(place: Place, start: int, stop: int) -> Iterator[tuple[int, int, int]]:

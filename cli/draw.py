@@ -16,7 +16,8 @@ from fsrcache.faces.layouts.drawn import drawn_name, drawn_split
 @click.command
 @click.argument("folder", type=HomePath(path_type=Path, file_okay=False))
 @click.option("--count", type=click.IntRange(1), default=700, show_default=True, help="How many faces.")
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Another seed, other people.")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True,
+              help="Another seed, other people.")  # fmt: skip
 def draw(folder: Path, count: int, seed: int) -> None:
     """Write drawn faces into FOLDER as train, val and test folders of class folders, 100x100 PNG.
 

@@ -112,17 +112,18 @@ def value_from(form: Any, value: object, *, where: str | Path, name: str = "", r
         raise FsrcacheError(f"{where}: {error.what}", remedy) from None
 
 
-def parse_json(text: str | bytes, *, where: str | Path, remedy: str = _REMEDY) -> Any:
+def parse_json(text: str | bytes, *, where: str | Path, remedy: str = _REMEDY, most: int = _MOST_BYTES) -> Any:
     """Return what a JSON document holds.
 
     Raises
     ------
     FsrcacheError
-        If it is none, is larger than 16 MiB or nested deeper than 32, has a name twice, or a number that is not finite.
+        If it is none, has more than ``most`` bytes (16 MiB) or is nested deeper than 32, has a name twice, or a number
+        that is not finite.
     """
     try:
-        if len(text) > _MOST_BYTES:
-            raise ValueError(f"it has {len(text):,} bytes, and {_MOST_BYTES:,} are the most")
+        if len(text) > most:
+            raise ValueError(f"it has {len(text):,} bytes, and {most:,} are the most")
         value = json.loads(text, parse_constant=_not_finite, parse_float=_finite, object_pairs_hook=_unique)
         if _deep(value):
             raise RecursionError
@@ -133,13 +134,13 @@ def parse_json(text: str | bytes, *, where: str | Path, remedy: str = _REMEDY) -
     return value
 
 
-def shortened(value: object) -> str:
-    """Return a value in at most 60 characters."""
+def shortened(value: object, *, most: int = _SHOWN) -> str:
+    """Return a value in at most so many characters."""
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # Python does not write numbers of more than 4,300 digits
         text = f"a {type(value).__name__} too large to be shown"
-    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def _checked(form: Any, value: Any, name: str, *, parsed: bool) -> Any:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fsrcache.errors import RequestError
+from fsrcache.records import shortened
 from fsrcache.store.local import Entry, LocalObjects
-from fsrcache.store.record import shown
 from fsrcache.store.redact import redacted, secrets_of, secrets_of_url
 from fsrcache.store.remote import ZarrObjects
 
@@ -71,7 +71,7 @@ def objects_at(place: "str | PathLike[str] | Store", *, storage_options: Mapping
     """
     if not isinstance(place, str | PathLike):
         if not hasattr(place, "list_prefix"):
-            raise RequestError(f"The place of a store is {shown(place)}.", "Name a folder, a URL or a Zarr store.")
+            raise RequestError(f"The place of a store is {shortened(place)}.", "Name a folder, a URL or a Zarr store.")
         return ZarrObjects(place, name=f"a {type(place).__name__}", secrets=_secrets_of_store(place))
     text = os.fsdecode(place)
     if "://" not in text or text.startswith("file://"):

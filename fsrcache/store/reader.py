@@ -14,9 +14,8 @@ from fsrcache.held_out import held_out
 from fsrcache.store.fetch import Checksums, fetch_rows
 from fsrcache.store.layout import ROOT, Place, columns, digest, outputs
 from fsrcache.store.objects import objects_at, read_at_most
-from fsrcache.store.record import MOST_BYTES
 from fsrcache.store.remote import ZarrObjects, client_errors
-from fsrcache.store.root import read_root, storage_errors
+from fsrcache.store.root import MOST_BYTES, read_root, storage_errors
 from fsrcache.store.shard import DamagedError, decode
 from fsrcache.store.stored import StoredArray
 

@@ -7,14 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsrcache.errors import FsrcacheError
+from fsrcache.records import shortened
 from fsrcache.store.layout import MOST_LETTERS, ROOT, Place, columns
 from fsrcache.store.local import PARTIAL
 from fsrcache.store.objects import Objects, read_at_most
-from fsrcache.store.record import MOST_BYTES, shown
-from fsrcache.store.root import KEY, Root, identity, read_root
+from fsrcache.store.root import KEY, MOST_BYTES, Root, identity, read_root
 from fsrcache.store.shard import DamagedError
 from fsrcache.store.spec import SPLITS, StoreSpec
 
+_SHOWN = 400  # characters of a field, so that a recipe shows its difference
 _APART = "Keep this work apart with --workspace, or remove the store to write it anew."
 
 
@@ -37,7 +38,7 @@ def store_of_same_content(objects: Objects, spec: StoreSpec) -> Root | None:
             raise _no_store(objects, others)
     if names := spec.differences(known.spec):
         stored, asked = known.spec.compared(), spec.compared()
-        changes = "; ".join(f"{name} is {shown(stored[name])} there and {shown(asked[name])} now" for name in names)
+        changes = "; ".join(f"{name} is {_shown(stored[name])} there and {_shown(asked[name])} now" for name in names)
         raise FsrcacheError(f"The store {objects.name} is of other content: {changes}.", _APART)
     return known
 
@@ -99,6 +100,10 @@ def damaged(key: str, name: str, error: DamagedError) -> FsrcacheError:
         f"{key} of the store {name} is damaged: {error}.",
         "Run `fsrcache verify STORE --repair`, then the same command again.",
     )
+
+
+def _shown(value: object) -> str:
+    return shortened(value, most=_SHOWN)
 
 
 def _no_store(objects: Objects, others: Sequence[str]) -> FsrcacheError:

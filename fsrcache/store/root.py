@@ -7,14 +7,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fsrcache.errors import FsrcacheError
+from fsrcache.records import parse_json, shortened
 from fsrcache.store.layout import DIGEST_BYTES, ROOT, digest, documents, group_document, is_sealed, places, sealed
 from fsrcache.store.local import IrregularError
 from fsrcache.store.objects import Objects, read_at_most
-from fsrcache.store.record import MOST_BYTES, parse_record, shown
 from fsrcache.store.redact import redacted
 from fsrcache.store.spec import StoreSpec
 
 KEY = "fsrcache"
+MOST_BYTES = 64 << 20  # of metadata; a root of a million files has fewer
+_MOST_VALUES = 4 << 20
 _REACHED = "See that the place can be reached and read."
 _REPAIR = "`fsrcache verify STORE --repair` rewrites it where it can."
 _ODD = "`fsrcache verify STORE` tells all such; --repair removes them, and nothing that they point to."
@@ -56,7 +58,7 @@ def storage_errors(what: str, *, remedy: str) -> Iterator[None]:
         yield
     except IrregularError as error:
         raise FsrcacheError(f"{what}: {error.strerror}.", _ODD) from None
-    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
         text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         said = redacted(" ".join(text.split())).rstrip(".") or type(error).__name__
         raise FsrcacheError(f"{what}: {said}.", remedy) from None
@@ -77,8 +79,7 @@ def read_root(objects: Objects) -> Root | None:
 
 def parse_root(objects: Objects, data: bytes) -> Root:
     """Return what a root's ``zarr.json`` says; errors as of :func:`read_root`."""
-    with storage_errors(f"{objects.name} cannot be read as a feature store", remedy=_REPAIR):
-        root = parse_record(data)
+    root = _parsed(data, where=f"{objects.name}/{ROOT}")
     attributes, node = root.get("attributes"), root.get("node_type")
     record = attributes.get(KEY) if isinstance(attributes, dict) and node == "group" else None
     if not isinstance(record, dict):
@@ -92,13 +93,23 @@ def parse_root(objects: Objects, data: bytes) -> Root:
 def identity(data: bytes | None) -> StoreSpec | None:
     """Return what the metadata of a split repeat of the store, its scales unknown; None if they are damaged."""
     try:
-        attributes = parse_record(data or b"").get("attributes")
+        attributes = _parsed(data or b"", where=ROOT).get("attributes")
         record = attributes.get(KEY) if isinstance(attributes, dict) else None
         if not isinstance(record, dict) or not is_sealed(record):
             return None
         return StoreSpec.from_dict({**{k: v for k, v in record.items() if k != "digest"}, "scales": [1]})
-    except (ValueError, FsrcacheError):
+    except FsrcacheError:
         return None
+
+
+def _parsed(data: bytes, *, where: str) -> dict[str, Any]:
+    """Return the JSON object in a document, which has no more values than any document of a store."""
+    if sum(map(data.count, (b"[", b"{", b","))) > _MOST_VALUES:
+        raise FsrcacheError(f"{where} cannot be read: it has more than {_MOST_VALUES:,} values.", _REPAIR)
+    found = parse_json(data, where=where, remedy=_REPAIR, most=MOST_BYTES)
+    if not isinstance(found, dict):
+        raise FsrcacheError(f"{where} cannot be read: it is {shortened(found)}, no JSON object.", _REPAIR)
+    return found
 
 
 def _root(objects: Objects, record: dict[str, Any]) -> Root:
@@ -128,4 +139,6 @@ def _is_digest(value: object) -> bool:
 
 
 def _wrong(objects: Objects, name: str, value: object, wanted: str) -> FsrcacheError:
-    return FsrcacheError(f"{objects.name}/{ROOT}: the field {name} is {shown(value)}; it must be {wanted}.", _REPAIR)
+    return FsrcacheError(
+        f"{objects.name}/{ROOT}: the field {name} is {shortened(value)}; it must be {wanted}.", _REPAIR
+    )

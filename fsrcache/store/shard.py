@@ -194,8 +194,6 @@ def _decode_texts(data: bytes, rows: int) -> NDArray[Any]:
     for _ in range(rows):
         begin = at + CRC_BYTES
         at = begin + int.from_bytes(body[at:begin], "little")
-        if at > len(body):
-            raise DamagedError("corrupt")
         texts.append(_text(bytes(body[begin:at])))
     if at != len(body):
         raise DamagedError("corrupt")

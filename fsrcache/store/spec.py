@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from hashlib import sha256
 from operator import index
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from fsrcache.errors import FsrcacheError
-from fsrcache.store.record import shown, within
+from fsrcache.records import parse_json, shortened
 
 VERSION = 4
 SPLITS = ("train", "val", "test")
@@ -21,14 +21,13 @@ MOST_SCALES, LARGEST_SCALE = 1000, 1 << 16
 _MOST_CLASSES = 1 << 16  # that labels of two bytes tell apart
 _MOST_ROWS, _MOST_FILES, _MOST_CHUNKS_A_FILE = 1 << 36, 1 << 20, 1 << 16
 _WIDEST, _MOST_CHUNK_BYTES = 1 << 31, 1 << 36
-_LONGEST_NAME, _LONGEST_RECORD, _DEEPEST_RECIPE = 1024, 8 << 20, 24  # letters, bytes, levels
+_LONGEST_NAME, _LONGEST_RECORD = 1024, 8 << 20  # letters, bytes
 _NUMBER_BYTES = 4  # of a feature or a probability, at most
 _CHUNK_BYTES = 2 << 20
 _FEWEST_BLOCKS, _MOST_BLOCKS = 8, 1024  # of the largest split, while a block is of 1 to 64 chunks
 _USUAL_CHUNKS, _MOST_CHUNKS = 8, 64  # of a block
 _FREE = ("scales", "data")  # scales may be added to a store, a description says nothing that the digests do not
 _TUPLES = ("classes", "scales")
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +82,7 @@ class StoreSpec:
     def __post_init__(self) -> None:
         if not _whole(self.version, VERSION) or self.version != VERSION:
             raise FsrcacheError(
-                f"The store's format is version {shown(self.version)}; this fsrcache knows version {VERSION}.",
+                f"The store's format is version {shortened(self.version)}; this fsrcache knows version {VERSION}.",
                 "Use the fsrcache that wrote it, or extract again.",
             )
         for name in _TUPLES:
@@ -156,7 +155,7 @@ class StoreSpec:
             width, rows = index(width), {split: index(count) for split, count in rows.items()}  # NumPy's numbers too
         except TypeError:
             raise FsrcacheError(
-                f"The width is {shown(width)} and the rows are {shown(rows)}.", "They are whole numbers."
+                f"The width is {shortened(width)} and the rows are {shortened(rows)}.", "They are whole numbers."
             ) from None
         fits = _whole(width, _WIDEST) and all(_whole(count, _MOST_ROWS) for count in rows.values())
         _expect(fits, "width or rows", (width, rows), f"from 1 to {_WIDEST} and {_MOST_ROWS}")
@@ -189,23 +188,6 @@ class StoreSpec:
         start = block * self.block
         return slice(start, min(start + self.block, self.rows[split]))
 
-    def made_with(self, name: str, kind: type[_T]) -> _T:
-        """Return a field of the recipe, for those who cannot do without it.
-
-        Raises
-        ------
-        FsrcacheError
-            If it is not there or of another type.
-        """
-        value = self.recipe.get(name)
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            what = f"has no {name!r}" if value is None else f"says {name} {shown(value)}, which is no {kind.__name__}"
-            raise FsrcacheError(
-                f"The store's recipe {what}: its features are not of `fsrcache extract`, or the record is damaged.",
-                "Name a store that `fsrcache extract` wrote.",
-            )
-        return value
-
     def to_dict(self) -> dict[str, Any]:
         """Return the record as JSON values."""
         record = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -224,7 +206,8 @@ class StoreSpec:
         if record.get("version") == VERSION:  # another version may well have other fields
             for name in sorted(set(names) ^ set(record)):
                 raise FsrcacheError(
-                    f"The store's record has {'no' if name in names else 'an unknown'} field {shown(name)}.", _DAMAGED
+                    f"The store's record has {'no' if name in names else 'an unknown'} field {shortened(name)}.",
+                    _DAMAGED,
                 )
         values: dict[str, Any] = {name: record.get(name) for name in names}
         try:
@@ -271,7 +254,7 @@ _DAMAGED = "The store's record is damaged: `fsrcache verify STORE --repair` rewr
 
 
 def _refusal(name: str, value: object, wanted: str) -> FsrcacheError:
-    return FsrcacheError(f"The store's field {name} is {shown(value)}; it must be {wanted}.")
+    return FsrcacheError(f"The store's field {name} is {shortened(value)}; it must be {wanted}.")
 
 
 def _expect(holds: bool, name: str, value: object, wanted: str) -> None:
@@ -310,12 +293,12 @@ def _scales(value: object) -> bool:
 
 
 def _plain(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a recipe as JSON would give it back."""
+    """Return a recipe as it will be read, out of the record that is in a document's attributes."""
     try:
-        text = json.dumps(dict(recipe), allow_nan=False, sort_keys=True, ensure_ascii=False)
-        text.encode()
-        plain: dict[str, Any] = json.loads(text)
+        text = json.dumps([[[dict(recipe)]]], allow_nan=False, sort_keys=True, ensure_ascii=False)
+        plain: dict[str, Any] = parse_json(text.encode(), where="it")[0][0][0]
     except (TypeError, ValueError, RecursionError) as error:
-        raise _refusal("recipe", recipe, f"JSON values by name ({shown(str(error))})") from None
-    _expect(within(plain, _DEEPEST_RECIPE), "recipe", recipe, f"at most {_DEEPEST_RECIPE} levels deep")
+        raise _refusal("recipe", recipe, f"JSON values by name ({shortened(str(error))})") from None
+    except FsrcacheError as error:
+        raise _refusal("recipe", recipe, f"JSON values by name ({error.what})") from None
     return plain

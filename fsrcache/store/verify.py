@@ -14,8 +14,7 @@ from fsrcache.store.layout import ROOT, Place, documents, places
 from fsrcache.store.local import PARTIAL, Entry, IrregularError, Odd
 from fsrcache.store.lock import LOCK_NAME, remove_odd_locks, writer_lock
 from fsrcache.store.objects import Objects, objects_at, read_at_most
-from fsrcache.store.record import MOST_BYTES
-from fsrcache.store.root import Root, identity, parse_root, storage_errors
+from fsrcache.store.root import MOST_BYTES, Root, identity, parse_root, storage_errors
 from fsrcache.store.shard import Damage, DamagedError, decode, digest_of
 from fsrcache.store.spec import LARGEST_SCALE, SPLITS, StoreSpec
 

@@ -15,6 +15,7 @@ from fsrcache.store import reader as reading
 from fsrcache.store.layout import outputs
 from fsrcache.store.objects import objects_at
 from fsrcache.store.reader import FeatureStore
+from fsrcache.store.shard import encode
 from fsrcache.store.verify import verify
 
 NUMBERS = count()
@@ -86,6 +87,14 @@ def test_checksums_that_are_edited_are_not_believed(place):
     data[at : at + 8] = data[at + 4 : at + 8] + data[at : at + 4]
     objects.write(HERE[0], data)
     with pytest.raises(FsrcacheError, match="is not what was written there"):
+        FeatureStore(place).features("train", 2)[0]
+
+
+def test_a_whole_shard_of_the_same_place_in_another_store_is_never_given(place, example):
+    """As sound as can be, and not what this store says was written there."""
+    shard = outputs(example.spec, "train", scale=2)["features"]
+    objects_at(place).write(HERE[0], encode(shard, np.ones((8, 6), np.float16), block=0))
+    with pytest.raises(FsrcacheError, match="train/x2/features/c/0/0 is not what was written there"):
         FeatureStore(place).features("train", 2)[0]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 from fsrcache.benchmarks.bench import SUBJECTS
 from fsrcache.benchmarks.bench import bench as work
-from fsrcache.cli.main import after_answer, to_json
+from fsrcache.cli.main import after_answer, matplotlib_import, to_json
 from fsrcache.cli.options import device_option
 from fsrcache.cli.places import HomePath, json_option
 from rich.console import Console
@@ -69,13 +69,8 @@ def bench(subject: str, device: str, as_json: bool, plot: Path | None, out: Path
 
 
 def _draw(record: dict[str, Any], plot: Path) -> None:
-    try:
+    with matplotlib_import():
         from fsrcache.benchmarks.figures import write_bench_figure
-    except (ImportError, OSError, ValueError) as error:  # of its installation, its folder or its settings
-        raise FsrcacheError(
-            f"matplotlib cannot be loaded, and no figure drawn: {error}.",
-            "Check its installation and its matplotlibrc.",
-        ) from error
     write_bench_figure(record, plot)
 
 

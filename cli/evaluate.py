@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import click
-from fsrcache.cli.main import after_answer
+from fsrcache.cli.main import after_answer, matplotlib_import
 from fsrcache.cli.main import to_json as document
 from fsrcache.cli.options import device_option, seed_option
 from fsrcache.cli.places import json_option, store_option, workspace_option
@@ -88,14 +88,9 @@ def _write(folder: Path, table: Table, measures: tuple[str, ...], *, side: int |
     texts = {"table.csv": to_csv(table), "table.md": to_markdown(table, measures=measures, paper=paper)}
     for name, text in texts.items():
         write_whole(folder / name, text.encode(errors="backslashreplace"))
-    try:
+    with matplotlib_import():
         from fsrcache.evaluation.plots import accuracy_figure
         from fsrcache.evaluation.style import write_figure
-    except (ImportError, OSError, ValueError) as error:  # of its installation, its folder or its settings
-        raise FsrcacheError(
-            f"matplotlib cannot be loaded, and no figure drawn: {error}.",
-            "Check its installation and its matplotlibrc.",
-        ) from error
     figure = accuracy_figure(table, side=side, paper=paper)
     for suffix in ("png", "svg"):
         write_figure(figure, folder / f"accuracy.{suffix}")

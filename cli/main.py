@@ -100,6 +100,18 @@ def after_answer() -> Iterator[None]:
         raise click.exceptions.Exit(1) from None
 
 
+@contextmanager
+def matplotlib_import() -> Iterator[None]:
+    """Import matplotlib; what keeps it from being loaded is one error of ours."""
+    try:
+        yield
+    except (ImportError, OSError, ValueError) as error:  # of its installation, its folder or its settings
+        raise FsrcacheError(
+            f"matplotlib cannot be loaded, and no figure drawn: {error}.",
+            "Check its installation and its matplotlibrc.",
+        ) from error
+
+
 def to_json(record: dict[str, Any]) -> str:
     """Return one JSON document without NaN, in ASCII where standard output cannot encode it otherwise."""
     text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)

@@ -235,7 +235,7 @@ def _context(
         f"({held_out:,} held out), reported on {spec.rows[split]:,} of {split}",
         degradation=f"MATLAB bicubic down and up, {degradation.get('form')} form, border "
         f"{degradation.get('border')}, {'no JPEG' if jpeg is None else f'JPEG {jpeg}'} in between",
-        extractor=f"CovPoolFER, D {spec.recipe['spd_side']}, {side} x {side} pixels, pre-trained for "
+        extractor=f"CovPoolFER, D {spec.recipe.get('spd_side', 'unknown')}, {side} x {side} pixels, pre-trained for "
         f"{told.get('epochs', 'unknown')} epochs at {seen}",
         generator=f"{_network(config['generator'])}, {config['steps']:,} steps of {config['batch']}, "
         f"{'no critic' if config['critic'] is None else 'with a WGAN-div critic'}, re-weighted by {config['reweight']}",

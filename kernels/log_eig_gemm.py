@@ -31,6 +31,7 @@ from fsrcache.kernels.modes import accumulator, multiplier, op_body, transformed
 from fsrcache.kernels.products import add_half_product, split_half
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.library import custom_op
 
 _MOST = 128  # the largest side that a program keeps
 _PROGRAMS = 528  # four for each multiprocessor of an H100 or H200; a program has one matrix after another
@@ -261,7 +262,7 @@ def _products(S: Tensor, floor: float) -> Tensor:
     return log_eig_products(S.to(multiplier(S)), floor).to(S.dtype)
 
 
-@torch.library.custom_op("fsrcache::log_eig_gemm", mutates_args=())
+@custom_op("fsrcache::log_eig_gemm", mutates_args=())
 @op_body
 def _log_eig_gemm(S: Tensor, floor: float) -> Tensor:
     return _products(S, floor)

@@ -1,6 +1,6 @@
 """The part ``stress``: ops again and again beside themselves, captured, on another device, beyond 2^31 numbers.
 
-The same launch gives the same bits however often, whatever runs beside it; ``torch.library.opcheck`` accepts every op;
+The same launch gives the same bits however often, whatever runs beside it; PyTorch's ``opcheck`` accepts every op;
 what Inductor compiles gives what was given before.
 """
 
@@ -17,6 +17,7 @@ from fsrcache.benchmarks.gpu.large import large_checks
 from fsrcache.benchmarks.harness import captured
 from fsrcache.kernels import bimap_covariance_pool, log_eig
 from torch import Tensor
+from torch.library import opcheck
 
 from fsrcache.device import fp32_precision
 
@@ -123,7 +124,7 @@ def _opcheck(device: torch.device, name: str) -> Found:
     if name != "penalty_direction" and not name.endswith("_backward"):  # those have no gradient
         arguments = tuple(part.requires_grad_() if isinstance(part, Tensor) and part.is_floating_point() else part
                           for part in arguments)  # fmt: skip
-    yield from torch.library.opcheck(_op(name), arguments).items()
+    yield from opcheck(_op(name), arguments).items()
 
 
 def _every_op(device: torch.device) -> Found:

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from fsrcache.kernels import gradient_norm, penalty_direction
+from torch.library import opcheck
 
 from fsrcache.errors import FsrcacheError
 
@@ -102,11 +103,11 @@ def test_a_large_sample_in_fp32():
 @pytest.mark.slow
 def test_they_are_proper_ops():
     g = gradients((3, 5), torch.float32).requires_grad_()
-    torch.library.opcheck(torch.ops.fsrcache.gradient_norm.default, (g, 6.0))
-    torch.library.opcheck(torch.ops.fsrcache.penalty_direction.default, (g.detach(), 2.0, 6.0))
+    opcheck(torch.ops.fsrcache.gradient_norm.default, (g, 6.0))
+    opcheck(torch.ops.fsrcache.penalty_direction.default, (g.detach(), 2.0, 6.0))
     last = gradients((3, 5, 6, 7), torch.float32).to(memory_format=torch.channels_last)
-    torch.library.opcheck(torch.ops.fsrcache.penalty_direction.default, (last, 2.0, 6.0))
-    torch.library.opcheck(torch.ops.fsrcache.gradient_norm.default, (last.requires_grad_(), 6.0))
+    opcheck(torch.ops.fsrcache.penalty_direction.default, (last, 2.0, 6.0))
+    opcheck(torch.ops.fsrcache.gradient_norm.default, (last.requires_grad_(), 6.0))
     compiled = torch.compile(
         lambda g: gradient_norm(g, 6.0).sum() + penalty_direction(g, 2.0, 6.0)[0], backend="aot_eager", fullgraph=True
     )

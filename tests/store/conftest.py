@@ -4,6 +4,7 @@ import http.client
 import http.server
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -147,3 +148,17 @@ def objects():
             return {key.removeprefix(f"{root}/"): get(f"/{bucket}/{key}") for key in listed}
 
     return read
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, example):
+    """A finished store, to be copied."""
+    path = tmp_path_factory.mktemp("whole") / "s"
+    example.written(path)
+    return path
+
+
+@pytest.fixture
+def store(tmp_path, whole):
+    shutil.copytree(whole, tmp_path / "s")
+    return tmp_path / "s"

@@ -18,20 +18,6 @@ PLACES = ["zarr.json", "train", "train/zarr.json", "train/x2", "train/x2/feature
           "val/ids/c", "train/x2/features/c", SHARD]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory, example):
-    """A finished store, to be copied."""
-    path = tmp_path_factory.mktemp("whole") / "s"
-    example.written(path)
-    return path
-
-
-@pytest.fixture
-def store(tmp_path, whole):
-    shutil.copytree(whole, tmp_path / "s")
-    return tmp_path / "s"
-
-
 @pytest.fixture
 def outside(tmp_path):
     """A folder that is somebody's, with what a careless writer would take for its own."""
@@ -244,10 +230,7 @@ def test_where_folders_have_no_descriptors_a_store_is_refused(store, monkeypatch
 @pytest.mark.parametrize("key", ["zarr.json", "train/x2/zarr.json", "train/labels/c/0", "train/ids/c/0", SHARD])
 def test_a_file_larger_than_its_place_is_not_read_whole(store, example, files, key):
     undisturbed = files(store)
-    try:
-        os.truncate(store / key, 1 << 40)  # of holes
-    except OSError:
-        pytest.skip("the file system holds no file of a terabyte")
+    os.truncate(store / key, 1 << 36)  # of holes, more than memory holds
     (problem,) = verify(store).problems
     assert problem.key == key
     assert problem.kind in ("short", "corrupt")

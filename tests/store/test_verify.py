@@ -16,20 +16,6 @@ from fsrcache.store.verify import Problem, repair, verify
 FEATURES = "train/x2/features/c/0/0"
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory, example):
-    """A finished store, to be copied."""
-    path = tmp_path_factory.mktemp("whole") / "s"
-    example.written(path)
-    return path
-
-
-@pytest.fixture
-def store(tmp_path, whole):
-    shutil.copytree(whole, tmp_path / "s")
-    return tmp_path / "s"
-
-
 def flip(path, bit):
     data = bytearray(path.read_bytes())
     data[bit // 8] ^= 1 << (bit % 8)

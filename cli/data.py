@@ -1,5 +1,6 @@
 """``fsrcache data``: print what is recognised in a data set."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +60,11 @@ def data(
         raise click.UsageError("--scales is for the sheet; add --sheet FILE.")
     check_side(side)
     errors = Console(stderr=True)
-    with Progress(
+    progress = Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn(),
-        console=errors, transient=True, disable=not errors.is_terminal,
-    ) as progress:  # fmt: skip
+        console=errors, transient=True,
+    )  # fmt: skip
+    with progress if errors.is_terminal else nullcontext():  # elsewhere it would end in an empty line
         task = progress.add_task("listing", total=None)
         listing = list_faces(path, layout=layout, votes=votes)
         progress.reset(task, description="reading", total=len(listing.names))

@@ -25,7 +25,9 @@ def draw(folder: Path, count: int, seed: int) -> None:
     """
     errors = Console(stderr=True)
     written = 0
-    for i in track(range(count), "drawing", console=errors, transient=True, disable=not errors.is_terminal):
+    numbers = range(count)
+    shown = track(numbers, "drawing", console=errors, transient=True) if errors.is_terminal else numbers
+    for i in shown:
         target = folder / drawn_split(i) / EXPRESSIONS[drawn_expression(seed, i)] / f"{drawn_name(seed, i)}.png"
         if target.exists():
             continue

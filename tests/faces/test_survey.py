@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from fsrcache import imresize
-from fsrcache.ahead import ordered_map
+from fsrcache.ahead import ordered_map, usable_cores
 from fsrcache.errors import FsrcacheError, RequestError
 from fsrcache.faces.faces import usable_faces
 from fsrcache.faces.index import list_faces
@@ -127,17 +127,23 @@ def test_memory_does_not_grow_with_pictures(tmp_path, write):
     for i in range(4):
         write(tmp_path / f"{i}.png", i, 200)
 
-    def peak(count):
+    def memory(count):
+        """Return the bytes that are left of a survey, and the most that there were."""
         table = tmp_path / f"{count}.csv"
         table.write_text("path,label\n" + "".join(f"{i % 4}.png,happy\n" for i in range(count)))
         listing = list_faces(table)
         tracemalloc.start()
-        survey(listing)
-        most = tracemalloc.get_traced_memory()[1]
+        seen = survey(listing)
+        left, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        return most
+        assert len(seen.hashes) == count
+        return left, most
 
-    assert peak(2000) - peak(200) < 1800 * 100  # a picture's record, not its 40,000 pixels
+    memory(4)  # what is imported at the first picture is no picture's
+    (left, most), (less, _) = memory(2000), memory(200)
+    assert left - less < 1800 * 100  # a picture's record, not its 40,000 pixels
+    under_way = 16 * usable_cores() + 1
+    assert most - left < under_way * 400_000  # file, pixels and their copies of those alone that are being read
 
 
 def test_sheets(data):

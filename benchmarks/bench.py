@@ -5,8 +5,8 @@ from functools import partial
 from typing import Any, TypeVar
 
 import torch
-from fsrcache.benchmarks.harness import Case, commit, machine, measure_roofs, run_case
 
+from fsrcache.benchmarks.harness import Case, commit, machine, measure_roofs, run_case
 from fsrcache.device import fp32_precision
 from fsrcache.errors import FsrcacheError
 
@@ -17,7 +17,7 @@ Makers = Iterable[Callable[[], Iterable[Case]]]  # each makes cases that another
 
 @fp32_precision(tf32=False)
 def bench(
-    subject: str, device: torch.device, *, quick: bool, watch: Callable[[str, dict[str, Any]], None]
+    subject: str, device: torch.device, *, quick: bool, on_progress: Callable[[str, dict[str, Any]], None]
 ) -> dict[str, Any]:
     """Run the cases of ``kernels``, ``step``, ``store`` or ``all``.
 
@@ -29,7 +29,7 @@ def bench(
         Where.
     quick
         Smaller sizes and fewer runs: to see that it works, not how fast.
-    watch
+    on_progress
         Called after every case with a line about it and with what is returned in the end, as far as it is there.
 
     Returns
@@ -62,7 +62,7 @@ def bench(
     def fail(name: str, error: Exception) -> None:
         what = error.what if isinstance(error, FsrcacheError) else f"{type(error).__name__}: {error}"
         failed.append({"case": name, "error": what})
-        watch(f"{name}: failed. {what}", record)
+        on_progress(f"{name}: failed. {what}", record)
 
     def until_failure(name: str, make: Callable[[], Iterable[Made]]) -> Iterator[Made]:
         try:
@@ -82,7 +82,7 @@ def bench(
                     fail(case.name, error)
                 else:
                     cases += rows
-                    watch(f"{case.name}: {rows[0]['ms']:.3g} ms", record)
+                    on_progress(f"{case.name}: {rows[0]['ms']:.3g} ms", record)
     return record
 
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 import zarr
-from fsrcache.benchmarks.harness import Case, Work
-from fsrcache.benchmarks.made_store import forget, write_mds, write_webdataset
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fsrcache.benchmarks.harness import Case, Work
+from fsrcache.benchmarks.made_store import forget, write_mds, write_webdataset
 from fsrcache.store.reader import FeatureStore
 from fsrcache.store.shuffle import ShuffledRows
 

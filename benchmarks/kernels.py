@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from functools import cache, partial
 
 import torch
+from torch import Tensor
+
 from fsrcache.benchmarks.harness import Case, Work, captured, compiled
 from fsrcache.kernels import (
     bimap_covariance_pool,
@@ -24,8 +26,6 @@ from fsrcache.kernels.gradient_norm import penalty_direction_reference
 from fsrcache.kernels.log_eig import log_eig_reference
 from fsrcache.kernels.log_eig_products import log_eig_products
 from fsrcache.kernels.symmetric_gather import symmetric_gather_reference
-from torch import Tensor
-
 from fsrcache.models.critic import VGGCritic
 from fsrcache.presets import CriticConfig
 

@@ -10,14 +10,14 @@ from functools import partial
 from typing import Any
 
 import torch
-from fsrcache.benchmarks.harness import Case
-from fsrcache.benchmarks.subject import Subject, subjects
 from torch import Tensor
 
+from fsrcache.benchmarks.harness import Case
+from fsrcache.benchmarks.subject import Subject, subjects
 from fsrcache.device import computed_precision, fp32_precision
 from fsrcache.models.generator import RRDBGenerator
-from fsrcache.training.iteration import Iteration
-from fsrcache.training.steps import critic_update, generate, generator_update
+from fsrcache.training.step.trainer import Trainer
+from fsrcache.training.step.updates import critic_update, generate, generator_update
 
 _HALF = 2e-3  # of features kept in half precision
 
@@ -31,17 +31,17 @@ def step_makers(device: torch.device, *, quick: bool) -> Iterator[Callable[[], I
 
 
 def _drawing(subject: Subject) -> Iterator[Case]:
-    draw, extract = _draw(subject.iteration()), _extract(subject)
+    draw, extract = _draw(subject.trainer()), _extract(subject)
     yield Case(name=f"step of {subject.name}: drawing a batch", candidate="cache", work=draw, reference=extract,
                error=_HALF, alternatives={"the same batch extracted from pictures": extract}, clock="host")  # fmt: skip
 
 
 def _share(subject: Subject) -> Iterator[Case]:
-    iteration = subject.iteration()
-    draw = _draw(iteration)
+    trainer = subject.trainer()
+    draw = _draw(trainer)
 
     def step() -> list[Tensor]:
-        iteration.take(0)
+        trainer.step(0)
         return draw()
 
     yield Case(
@@ -51,10 +51,10 @@ def _share(subject: Subject) -> Iterator[Case]:
     )  # fmt: skip
 
 
-def _draw(iteration: Iteration) -> Callable[[], list[Tensor]]:
+def _draw(trainer: Trainer) -> Callable[[], list[Tensor]]:
     """Return what draws the generator's last batch of a step, planning included."""
-    batches = iteration.batches
-    pictures = isinstance(iteration.networks.generator, RRDBGenerator)
+    batches = trainer.batches
+    pictures = isinstance(trainer.networks.generator, RRDBGenerator)
     last = len(batches.plan.chosen[0]) - 1
 
     def draw() -> list[Tensor]:
@@ -68,7 +68,7 @@ def _draw(iteration: Iteration) -> Callable[[], list[Tensor]]:
 
 def _extract(subject: Subject) -> Callable[[], list[Tensor]]:
     """Return what extracts the same batch."""
-    batches = subject.iteration().batches
+    batches = subject.trainer().batches
     chosen = batches.plan.chosen[0, -1]
 
     def extract() -> list[Tensor]:
@@ -79,7 +79,7 @@ def _extract(subject: Subject) -> Callable[[], list[Tensor]]:
 
 
 def _whole(subject: Subject, device: torch.device) -> Iterator[Case]:
-    cached, plain = subject.iteration(), subject.iteration(plain=True)
+    cached, plain = subject.trainer(), subject.trainer(plain=True)
 
     def on_the_fly() -> Tensor:
         for chosen in cached.batches.plan.chosen[0]:
@@ -90,7 +90,7 @@ def _whole(subject: Subject, device: torch.device) -> Iterator[Case]:
         "extracting on the fly": on_the_fly, "plain twin": lambda: _losses(plain),
     }  # fmt: skip
     if device.type == "cuda":
-        eager = subject.iteration(eager=True)
+        eager = subject.trainer(eager=True)
         alternatives["not captured"] = lambda: _losses(eager)
     yield Case(
         name=f"step of {subject.name}: the whole", candidate="cached", work=lambda: _losses(cached),
@@ -104,15 +104,15 @@ def _precision(subject: Subject) -> str:
     return computed_precision(subject.config.precision, subject.cache.features.device)
 
 
-def _losses(iteration: Iteration) -> Tensor:
+def _losses(trainer: Trainer) -> Tensor:
     """Take a step; return its terms."""
-    iteration.take(0)
-    return torch.tensor(list(iteration.tally.take().values()))
+    trainer.step(0)
+    return torch.tensor(list(trainer.meters.means().values()))
 
 
 def _parts(subject: Subject) -> Iterator[Case]:
-    iteration, config = subject.iteration(), subject.config
-    networks, batches = iteration.networks, iteration.batches
+    trainer, config = subject.trainer(), subject.config
+    networks, batches = trainer.networks, trainer.batches
     pictures = isinstance(networks.generator, RRDBGenerator)
     batches.begin(0)
     title = f"step of {subject.name}: "
@@ -142,8 +142,8 @@ def _parts(subject: Subject) -> Iterator[Case]:
             error=5e-2 if _precision(subject) == "tf32" else 1e-3,  # real's and generated's gradients nearly cancel
             alternatives={"double backward": lambda: judge(plain=True)}, clock="host",
         )  # fmt: skip
-    iteration.take(0)  # makes gradients and moments
-    optimiser = iteration.optimisers["generator_optimiser"]
+    trainer.step(0)  # makes gradients and moments
+    optimiser = trainer.optimisers["generator_optimiser"]
 
     def update() -> Any:
         optimiser.step()

@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 import torch
 import zarr
+from numpy.typing import NDArray
+from torch import Tensor
+
 from fsrcache.benchmarks.epochs import epoch_cases, installed
 from fsrcache.benchmarks.harness import Case, Work
 from fsrcache.benchmarks.made_store import made_store
 from fsrcache.benchmarks.writing import writing_case
-from numpy.typing import NDArray
-from torch import Tensor
-
 from fsrcache.store.layout import Place, outputs, places
 from fsrcache.store.reader import FeatureStore
 from fsrcache.store.shard import crc32c

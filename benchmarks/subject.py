@@ -13,17 +13,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fsrcache.features import features_of
+from fsrcache.extraction.features import features_of
+from fsrcache.extractors.covpool import CovPoolFER, extractor_of
+from fsrcache.extractors.extractor import Extractor
 from fsrcache.models.critic import VGGCritic
-from fsrcache.models.extractor import CovPoolFER
 from fsrcache.models.generator import make_generator
 from fsrcache.presets import EXTRACTORS, TRAINING, CriticConfig, ExtractorConfig, RRDBConfig, TrainConfig
 from fsrcache.spd import vech_length
-from fsrcache.training.batches import Batches
-from fsrcache.training.capture import capturer
-from fsrcache.training.iteration import Iteration
-from fsrcache.training.loader import FeatureCache
-from fsrcache.training.steps import Networks
+from fsrcache.training.data.batches import Batches
+from fsrcache.training.data.loader import FeatureCache
+from fsrcache.training.step.capture import capturer
+from fsrcache.training.step.trainer import Trainer
+from fsrcache.training.step.updates import Networks
 
 _CLASSES = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
 _SCALES = (1, 2, 4, 8)
@@ -35,22 +36,22 @@ class Subject(NamedTuple):
 
     name: str
     config: TrainConfig
-    extractor: CovPoolFER
+    extractor: Extractor
     pictures: NDArray[np.uint8]
     cache: FeatureCache
 
-    def iteration(self, *, plain: bool = False, eager: bool = False) -> Iteration:
+    def trainer(self, *, plain: bool = False, eager: bool = False) -> Trainer:
         """Return what takes steps; on a GPU they are captured unless they are plain or eager."""
         device = self.cache.features.device
         torch.manual_seed(0)
-        side = self.extractor.config.spd_side
-        generator = make_generator(self.config.generator, vech_length(side), plain=plain).to(device)
-        critic = None if self.config.critic is None else VGGCritic(self.config.critic, side).to(device)
+        form = self.extractor.form
+        generator = make_generator(self.config.generator, form.length, plain=plain).to(device)
+        critic = None if self.config.critic is None else VGGCritic(self.config.critic, form.side).to(device)
         batches = Batches(self.cache, self.config, mode="device", seed=0, device=device, ahead=1)
         batches.prepare(0, 1)
         networks = Networks(generator, critic, self.extractor.head)
         captures = capturer(device, plain=plain or eager)
-        return Iteration(networks, batches, self.config, plain=plain, capturer=captures)
+        return Trainer(networks, batches, self.config, plain=plain, capturer=captures)
 
     def extract(self, chosen: Tensor) -> Tensor:
         """Return the features of faces at full resolution and at their scales, int64 [2, B] -> fp32 [2, B, P]."""
@@ -90,7 +91,7 @@ def _subject(name: str, config: TrainConfig, shape: ExtractorConfig, device: tor
     random = np.random.default_rng(0)
     faces = config.batch
     pictures = random.integers(0, 256, (faces, shape.side, shape.side, 3), np.uint8)
-    extractor = CovPoolFER(shape, _CLASSES).to(device).eval()
+    extractor = extractor_of(CovPoolFER(shape, _CLASSES).to(device).eval())
     extractor.head.requires_grad_(False)
     labels = torch.from_numpy(random.integers(len(_CLASSES), size=faces)).to(device)
     cache = FeatureCache(

@@ -7,20 +7,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from fsrcache.benchmarks.harness import Case
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from fsrcache.ahead import ordered_map
-from fsrcache.extract import BATCH, Sources, extract, sources
+from fsrcache.benchmarks.harness import Case
+from fsrcache.drawn.face import draw_face, drawn_expression
+from fsrcache.extraction.extract import BATCH, Sources, extract, sources
+from fsrcache.extraction.features import features_of_view, side_by_side, view_of
+from fsrcache.extractors.covpool import CovPoolFER, save_covpool
 from fsrcache.faces.decode import Pictures
-from fsrcache.faces.drawn import draw_face, drawn_expression
 from fsrcache.faces.expressions import EXPRESSIONS
 from fsrcache.faces.faces import usable_faces
 from fsrcache.faces.index import list_faces
-from fsrcache.features import features_of_view, side_by_side, view_of
-from fsrcache.models.extractor import CovPoolFER, save_extractor
 from fsrcache.presets import EXTRACTORS
 from fsrcache.store.reader import FeatureStore
 
@@ -36,7 +36,7 @@ def writing_case(folder: Path, device: torch.device, *, faces: int) -> Case:
     usable = usable_faces(list_faces(folder / "faces"), side=EXTRACTORS["small"].side)
     torch.manual_seed(0)
     model = CovPoolFER(EXTRACTORS["small"], usable.classes).eval()
-    save_extractor(folder / "extractor.safetensors", model, training={})
+    save_covpool(folder / "extractor.safetensors", model, training={})
     given = sources(usable, folder / "extractor.safetensors", device=device)
     views = _views(given)
     store = folder / "features.zarr"
@@ -74,13 +74,13 @@ def _views(given: Sources) -> list[list[Pictures]]:
 
 
 def _extracted(given: Sources, views: list[list[Pictures]]) -> list[NDArray[np.float32]]:
-    return [np.concatenate([features_of_view(given.model, view).features for view in batches]) for batches in views]
+    return [np.concatenate([features_of_view(given.extractor, view).features for view in batches]) for batches in views]
 
 
 def _side_by_side(given: Sources, views: list[list[Pictures]]) -> list[NDArray[np.float32]]:
-    with side_by_side(given.model) as workers:
+    with side_by_side(given.extractor) as workers:
         every = [view for batches in views for view in batches]
-        work = partial(features_of_view, given.model)
+        work = partial(features_of_view, given.extractor)
         taken = list(ordered_map(work, every, threads=workers.threads, begin=workers.begin))
     return [
         np.concatenate([part.features for part in taken[start : start + len(views[0])]])

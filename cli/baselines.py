@@ -3,20 +3,20 @@
 from typing import TypedDict
 
 import click
+from rich.console import Console
+
 from fsrcache.cli.main import to_json
 from fsrcache.cli.options import device_option, seed_option
 from fsrcache.cli.places import json_option, workspace_option
 from fsrcache.cli.progress import shown
 from fsrcache.cli.reading import BUILT_IN, read_faces
-from rich.console import Console
-
-from fsrcache.baselines import fine_tune
 from fsrcache.device import keep_freed_memory, pick_device
-from fsrcache.extract import extract, sources
+from fsrcache.extraction.extract import extract, sources
 from fsrcache.faces.degrade import Degradation
 from fsrcache.presets import Side
 from fsrcache.records import value_from
 from fsrcache.store.reader import FeatureStore
+from fsrcache.training.classifier.fine_tuning import fine_tune
 from fsrcache.workspace import Workspace
 
 
@@ -51,14 +51,16 @@ def baselines(workspace: Workspace, rows: str, seed: int, device: str, as_json: 
     degradation = recipe["degradation"]
     folder = workspace.fine_tuned
     target = folder / "extractor.safetensors"
-    with shown(console) as watch:
-        faces, line = read_faces(workspace.data() or BUILT_IN, side=recipe["side"], watch=watch)
+    with shown(console) as on_progress:
+        faces, line = read_faces(workspace.data() or BUILT_IN, side=recipe["side"], on_progress=on_progress)
         record = fine_tune(
             faces, workspace.extractor, target=target, folder=folder / "training",
-            scales=store.scales, degradation=degradation, seed=seed, device=place, watch=watch,
+            scales=store.scales, degradation=degradation, seed=seed, device=place, on_progress=on_progress,
         )  # fmt: skip
         given = sources(faces, target, device=place, degradation=degradation)
-        extracted = extract(given, store=folder / "features.zarr", scales=store.scales, data=line, watch=watch)
+        extracted = extract(
+            given, store=folder / "features.zarr", scales=store.scales, data=line, on_progress=on_progress
+        )
     record = {"row": rows, "extractor": str(target), **record, "extraction": extracted}
     if as_json:
         click.echo(to_json(record))

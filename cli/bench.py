@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.console import Console
+
 from fsrcache.benchmarks.bench import SUBJECTS
 from fsrcache.benchmarks.bench import bench as work
 from fsrcache.cli.main import after_answer, matplotlib_import, to_json
 from fsrcache.cli.options import device_option
 from fsrcache.cli.places import HomePath, json_option
-from rich.console import Console
-
 from fsrcache.device import pick_device
 from fsrcache.errors import FsrcacheError, RequestError
 from fsrcache.files import write_whole
@@ -48,12 +48,12 @@ def bench(subject: str, device: str, as_json: bool, plot: Path | None, out: Path
         if out is not None:
             write_whole(out, (to_json(record) + "\n").encode(errors="backslashreplace"))
 
-    def watch(line: str, record: dict[str, Any]) -> None:
+    def on_progress(line: str, record: dict[str, Any]) -> None:
         with suppress(OSError, FsrcacheError):  # neither is worth the cases that are still to come
             console.print(line, highlight=False, markup=False, soft_wrap=True)
             keep(record)
 
-    record = work(subject, place, quick=quick, watch=watch)
+    record = work(subject, place, quick=quick, on_progress=on_progress)
     try:
         if as_json:
             click.echo(to_json(record))

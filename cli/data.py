@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import click
-from fsrcache.cli.main import after_answer, to_json
-from fsrcache.cli.options import parse_scales, write_picture
-from fsrcache.cli.places import HomePath
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from fsrcache.cli.main import after_answer, to_json
+from fsrcache.cli.options import parse_scales, write_picture
+from fsrcache.cli.places import HomePath
 from fsrcache.faces.faces import Faces, check_side, faces_of
 from fsrcache.faces.index import FORMATS, list_faces, title_of
 from fsrcache.faces.layouts.drawn import DEFAULT_COUNT

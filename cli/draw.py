@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import click
-from fsrcache.cli.places import HomePath
 from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
-from fsrcache.faces.drawn import draw_face, drawn_expression
+from fsrcache.cli.places import HomePath
+from fsrcache.drawn.face import draw_face, drawn_expression
 from fsrcache.faces.expressions import EXPRESSIONS
 from fsrcache.faces.layouts.drawn import drawn_name, drawn_split
 

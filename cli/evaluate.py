@@ -3,17 +3,17 @@
 from pathlib import Path
 
 import click
+from rich.console import Console
+from rich.text import Text
+
 from fsrcache.cli.main import after_answer, matplotlib_import
 from fsrcache.cli.main import to_json as document
 from fsrcache.cli.options import device_option, seed_option
 from fsrcache.cli.places import json_option, store_option, workspace_option
 from fsrcache.cli.progress import shown
-from rich.console import Console
-from rich.text import Text
-
 from fsrcache.device import pick_device
 from fsrcache.errors import FsrcacheError
-from fsrcache.evaluate import evaluate as work
+from fsrcache.evaluation.evaluate import evaluate as work
 from fsrcache.evaluation.formats import to_csv, to_json, to_markdown
 from fsrcache.evaluation.layout import FIRST_LOOK, MEASURES
 from fsrcache.evaluation.tables import HEADS, Table
@@ -64,10 +64,10 @@ def evaluate(
     has_tuned = (tuned / "extractor.safetensors").exists() and (tuned / "features.zarr" / "zarr.json").exists()
     fine_tuned = (FeatureStore(tuned / "features.zarr"), tuned / "extractor.safetensors") if has_tuned else None
     console = Console(stderr=True)
-    with shown(console) as watch:
+    with shown(console) as on_progress:
         table = work(
             features, workspace.extractor, generator=generator, fine_tuned=fine_tuned, split=split,
-            heads=heads or tuple(HEADS), seed=seed, device=place, watch=watch,
+            heads=heads or tuple(HEADS), seed=seed, device=place, on_progress=on_progress,
         )  # fmt: skip
     paper = features.spec.data.startswith("RAF-DB")
     try:

@@ -6,25 +6,25 @@ from dataclasses import replace
 from typing import Any
 
 import click
+from rich.console import Console
+
 from fsrcache.cli.main import to_json
 from fsrcache.cli.options import data_options, degradation_options, device_option, parse_scales
 from fsrcache.cli.places import json_option, store_option, workspace_option
 from fsrcache.cli.progress import shown
 from fsrcache.cli.reading import chosen_data, read_faces
-from rich.console import Console
-
 from fsrcache.device import pick_device
 from fsrcache.errors import FsrcacheError
-from fsrcache.extract import dry_run as estimate
-from fsrcache.extract import extract as work
-from fsrcache.extract import sources
+from fsrcache.extraction.extract import dry_run as estimate
+from fsrcache.extraction.extract import extract as work
+from fsrcache.extraction.extract import sources
+from fsrcache.extractors.opening import open_extractor
 from fsrcache.faces.degrade import Degradation
 from fsrcache.faces.faces import Faces
-from fsrcache.models.extractor import load_extractor
 from fsrcache.presets import EXTRACTORS, PRETRAINING
-from fsrcache.pretrain import pretrain
-from fsrcache.progress import Watch
+from fsrcache.progress import ProgressCallback
 from fsrcache.records import shortened
+from fsrcache.training.classifier.pretraining import pretrain
 from fsrcache.workspace import Workspace
 
 
@@ -87,22 +87,24 @@ def extract(
     place = pick_device(device)
     console = Console(stderr=True)
     data = chosen_data(workspace, data_path, layout=layout, votes=votes, on_error=on_error, console=console)
-    with shown(console) as watch:
-        side = load_extractor(workspace.extractor).config.side if workspace.extractor.exists() else None
+    with shown(console) as on_progress:
+        side = open_extractor(workspace.extractor_source).side if workspace.has_extractor else None
         if side is None and (not data.drawn or dry_run or part != (1, 1)):
             raise FsrcacheError(
                 f"There is no extractor in {workspace.folder}.", f"Run `fsrcache pretrain --data {data.path}` first."
             )
-        faces, line = read_faces(data, side=side, watch=watch)
+        faces, line = read_faces(data, side=side, on_progress=on_progress)
         if side is None:
             workspace.remember(data)
             console.print("There is no extractor yet: pre-training a tiny one on the drawn faces.", highlight=False)
-            _tiny_extractor(workspace, faces, place, watch)
+            _tiny_extractor(workspace, faces, place, on_progress)
         given = sources(faces, workspace.extractor, device=place, degradation=degradation)
         if dry_run:
             record = estimate(given, store=store or workspace.store, scales=scales, part=part)
         else:
-            record = work(given, store=store or workspace.store, scales=scales, data=line, part=part, watch=watch)
+            record = work(
+                given, store=store or workspace.store, scales=scales, data=line, part=part, on_progress=on_progress
+            )
     if dry_run:
         _show_estimate(record, as_json)
         return
@@ -131,7 +133,7 @@ def _show_estimate(record: dict[str, Any], as_json: bool) -> None:
                f"on {record['sampled']}")  # fmt: skip
 
 
-def _tiny_extractor(workspace: Workspace, faces: Faces, device: Any, watch: Watch) -> None:
+def _tiny_extractor(workspace: Workspace, faces: Faces, device: Any, on_progress: ProgressCallback) -> None:
     config = replace(EXTRACTORS["tiny"], side=faces.side)
     target, folder = workspace.extractor, workspace.pretraining
-    pretrain(faces, config, PRETRAINING["tiny"], target=target, folder=folder, device=device, watch=watch)
+    pretrain(faces, config, PRETRAINING["tiny"], target=target, folder=folder, device=device, on_progress=on_progress)

@@ -3,9 +3,9 @@
 from typing import Any
 
 import click
+
 from fsrcache.cli.main import to_json
 from fsrcache.cli.places import json_option, store_argument, workspace_option
-
 from fsrcache.errors import FsrcacheError
 from fsrcache.store.layout import documents, places
 from fsrcache.store.objects import objects_at

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import click
-from fsrcache.cli.places import at_home
 
+from fsrcache.cli.places import at_home
 from fsrcache.errors import FsrcacheError
 from fsrcache.faces.index import FORMATS
 
@@ -21,6 +21,13 @@ seed_option = click.option(
     show_default=True,
     metavar="INTEGER",
     help="Fixes all chance.",
+)
+set_option = click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A setting in place of the preset's, such as batch=64; may be repeated.",
 )
 
 

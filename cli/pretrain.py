@@ -3,16 +3,16 @@
 from dataclasses import asdict, replace
 
 import click
+from rich.console import Console
+
 from fsrcache.cli.main import to_json
 from fsrcache.cli.options import data_options, device_option, parse_scales, seed_option
 from fsrcache.cli.places import json_option, workspace_option
 from fsrcache.cli.progress import shown
 from fsrcache.cli.reading import chosen_data, read_faces
-from rich.console import Console
-
 from fsrcache.device import keep_freed_memory, pick_device
 from fsrcache.presets import EXTRACTORS, PRETRAINING
-from fsrcache.pretrain import pretrain as work
+from fsrcache.training.classifier.pretraining import pretrain as work
 from fsrcache.workspace import Workspace
 
 _SMALL = 64  # pixels: up to this side the small preset is the default
@@ -53,8 +53,8 @@ def pretrain(
     keep_freed_memory()
     console = Console(stderr=True)
     data = chosen_data(workspace, data_path, layout=layout, votes=votes, on_error=on_error, console=console)
-    with shown(console) as watch:
-        faces, _ = read_faces(data, side=side, watch=watch)
+    with shown(console) as on_progress:
+        faces, _ = read_faces(data, side=side, on_progress=on_progress)
         if not workspace.has_data:
             workspace.remember(data)
         preset = preset or ("tiny" if data.drawn else "small" if faces.side <= _SMALL else "paper")
@@ -62,7 +62,7 @@ def pretrain(
         record = work(
             faces, replace(EXTRACTORS[preset], side=faces.side), schedule,
             target=workspace.extractor, folder=workspace.pretraining, scales=tuple(scales), seed=seed, device=place,
-            watch=watch,
+            on_progress=on_progress,
         )  # fmt: skip
     workspace.remember(data)
     record = {"preset": preset, "extractor": str(workspace.extractor), "schedule": asdict(schedule), **record}

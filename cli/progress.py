@@ -9,13 +9,13 @@ from rich.progress import BarColumn, Task, TextColumn
 from rich.progress import Progress as Bars
 from rich.text import Text
 
-from fsrcache.progress import Progress, Watch
+from fsrcache.progress import Progress, ProgressCallback
 
 _SECONDS_BETWEEN_LINES = 30.0
 
 
 @contextmanager
-def shown(console: Console) -> Iterator[Watch]:
+def shown(console: Console) -> Iterator[ProgressCallback]:
     """Yield a function that shows records: a moving bar on a terminal, else a line now and then."""
     if not console.is_terminal:
         yield _Lines(console)
@@ -24,7 +24,7 @@ def shown(console: Console) -> Iterator[Watch]:
     with Bars(*columns, console=console, transient=True) as bars:
         tasks: dict[str, int] = {}
 
-        def watch(progress: Progress) -> None:
+        def on_progress(progress: Progress) -> None:
             if progress.note:
                 console.print(Text(progress.note), soft_wrap=True)
             if progress.phase not in tasks:
@@ -36,7 +36,7 @@ def shown(console: Console) -> Iterator[Watch]:
                 completed=progress.done, total=progress.total, unit=progress.unit, values=progress.values,
             )  # fmt: skip
 
-        yield watch
+        yield on_progress
 
 
 class _Lines:

@@ -7,7 +7,7 @@ from rich.markup import escape
 
 from fsrcache.faces.faces import Faces, usable_faces
 from fsrcache.faces.index import list_faces, title_of
-from fsrcache.progress import Progress, Watch
+from fsrcache.progress import Progress, ProgressCallback
 from fsrcache.workspace import Data, Workspace
 
 BUILT_IN = Data("drawn:4200")
@@ -32,7 +32,7 @@ def chosen_data(
     return known
 
 
-def read_faces(data: Data, *, watch: Watch, side: int | None = None) -> tuple[Faces, str]:
+def read_faces(data: Data, *, on_progress: ProgressCallback, side: int | None = None) -> tuple[Faces, str]:
     """Return the usable faces at a side, and the data in one line, which says nothing of names that may change.
 
     What the reader should know of the data is told as notes: no split, what is left out, what is converted.
@@ -44,10 +44,10 @@ def read_faces(data: Data, *, watch: Watch, side: int | None = None) -> tuple[Fa
         nonlocal done
         done += 1
         if done % 100 == 0:
-            watch(Progress("reading", done, len(listing.names), "pictures"))
+            on_progress(Progress("reading", done, len(listing.names), "pictures"))
 
     def tell(note: str) -> None:
-        watch(Progress("reading", done, len(listing.names), "pictures", note=note))
+        on_progress(Progress("reading", done, len(listing.names), "pictures", note=note))
 
     for note in listing.notes:
         tell(note)

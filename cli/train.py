@@ -4,19 +4,19 @@ from dataclasses import replace
 from typing import Any
 
 import click
+from rich.console import Console
+
 from fsrcache.cli.main import to_json
 from fsrcache.cli.options import device_option, seed_option
 from fsrcache.cli.places import json_option, store_option, workspace_option
 from fsrcache.cli.progress import shown
-from rich.console import Console
-
 from fsrcache.device import pick_device
-from fsrcache.estimate import estimate
 from fsrcache.presets import TRAINING
 from fsrcache.store.reader import FeatureStore
-from fsrcache.train import LOGS
-from fsrcache.train import train as work
-from fsrcache.training.memory import CACHES
+from fsrcache.training.data.memory import CACHES
+from fsrcache.training.run.estimate import estimate
+from fsrcache.training.run.train import LOGS
+from fsrcache.training.run.train import train as work
 from fsrcache.workspace import Workspace
 
 
@@ -68,10 +68,10 @@ def train(
         preset = "tiny" if data is not None and data.drawn else "best"
     config = TRAINING[preset] if steps is None else replace(TRAINING[preset], steps=steps)
     if dry_run:
-        with shown(console) as watch:
+        with shown(console) as on_progress:
             record = estimate(
                 features, workspace.extractor, config, device=place, seed=seed, cache=cache, plain=plain,
-                folder=folder, watch=watch,
+                folder=folder, on_progress=on_progress,
             )  # fmt: skip
         record = {"preset": preset, **record}
         if as_json:
@@ -79,10 +79,10 @@ def train(
         else:
             _show_estimate(record)
         return
-    with shown(console) as watch:
+    with shown(console) as on_progress:
         record = work(
             features, workspace.extractor, config,
-            folder=folder, seed=seed, device=place, cache=cache, plain=plain, log=log, watch=watch,
+            folder=folder, seed=seed, device=place, cache=cache, plain=plain, log=log, on_progress=on_progress,
         )  # fmt: skip
     record = {"name": name, "preset": preset, "seed": seed, **record}
     if as_json:

@@ -1,11 +1,11 @@
 """``fsrcache verify``: read everything in a store, report what is damaged, and take it out."""
 
 import click
+from rich.console import Console
+
 from fsrcache.cli.main import to_json
 from fsrcache.cli.places import json_option, store_argument, workspace_option
 from fsrcache.cli.progress import shown
-from rich.console import Console
-
 from fsrcache.store.redact import redacted
 from fsrcache.store.verify import Verdict
 from fsrcache.store.verify import repair as repair_store
@@ -28,8 +28,8 @@ def verify(ctx: click.Context, store: str | None, workspace: Workspace, repair: 
     with 1 unless the store is complete and sound.
     """
     place = store or workspace.store
-    with shown(Console(stderr=True)) as watch:
-        verdict = (repair_store if repair else verify_store)(place, watch=watch)
+    with shown(Console(stderr=True)) as on_progress:
+        verdict = (repair_store if repair else verify_store)(place, on_progress=on_progress)
     if as_json:
         click.echo(to_json({**verdict.to_dict(), "repaired": repair}))
     else:

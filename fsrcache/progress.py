@@ -30,8 +30,8 @@ class Progress:
     note: str = ""
 
 
-Watch = Callable[[Progress], object]
+ProgressCallback = Callable[[Progress], object]
 
 
-def unwatched(progress: Progress) -> None:
+def no_progress(progress: Progress) -> None:
     """Show nothing."""

@@ -2,7 +2,9 @@
 
 import json
 import re
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,7 +12,9 @@ from fsrcache.errors import RequestError
 from fsrcache.files import read_regular, write_whole
 from fsrcache.records import check_fields, parse_json, shortened, value_from
 
-_MOST_BYTES = 1 << 16  # of data.json
+_MOST_BYTES = 1 << 16  # of data.json, of extractor.json
+_MOST_WEIGHTS = 1 << 32  # bytes of an extractor's file
+_EXTRACTOR, _ONNX = "extractor.json", "extractor.onnx"
 _REMEDY = "Name the data again: fsrcache extract --data PATH, or pretrain."
 
 
@@ -45,6 +49,25 @@ class Data:
 
 
 @dataclass(frozen=True)
+class ExtractorSource:
+    """Which extractor a workspace has.
+
+    Attributes
+    ----------
+    reference
+        A file, absolute, or ``package.module:factory``, or the name of an installed extractor.
+    options
+        Of an ONNX file, as JSON values: see ``fsrcache.extractors.onnx``.
+    """
+
+    reference: str
+    options: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+@dataclass(frozen=True)
 class Workspace:
     """The names inside a workspace's folder; the folder is made when something is first kept in it.
 
@@ -66,6 +89,46 @@ class Workspace:
     def extractor(self) -> Path:
         """The extractor's weights."""
         return self.folder / "extractor.safetensors"
+
+    @property
+    def extractor_source(self) -> ExtractorSource:
+        """The extractor that the workspace remembers, or else its own weights, whether they are there or not.
+
+        Raises
+        ------
+        FsrcacheError
+            If what it remembers cannot be read.
+        """
+        path = self.folder / _EXTRACTOR
+        try:
+            text = read_regular(path, most=_MOST_BYTES)
+        except FileNotFoundError:
+            return ExtractorSource(str(self.extractor))
+        remedy = "Name the extractor again: fsrcache extract --extractor."
+        source: Any = value_from(
+            ExtractorSource, parse_json(text, where=path, remedy=remedy), where=path, remedy=remedy
+        )
+        assert isinstance(source, ExtractorSource)
+        if "/" not in source.reference and source.reference.endswith(".onnx"):  # its own copy
+            return replace(source, reference=str(self.folder / source.reference))
+        return source
+
+    @property
+    def has_extractor(self) -> bool:
+        """Whether there is an extractor, readable or not."""
+        return self.extractor.exists() or (self.folder / _EXTRACTOR).exists()
+
+    def remember_extractor(self, source: ExtractorSource) -> None:
+        """Keep which extractor the workspace has: a copy of a file, the name of anything else."""
+        path = Path(source.reference).expanduser()
+        if path.suffix == ".safetensors":
+            if not path.exists() or not self.extractor.exists() or not path.samefile(self.extractor):
+                write_whole(self.extractor, read_regular(path, most=_MOST_WEIGHTS))
+            return
+        if path.suffix.lower() == ".onnx":
+            write_whole(self.folder / _ONNX, read_regular(path, most=_MOST_WEIGHTS))
+            source = replace(source, reference=_ONNX)
+        write_whole(self.folder / _EXTRACTOR, (json.dumps(asdict(source), indent=2) + "\n").encode())
 
     @property
     def pretraining(self) -> Path:
@@ -122,3 +185,8 @@ class Workspace:
     def remember(self, data: Data) -> None:
         """Keep which data the workspace is about."""
         write_whole(self.folder / "data.json", (json.dumps(asdict(data), indent=2) + "\n").encode())
+
+
+def open_workspace(workspace: Workspace | str | PathLike[str]) -> Workspace:
+    """Return a workspace, or the one in a folder."""
+    return workspace if isinstance(workspace, Workspace) else Workspace(Path(workspace))

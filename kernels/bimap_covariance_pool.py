@@ -15,6 +15,9 @@ Huang and Van Gool, "A Riemannian Network for SPD Matrix Learning", AAAI 2017.
 from typing import Any
 
 import torch
+from torch import Tensor
+
+from fsrcache.errors import FsrcacheError
 from fsrcache.kernels.covariance_pool import (
     DTYPES,
     IN_CACHE,
@@ -33,9 +36,6 @@ from fsrcache.kernels.covariance_pool import (
 from fsrcache.kernels.launch import on_device_of, tl, triton
 from fsrcache.kernels.modes import accumulator, multiplier, op_body, transformed, without_autocast
 from fsrcache.kernels.products import add_product, split_tf32
-from torch import Tensor
-
-from fsrcache.errors import FsrcacheError
 
 
 def bimap_covariance_pool(x: Tensor, w: Tensor, ridge: float) -> Tensor:

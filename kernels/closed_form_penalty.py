@@ -23,13 +23,13 @@ Source: Wu et al., "Wasserstein Divergence for GANs", ECCV 2018, for the penalty
 from typing import NamedTuple
 
 import torch
-from fsrcache.kernels.critic_layers import CONVOLUTIONS, layers, padding_of, refuse_mixed_samples
-from fsrcache.kernels.gradient_norm import penalty_direction
-from fsrcache.kernels.modes import transformed, without_autocast
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, linear
 
 from fsrcache.errors import FsrcacheError
+from fsrcache.kernels.critic_layers import CONVOLUTIONS, layers, padding_of, refuse_mixed_samples
+from fsrcache.kernels.gradient_norm import penalty_direction
+from fsrcache.kernels.modes import transformed, without_autocast
 
 
 class CriticGradients(NamedTuple):

@@ -14,12 +14,12 @@ Source: Acharya et al., "Covariance Pooling for Facial Expression Recognition", 
 from typing import Any
 
 import torch
-from fsrcache.kernels.launch import on_device_of, tl, triton
-from fsrcache.kernels.modes import accumulator, multiplier, op_body, transformed, without_autocast
-from fsrcache.kernels.products import add_half_product, add_product, split_half, split_tf32
 from torch import Tensor
 
 from fsrcache.errors import FsrcacheError
+from fsrcache.kernels.launch import on_device_of, tl, triton
+from fsrcache.kernels.modes import accumulator, multiplier, op_body, transformed, without_autocast
+from fsrcache.kernels.products import add_half_product, add_product, split_half, split_tf32
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 IN_CACHE = 16  # samples that a CPU pools at a time: what lies between the passes stays in its cache, a sixth faster

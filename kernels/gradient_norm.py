@@ -16,11 +16,11 @@ Source: Wu et al., "Wasserstein Divergence for GANs", ECCV 2018; arXiv 2004.0223
 from typing import Any
 
 import torch
-from fsrcache.kernels.launch import on_device_of, tl, triton
-from fsrcache.kernels.modes import accumulator, op_body, transformed, without_autocast
 from torch import Tensor
 
 from fsrcache.errors import FsrcacheError
+from fsrcache.kernels.launch import on_device_of, tl, triton
+from fsrcache.kernels.modes import accumulator, op_body, transformed, without_autocast
 
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _MOST_MULTIPLIED = 8  # powers of the squared norm up to this one are products, not logarithms

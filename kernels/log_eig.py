@@ -27,10 +27,10 @@ import math
 from typing import Any, NoReturn
 
 import torch
-from fsrcache.kernels.modes import accumulator, multiplier, op_body, transformed, without_autocast
 from torch import Tensor
 
 from fsrcache.errors import FsrcacheError
+from fsrcache.kernels.modes import accumulator, multiplier, op_body, transformed, without_autocast
 
 _LinAlgError = torch.linalg.LinAlgError  # type: ignore[attr-defined]  # a stub's gap
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)

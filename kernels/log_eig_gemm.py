@@ -16,6 +16,10 @@ On a CPU a decomposition is the faster, and is what is done there.
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.library import custom_op
+
 from fsrcache.kernels.launch import on_device_of, tl, triton
 from fsrcache.kernels.log_eig import check_matrices, log_eig
 from fsrcache.kernels.log_eig_products import (
@@ -29,9 +33,6 @@ from fsrcache.kernels.log_eig_products import (
 )
 from fsrcache.kernels.modes import accumulator, multiplier, op_body, transformed, without_autocast
 from fsrcache.kernels.products import add_half_product, split_half
-from torch import Tensor
-from torch.autograd.function import once_differentiable
-from torch.library import custom_op
 
 _MOST = 128  # the largest side that a program keeps
 _PROGRAMS = 528  # four for each multiprocessor of an H100 or H200; a program has one matrix after another

@@ -15,11 +15,11 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-from fsrcache.kernels.launch import on_device_of, tl, triton
-from fsrcache.kernels.modes import accumulator, op_body, transformed
 from torch import Tensor
 
 from fsrcache.errors import FsrcacheError
+from fsrcache.kernels.launch import on_device_of, tl, triton
+from fsrcache.kernels.modes import accumulator, op_body, transformed
 
 _CACHES = (torch.float16, torch.bfloat16, torch.int8, torch.float32, torch.float64)
 _PICTURES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)

@@ -9,11 +9,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores: before NumPy
 
 import numpy as np
 import pytest
-from fsrcache.benchmarks.program import run
 
 from fsrcache.store.reader import FeatureStore
 from fsrcache.store.spec import StoreSpec
 from fsrcache.store.writer import FeatureWriter
+from studies.program import run
 
 # Programs that tests start inherit this: a suite that runs in a shell's background is deaf to Ctrl-C, and so were they.
 signal.signal(signal.SIGINT, signal.default_int_handler)

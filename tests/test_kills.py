@@ -1,7 +1,8 @@
 """An extraction that is killed again and again ends in the same bytes as one that nobody disturbed."""
 
 import pytest
-from fsrcache.benchmarks.soak import soak
+
+from studies.soak import soak
 
 
 @pytest.mark.slow

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 import pytest
-from fsrcache.cli.main import COMMANDS, group
 
+from fsrcache.cli.main import COMMANDS, group
 from fsrcache.store.verify import verify
 
 ROOT = Path(__file__).parents[1]

@@ -10,7 +10,17 @@ ROOT = Path(__file__).parents[1]
 
 
 def check(folder):
-    command = [sys.executable, "-m", "mypy", "--config-file", ROOT / "pyproject.toml", "-p", "fsrcache"]
+    command = [
+        sys.executable,
+        "-m",
+        "mypy",
+        "--config-file",
+        ROOT / "pyproject.toml",
+        "-p",
+        "fsrcache",
+        "-p",
+        "studies",
+    ]
     cache = ["--cache-dir", ROOT / ".mypy_cache"]
     done = subprocess.run([*command, *cache], cwd=folder, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout + done.stderr
@@ -25,9 +35,12 @@ def test_types(tmp_path):
     for root in ("cli", "kernels", "benchmarks"):
         if (ROOT / root).is_dir():
             (package / root).symlink_to(ROOT / root)
+    (tmp_path / "studies").symlink_to(ROOT / "studies")
     code, said = check(tmp_path)
     assert code == 0, said
-    files = sum(len(list((ROOT / root).rglob("*.py"))) for root in ("fsrcache", "cli", "kernels", "benchmarks"))
+    files = sum(
+        len(list((ROOT / root).rglob("*.py"))) for root in ("fsrcache", "cli", "kernels", "benchmarks", "studies")
+    )
     assert f"no issues found in {files} source files" in said
     (package / "planted.py").write_text("from fsrcache.cli.main import to_json\n\nwrong: int = to_json({})\n")
     code, said = check(tmp_path)

@@ -11,24 +11,25 @@ import pytest
 import torch
 from PIL import Image
 
-from fsrcache.baselines import fine_tune
 from fsrcache.errors import FsrcacheError
-from fsrcache.evaluate import evaluate
-from fsrcache.extract import extract as extract_from
-from fsrcache.extract import sources
+from fsrcache.evaluation.evaluate import evaluate
+from fsrcache.extraction.extract import extract as extract_from
+from fsrcache.extraction.extract import sources
+from fsrcache.extraction.features import features_of
+from fsrcache.extractors.covpool import load_covpool
+from fsrcache.extractors.opening import open_extractor
 from fsrcache.faces.degrade import SCALE_FORM, Degradation, low_resolution_view
 from fsrcache.faces.faces import usable_faces
 from fsrcache.faces.index import list_faces
-from fsrcache.features import features_of
 from fsrcache.held_out import held_out
-from fsrcache.models.extractor import load_extractor
 from fsrcache.models.weights import read_weights
 from fsrcache.presets import TRAINING, CriticConfig, ExtractorConfig, MLPConfig, PretrainConfig, RRDBConfig, TrainConfig
-from fsrcache.pretrain import pretrain
 from fsrcache.store.reader import FeatureStore
 from fsrcache.store.verify import verify
-from fsrcache.train import train
-from fsrcache.training.checkpoint import sole_training
+from fsrcache.training.classifier.fine_tuning import fine_tune
+from fsrcache.training.classifier.pretraining import pretrain
+from fsrcache.training.run.checkpoint import run_lock
+from fsrcache.training.run.train import train
 
 CPU = torch.device("cpu")
 EXTRACTOR = ExtractorConfig(side=24, stages=((8,), (12,)), spd_side=8, hidden=16, embedding=6)
@@ -47,19 +48,19 @@ def extract(faces, extractor, *, degradation=SCALE_FORM, **arguments):
 
 
 class StopError(Exception):
-    """Raised by a watch in place of Ctrl-C."""
+    """Raised by a on_progress in place of Ctrl-C."""
 
 
 def stop_after(calls):
-    """Return a watch that raises at its nth call."""
+    """Return a on_progress that raises at its nth call."""
     seen = []
 
-    def watch(progress):
+    def on_progress(progress):
         seen.append(progress)
         if len(seen) == calls:
             raise StopError
 
-    return watch
+    return on_progress
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +87,7 @@ def test_pretraining_resumed_is_pretraining_undisturbed(faces, workspace, tmp_pa
         return pretrain(faces, EXTRACTOR, SCHEDULE, target=tmp_path / "e", folder=tmp_path / "pre", device=CPU, **more)
 
     with pytest.raises(StopError):
-        again(watch=stop_after(2))  # the first step of the second epoch
+        again(on_progress=stop_after(2))  # the first step of the second epoch
     record = again()
     assert record["resumed_from"] == 1
     assert record["epochs"] == 2
@@ -100,7 +101,7 @@ def test_pretraining_resumed_is_pretraining_undisturbed(faces, workspace, tmp_pa
 
 
 def test_a_folder_has_one_training_at_a_time(faces, workspace, tmp_path):
-    with sole_training(tmp_path):
+    with run_lock(tmp_path):
         with pytest.raises(FsrcacheError, match="Another process is training in"):
             pretrain(faces, EXTRACTOR, SCHEDULE, target=tmp_path / "e", folder=tmp_path, device=CPU)
         with pytest.raises(FsrcacheError, match="Another process is training in"):
@@ -117,7 +118,7 @@ def test_pretraining_at_mixed_scales(faces, workspace, tmp_path):
 
 
 def test_the_map_is_orthonormal_after_training(workspace):
-    bimap = load_extractor(workspace / "extractor").bimap
+    bimap = load_covpool(workspace / "extractor").pool.bimap.weight
     assert (bimap @ bimap.mT - torch.eye(8)).abs().max() < 1e-5
 
 
@@ -129,7 +130,7 @@ def test_a_loss_that_is_not_finite_stops_pretraining(faces, tmp_path):
 
 
 def test_a_row_of_the_store_is_the_extractors_answer(faces, workspace, store):
-    model = load_extractor(workspace / "extractor")
+    model = open_extractor(workspace / "extractor")
     names = {name: row for row, name in enumerate(faces.names)}
     for row in (0, 5):
         face = names[store.ids("val")[row]]
@@ -146,7 +147,7 @@ def test_a_row_of_the_store_is_the_extractors_answer(faces, workspace, store):
 def test_an_extraction_goes_on_where_it_stopped(faces, workspace, store, tmp_path):
     arguments = {"store": tmp_path / "s", "data": "drawn faces"}
     with pytest.raises(StopError):
-        extract(faces, workspace / "extractor", scales=[2, 4], watch=stop_after(6), **arguments)
+        extract(faces, workspace / "extractor", scales=[2, 4], on_progress=stop_after(6), **arguments)
     record = extract(faces, workspace / "extractor", scales=[2, 4], **arguments)
     assert 0 < record["resumed_from"] < record["blocks"]
     assert record["digest"] == store.digest
@@ -213,7 +214,7 @@ def test_training_resumed_is_training_undisturbed(workspace, store, tmp_path, co
     with pytest.raises(StopError):
         train(
             store, workspace / "extractor", config,
-            folder=tmp_path / "b", device=CPU, watch=stop_after(6), checkpoint_seconds=0.0,
+            folder=tmp_path / "b", device=CPU, on_progress=stop_after(6), checkpoint_seconds=0.0,
         )  # fmt: skip
     resumed = train(store, workspace / "extractor", config, folder=tmp_path / "b", device=CPU)
     assert 0 < resumed["resumed_from"] < config.steps
@@ -255,7 +256,7 @@ def test_a_term_that_is_not_finite_stops_training_and_nothing_is_written(workspa
 
 def test_training_with_other_weights_is_refused(faces, store, tmp_path):
     pretrain(faces, EXTRACTOR, replace(SCHEDULE, epochs=1), target=tmp_path / "e", folder=tmp_path, device=CPU, seed=3)
-    with pytest.raises(FsrcacheError, match="was not written with"):
+    with pytest.raises(FsrcacheError, match="was written with other weights"):
         train(store, tmp_path / "e", MLP, folder=tmp_path / "run", device=CPU)
 
 
@@ -293,7 +294,7 @@ def test_the_table(workspace, store, trained, fine_tuned):
     assert "held out" in table.context.data
     assert "last step" in table.context.checkpoint
     assert table.context.generator.startswith("mean of 2 MLPs, 48 steps of 16, no critic")
-    assert table.context.extractor.endswith("pre-trained for 2 epochs at full resolution alone")
+    assert table.context.extractor.endswith("pre-trained for 2 epochs at full resolution alone, seed 0")
     assert evaluate(
         store, workspace / "extractor", generator=trained, device=CPU, split="val", heads=["frozen"]
     ).split == "val"  # fmt: skip

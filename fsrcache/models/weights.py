@@ -32,6 +32,7 @@ class _Opened(NamedTuple):
     """A file whose header was read: the record beside the tensors, and the tensors."""
 
     path: Path
+    kind: str
     record: dict[str, Any]
     file: Any  # safetensors' own
 
@@ -70,6 +71,11 @@ def write_weights(path: Path, tensors: Mapping[str, torch.Tensor], *, kind: str,
             save_file(ready, partial, {_KEY: text})  # which makes no copy of them
         except SafetensorError as error:
             raise OSError(str(error)) from error
+
+
+def kind_of(path: Path, *, wanted: str) -> str:
+    """Return what a file is; the errors are those of ``read_weights`` with the kind ``wanted``."""
+    return _open(path, wanted, any_kind=True).kind
 
 
 def read_weights(path: Path, *, kind: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -146,8 +152,8 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _open(path: Path, kind: str) -> _Opened:
-    """Read a file's header."""
+def _open(path: Path, kind: str, *, any_kind: bool = False) -> _Opened:
+    """Read a file's header; a file of another kind is refused unless any will do."""
     if not path.is_file():
         there = "; something else stands there" if path.exists() else ""
         raise FsrcacheError(f"There is no {kind} at {path}{there}.", "Check the path, or make one first.")
@@ -157,11 +163,14 @@ def _open(path: Path, kind: str) -> _Opened:
     record = parse_json(metadata[_KEY], where=path) if _KEY in metadata else None
     if not isinstance(record, dict) or not isinstance(found := record.pop("kind", None), str):
         raise FsrcacheError(
-            f"{path} holds weights that fsrcache did not write.", f"An {kind} file of fsrcache's is needed."
+            f"{path} holds weights that fsrcache did not write.",
+            f"A file of fsrcache's of the kind {kind!r} is needed.",
         )
-    if found != kind:
-        raise FsrcacheError(f"{path} holds a {shortened(found)[1:-1]}, not a {kind}.", f"Name a {kind} file.")
-    return _Opened(path, record, file)
+    if found != kind and not any_kind:
+        raise FsrcacheError(
+            f"{path} is a file of the kind {shortened(found)[1:-1]!r}.", f"One of the kind {kind!r} is needed."
+        )
+    return _Opened(path, found, record, file)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import Any, Self
 from fsrcache.errors import FsrcacheError
 from fsrcache.records import parse_json, shortened
 
-VERSION = 4
+VERSION = 5
 SPLITS = ("train", "val", "test")
 DIGESTS = ("pictures", "labels", "order", "weights", "preprocessing")
 OUTPUTS = ("probabilities", "embeddings", "features")  # in order of writing: the features last

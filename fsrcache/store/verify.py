@@ -9,7 +9,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
 
 from fsrcache.errors import FsrcacheError
-from fsrcache.progress import Progress, Watch, unwatched
+from fsrcache.progress import Progress, ProgressCallback, no_progress
 from fsrcache.store.layout import ROOT, Place, documents, places
 from fsrcache.store.local import PARTIAL, Entry, IrregularError, Odd
 from fsrcache.store.lock import LOCK_NAME, remove_odd_locks, writer_lock
@@ -84,7 +84,7 @@ class Verdict:
 def verify(
     place: "str | PathLike[str] | Store",
     *,
-    watch: Watch = unwatched,
+    on_progress: ProgressCallback = no_progress,
     storage_options: Mapping[str, Any] | None = None,
 ) -> Verdict:
     """Read everything in a store and report what is not as it was written.
@@ -93,7 +93,7 @@ def verify(
     ----------
     place
         As for ``FeatureStore``; the store may be incomplete.
-    watch
+    on_progress
         Called after every file.
     storage_options
         Of fsspec, for a URL.
@@ -105,13 +105,13 @@ def verify(
     """
     objects = objects_at(place, storage_options=storage_options)
     with storage_errors(f"The store {objects.name} cannot be verified", remedy="See that it can be read."):
-        return _verify(objects, watch)[1]
+        return _verify(objects, on_progress)[1]
 
 
 def repair(
     place: "str | PathLike[str] | Store",
     *,
-    watch: Watch = unwatched,
+    on_progress: ProgressCallback = no_progress,
     storage_options: Mapping[str, Any] | None = None,
 ) -> Verdict:
     """Verify, remove exactly the damaged files and rewrite damaged metadata, so that the next extract completes it.
@@ -127,14 +127,14 @@ def repair(
         if objects.folder and objects.folder.is_dir():
             locks = remove_odd_locks(objects.folder)
             with writer_lock(objects.folder, (1, 1)):
-                verdict = _repair(objects, watch)
+                verdict = _repair(objects, on_progress)
             found = tuple(Problem("", name, kind) for name, kind in locks.items())
             return replace(verdict, problems=(*found, *verdict.problems))
-        return _repair(objects, watch)
+        return _repair(objects, on_progress)
 
 
-def _repair(objects: Objects, watch: Watch) -> Verdict:
-    root, verdict = _verify(objects, watch)
+def _repair(objects: Objects, on_progress: ProgressCallback) -> Verdict:
+    root, verdict = _verify(objects, on_progress)
     known, files = documents(root.spec), {ROOT, *(key for place in places(root.spec) for key in place.keys)}
     damaged = [problem for problem in verdict.problems if problem.kind != "unreadable"]  # they may be sound
     for problem in sorted(damaged, key=lambda problem: problem.key.count("/")):
@@ -151,7 +151,7 @@ def _repair(objects: Objects, watch: Watch) -> Verdict:
     return verdict
 
 
-def _verify(objects: Objects, watch: Watch) -> tuple[Root, Verdict]:
+def _verify(objects: Objects, on_progress: ProgressCallback) -> tuple[Root, Verdict]:
     there = objects.entries()
     root, problems = _root(objects, there)
     known, all_places = documents(root.spec), places(root.spec)
@@ -170,7 +170,7 @@ def _verify(objects: Objects, watch: Watch) -> tuple[Root, Verdict]:
                 seen[key] = found
             if kind and kind not in ("link", "irregular"):  # those are told of already
                 problems.append(Problem(place.name, key, kind))
-            watch(Progress("verifying", done, len(files), "files"))
+            on_progress(Progress("verifying", done, len(files), "files"))
     leftovers = tuple(sorted(key for key, entry in there.items() if entry == "file" and key.endswith(PARTIAL)))
     problems = list(_with_exchanged(root, problems, seen))
     return root, Verdict(root.complete, tuple(problems), leftovers, len(files), size)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsrcache.errors import FsrcacheError
-from fsrcache.progress import Progress, Watch, unwatched
+from fsrcache.progress import Progress, ProgressCallback, no_progress
 from fsrcache.store.layout import ROOT, Place, columns, digest, documents, outputs, places
 from fsrcache.store.local import PARTIAL
 from fsrcache.store.lock import alone, remove_stale_locks, writer_lock
@@ -157,12 +157,12 @@ class FeatureWriter:
             if place.key(block) not in self._there:
                 self._write(place.key(block), encode(place, given[name], block=block))
 
-    def finish(self, watch: Watch = unwatched) -> bool:
+    def finish(self, on_progress: ProgressCallback = no_progress) -> bool:
         """Mark the store as complete if all parts are written, and tell whether it is.
 
         Parameters
         ----------
-        watch
+        on_progress
             Called after every file that is looked at.
 
         Raises
@@ -173,10 +173,10 @@ class FeatureWriter:
         with storage_errors(f"The store {self.name} cannot be completed", remedy=_AGAIN):
             if self._objects.folder:
                 with alone(self._objects.folder):  # of two that finish at once, the second finds it complete
-                    return self._finish(watch)
-            return self._finish(watch)
+                    return self._finish(on_progress)
+            return self._finish(on_progress)
 
-    def _finish(self, watch: Watch) -> bool:
+    def _finish(self, on_progress: ProgressCallback) -> bool:
         """Do what ``finish`` does, nobody else at it."""
         self._look()
         if missing := self.missing():
@@ -193,7 +193,7 @@ class FeatureWriter:
             return True
         if not all(key in self._there for place in places(spec) for key in place.keys):
             return False
-        shards = self._all_digests(spec, watch)
+        shards = self._all_digests(spec, on_progress)
         self._remove_partials(lambda _: True)
         self._objects.write(ROOT, Root(spec, shards).document())
         if self._objects.folder:
@@ -263,7 +263,7 @@ class FeatureWriter:
                 self._objects.remove(key)
                 self._there.discard(key)
 
-    def _all_digests(self, spec: StoreSpec, watch: Watch) -> dict[str, list[str]]:
+    def _all_digests(self, spec: StoreSpec, on_progress: ProgressCallback) -> dict[str, list[str]]:
         """Return the digest of every file, those of shards from their tails, which their writers put there."""
         found = places(spec)
         shards = [(place, block) for place in found if place.chunk for block in range(len(place.keys))]
@@ -272,7 +272,7 @@ class FeatureWriter:
             try:
                 for done, ((place, block), tail) in enumerate(zip(shards, tails, strict=True), 1):
                     self._digests[place.key(block)] = tail.result()
-                    watch(Progress("completing", done, len(shards), "files"))
+                    on_progress(Progress("completing", done, len(shards), "files"))
             finally:
                 pool.shutdown(cancel_futures=True)
         return {place.name: [self._digests[key] for key in place.keys] for place in found}

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 from click.testing import CliRunner
+
 from fsrcache.benchmarks import harness, kernels
 from fsrcache.benchmarks.harness import (
     Case,
@@ -20,7 +21,6 @@ from fsrcache.benchmarks.harness import (
     run_case,
 )
 from fsrcache.cli.bench import bench
-
 from fsrcache.errors import FsrcacheError
 
 CPU = torch.device("cpu")

@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from fsrcache.benchmarks.big_store import Assumed, big_spec, counted, killed, naive_objects, trainer
+
 from fsrcache.benchmarks.epochs import epoch_cases, installed, wrong_rows
 from fsrcache.benchmarks.harness import Case, Roofs, run_case
 from fsrcache.benchmarks.made_store import forget, made_store
-from fsrcache.benchmarks.memory import made_pictures, measured
-from fsrcache.benchmarks.mixing import neighbours, probes
-from fsrcache.benchmarks.object_storage import page
 from fsrcache.benchmarks.store import store_cases
 from fsrcache.cli.bench import bench
-
 from fsrcache.errors import FsrcacheError
+from studies.big_store import Assumed, big_spec, counted, killed, naive_objects, trainer
+from studies.memory import made_pictures, measured
+from studies.mixing import neighbours, probes
+from studies.object_storage import page
 
 CPU = torch.device("cpu")
 ROOFS = Roofs(1e9, 1e9)

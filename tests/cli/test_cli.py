@@ -6,10 +6,11 @@ import sys
 
 import numpy as np
 import pytest
-from fsrcache.benchmarks.program import run
+from PIL import Image
+
 from fsrcache.cli.main import COMMANDS
 from fsrcache.cli.options import parse_scales
-from PIL import Image
+from studies.program import run
 
 
 @pytest.fixture

@@ -4,8 +4,9 @@ import signal
 
 import pytest
 from click.testing import CliRunner
-from fsrcache.benchmarks.program import Running, run
+
 from fsrcache.cli.extract import extract
+from studies.program import Running, run
 
 COMMAND = ("extract", "--scales", "2,4", "--json")
 

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 
-from fsrcache.benchmarks.program import run
+from studies.program import run
 
 WITHOUT_TORCH = """
 import sys

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import click
 import pytest
-from fsrcache.cli.main import after_answer, group, main
-from fsrcache.cli.progress import shown
 from rich.console import Console
 
+from fsrcache.cli.main import after_answer, group, main
+from fsrcache.cli.progress import shown
 from fsrcache.errors import FsrcacheError
 from fsrcache.progress import Progress
 
@@ -130,8 +130,8 @@ def test_a_failure_after_the_answer_leaves_one_document(monkeypatch, capsys, fai
 def test_a_benchmark_is_answered_before_its_files_are_written(monkeypatch, capsys, tmp_path, option):
     record = {"cases": [], "failed": [], "roofs": {"gb_per_second": 10.0, "tflop_per_second": 1.0}}
 
-    def work(*_, watch, **__):
-        watch("a case", record)
+    def work(*_, on_progress, **__):
+        on_progress("a case", record)
         return record
 
     monkeypatch.setattr("fsrcache.cli.bench.work", work)
@@ -147,8 +147,8 @@ def test_a_benchmark_is_answered_before_its_files_are_written(monkeypatch, capsy
 
 
 def test_progress_takes_names_as_they_are(capsys):
-    with shown(Console(stderr=True)) as watch:
-        watch(Progress("reading", 1, 2, "pictures", note="[bold]a[/x] of [/b"))
+    with shown(Console(stderr=True)) as on_progress:
+        on_progress(Progress("reading", 1, 2, "pictures", note="[bold]a[/x] of [/b"))
     assert capsys.readouterr().err.splitlines() == ["[bold]a[/x] of [/b", "reading: 1 of 2 pictures"]
 
 
@@ -161,6 +161,6 @@ class Full(StringIO):
 
 def test_progress_that_cannot_be_written_ends_no_work():
     stream = Full()
-    with shown(Console(file=stream)) as watch:
-        watch(Progress("reading", 1, 2, "pictures", note="a note"))
+    with shown(Console(file=stream)) as on_progress:
+        on_progress(Progress("reading", 1, 2, "pictures", note="a note"))
     assert "a note" in stream.getvalue()

@@ -6,11 +6,11 @@ import time
 
 import pytest
 from click.testing import CliRunner
-from fsrcache.benchmarks.program import Running, run
-from fsrcache.cli.main import group
 from PIL import Image
 
+from fsrcache.cli.main import group
 from fsrcache.errors import FsrcacheError, RequestError
+from studies.program import Running, run
 
 
 def answer(*arguments, cwd, **environment):

@@ -6,11 +6,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from fsrcache.cli.main import main
 from PIL import Image
 
+from fsrcache.cli.main import main
 from fsrcache.errors import RequestError
-from fsrcache.evaluate import evaluate as scores
+from fsrcache.evaluation.evaluate import evaluate as scores
 
 SPEC = SimpleNamespace(data="FER2013", recipe={"side": 48})
 

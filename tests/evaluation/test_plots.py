@@ -5,13 +5,13 @@ import sys
 
 import matplotlib as mpl
 import pytest
-from fsrcache.benchmarks.figures import write_bench_figure
-from fsrcache.benchmarks.profile_step import draw
 from PIL import Image
 
+from fsrcache.benchmarks.figures import write_bench_figure
 from fsrcache.errors import FsrcacheError, RequestError
 from fsrcache.evaluation.plots import accuracy_figure
 from fsrcache.evaluation.style import write_figure
+from studies.profile_step import draw
 
 # What people set for figures of their own.
 PERSONAL = {

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from fsrcache import imresize
-from fsrcache.faces.drawn import draw_face
+from fsrcache.drawn.face import draw_face
 
 FORMS = {
     **{

@@ -10,6 +10,7 @@ from itertools import product
 import pytest
 import torch
 import triton
+
 from fsrcache.kernels.bimap_covariance_pool import bimap_covariance_pool_reference, launch_bimap_covariance_pool
 from fsrcache.kernels.covariance_pool import (
     covariance_pool_backward_reference,

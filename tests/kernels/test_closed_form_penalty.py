@@ -2,14 +2,14 @@
 
 import pytest
 import torch
-from fsrcache.kernels import closed_form_penalty
-from fsrcache.kernels.closed_form_penalty import closed_form_critic, closed_form_penalty_reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils import prune
 
 from fsrcache.errors import FsrcacheError
+from fsrcache.kernels import closed_form_penalty
+from fsrcache.kernels.closed_form_penalty import closed_form_critic, closed_form_penalty_reference
 from fsrcache.models.critic import VGGCritic
 from fsrcache.presets import CriticConfig
 

@@ -3,8 +3,7 @@
 import pytest
 import triton
 import triton.language as tl
-from fsrcache.benchmarks.gpu.estimates import as_markdown, as_row, estimates
-from fsrcache.benchmarks.gpu.machine_code import resources
+
 from fsrcache.kernels.bimap_covariance_pool import bimap_covariance_pool_kernel, bimap_covariance_pool_settings
 from fsrcache.kernels.covariance_pool import (
     covariance_pool_backward_kernel,
@@ -15,6 +14,8 @@ from fsrcache.kernels.covariance_pool import (
 from fsrcache.kernels.gradient_norm import gradient_norm_kernel, gradient_norm_settings, penalty_direction_kernel
 from fsrcache.kernels.log_eig_gemm import log_eig_gemm_kernel, log_eig_gemm_settings
 from fsrcache.kernels.symmetric_gather import symmetric_gather_kernel, symmetric_gather_settings
+from studies.gpu.estimates import as_markdown, as_row, estimates
+from studies.gpu.machine_code import resources
 
 SHARED = {80: 163 * 1024, 90: 227 * 1024}  # bytes a program may have
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from fsrcache.kernels import bimap_covariance_pool, covariance_pool
 
 from fsrcache.errors import FsrcacheError
+from fsrcache.kernels import bimap_covariance_pool, covariance_pool
 
 SHAPES = [(1, 1, 2), (2, 3, 5), (3, 65, 37), (2, 64, 144), (0, 4, 9)]
 

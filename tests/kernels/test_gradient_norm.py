@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from fsrcache.kernels import gradient_norm, penalty_direction
 from torch.library import opcheck
 
 from fsrcache.errors import FsrcacheError
+from fsrcache.kernels import gradient_norm, penalty_direction
 
 
 def gradients(shape, dtype=torch.float64):

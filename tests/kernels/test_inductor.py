@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 import torch
+
 from fsrcache.kernels import bimap_covariance_pool, log_eig
 
 

@@ -5,12 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from fsrcache.kernels import covariance_pool, log_eig, log_eig_gemm
-from fsrcache.kernels.log_eig_products import log_eig_products
 from scipy.linalg import logm
 from spd_learn.functional import clamp_eigvals, matrix_log
 
 from fsrcache.errors import FsrcacheError
+from fsrcache.kernels import covariance_pool, log_eig, log_eig_gemm
+from fsrcache.kernels.log_eig_products import log_eig_products
 
 
 def spd(eigenvalues, seed=0):

@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
-from fsrcache.kernels import covariance_pool, log_eig, log_eig_gemm
-from fsrcache.kernels.log_eig_products import log_eig_products
 
 from fsrcache.errors import FsrcacheError
+from fsrcache.kernels import covariance_pool, log_eig, log_eig_gemm
+from fsrcache.kernels.log_eig_products import log_eig_products
 
 
 def covariances(side, positions, brightness=1.0):

@@ -4,6 +4,12 @@ import warnings
 
 import pytest
 import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.autograd import forward_ad
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from fsrcache.errors import FsrcacheError
 from fsrcache.kernels import (
     bimap_covariance_pool,
     closed_form_penalty,
@@ -19,12 +25,6 @@ from fsrcache.kernels.covariance_pool import covariance_pool_backward_reference,
 from fsrcache.kernels.log_eig import log_eig_reference, slope
 from fsrcache.kernels.log_eig_gemm import launch_log_eig_gemm
 from fsrcache.kernels.modes import multiplier, without_autocast
-from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.autograd import forward_ad
-from torch.utils._python_dispatch import TorchDispatchMode
-
-from fsrcache.errors import FsrcacheError
 from fsrcache.spd import orthonormal, tangent, unvech, vech
 
 # of torch.func itself

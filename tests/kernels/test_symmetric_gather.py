@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from fsrcache.kernels import symmetric_gather
 
 from fsrcache.errors import FsrcacheError
+from fsrcache.kernels import symmetric_gather
 from fsrcache.spd import unvech
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fsrcache.errors import FsrcacheError
-from fsrcache.models.extractor import CovPoolFER, load_extractor, save_extractor
+from fsrcache.extractors.covpool import CovPoolFER, load_covpool, save_covpool
 from fsrcache.models.generator import load_generator, make_generator, save_generator
 from fsrcache.models.weights import read_weights, write_weights
 from fsrcache.presets import TRAINING, ExtractorConfig, MLPConfig, RRDBConfig
@@ -27,7 +27,7 @@ LARGE = 2**20  # kilobytes
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("forged")
-    save_extractor(folder / "extractor", CovPoolFER(SHAPE, ("a", "b")).eval(), training={"epochs": 1, "seed": 3})
+    save_covpool(folder / "extractor", CovPoolFER(SHAPE, ("a", "b")).eval(), training={"epochs": 1, "seed": 3})
     for name, config in (
         ("mlp", MLPConfig(width=8, blocks=1, rank=2, members=2)),
         ("rrdb", RRDBConfig(filters=4, growth=2, blocks=1)),
@@ -51,7 +51,7 @@ def forged(files, name, path, changes):
         else:
             inner[last] = value
     write_weights(path, tensors, kind=kind, record=record)
-    return load_extractor if kind == "extractor" else load_generator
+    return load_covpool if kind == "extractor" else load_generator
 
 
 @pytest.mark.parametrize("name", ["extractor", "mlp", "rrdb"])
@@ -157,7 +157,7 @@ def test_a_tensor_of_another_type_is_refused(files, tmp_path):
 def test_loading_draws_no_chance_and_keeps_layouts(files):
     torch.manual_seed(0)
     before = torch.get_rng_state()
-    model = load_extractor(files / "extractor")
+    model = load_covpool(files / "extractor")
     load_generator(files / "rrdb")
     assert torch.equal(torch.get_rng_state(), before)
     weights = model.trunk[0].weight
@@ -170,4 +170,4 @@ def test_loading_draws_no_chance_and_keeps_layouts(files):
 def test_a_pipe_or_a_folder_is_no_file(tmp_path, what):
     os.mkfifo(tmp_path / what) if what == "pipe" else (tmp_path / what).mkdir()
     with pytest.raises(FsrcacheError, match=r"There is no extractor at .*; something else stands there"):
-        load_extractor(tmp_path / what)
+        load_covpool(tmp_path / what)

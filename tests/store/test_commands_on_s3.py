@@ -3,7 +3,8 @@
 import signal
 
 import pytest
-from fsrcache.benchmarks.program import Running, run
+
+from studies.program import Running, run
 
 KEY, SECRET = "AKIARECOGNISABLE", "s3cr3t/Recognis+able"
 FORMS = (KEY, SECRET, "s3cr3t%2FRecognis%2Bable")

@@ -149,11 +149,11 @@ def test_ctrl_c_in_every_phase_of_the_store(tmp_path, example, files, phase):
         example.fill(writer)
         if phase == "completing":
             with pytest.raises(KeyboardInterrupt):
-                writer.finish(watch=interrupt)
+                writer.finish(on_progress=interrupt)
         else:
             assert writer.finish()
     if phase != "completing":
         with pytest.raises(KeyboardInterrupt):
-            (verify if phase == "verifying" else repair)(tmp_path / "s", watch=interrupt)
+            (verify if phase == "verifying" else repair)(tmp_path / "s", on_progress=interrupt)
     example.written(tmp_path / "s")
     assert files(tmp_path / "s") == files(tmp_path / "whole")

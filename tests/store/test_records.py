@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fsrcache.benchmarks.program import run
 
 from fsrcache.errors import FsrcacheError
 from fsrcache.store.layout import sealed
@@ -14,6 +13,7 @@ from fsrcache.store.reader import FeatureStore
 from fsrcache.store.spec import StoreSpec
 from fsrcache.store.verify import verify
 from fsrcache.store.writer import FeatureWriter
+from studies.program import run
 
 HUGE = 1 << 70
 FIELDS = {

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from fsrcache.extract import extract, sources
+from fsrcache.extraction.extract import extract, sources
 from fsrcache.faces.faces import usable_faces
 from fsrcache.faces.index import list_faces
 from fsrcache.presets import ExtractorConfig, PretrainConfig
-from fsrcache.pretrain import pretrain
 from fsrcache.store.reader import FeatureStore
+from fsrcache.training.classifier.pretraining import pretrain
 
 CPU = torch.device("cpu")
 

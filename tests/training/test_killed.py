@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 from fsrcache.presets import TRAINING, CriticConfig, MLPConfig
 from fsrcache.store.reader import FeatureStore
-from fsrcache.train import train
+from fsrcache.training.run.train import train
 
 torch.set_num_threads(1)
 root = Path(sys.argv[1])
@@ -67,7 +67,7 @@ def end(trainer):
 def kept_step(folder):
     """Return the step of the newest checkpoint, -1 where there is none or it is just being replaced."""
     try:
-        return read_weights(folder / "checkpoint.safetensors", kind="checkpoint")[1]["standing"]["step"]
+        return read_weights(folder / "checkpoint.safetensors", kind="checkpoint")[1]["state"]["step"]
     except (FsrcacheError, OSError):
         return -1
 

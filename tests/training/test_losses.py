@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from fsrcache.training.losses import (
+from fsrcache.training.step.losses import (
     adversarial_loss,
     classification_loss,
     critic_loss,

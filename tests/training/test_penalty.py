@@ -5,7 +5,7 @@ import torch
 
 from fsrcache.models.critic import VGGCritic
 from fsrcache.presets import CriticConfig
-from fsrcache.training.penalty import gradient_penalty
+from fsrcache.training.step.penalty import gradient_penalty
 
 
 def pair(count=2, side=8):

@@ -15,11 +15,11 @@ from fsrcache.faces.faces import usable_faces
 from fsrcache.faces.index import list_faces
 from fsrcache.models.weights import read_record, read_weights, write_weights
 from fsrcache.presets import TRAINING, ExtractorConfig, MLPConfig, PretrainConfig
-from fsrcache.pretrain import pretrain
-from fsrcache.train import train
-from fsrcache.training import memory
-from fsrcache.training.checkpoint import previous
-from fsrcache.training.history import append_history, cut_history
+from fsrcache.training.classifier.pretraining import pretrain
+from fsrcache.training.data import memory
+from fsrcache.training.run.checkpoint import previous
+from fsrcache.training.run.history import append_history, cut_history
+from fsrcache.training.run.train import train
 
 CPU = torch.device("cpu")
 CONFIG = replace(TRAINING["best"], generator=MLPConfig(width=16, blocks=1, rank=2), steps=48, batch=4, precision="fp32")
@@ -27,16 +27,16 @@ NEWEST = "checkpoint.safetensors"
 
 
 class StopError(Exception):
-    """Raised by a watch in place of Ctrl-C."""
+    """Raised by a on_progress in place of Ctrl-C."""
 
 
 def watched(said, *, stop=0):
-    def watch(progress):
+    def on_progress(progress):
         said.append(progress)
         if len(said) == stop:
             raise StopError
 
-    return watch
+    return on_progress
 
 
 @pytest.fixture
@@ -44,12 +44,14 @@ def run(store, extractor, tmp_path):
     """Return what trains in a folder of its own, here or from a given step."""
 
     def train_here(*, folder="run", stop=0, said=None, config=CONFIG, **options):
-        watch = watched([] if said is None else said, stop=stop)
+        on_progress = watched([] if said is None else said, stop=stop)
         if not stop:
-            return train(store, extractor, config, folder=tmp_path / folder, device=CPU, watch=watch, **options)
+            return train(
+                store, extractor, config, folder=tmp_path / folder, device=CPU, on_progress=on_progress, **options
+            )
         with pytest.raises(StopError):
-            train(store, extractor, config, folder=tmp_path / folder, device=CPU, watch=watch, checkpoint_seconds=0.0,
-                  **options)  # fmt: skip
+            train(store, extractor, config, folder=tmp_path / folder, device=CPU, on_progress=on_progress,
+                  checkpoint_seconds=0.0,                  **options)  # fmt: skip
         return None
 
     return train_here
@@ -132,24 +134,24 @@ def put(*path, value):
 @pytest.mark.parametrize(
     ("path", "value", "told"),
     [
-        (("standing",), None, "standing is missing"),
-        (("standing",), 3, "standing is 3"),
-        (("standing", "step"), None, "standing.step is missing"),
-        (("standing", "step"), -1, "standing.step is -1"),
-        (("standing", "step"), "5", "standing.step is '5'"),
-        (("standing", "step"), 49, "standing.step is 49, beyond 48"),
-        (("standing", "step"), 2**70, "standing.step is 1180591620717411303424"),
-        (("standing", "best_step"), 48, "standing.best_step is 48, beyond"),
-        (("standing", "worse"), 47, "standing.worse is 47, beyond"),
-        (("standing", "losses"), [1], r"standing.losses is \[1\]"),
-        (("standing", "losses"), {"l2": "x"}, "standing.losses.l2 is 'x'"),
-        (("standing", "held_out_accuracy"), {"1": 101}, "standing.held_out_accuracy.1 is 101"),
-        (("standing", "more"), 1, "standing.more is unknown"),
+        (("state",), None, "state is missing"),
+        (("state",), 3, "state is 3"),
+        (("state", "step"), None, "state.step is missing"),
+        (("state", "step"), -1, "state.step is -1"),
+        (("state", "step"), "5", "state.step is '5'"),
+        (("state", "step"), 49, "state.step is 49, beyond 48"),
+        (("state", "step"), 2**70, "state.step is 1180591620717411303424"),
+        (("state", "best_step"), 48, "state.best_step is 48, beyond"),
+        (("state", "worse"), 47, "state.worse is 47, beyond"),
+        (("state", "losses"), [1], r"state.losses is \[1\]"),
+        (("state", "losses"), {"l2": "x"}, "state.losses.l2 is 'x'"),
+        (("state", "held_out_accuracy"), {"1": 101}, "state.held_out_accuracy.1 is 101"),
+        (("state", "more"), 1, "state.more is unknown"),
         (("settings",), None, "settings is missing"),
         (("settings",), [], r"settings is \[\]"),
         (("more",), 1, "more is unknown"),
         (("digest",), None, "digest is missing"),
-        (("standing", "losses"), {}, "are not those that were written"),
+        (("state", "losses"), {}, "are not those that were written"),
         (("settings", "seed"), 1, "are not those that were written"),
     ],
 )
@@ -164,10 +166,10 @@ def test_a_record_of_a_checkpoint_is_checked(run, stopped, path, value, told):
 
 def test_the_checkpoint_before_a_forged_one_is_gone_on_from(run, stopped, tmp_path):
     run(folder="whole")
-    forge(stopped / NEWEST, put("standing", "step", value=-1))
+    forge(stopped / NEWEST, put("state", "step", value=-1))
     ended = run()
     assert 0 < ended["resumed_from"] < 48
-    assert "standing.step is -1" in ended["fell_back"]
+    assert "state.step is -1" in ended["fell_back"]
     assert (stopped / "generator.safetensors").read_bytes() == (tmp_path / "whole/generator.safetensors").read_bytes()
 
 
@@ -192,7 +194,7 @@ def test_lines_that_are_no_history_are_left_out_and_told(run, stopped):
 
 
 def test_a_measure_that_is_not_finite_is_left_out(run, tmp_path, monkeypatch):
-    monkeypatch.setattr("fsrcache.training.iteration.effective_share", lambda weights: weights.sum() * float("nan"))
+    monkeypatch.setattr("fsrcache.training.step.trainer.effective_share", lambda weights: weights.sum() * float("nan"))
     run(config=replace(CONFIG, steps=4), log="tensorboard")
     lines = [json.loads(line) for line in (tmp_path / "run/history.jsonl").read_text().splitlines()]
     assert all("weights_mean" in line and "weights_effective" not in line for line in lines)
@@ -280,11 +282,11 @@ def test_a_pretrainings_checkpoint_is_checked(tmp_path):
     newest = tmp_path / "pre" / NEWEST
     kept = newest.read_bytes()
     for path, value, told in (
-        (("standing", "history"), "text", "standing.history is 'text'"),
-        (("standing", "history", 1), 5, r"standing.history\[1\] is 5"),
-        (("standing", "history", 1, "epoch"), 7, "and not one for each epoch"),
-        (("standing", "history", 0, "loss"), None, r"standing.history\[0\].loss is missing"),
-        (("standing", "epoch"), 2, "standing.epoch is unknown"),
+        (("state", "history"), "text", "state.history is 'text'"),
+        (("state", "history", 1), 5, r"state.history\[1\] is 5"),
+        (("state", "history", 1, "epoch"), 7, "and not one for each epoch"),
+        (("state", "history", 0, "loss"), None, r"state.history\[0\].loss is missing"),
+        (("state", "epoch"), 2, "state.epoch is unknown"),
     ):
         newest.write_bytes(kept)
         forge(newest, put(*path, value=value))

@@ -9,21 +9,21 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from fsrcache.cli.train import train as command
 
-import fsrcache.train as train_module
+import fsrcache.training.run.train as train_module
+from fsrcache.cli.train import train as command
 from fsrcache.errors import FsrcacheError, RequestError
-from fsrcache.estimate import estimate
 from fsrcache.models.generator import load_generator, make_generator
 from fsrcache.models.weights import read_weights
 from fsrcache.presets import TRAINING, CriticConfig, MLPConfig, RRDBConfig, TrainConfig
-from fsrcache.train import train
-from fsrcache.training import loop
-from fsrcache.training.batches import plan_steps
-from fsrcache.training.checkpoint import previous, sole_training
-from fsrcache.training.memory import free_memory, place_cache
-from fsrcache.training.steps import effective_share
-from fsrcache.training.tensorboard import tagged
+from fsrcache.training.data.batches import plan_steps
+from fsrcache.training.data.memory import free_memory, locate_cache
+from fsrcache.training.run import loop
+from fsrcache.training.run.checkpoint import previous, run_lock
+from fsrcache.training.run.estimate import estimate
+from fsrcache.training.run.tensorboard import tagged
+from fsrcache.training.run.train import train
+from fsrcache.training.step.updates import effective_share
 
 CPU = torch.device("cpu")
 MLP = replace(TRAINING["best"], generator=MLPConfig(width=32, blocks=1), steps=48, batch=4, full_resolution=0.0)
@@ -33,16 +33,16 @@ PAPER = TrainConfig(
 
 
 class StopError(Exception):
-    """Raised by a watch in place of Ctrl-C."""
+    """Raised by a on_progress in place of Ctrl-C."""
 
 
 def watched(records, *, stop=0):
-    def watch(progress):
+    def on_progress(progress):
         records.append(progress)
         if len(records) == stop:
             raise StopError
 
-    return watch
+    return on_progress
 
 
 @pytest.mark.parametrize("config", [MLP, PAPER], ids=["best", "paper"])
@@ -52,7 +52,7 @@ def test_a_planted_nan_is_named_and_nothing_is_written_after_it(store, extractor
 
     def planted(*arguments, **options):
         batches = make(*arguments, **options)
-        cache, config = batches.iteration.batches.source, batches.iteration.config
+        cache, config = batches.trainer.batches.source, batches.trainer.config
         drawn = plan_steps(cache.shape, config, seed=5, first=0, count=config.steps).chosen  # [steps, draws, 2, B]
         pairs = drawn.permute(0, 1, 3, 2).flatten(0, 2).numpy()  # [steps draws B, 2], in the order of drawing
         unique, first = np.unique(pairs, axis=0, return_index=True)
@@ -76,7 +76,7 @@ def test_a_planted_nan_is_named_and_nothing_is_written_after_it(store, extractor
     newest = tmp_path / "checkpoint.safetensors"
     for path in (newest, previous(newest)):
         tensors, record = read_weights(path, kind="checkpoint")
-        assert 0 < record["standing"]["step"] <= step
+        assert 0 < record["state"]["step"] <= step
         assert all(tensor.isfinite().all() for tensor in tensors.values())
     lines = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
     assert lines[-1]["step"] <= step
@@ -85,7 +85,7 @@ def test_a_planted_nan_is_named_and_nothing_is_written_after_it(store, extractor
 
 def test_weights_that_a_last_step_made_infinite_are_not_kept(store, extractor, tmp_path, monkeypatch):
     """A step's own terms are computed before it: they do not show what its update did."""
-    monkeypatch.setattr("fsrcache.training.iteration.halved", lambda step, **_: 1e39 if step == 47 else 1e-4)
+    monkeypatch.setattr("fsrcache.training.step.trainer.halved", lambda step, **_: 1e39 if step == 47 else 1e-4)
     config = replace(MLP, schedule="milestones")
     with pytest.raises(FsrcacheError, match="weights were not finite after step 48"):
         train(store, extractor, config, folder=tmp_path, device=CPU, checkpoint_seconds=1e9)
@@ -98,12 +98,12 @@ def test_a_damaged_checkpoint_is_passed_over_and_told(store, extractor, tmp_path
     assert whole["fell_back"] == ""
     with pytest.raises(StopError):
         train(store, extractor, MLP, folder=tmp_path / "b", device=CPU, checkpoint_seconds=0.0,
-              watch=watched([], stop=12))  # fmt: skip
+              on_progress=watched([], stop=12))  # fmt: skip
     newest = tmp_path / "b/checkpoint.safetensors"
-    step = read_weights(newest, kind="checkpoint")[1]["standing"]["step"]
+    step = read_weights(newest, kind="checkpoint")[1]["state"]["step"]
     newest.write_bytes(newest.read_bytes()[:-100])
     said = []
-    resumed = train(store, extractor, MLP, folder=tmp_path / "b", device=CPU, watch=watched(said))
+    resumed = train(store, extractor, MLP, folder=tmp_path / "b", device=CPU, on_progress=watched(said))
     assert resumed["resumed_from"] == step - 1
     assert "checkpoint.safetensors cannot be read" in resumed["fell_back"]
     assert resumed["fell_back"] in [progress.note for progress in said]
@@ -138,14 +138,14 @@ def test_patience_resumed_is_patience_undisturbed(store, extractor, tmp_path):
     whole = train(store, extractor, config, folder=tmp_path / "a", device=CPU)
     with pytest.raises(StopError):
         train(store, extractor, config, folder=tmp_path / "b", device=CPU, checkpoint_seconds=0.0,
-              watch=watched([], stop=20))  # fmt: skip
+              on_progress=watched([], stop=20))  # fmt: skip
     resumed = train(store, extractor, config, folder=tmp_path / "b", device=CPU)
     assert 0 < resumed["resumed_from"] < whole["steps"] == resumed["steps"]
     assert (tmp_path / "a/generator.safetensors").read_bytes() == (tmp_path / "b/generator.safetensors").read_bytes()
 
 
 def test_a_folder_has_one_training_at_a_time(store, extractor, tmp_path):
-    with sole_training(tmp_path), pytest.raises(FsrcacheError, match="Another process is training in"):
+    with run_lock(tmp_path), pytest.raises(FsrcacheError, match="Another process is training in"):
         train(store, extractor, MLP, folder=tmp_path, device=CPU)
     assert not list(tmp_path.iterdir())
     assert train(store, extractor, MLP, folder=tmp_path, device=CPU)["resumed_from"] == 0
@@ -153,7 +153,7 @@ def test_a_folder_has_one_training_at_a_time(store, extractor, tmp_path):
 
 def test_a_status_line_has_rates(store, extractor, tmp_path):
     said = []
-    record = train(store, extractor, MLP, folder=tmp_path, device=CPU, watch=watched(said))
+    record = train(store, extractor, MLP, folder=tmp_path, device=CPU, on_progress=watched(said))
     assert "Cache: ram (" in said[0].note
     line = said[-1]
     assert {"l2", "perceptual", "distillation", "samples_per_second", "data_wait_share"} == set(line.values)
@@ -167,10 +167,10 @@ def test_a_status_line_has_rates(store, extractor, tmp_path):
 
 def test_where_a_cache_lies():
     assert free_memory() > 1 << 20
-    assert place_cache("auto", 1000, device=CPU).mode == "ram"
-    assert place_cache("device", 10**18, device=CPU).mode == "device"  # what is asked for by name is done
-    assert place_cache("stream", 1000, device=CPU).mode == "stream"
-    streamed = place_cache("auto", 10**18, device=CPU)
+    assert locate_cache("auto", 1000, device=CPU).mode == "ram"
+    assert locate_cache("device", 10**18, device=CPU).mode == "device"  # what is asked for by name is done
+    assert locate_cache("stream", 1000, device=CPU).mode == "stream"
+    streamed = locate_cache("auto", 10**18, device=CPU)
     assert streamed.mode == "stream"
     assert "1000000000.00 GB, " in streamed.reason
 
@@ -178,12 +178,12 @@ def test_where_a_cache_lies():
 @pytest.mark.parametrize(("free", "mode"), [(20e9, "stream"), (25e9, "ram")])
 def test_pinned_memory_comes_in_powers_of_two(monkeypatch, free, mode):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (0, 0))
-    monkeypatch.setattr("fsrcache.training.memory.free_memory", lambda: int(free))
-    place = place_cache("auto", 10**10, device=torch.device("cuda"))
+    monkeypatch.setattr("fsrcache.training.data.memory.free_memory", lambda: int(free))
+    place = locate_cache("auto", 10**10, device=torch.device("cuda"))
     assert place.mode == mode
     assert "10.00 GB (pinned in 17.18 GB), " in place.reason
-    assert place_cache("ram", 1 << 30, device=torch.device("cuda")).reason.endswith("(pinned in 1.07 GB)")
-    assert place_cache("auto", 10**10, device=CPU).mode == "ram"
+    assert locate_cache("ram", 1 << 30, device=torch.device("cuda")).reason.endswith("(pinned in 1.07 GB)")
+    assert locate_cache("auto", 10**10, device=CPU).mode == "ram"
 
 
 def test_the_dry_run_counts_and_writes_nothing(store, extractor):
@@ -222,7 +222,7 @@ def test_tensorboard(store, extractor, tmp_path, config):
     for stop, seconds in ((5, 0.0), (9, 1e9)):  # the second writes events that come after the checkpoint
         with pytest.raises(StopError):
             train(store, extractor, config, folder=tmp_path, device=CPU, log="tensorboard", checkpoint_seconds=seconds,
-                  watch=watched([], stop=stop))  # fmt: skip
+                  on_progress=watched([], stop=stop))  # fmt: skip
     train(store, extractor, config, folder=tmp_path, device=CPU, log="tensorboard")
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     tags = set(events.Tags()["scalars"])

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from fsrcache.errors import FsrcacheError
-from fsrcache.estimate import estimate
 from fsrcache.presets import TRAINING, CriticConfig, MLPConfig
-from fsrcache.train import train
-from fsrcache.training.loader import load_cache
-from fsrcache.training.stream import Stream
+from fsrcache.training.data.loader import load_cache
+from fsrcache.training.data.stream import Stream
+from fsrcache.training.run.estimate import estimate
+from fsrcache.training.run.train import train
 
 CPU = torch.device("cpu")
 CONFIG = replace(
@@ -74,7 +74,7 @@ def test_a_streamed_training_resumed_is_undisturbed(store, extractor, tmp_path):
     assert whole["cache"] == "stream"
     with pytest.raises(KeyboardInterrupt):
         train(store, extractor, CONFIG, folder=tmp_path / "b", device=CPU, cache="stream", checkpoint_seconds=0.0,
-              watch=stop)  # fmt: skip
+              on_progress=stop)  # fmt: skip
     resumed = train(store, extractor, CONFIG, folder=tmp_path / "b", device=CPU, cache="stream")
     assert 0 < resumed["resumed_from"] < 48
     assert (tmp_path / "a/generator.safetensors").read_bytes() == (tmp_path / "b/generator.safetensors").read_bytes()

@@ -8,13 +8,13 @@ import torch
 
 from fsrcache.errors import FsrcacheError
 from fsrcache.presets import PretrainConfig
-from fsrcache.training.augment import augment
-from fsrcache.training.checkpoint import previous, refuse_other_run, resume, save_checkpoint
-from fsrcache.training.finite import FirstBad
-from fsrcache.training.history import append_history, cut_history
-from fsrcache.training.loader import FeatureCache, draw_pairs
-from fsrcache.training.mixing import mixed
-from fsrcache.training.schedules import halved, one_cycle
+from fsrcache.training.classifier.augment import augment
+from fsrcache.training.data.loader import FeatureCache, draw_pairs
+from fsrcache.training.data.mixing import mixed
+from fsrcache.training.run.checkpoint import previous, refuse_other_run, resume, save_checkpoint
+from fsrcache.training.run.history import append_history, cut_history
+from fsrcache.training.step.finite import FiniteCheck
+from fsrcache.training.step.schedules import halved, one_cycle
 
 
 def test_one_cycle_is_torchs_without_momentum():
@@ -51,8 +51,8 @@ def trained(steps, module, optimiser):
         optimiser.step()
 
 
-def as_it_is(standing, _file):
-    return standing
+def as_it_is(state, _file):
+    return state
 
 
 def test_a_checkpoint_goes_on_bit_for_bit(tmp_path):
@@ -136,7 +136,7 @@ def test_a_history_is_cut_where_the_run_goes_on(tmp_path):
 
 
 def test_the_first_bad_step_and_term_are_named():
-    bad = FirstBad(("l2", "penalty"), torch.device("cpu"))
+    bad = FiniteCheck(("l2", "penalty"), torch.device("cpu"))
     bad.see(0, {"l2": torch.tensor(1.0)})
     bad.check()
     bad.see(3, {"penalty": torch.tensor(torch.inf), "l2": torch.tensor(1.0)})
@@ -147,7 +147,7 @@ def test_the_first_bad_step_and_term_are_named():
 
 @pytest.mark.parametrize("value", [torch.inf, -torch.inf, torch.nan])
 def test_the_first_of_the_terms_is_named_where_two_are_bad_at_once(value):
-    bad = FirstBad(("l2", "penalty"), torch.device("cpu"))
+    bad = FiniteCheck(("l2", "penalty"), torch.device("cpu"))
     bad.see(torch.tensor(5), {"penalty": torch.tensor(value), "l2": torch.tensor(-value)})
     with pytest.raises(FsrcacheError, match="l2 term was not finite at step 5"):
         bad.check()

@@ -16,13 +16,13 @@ from fsrcache.errors import FsrcacheError, RequestError
 from fsrcache.models.dense_block import DenseBlock
 from fsrcache.models.generator import load_generator
 from fsrcache.presets import TRAINING, CriticConfig, MLPConfig, RRDBConfig, TrainConfig
-from fsrcache.train import train
-from fsrcache.training.batches import plan_steps
-from fsrcache.training.build import build, choose_place
-from fsrcache.training.capture import Repeated
-from fsrcache.training.iteration import Iteration
-from fsrcache.training.loop import score
-from fsrcache.training.steps import TERMS, critic_update
+from fsrcache.training.data.batches import plan_steps
+from fsrcache.training.run.build import build, choose_location
+from fsrcache.training.run.loop import score
+from fsrcache.training.run.train import train
+from fsrcache.training.step.capture import Repeated
+from fsrcache.training.step.trainer import Trainer
+from fsrcache.training.step.updates import TERMS, critic_update
 
 CPU = torch.device("cpu")
 TWO = MLPConfig(width=32, blocks=1, rank=8, members=2)
@@ -51,15 +51,15 @@ def history(folder):
 
 
 def make(store, extractor, config, *, cache="device", plain=False):
-    place = choose_place(store, cache, device=CPU)
-    return build(store, extractor, config, place=place, device=CPU, seed=0, plain=plain).iteration
+    place = choose_location(store, cache, device=CPU)
+    return build(store, extractor, config, place=place, device=CPU, seed=0, plain=plain).trainer
 
 
-def take(iteration, steps):
-    iteration.batches.prepare(0, steps)
+def take(trainer, steps):
+    trainer.batches.prepare(0, steps)
     for step in range(steps):
-        iteration.take(step)
-    return {name: module.state_dict() for name, module in iteration.modules.items()}
+        trainer.step(step)
+    return {name: module.state_dict() for name, module in trainer.modules.items()}
 
 
 def same(one, other):
@@ -81,20 +81,20 @@ def test_device_and_ram_give_the_same_bytes(store, extractor, tmp_path, name):
         train(store, extractor, CONFIGS[name], folder=tmp_path / "device", device=CPU, cache="device", plain=True)
 
 
-def in_float64(iteration):
-    """Give an iteration networks and batches in float64: what is left of a difference is not rounding."""
-    for module in iteration.networks:
+def in_float64(trainer):
+    """Give an trainer networks and batches in float64: what is left of a difference is not rounding."""
+    for module in trainer.networks:
         if module is not None:
             module.double()
-    draw = iteration.batches.batch
+    draw = trainer.batches.batch
 
     def doubled(*arguments, **forms):
         return type(batch := draw(*arguments, **forms))(*(
             tensor.double() if tensor.is_floating_point() else tensor for tensor in batch
         ))  # fmt: skip
 
-    iteration.batches.batch = doubled
-    return iteration
+    trainer.batches.batch = doubled
+    return trainer
 
 
 @pytest.mark.parametrize("power", [6.0, 2.0])
@@ -104,12 +104,12 @@ def test_the_plain_twin_takes_the_same_steps(store, extractor, name, power):
     config = replace(CONFIGS[name], penalty_power=power, penalty_weight=10.0)
     histories = []
     for plain in (False, True):
-        iteration = in_float64(make(store, extractor, config, plain=plain))
-        iteration.batches.prepare(0, config.steps)
+        trainer = in_float64(make(store, extractor, config, plain=plain))
+        trainer.batches.prepare(0, config.steps)
         histories.append([])
         for step in range(config.steps):
-            iteration.take(step)
-            histories[-1].append(iteration.tally.take())
+            trainer.step(step)
+            histories[-1].append(trainer.meters.means())
     for ours, theirs in zip(*histories, strict=True):
         assert ours == pytest.approx(theirs, rel=1e-5)
     if config.critic is not None:
@@ -127,15 +127,15 @@ def test_the_plain_twin_loses_alike(store, extractor, name):
     config = CONFIGS[name]
     ways = [make(store, extractor, config, plain=plain) for plain in (False, True)]
     terms, gradients = [], []
-    for iteration in ways:
-        iteration.batches.prepare(0, config.steps)
+    for trainer in ways:
+        trainer.batches.prepare(0, config.steps)
     for step in range(config.steps):
         for part in ("modules", "optimisers") if step else ():
             for key, one in getattr(ways[0], part).items():
                 getattr(ways[1], part)[key].load_state_dict(copy.deepcopy(one.state_dict()))
-        for iteration in ways:
-            iteration.take(step)
-        said = [iteration.tally.take() for iteration in ways]
+        for trainer in ways:
+            trainer.step(step)
+        said = [trainer.meters.means() for trainer in ways]
         terms.append([[one.get(term, 0.0) for term in TERMS] for one in said])
         for network in ways[0].modules:
             fast, defined = (_gradient(way.modules[network]) for way in ways)
@@ -153,10 +153,10 @@ def _gradient(network):
 
 @pytest.mark.parametrize(("plain", "other"), [(True, "closed_form_critic"), (False, "gradient_penalty")])
 def test_each_way_is_its_own(store, extractor, monkeypatch, plain, other):
-    monkeypatch.delattr(f"fsrcache.training.steps.{other}")
-    iteration = make(store, extractor, PAPER, plain=plain)
-    take(iteration, 1)
-    blocks = [module for module in iteration.networks.generator.modules() if isinstance(module, DenseBlock)]
+    monkeypatch.delattr(f"fsrcache.training.step.updates.{other}")
+    trainer = make(store, extractor, PAPER, plain=plain)
+    take(trainer, 1)
+    blocks = [module for module in trainer.networks.generator.modules() if isinstance(module, DenseBlock)]
     assert {block.plain for block in blocks} == {plain}
 
 
@@ -186,7 +186,7 @@ def test_a_captured_training_takes_every_step_once(store, extractor, name):
     eager = make(store, extractor, config)
     recorder = Recorder()
     captured = make(store, extractor, config)
-    captured = Iteration(captured.networks, captured.batches, config, capturer=recorder)
+    captured = Trainer(captured.networks, captured.batches, config, capturer=recorder)
     assert same(take(eager, 12), take(captured, 12))
     alone = ["warm"] * 3 + ["capture"] + ["replay"] * 2
     assert recorder.said == alone + ["warm"] * 3 + ["capture"] + ["replay"] * 4
@@ -194,17 +194,17 @@ def test_a_captured_training_takes_every_step_once(store, extractor, name):
 
 def test_optimisers_are_told_of_captures_where_there_are_any(store, extractor):
     eager = make(store, extractor, PAPER)
-    captured = Iteration(eager.networks, eager.batches, PAPER, capturer=Recorder())
-    for iteration, expected in ((eager, False), (captured, True)):
-        groups = [group for optimiser in iteration.optimisers.values() for group in optimiser.param_groups]
+    captured = Trainer(eager.networks, eager.batches, PAPER, capturer=Recorder())
+    for trainer, expected in ((eager, False), (captured, True)):
+        groups = [group for optimiser in trainer.optimisers.values() for group in optimiser.param_groups]
         assert [group["capturable"] for group in groups] == [expected] * 2
 
 
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
 def test_a_step_has_the_precision_of_its_config_and_scoring_is_fp32(store, extractor, monkeypatch, precision):
-    built = build(store, extractor, replace(PAPER, precision=precision), place=choose_place(store, "ram", device=CPU),
-                  device=CPU, seed=0, plain=False)  # fmt: skip
-    networks, said = built.iteration.networks, []
+    place = choose_location(store, "ram", device=CPU)
+    built = build(store, extractor, replace(PAPER, precision=precision), place=place, device=CPU, seed=0, plain=False)
+    networks, said = built.trainer.networks, []
 
     def look(*_):
         said.append((torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision))
@@ -214,8 +214,8 @@ def test_a_step_has_the_precision_of_its_config_and_scoring_is_fp32(store, extra
         return critic_update(*given, **options)
 
     networks.generator.register_forward_pre_hook(look)
-    monkeypatch.setattr("fsrcache.training.iteration.critic_update", judge)
-    take(built.iteration, 1)
+    monkeypatch.setattr("fsrcache.training.step.trainer.critic_update", judge)
+    take(built.trainer, 1)
     assert len(said) == PAPER.critic_steps * 2
     assert set(said) == {("tf32", "tf32") if precision == "tf32" else ("ieee", "ieee")}
     said.clear()
@@ -234,8 +234,8 @@ class Recording:
     Recording does the step, so that whatever it changed is put back.
     """
 
-    def __init__(self, iteration):
-        self.iteration = iteration
+    def __init__(self, trainer):
+        self.trainer = trainer
 
     def warm(self, work):
         work()
@@ -256,12 +256,12 @@ class Recording:
         return replay
 
     def state(self):
-        iteration = self.iteration
-        yield iteration.tally.sums
-        yield iteration.bad.steps
-        for module in iteration.modules.values():
+        trainer = self.trainer
+        yield trainer.meters.sums
+        yield trainer.bad.steps
+        for module in trainer.modules.values():
             yield from module.parameters()
-        for optimiser in iteration.optimisers.values():
+        for optimiser in trainer.optimisers.values():
             for moments in optimiser.state.values():
                 yield from moments.values()
 
@@ -274,23 +274,23 @@ def test_a_replayed_step_is_the_step(store, extractor, name, cache):
     config = replace(CONFIGS[name], averaging=0.9, l2_steps=0, steps=12)
     states, numbers = [], []
     for captured in (False, True):
-        iteration = make(store, extractor, config, cache=cache)
-        for optimiser in iteration.optimisers.values():
+        trainer = make(store, extractor, config, cache=cache)
+        for optimiser in trainer.optimisers.values():
             for group in optimiser.param_groups:
                 group["lr"] = torch.tensor(group["lr"])  # as on a GPU
         if captured:
-            recording = Recording(iteration)
-            iteration.repeated = {False: Repeated(recording)}
-        iteration.batches.prepare(0, 13)
+            recording = Recording(trainer)
+            trainer.repeated = {False: Repeated(recording)}
+        trainer.batches.prepare(0, 13)
         for step in range(12):
-            iteration.take(step)
-        states.append(copy.deepcopy({name: module.state_dict() for name, module in iteration.modules.items()}))
-        numbers.append(iteration.tally.take())
+            trainer.step(step)
+        states.append(copy.deepcopy({name: module.state_dict() for name, module in trainer.modules.items()}))
+        numbers.append(trainer.meters.means())
         with torch.no_grad():
-            next(iteration.networks.head.parameters()).fill_(torch.nan)
-        iteration.take(12)
+            next(trainer.networks.head.parameters()).fill_(torch.nan)
+        trainer.step(12)
         with pytest.raises(FsrcacheError, match="term was not finite at step 12"):
-            iteration.bad.check()
+            trainer.bad.check()
     assert same(*states)
     assert numbers[0] == numbers[1]
 
@@ -316,16 +316,16 @@ class Unwaiting(TorchDispatchMode):
 @pytest.mark.parametrize("cache", ["device", "ram", "stream"])
 @pytest.mark.parametrize("name", CONFIGS)
 def test_nothing_waits_inside_a_step(store, extractor, name, cache):
-    iteration = make(store, extractor, replace(CONFIGS[name], averaging=0.9), cache=cache)
-    iteration.measured = True
-    take(iteration, 1)
-    iteration.batches.prepare(1, 3)
-    iteration.batches.begin(2)
+    trainer = make(store, extractor, replace(CONFIGS[name], averaging=0.9), cache=cache)
+    trainer.measured = True
+    take(trainer, 1)
+    trainer.batches.prepare(1, 3)
+    trainer.batches.begin(2)
     with Unwaiting():
-        iteration._work(l2_alone=False)
-        iteration._work(l2_alone=True)
+        trainer._work(l2_alone=False)
+        trainer._work(l2_alone=True)
     with pytest.raises(AssertionError, match="inside a step"), Unwaiting():
-        float(iteration.tally.sums[0, 0])
+        float(trainer.meters.sums[0, 0])
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -333,10 +333,10 @@ def test_a_training_frees_its_memory_at_once(store, extractor, name):
     """No cycle holds the caches until some collection of garbage, which counts objects and not bytes."""
     gc.disable()
     try:
-        iteration = make(store, extractor, replace(CONFIGS[name], averaging=0.9), cache="ram")
-        take(iteration, 2)
-        kept = [weakref.ref(one) for one in (iteration, iteration.batches, iteration.networks.generator)]
-        del iteration
+        trainer = make(store, extractor, replace(CONFIGS[name], averaging=0.9), cache="ram")
+        take(trainer, 2)
+        kept = [weakref.ref(one) for one in (trainer, trainer.batches, trainer.networks.generator)]
+        del trainer
         assert [one() for one in kept] == [None, None, None]
     finally:
         gc.enable()
@@ -378,28 +378,26 @@ def test_a_batch_is_what_the_plan_says(store, extractor, cache):
 def test_any_ratio_of_steps(store, extractor, critic_steps, generator_steps, plain):
     """The generator's first batch is the critic's last, and generated for both at once but by the plain twin."""
     config = replace(PAPER, critic_steps=critic_steps, generator_steps=generator_steps)
-    iteration = make(store, extractor, config, plain=plain)
+    trainer = make(store, extractor, config, plain=plain)
     seen = []
-    iteration.networks.generator.register_forward_pre_hook(lambda _, given: seen.append(float(given[0].double().sum())))
-    take(iteration, 5)
+    trainer.networks.generator.register_forward_pre_hook(lambda _, given: seen.append(float(given[0].double().sum())))
+    take(trainer, 5)
     drawn = critic_steps + generator_steps - 1
     assert len(seen) == 5 * (drawn + plain)
     assert len(set(seen)) == 5 * drawn
-    taken = {
-        name: int(next(iter(optimiser.state.values()))["step"]) for name, optimiser in iteration.optimisers.items()
-    }
+    taken = {name: int(next(iter(optimiser.state.values()))["step"]) for name, optimiser in trainer.optimisers.items()}
     assert taken == {"critic_optimiser": 5 * critic_steps, "generator_optimiser": 5 * generator_steps}
 
 
 def test_a_step_keeps_no_gradient_of_the_one_before(store, extractor):
-    iteration = make(store, extractor, MLP_AGAINST_A_CRITIC)
-    iteration.batches.prepare(0, 2)
-    iteration.take(0)
-    weights = [weight for module in iteration.modules.values() for weight in module.parameters()]
+    trainer = make(store, extractor, MLP_AGAINST_A_CRITIC)
+    trainer.batches.prepare(0, 2)
+    trainer.step(0)
+    weights = [weight for module in trainer.modules.values() for weight in module.parameters()]
     assert all(weight.grad is not None for weight in weights)
     kept = []
-    iteration.networks.generator.register_forward_hook(lambda *_: kept.extend(weight.grad for weight in weights))
-    iteration.take(1)
+    trainer.networks.generator.register_forward_hook(lambda *_: kept.extend(weight.grad for weight in weights))
+    trainer.step(1)
     assert kept
     assert all(gradient is None for gradient in kept)
 
@@ -407,19 +405,19 @@ def test_a_step_keeps_no_gradient_of_the_one_before(store, extractor):
 @pytest.mark.slow
 def test_averaging_is_of_the_weights_and_is_what_is_kept(store, extractor, tmp_path):
     config = replace(MLP, averaging=0.75, steps=6, schedule="milestones")
-    iteration = make(store, extractor, config)
-    iteration.batches.prepare(0, 6)
-    expected = [weight.detach().clone() for weight in iteration.networks.generator.parameters()]
+    trainer = make(store, extractor, config)
+    trainer.batches.prepare(0, 6)
+    expected = [weight.detach().clone() for weight in trainer.networks.generator.parameters()]
     for step in range(6):
-        iteration.take(step)
-        for mean, weight in zip(expected, iteration.networks.generator.parameters(), strict=True):
+        trainer.step(step)
+        for mean, weight in zip(expected, trainer.networks.generator.parameters(), strict=True):
             mean.mul_(0.75).add_(weight.detach(), alpha=0.25)
-    for mean, weight in zip(expected, iteration.kept.parameters(), strict=True):
+    for mean, weight in zip(expected, trainer.kept.parameters(), strict=True):
         torch.testing.assert_close(weight, mean)
     record = train(store, extractor, config, folder=tmp_path, device=CPU)
     kept, _ = load_generator(tmp_path / "generator.safetensors")
-    assert same({"": kept.state_dict()}, {"": iteration.kept.state_dict()})
-    assert not same({"": kept.state_dict()}, {"": iteration.networks.generator.state_dict()})
+    assert same({"": kept.state_dict()}, {"": trainer.kept.state_dict()})
+    assert not same({"": kept.state_dict()}, {"": trainer.networks.generator.state_dict()})
     again = train(store, extractor, config, folder=tmp_path, device=CPU)
     assert (record["resumed_from"], again["resumed_from"]) == (0, 6)
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from fsrcache.drawn.face import draw_face, drawn_expression
 from fsrcache.errors import RequestError
-from fsrcache.faces.drawn import draw_face, drawn_expression
 from fsrcache.faces.expressions import EXPRESSIONS, SPLITS
 from fsrcache.faces.listing import Listing, string_array
 

@@ -1,0 +1,1 @@
+"""Drawn faces: nobody's, a function of a seed and a number."""

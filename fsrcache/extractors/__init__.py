@@ -1,0 +1,1 @@
+"""Frozen networks that turn faces into features."""

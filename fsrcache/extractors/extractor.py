@@ -1,0 +1,271 @@
+"""What everything after it knows of a frozen network: pictures in; features, embedding and logits out."""
+
+import copy
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, Protocol, Self
+
+import torch
+from torch import Tensor, nn
+
+from fsrcache.errors import RequestError
+from fsrcache.models.form import FeatureForm
+from fsrcache.presets import Side
+from fsrcache.records import check_value, shortened
+from fsrcache.spd import vech_length
+
+_LUMA = (19595, 38470, 7471)  # of 65536: Rec. 601 as Pillow computes it
+_PROBED = 2  # random pictures on which a network shows its widths
+_AGREEMENT = 1e-3  # relative distance between a network's logits and its head's
+
+
+class FrozenNetwork(Protocol):
+    """A network that can be an extractor: an ``nn.Module`` with these attributes, in evaluation mode.
+
+    It may also have ``spd_side``, D, where features are the triangles (``fsrcache.spd.vech``) of D x D symmetric
+    matrices, and ``preprocessing``, a text that names what ``embed`` does to the pixels.
+
+    Attributes
+    ----------
+    classes
+        The K class names in the order of the logits.
+    side, channels
+        Of the pictures: S pixels square, 1 channel (grey) or 3 (RGB).
+    head
+        A module from features [B, P] to (embedding [B, E], logits [B, K]), differentiable.
+    """
+
+    classes: tuple[str, ...]
+    side: int
+    channels: int
+    head: nn.Module
+
+    def embed(self, pictures: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return features [B, P], embedding [B, E] and logits [B, K] of pictures uint8 [B, channels, S, S]."""
+        ...
+
+
+class Taps(NamedTuple):
+    """What an extractor says about pictures: features fp32 [B, P], embedding fp32 [B, E], logits fp32 [B, K]."""
+
+    features: Tensor
+    embedding: Tensor
+    logits: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Extractor:
+    """A frozen network, what it is and what it was made for.
+
+    Attributes
+    ----------
+    module
+        The network, a ``FrozenNetwork`` in evaluation mode.
+    name
+        Its name for people and for a store's record, without any folder.
+    digest
+        Hexadecimal SHA-256 of its weights.
+    form, embedding
+        What a feature is, and E, the width of the embedding.
+    preprocessing
+        What it does to the pixels.
+    summary
+        One line on its shape and training.
+    trainable
+        Whether its weights can be trained further.
+    any_pixels
+        Whether it takes grey pictures with one channel, and pixels that are no whole numbers, as they are.
+    """
+
+    module: Any  # a FrozenNetwork, which is an nn.Module too
+    name: str
+    digest: str
+    form: FeatureForm
+    embedding: int
+    preprocessing: str
+    summary: str = field(repr=False)
+    trainable: bool = True
+    any_pixels: bool = False
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The K class names in the order of the logits."""
+        classes: tuple[str, ...] = self.module.classes
+        return classes
+
+    @property
+    def side(self) -> int:
+        """Pixels of the square pictures."""
+        side: int = self.module.side
+        return side
+
+    @property
+    def channels(self) -> int:
+        """Channels of the pictures, 1 or 3."""
+        channels: int = self.module.channels
+        return channels
+
+    @property
+    def head(self) -> nn.Module:
+        """The classifier: features [B, P] -> (embedding [B, E], logits [B, K])."""
+        head: nn.Module = self.module.head
+        return head
+
+    @property
+    def device(self) -> torch.device:
+        """The device of its weights."""
+        return next(_tensors(self.module)).device
+
+    def to(self, device: torch.device | str) -> Self:
+        """Move the network to a device, in place, and return the extractor."""
+        self.module.to(device)
+        return self
+
+    def embed(self, pictures: Tensor) -> Taps:
+        """Return what the network says about pictures.
+
+        Parameters
+        ----------
+        pictures
+            uint8 ``[B, 1 or 3, S, S]`` on its device, or such numbers in floating point, which are rounded. Grey is
+            repeated for a network of three channels, and colour becomes luma (Rec. 601, as Pillow's ``L``) for one of a
+            single channel.
+        """
+        if self.any_pixels:
+            return Taps(*(tensor.float() for tensor in self.module.embed(pictures)))
+        channels = pictures.shape[1]
+        if pictures.is_floating_point():
+            pictures = pictures.round().clamp(0, 255).to(torch.uint8)
+        if channels == 1 and self.channels == 3:
+            pictures = pictures.expand(-1, 3, -1, -1)
+        elif channels == 3 and self.channels == 1:
+            weights = torch.tensor(_LUMA, dtype=torch.int32, device=pictures.device)[:, None, None]
+            luma = ((pictures.int() * weights).sum(1, keepdim=True) + (1 << 15)) >> 16
+            pictures = luma.to(torch.uint8)
+        return Taps(*(tensor.float() for tensor in self.module.embed(pictures)))
+
+    def fresh_head(self) -> nn.Module:
+        """Return an untrained copy of the head, its weights drawn from torch's global random state."""
+        head = copy.deepcopy(self.head)
+        for module in head.modules():
+            reset = getattr(module, "reset_parameters", None)
+            if callable(reset):
+                reset()
+        if not any(weight.requires_grad for weight in head.parameters()):  # of a network that is frozen itself
+            head.requires_grad_(True)
+        return head.train()
+
+    def frozen_head(self) -> nn.Module:
+        """Return a copy of the head whose weights take no gradients, in evaluation mode."""
+        return copy.deepcopy(self.head).requires_grad_(False).eval()
+
+    def with_weights(self, module: nn.Module, *, digest: str, summary: str) -> Self:
+        """Return the same extractor with other weights."""
+        return replace(self, module=module, digest=digest, summary=summary)
+
+
+def make_extractor(module: nn.Module, *, name: str, digest: str, preprocessing: str, trainable: bool) -> Extractor:
+    """Return an extractor of somebody's network, after a look at what it says about two random pictures.
+
+    Raises
+    ------
+    RequestError
+        If an attribute is missing or of another type, or ``embed`` or ``head`` return something else than they should;
+        the message names the network, what it has and what it should have.
+    """
+    module.eval()
+    _check_attributes(module, name)
+    side, channels, classes = int(module.side), int(module.channels), module.classes  # type: ignore[arg-type]
+    random = torch.Generator().manual_seed(0)
+    pictures = torch.randint(0, 256, (_PROBED, channels, side, side), generator=random, dtype=torch.uint8)
+    with torch.inference_mode():
+        taps = _call(module, "embed", pictures, names=("features", "embedding", "logits"), name=name)
+        length, embedding = taps[0].shape[1], taps[1].shape[1]
+        again = _call(module, "head", taps[0], names=("embedding", "logits"), name=name)
+    spd_side = getattr(module, "spd_side", None)
+    if spd_side is not None and vech_length(int(spd_side)) != length:
+        raise RequestError(
+            f"{name} has features of {length:,} numbers and spd_side {spd_side}.",
+            f"The triangle of a {spd_side} x {spd_side} matrix has {vech_length(int(spd_side)):,}.",
+        )
+    if taps[2].shape[1] != len(classes):  # type: ignore[arg-type]
+        raise RequestError(
+            f"{name} has {taps[2].shape[1]} logits and {len(classes)} classes.",  # type: ignore[arg-type]
+            "There is a logit a class.",
+        )
+    for what, ours, heads in zip(("embedding", "logits"), taps[1:], again, strict=True):
+        if ours.shape != heads.shape or torch.dist(ours, heads) > _AGREEMENT * (1 + ours.norm()):
+            raise RequestError(
+                f"The head of {name} makes another {what} of the features than embed does.",
+                "head(features) should be what embed returns beside the features.",
+            )
+    numbers = sum(tensor.numel() for tensor in _tensors(module))
+    return Extractor(
+        module=module,
+        name=name,
+        digest=digest,
+        form=FeatureForm(length, None if spd_side is None else int(spd_side)),
+        embedding=embedding,
+        preprocessing=preprocessing,
+        summary=f"{name}, {side} x {side} pixels, {numbers:,} weights",
+        trainable=trainable,
+    )
+
+
+def state_digest(module: nn.Module) -> str:
+    """Return the hexadecimal SHA-256 of a module's parameters and buffers: names, types, shapes and values."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _check_attributes(module: nn.Module, name: str) -> None:
+    for attribute, form in (("classes", tuple[str, ...]), ("side", Side), ("channels", int)):
+        if not hasattr(module, attribute):
+            raise RequestError(f"{name} has no attribute {attribute}.", _INTERFACE)
+        value = getattr(module, attribute)
+        check_value(form, tuple(value) if isinstance(value, list) else value, name=f"{name}: {attribute}")
+    classes: tuple[str, ...] = tuple(module.classes)  # type: ignore[arg-type]
+    module.classes = classes  # type: ignore[assignment]
+    if not classes or len(set(classes)) != len(classes):
+        raise RequestError(f"{name} has the classes {shortened(classes)}.", "One at least, and none twice.")
+    if module.channels not in (1, 3):
+        raise RequestError(f"{name} has channels {module.channels!r}.", "It is 1 for grey pictures, 3 for RGB.")
+    if not callable(getattr(module, "embed", None)) or not isinstance(getattr(module, "head", None), nn.Module):
+        raise RequestError(f"{name} has no method embed, or no module head.", _INTERFACE)
+    if next(_tensors(module), None) is None:
+        raise RequestError(f"{name} has no weights.", "Register them as parameters or buffers of the module.")
+
+
+def _call(module: nn.Module, method: str, argument: Tensor, *, names: tuple[str, ...], name: str) -> tuple[Tensor, ...]:
+    try:
+        result = getattr(module, method)(argument)
+    except Exception as error:  # whatever somebody's network raises
+        raise RequestError(
+            f"{method} of {name} fails on {argument.dtype} {list(argument.shape)}: {type(error).__name__}: "
+            f"{shortened(str(error), most=200)[1:-1]}.",
+            _INTERFACE,
+        ) from error
+    tensors = tuple(result) if isinstance(result, tuple | list) else (result,)
+    fits = len(tensors) == len(names) and all(isinstance(one, Tensor) and one.ndim == 2 for one in tensors)
+    if not fits or any(len(one) != len(argument) or not one.isfinite().all() for one in tensors):
+        shown = [list(one.shape) if isinstance(one, Tensor) else type(one).__name__ for one in tensors]
+        raise RequestError(
+            f"{method} of {name} returns {shortened(shown, most=200)} for {len(argument)} pictures.",
+            f"It should return {', '.join(names)}, each [B, numbers] and finite.",
+        )
+    return tensors
+
+
+def _tensors(module: nn.Module) -> Iterator[Tensor]:
+    yield from module.parameters()
+    yield from module.buffers()
+
+
+_INTERFACE = (
+    "An extractor has classes, side, channels, embed(pictures uint8 [B, channels, side, side]) -> (features, "
+    "embedding, logits), and head: features -> (embedding, logits)."
+)

@@ -1,0 +1,91 @@
+"""Opens an extractor, whatever it is kept as."""
+
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from typing import Any, TypedDict
+
+import torch
+
+from fsrcache.errors import FsrcacheError, RequestError
+from fsrcache.extractors.covpool import COVPOOL, covpool_extractor
+from fsrcache.extractors.extractor import Extractor
+from fsrcache.extractors.reference import is_reference, open_entry_point, open_reference
+from fsrcache.models.weights import file_digest, kind_of, read_weights, write_weights
+from fsrcache.records import shortened, value_from
+from fsrcache.workspace import ExtractorSource
+
+FINE_TUNED = "fine-tuned extractor"  # of a factory's network, in a file
+_REMEDY = "It is damaged or of another version: run `fsrcache baselines` again."
+
+
+class _FineTuned(TypedDict):
+    """What stands in the file of a factory's network with other weights."""
+
+    reference: str
+    training: Any
+
+
+def open_extractor(
+    source: Extractor | ExtractorSource | str | PathLike[str], *, device: torch.device | str = "cpu"
+) -> Extractor:
+    """Return an extractor in evaluation mode on a device.
+
+    Parameters
+    ----------
+    source
+        A ``.safetensors`` file of ours, an ``.onnx`` file with its ``.toml``, ``package.module:factory``, the name of
+        an installed extractor (entry-point group ``fsrcache.extractors``), what a workspace remembers, or an extractor,
+        which is returned as it is.
+    device
+        Where its weights lie.
+
+    Raises
+    ------
+    RequestError
+        If there is no such extractor, or it lacks what an extractor has.
+    FsrcacheError
+        If its file is damaged, or its code fails.
+    """
+    if isinstance(source, Extractor):
+        return source.to(device)
+    options = None
+    if isinstance(source, ExtractorSource):
+        options, source = source.options, source.reference
+    if not isinstance(source, str | PathLike) or not str(source):
+        raise RequestError(f"The extractor is {shortened(source)}.", "Name a file, or package.module:factory.")
+    path = Path(source).expanduser()
+    if path.suffix.lower() == ".onnx":
+        from fsrcache.extractors.onnx import open_onnx
+
+        return open_onnx(path, options=options).to(device)
+    if isinstance(source, PathLike) or path.suffix == ".safetensors" or path.is_file():
+        return _of_file(path).to(device)
+    if is_reference(source):
+        return open_reference(source).to(device)
+    return open_entry_point(source).to(device)
+
+
+def save_fine_tuned(path: Path, extractor: Extractor, *, training: Any) -> None:
+    """Write the weights of a factory's network; ``open_extractor`` puts them into what the factory makes.
+
+    ``training`` says how they were trained, as JSON values.
+    """
+    record = {"reference": extractor.name, "training": training}
+    write_weights(path, extractor.module.state_dict(), kind=FINE_TUNED, record=record)
+
+
+def _of_file(path: Path) -> Extractor:
+    if kind_of(path, wanted=COVPOOL) != FINE_TUNED:
+        return covpool_extractor(path)
+    tensors, written = read_weights(path, kind=FINE_TUNED)
+    reference = value_from(_FineTuned, written, where=path, remedy=_REMEDY)["reference"]
+    extractor = open_extractor(reference)
+    try:
+        extractor.module.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise FsrcacheError(
+            f"{path} does not fit what {reference} makes: {str(error).splitlines()[0]}", _REMEDY
+        ) from error
+    summary = f"{extractor.summary}, fine-tuned"
+    return replace(extractor, digest=file_digest(path), summary=summary)

@@ -1,0 +1,227 @@
+"""Settings as texts: ``generator.width=256`` changes a record of ``presets``, and a record is written as such texts.
+
+A name is a field, with those of nested records behind a dot. A value is read as the field's annotation says: ``0.5``,
+``true`` or ``false``, ``none``, a choice's own word; the items of a tuple are separated by commas, tuples in a tuple by
+slashes (``stages=64/96,96/128`` has two stages).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
+from difflib import SequenceMatcher
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from fsrcache.errors import RequestError
+from fsrcache.records import check_value, shortened
+
+Config = TypeVar("Config")  # a record of presets
+_BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+_ALIKE = 0.6  # ratio of difflib, its own default for what is close
+_SEPARATORS = ",/"  # between the items of a tuple, and between tuples in a tuple
+
+
+def with_settings(config: Config, assignments: Sequence[str]) -> Config:
+    """Return a record with some of its settings changed; the order of the assignments does not matter.
+
+    Parameters
+    ----------
+    config
+        A frozen dataclass that checks itself, such as ``TrainConfig``.
+    assignments
+        Texts ``name=value``. ``generator.form=rrdb`` replaces a generator of another form by the defaults of this one;
+        ``critic=none`` removes the critic; ``critic.filters=8`` adds one with the other settings at their defaults.
+
+    Raises
+    ------
+    RequestError
+        If an assignment has no ``=``, a name is unknown or set twice, or a value is not what its field or the record
+        takes.
+    """
+    texts: dict[str, str] = {}
+    names = _names(type(config))
+    for assignment in assignments:
+        name, equals, text = (part.strip() for part in assignment.partition("="))
+        if not (name and equals):
+            example = "=".join(resolved(config)[0])
+            raise RequestError(f"The setting {shortened(assignment)} is not NAME=VALUE.", f"An example is {example}.")
+        if name not in names:
+            raise RequestError(f"The setting {shortened(name)} is unknown.", _nearest(name, names))
+        if name in texts:
+            both = f"{shortened(texts[name])} and {shortened(text)}"
+            raise RequestError(f"{name} is set twice, to {both}.", "Set it once.")
+        texts[name] = text
+    changed: Config = _changed(config, texts, "")
+    return changed
+
+
+def resolved(config: object) -> list[tuple[str, str]]:
+    """Return the name and value of every setting of a record, as ``with_settings`` reads them."""
+    settings: list[tuple[str, str]] = []
+    for name, hint in _hints(type(config)).items():
+        value = getattr(config, name)
+        if _kinds(hint) and value is not None:
+            settings.extend((f"{name}.{inner}", text) for inner, text in resolved(value))
+        else:
+            settings.append((name, _text(value)))
+    return settings
+
+
+def differences(config: Config, base: Config) -> list[str]:
+    """Return the assignments that lead from one record to another of its class.
+
+    Parameters
+    ----------
+    config
+        The record they lead to.
+    base
+        The record that ``with_settings`` starts from. Where the two have nested records of different classes, every
+        setting of the new one is named.
+    """
+    assignments: list[str] = []
+    for name, hint in _hints(type(config)).items():
+        value, before = getattr(config, name), getattr(base, name)
+        if value == before:
+            continue
+        if not _kinds(hint) or value is None:
+            assignments.append(f"{name}={_text(value)}")
+        elif type(value) is type(before):
+            assignments.extend(f"{name}.{inner}" for inner in differences(value, before))
+        else:
+            assignments.extend(f"{name}.{inner}={text}" for inner, text in resolved(value))
+    return assignments
+
+
+def _kinds(hint: Any) -> tuple[Any, ...]:
+    """Return the classes of nested records that an annotation allows; they are told apart by ``form``."""
+    if get_origin(hint) in (Union, UnionType):
+        return tuple(kind for option in get_args(hint) for kind in _kinds(option))
+    return (hint,) if is_dataclass(hint) else ()
+
+
+def _hints(kind: Any) -> dict[str, Any]:
+    """Return the annotation of every field."""
+    hints = get_type_hints(kind, include_extras=True)
+    return {field.name: hints[field.name] for field in fields(kind)}
+
+
+def _names(kind: Any) -> list[str]:
+    """Return the names of all settings that a record may have, whichever forms its nested records take."""
+    names: dict[str, None] = {}
+    for name, hint in _hints(kind).items():
+        names[name] = None
+        names.update((f"{name}.{inner}", None) for nested in _kinds(hint) for inner in _names(nested))
+    return list(names)
+
+
+def _nearest(name: str, names: Sequence[str]) -> str:
+    """Return a sentence with the three names most alike one, as a whole or in their last parts; with all if none is."""
+
+    def likeness(known: str) -> float:
+        pairs = (name, known), (name.rpartition(".")[2], known.rpartition(".")[2])
+        return max(SequenceMatcher(None, *pair).ratio() for pair in pairs)
+
+    near = [known for known in sorted(names, key=likeness, reverse=True)[:3] if likeness(known) >= _ALIKE]
+    return f"Did you mean {' or '.join(near)}?" if near else f"The settings are {', '.join(names)}."
+
+
+def _changed(record: Any, texts: Mapping[str, str], prefix: str) -> Any:
+    """Return a record with the values of known names."""
+    hints = _hints(type(record))
+    changes: dict[str, Any] = {}
+    groups: dict[str, dict[str, str]] = {}
+    for name, text in texts.items():
+        head, _, rest = name.partition(".")
+        groups.setdefault(head, {})[rest] = text
+    for head, group in groups.items():
+        name, hint = f"{prefix}{head}", hints[head]
+        if _kinds(hint):
+            changes[head] = _nested(hint, getattr(record, head), group, name)
+        else:
+            changes[head] = _value(hint, group[""])
+            check_value(hint, changes[head], name=name)
+    return replace(record, **changes)
+
+
+def _nested(hint: Any, record: Any, texts: Mapping[str, str], name: str) -> Any:
+    """Return the nested record of a field, or None; the text of the field itself has the name ``""``."""
+    kinds = _kinds(hint)
+    if "" in texts:
+        return _absent(hint, texts, name)
+    kind = kinds[0] if record is None else type(record)
+    if "form" in texts:
+        forms = {one.form: one for one in kinds}
+        if texts["form"] not in forms:
+            choices = " or ".join(map(repr, forms))
+            raise RequestError(f"{name}.form is {shortened(texts['form'])}.", f"It should be {choices}.")
+        kind = forms[texts["form"]]
+    for inner in texts:
+        if inner not in _names(kind):
+            owner = next(one.form for one in kinds if inner in _names(one))
+            raise RequestError(
+                f"{name}.{inner} is a setting of the form {owner}, and {name}.form is {kind.form}.",
+                f"Set {name}.form={owner}, or leave {name}.{inner} out.",
+            )
+    return _changed(record if type(record) is kind else kind(), texts, f"{name}.")
+
+
+def _absent(hint: Any, texts: Mapping[str, str], name: str) -> None:
+    """Check that a field of nested records may be none, is set to that, and that nothing is set in it."""
+    optional = NoneType in get_args(hint)
+    if not optional or texts[""].lower() != "none":
+        settings = ", ".join(dict.fromkeys(f"{name}.{inner}" for kind in _kinds(hint) for inner in _names(kind)))
+        none = f"{name}=none, or " if optional else ""
+        raise RequestError(
+            f"{name} is {shortened(texts[''])}, and it has settings of its own.", f"Set {none}{settings}."
+        )
+    if len(texts) > 1:
+        raise RequestError(f"{name} is none, and {name}.{max(texts)} is set.", "Leave out one of the two.")
+
+
+def _value(hint: Any, text: str) -> Any:
+    """Return what a text means by an annotation; a text that means nothing is returned itself, for the check."""
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return _value(parts[0], text)
+    if origin in (Union, UnionType):
+        return _first(parts, text)
+    if origin is Literal:
+        return next((choice for choice in parts if _text(choice) == text), text)
+    if origin is tuple:
+        items = text.split(_SEPARATORS[_depth(hint) - 1]) if text else []
+        forms = parts[:1] * len(items) if parts[-1] is Ellipsis else parts
+        if len(forms) != len(items):
+            return tuple(items)
+        return tuple(_value(form, item) for form, item in zip(forms, items, strict=True))
+    if hint is bool:
+        return _BOOLEANS.get(text.lower(), text)
+    if hint is NoneType:
+        return None if text.lower() == "none" else text
+    try:
+        return hint(text)  # int, float or str
+    except ValueError:
+        return text
+
+
+def _first(options: Sequence[Any], text: str) -> Any:
+    """Return what a text means by the first option that takes it."""
+    for option in options:
+        value = _value(option, text)
+        try:
+            check_value(option, value, name="")
+        except RequestError:
+            continue
+        return value
+    return text
+
+
+def _text(value: Any) -> str:
+    """Return the text from which ``_value`` reads a value."""
+    if isinstance(value, tuple):
+        depth = max((1 + isinstance(item, tuple) for item in value), default=1)
+        return _SEPARATORS[depth - 1].join(map(_text, value))
+    return value if isinstance(value, str) else str(value).lower()  # True, None, 1e-05
+
+
+def _depth(hint: Any) -> int:
+    """Return how deep tuples are nested in an annotation: 1 is a plain tuple."""
+    return (get_origin(hint) is tuple) + max(map(_depth, get_args(hint)), default=0)

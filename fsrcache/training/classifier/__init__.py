@@ -1,0 +1,1 @@
+"""Training an extractor as a classifier."""

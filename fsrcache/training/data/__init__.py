@@ -1,0 +1,1 @@
+"""What a step learns from: pairs of cached features."""

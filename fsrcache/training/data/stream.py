@@ -1,0 +1,122 @@
+"""Pairs from a store that fits into no memory: faces in shuffled epochs, many random chunks of the store resident.
+
+Every face is seen once an epoch, at a scale drawn for it, and the features of all scales are read for it. Which faces a
+step sees is a function of the seed, the step and the number of resident chunks: a run goes on where it stopped, behind
+the rows that it has seen, without reading them. Labels and probabilities of the true class stay in memory.
+"""
+
+from collections.abc import Generator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fsrcache.store.reader import FeatureStore
+from fsrcache.store.shuffle import ShuffledRows
+from fsrcache.training.data.loader import FeatureCache, true_probabilities
+
+STREAM_BYTES = 1 << 30  # of the chunks that are resident and those read ahead
+_READ = 4096  # rows at a time
+
+Rows = tuple[NDArray[Any], ...]
+
+
+class Stream:
+    """Gives the pairs of one step after another.
+
+    Parameters
+    ----------
+    store, rows
+        What is read, and bool ``[n]`` which rows of the training split.
+    count
+        Pairs of a step.
+    seed
+        Of the order.
+    memory
+        Bytes of the chunks, those read ahead included.
+
+    Attributes
+    ----------
+    shape
+        ``(S, n)``: scales and faces of an epoch.
+    resident
+        Chunks of every array that are shuffled together.
+    """
+
+    def __init__(
+        self, store: FeatureStore, rows: NDArray[np.bool_], *, count: int, seed: int, memory: int = STREAM_BYTES
+    ) -> None:
+        self.store, self.rows, self.count = store, rows, count
+        arrays = [*(store.features("train", scale) for scale in store.scales), store.embeddings("train", 1)]
+        self.reader = ShuffledRows(arrays, batch=count, seed=seed, memory=memory, rows=rows)
+        self.shape, self.resident = (len(store.scales), self.reader.count), self.reader.resident
+        every = np.arange(len(rows))
+        self.labels = store.labels("train").astype(np.int64)
+        self.probabilities = true_probabilities(store, "train", rows=every, labels=self.labels)  # [S, all rows]
+        self.step = -1  # the one whose rows come next
+        self.coming: Generator[Rows] | None = None
+
+    def pairs(self, step: int, places: Tensor) -> FeatureCache:
+        """Return the pairs of a step at given places among the scales, int64 [m]: place 0 is HR, 1 the coarse scale."""
+        if step != self.step or self.coming is None:
+            self.close()
+            self.coming, self.step = self._from(step * self.count), step
+        parts, missing = list[Rows](), self.count
+        while missing:  # two parts where an epoch ends inside
+            parts.append(next(self.coming))
+            missing -= len(parts[-1][0])
+        self.step += 1
+        faces, *features, embeddings = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+        place, every = places.numpy(), np.arange(self.count)
+        scales = np.array(self.store.scales)
+        probabilities = self.probabilities[:, faces]  # [S, m]
+        return FeatureCache(
+            features=torch.from_numpy(np.stack([features[0], np.stack(features)[place, every]])),
+            embeddings=torch.from_numpy(embeddings),
+            probabilities=torch.from_numpy(np.stack([probabilities[0], probabilities[place, every]])),
+            labels=torch.from_numpy(self.labels[faces]),
+            scales=torch.from_numpy(np.stack([np.ones_like(place), scales[place]])),
+        )
+
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Return mean and standard deviation of every dimension over all faces and scales, fp32 [P] each."""
+        width = self.store.spec.widths["features"]
+        total, squares = np.zeros(width), np.zeros(width)
+        centre: NDArray[np.float64] | None = None
+        for scale in self.store.scales:
+            stored = self.store.features("train", scale)
+            for start in range(0, len(self.rows), _READ):
+                kept = stored[start : start + _READ][self.rows[start : start + _READ]].astype(np.float64)
+                if not len(kept):
+                    continue
+                if centre is None:
+                    centre = kept.mean(0)  # of the first rows: the squares of what is left do not cancel
+                total += (kept - centre).sum(0)
+                squares += np.square(kept - centre).sum(0)
+        assert centre is not None
+        count = self.shape[0] * self.shape[1]
+        mean, square = total / count, squares / count
+        deviation = np.sqrt(np.maximum(square - np.square(mean), 0))
+        return torch.from_numpy(centre + mean).float(), torch.from_numpy(deviation).float()
+
+    def close(self) -> None:
+        """Stop reading ahead."""
+        if self.coming is not None:
+            self.coming.close()
+            self.coming = None
+
+    def _from(self, row: int) -> Generator[Rows]:
+        """Yield rows of one epoch after another, behind so many; no more at once than are missing from a step."""
+        epoch, skip = divmod(row, self.reader.count)
+        missing = self.count
+        while True:
+            for rows in self.reader.epoch(epoch, skip=skip):
+                at = 0
+                while at < len(rows[0]):
+                    part = tuple(column[at : at + missing] for column in rows)
+                    at, missing = at + len(part[0]), missing - len(part[0])
+                    missing = missing or self.count
+                    yield part
+            epoch, skip = epoch + 1, 0

@@ -1,0 +1,246 @@
+"""The state of a training on disk: tensors by name and one JSON record, in a safetensors file; nothing is pickled.
+
+The newest two are kept, ``checkpoint.safetensors`` and ``checkpoint.previous.safetensors``. Each appears whole or not
+at all and holds a digest of its record and its tensors; one that is damaged all the same is passed over for the one
+before. A folder has one training at a time.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Generic, NamedTuple, TypedDict, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from fsrcache.errors import FsrcacheError
+from fsrcache.files import sync_folder
+from fsrcache.models.weights import read_record, read_weights, write_weights
+from fsrcache.records import shortened, value_from
+
+if sys.platform != "win32":
+    import fcntl
+
+KIND = "checkpoint"
+_LEFTOVERS = (".checkpoint.*.partial", ".history.*.partial")  # of a training that was killed
+_NAMED = 5  # settings that an error names
+
+TrainState = TypeVar("TrainState")
+
+
+class Resumed(NamedTuple, Generic[TrainState]):
+    """What a run goes on from: how far it was, and in words why not from the newest checkpoint; empty if it is."""
+
+    state: TrainState
+    fell_back: str
+
+
+class _Record(TypedDict):
+    """What stands in a checkpoint beside the tensors."""
+
+    settings: Mapping[str, Any]
+    state: Mapping[str, Any]
+    digest: str
+
+
+@contextmanager
+def run_lock(folder: Path) -> Iterator[None]:
+    """Hold a training's folder, which is made if it is not there; the system lets go of it when the holder dies.
+
+    Raises
+    ------
+    FsrcacheError
+        If another training holds it, or it can be no folder.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = -1 if sys.platform == "win32" else os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise FsrcacheError(
+            f"{folder} can be no training's folder: {error.strerror}.", "Name another run or workspace."
+        ) from None
+    if sys.platform == "win32":  # no such lock: each checkpoint is whole all the same, two trainings waste time
+        yield
+        return
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FsrcacheError(
+                f"Another process is training in {folder}.", "Wait for it or stop it, or name another run or workspace."
+            ) from None
+        except OSError as error:
+            raise FsrcacheError(
+                f"{folder} cannot be locked: {error.strerror}.", "Take a workspace where files can be."
+            ) from None
+        for pattern in _LEFTOVERS:
+            for leftover in folder.glob(pattern):
+                with suppress(OSError):
+                    leftover.unlink()
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def save_checkpoint(
+    path: Path,
+    settings: Mapping[str, Any],
+    state: Mapping[str, Any],
+    *,
+    modules: Mapping[str, nn.Module],
+    optimisers: Mapping[str, Optimizer],
+) -> None:
+    """Write modules and the optimisers' moments; what was the newest before is kept as the previous one.
+
+    Parameters
+    ----------
+    path
+        The file.
+    settings, state
+        JSON values: under which settings what is done, and how far it is.
+    modules, optimisers
+        By name; the same names restore them. Learning rates are not kept: they are functions of the step.
+    """
+    tensors: dict[str, Tensor] = {}
+    for name, module in modules.items():
+        tensors |= {f"{name}.{key}": tensor for key, tensor in module.state_dict().items()}
+    for name, optimiser in optimisers.items():
+        for index, moments in optimiser.state_dict()["state"].items():
+            tensors |= {f"{name}.{index}.{key}": torch.as_tensor(value) for key, value in moments.items()}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    following = path.with_name(f"{path.stem}.next{path.suffix}")
+    record = {"settings": settings, "state": state}
+    write_weights(following, tensors, kind=KIND, record={**record, "digest": _digest(tensors, record)})
+    if path.exists():
+        path.replace(previous(path))
+    following.replace(path)
+    sync_folder(path.parent)
+
+
+def resume(
+    path: Path,
+    settings: Mapping[str, Any],
+    read: Callable[[Mapping[str, Any], Path], TrainState],
+    *,
+    modules: Mapping[str, nn.Module],
+    optimisers: Mapping[str, Optimizer],
+) -> Resumed[TrainState] | None:
+    """Restore modules and optimisers from the newest checkpoint that can be read; None where there is none at all.
+
+    Parameters
+    ----------
+    path, settings, modules, optimisers
+        As ``save_checkpoint`` was given them.
+    read
+        Given what it was given as the state, and the file for the error, returns it checked.
+
+    Raises
+    ------
+    FsrcacheError
+        If the run was made under other ``settings``, each of which is named, or no checkpoint can be read.
+    """
+    damage: list[FsrcacheError] = []
+    for file in (path, previous(path)):
+        if not file.exists():
+            continue
+        try:
+            tensors, record = read_weights(file, kind=KIND)
+            state = read(value_from(_Record, record, where=file)["state"], file)
+            if record.pop("digest") != _digest(tensors, record):
+                raise FsrcacheError(f"{file} is damaged: its tensors and record are not those that were written.")
+        except FsrcacheError as error:
+            damage.append(error)
+            continue
+        refuse_other_run(file, record["settings"], settings)
+        _restore(file, tensors, modules=modules, optimisers=optimisers)
+        if file == path:
+            return Resumed(state, "")
+        return Resumed(state, f"{damage[0].what} The checkpoint before it is used." if damage else "")
+    if damage:
+        raise FsrcacheError(
+            " ".join(error.what for error in damage), f"Remove the damaged files to begin again: {path.parent}."
+        )
+    return None
+
+
+def settings_of(path: Path) -> Mapping[str, Any] | None:
+    """Return under which settings a run was begun, from the newest checkpoint whose record can be read."""
+    for file in (path, previous(path)):
+        with suppress(FsrcacheError):
+            settings: Mapping[str, Any] = value_from(_Record, read_record(file, kind=KIND), where=file)["settings"]
+            return settings
+    return None
+
+
+def previous(path: Path) -> Path:
+    """Return where the checkpoint before the newest is kept."""
+    return path.with_name(f"{path.stem}.previous{path.suffix}")
+
+
+def refuse_other_run(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Raise if a checkpoint was made under other settings, naming each that differs.
+
+    Raises
+    ------
+    FsrcacheError
+        With the settings, the kept and the wanted value of each.
+    """
+    kept, asked = dict(_leaves(found)), dict(_leaves(json.loads(json.dumps(wanted))))
+    differing = [
+        f"{shortened(key)[1:-1]} is {shortened(kept.get(key))} there and {shortened(asked.get(key))} here"
+        for key in sorted({*kept, *asked})
+        if kept.get(key) != asked.get(key)
+    ]
+    if differing:
+        more = f"; and {len(differing) - _NAMED:,} more" if len(differing) > _NAMED else ""
+        raise FsrcacheError(
+            f"{path} was made under other settings: {'; '.join(differing[:_NAMED])}{more}.",
+            "Use the same settings to go on, another --name or --workspace to begin anew, or remove the file.",
+        )
+
+
+def _restore(
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    *,
+    modules: Mapping[str, nn.Module],
+    optimisers: Mapping[str, Optimizer],
+) -> None:
+    try:
+        for name, module in modules.items():
+            module.load_state_dict(_below(tensors, name))
+        for name, optimiser in optimisers.items():
+            state: dict[int, dict[str, Tensor]] = {}
+            for key, tensor in _below(tensors, name).items():
+                index, _, moment = key.partition(".")
+                state.setdefault(int(index), {})[moment] = tensor
+            optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise FsrcacheError(f"{path} does not fit: {error}.", "Remove it to begin again.") from None
+
+
+def _digest(tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> str:
+    """Return the hexadecimal SHA-256 of a record of JSON values and of tensors on the CPU, by name."""
+    digest = sha256(json.dumps(record, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)} ".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _below(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    prefix = f"{name}."
+    return {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
+
+
+def _leaves(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in record.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -1,0 +1,65 @@
+"""Remembers on the device the first step at which a number was not finite, without waiting for the device."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from fsrcache.errors import FsrcacheError
+
+_NEVER = 2**63 - 1  # later than any step
+
+
+class FiniteCheck:
+    """The first bad step of every term.
+
+    Parameters
+    ----------
+    terms
+        Their names.
+    device
+        Where they are computed.
+    """
+
+    def __init__(self, terms: Sequence[str], device: torch.device) -> None:
+        self.rows = {name: row for row, name in enumerate(terms)}
+        self.steps = torch.full((len(terms),), _NEVER, dtype=torch.int64, device=device)
+        self.never, self.zero = self.steps[0].clone(), torch.zeros((), device=device)
+
+    def see(self, step: int | Tensor, terms: Mapping[str, Tensor]) -> None:
+        """Look at the terms of a step, all at once; its number, no less than before, may lie on the device."""
+        values = [self.zero] * len(self.rows)
+        for name, value in terms.items():
+            values[self.rows[name]] = value.detach()
+        finite = torch.stack(values) * 0 == 0  # an infinite number gives NaN
+        self.steps.clamp_(max=torch.where(finite, self.never, step))
+
+    def check(self) -> None:
+        """Raise for the earliest bad step there was.
+
+        Raises
+        ------
+        FsrcacheError
+            With the term and the step.
+        """
+        steps = dict(zip(self.rows, self.steps.tolist(), strict=True))
+        name = min(steps, key=lambda term: steps[term])
+        if steps[name] < _NEVER:
+            raise _error(f"The {name} term was not finite at step {steps[name]}.")
+
+
+def check_weights(step: int, modules: Mapping[str, nn.Module]) -> None:
+    """Raise if a step left a weight that is not finite, which no term has shown yet.
+
+    Raises
+    ------
+    FsrcacheError
+        With the network and the step.
+    """
+    for name, module in modules.items():
+        if not all(bool(weight.isfinite().all()) for weight in module.parameters()):
+            raise _error(f"The {name}'s weights were not finite after step {step}.")
+
+
+def _error(what: str) -> FsrcacheError:
+    return FsrcacheError(what, "The last checkpoint is from before. Take a lower learning rate, or look at the store.")

@@ -1,0 +1,36 @@
+"""Means of named numbers over some steps, added up on the device and read all at once."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+
+class Meters:
+    """Sums and counts of numbers by name.
+
+    Parameters
+    ----------
+    names
+        Of all the numbers there may be.
+    device
+        Where they are computed.
+    """
+
+    def __init__(self, names: Sequence[str], device: torch.device) -> None:
+        self.rows = {name: row for row, name in enumerate(names)}
+        self.sums = torch.zeros(2, len(names), device=device)  # of the numbers, and how many they were
+        self.zero, self.one = torch.zeros((), device=device), torch.ones((), device=device)
+
+    def add(self, values: Mapping[str, Tensor]) -> None:
+        """Count numbers, each [], all at once and without waiting for the device."""
+        added, counts = ([self.zero] * len(self.rows) for _ in range(2))
+        for name, value in values.items():
+            added[self.rows[name]], counts[self.rows[name]] = value.detach().float(), self.one
+        self.sums += torch.stack([*added, *counts]).view(2, -1)
+
+    def means(self) -> dict[str, float]:
+        """Return the mean of every number that was counted, and begin anew."""
+        sums, counts = self.sums.tolist()
+        self.sums.zero_()
+        return {name: sums[row] / counts[row] for name, row in self.rows.items() if counts[row]}

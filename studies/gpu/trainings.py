@@ -1,0 +1,70 @@
+"""Trainings on drawn features: what takes steps without a store."""
+
+from typing import Literal
+
+import torch
+
+from fsrcache.extractors.covpool import Head
+from fsrcache.models.critic import VGGCritic
+from fsrcache.models.generator import MLPGenerator, make_generator
+from fsrcache.presets import TrainConfig
+from fsrcache.spd import vech_length
+from fsrcache.training.data.batches import Batches
+from fsrcache.training.data.loader import FeatureCache
+from fsrcache.training.step.capture import capturer
+from fsrcache.training.step.trainer import Trainer
+from fsrcache.training.step.updates import Networks
+
+from studies.gpu.drawn import drawn  # isort: skip
+
+_FACES, _SCALES, _CLASSES, _EMBEDDING, _HIDDEN = 500, (1, 2, 4, 8), 7, 128, 256
+
+
+def drawn_cache(side: int, device: torch.device) -> FeatureCache:
+    """Return features of faces that are nobody's, about as large as log-covariances are."""
+    length, shape = vech_length(side), (len(_SCALES), _FACES)
+    random = torch.Generator().manual_seed(2)
+    cpu = torch.device("cpu")
+    return FeatureCache(
+        features=drawn(*shape, length, device=cpu).half().to(device),
+        embeddings=drawn(_FACES, _EMBEDDING, device=cpu, seed=1).relu().half().to(device),
+        probabilities=torch.rand(*shape, generator=random).to(device),
+        labels=torch.randint(_CLASSES, (_FACES,), generator=random).to(device),
+        scales=torch.tensor(_SCALES, device=device)[:, None].expand(shape),
+    )
+
+
+def drawn_iteration(
+    config: TrainConfig,
+    side: int,
+    device: torch.device,
+    *,
+    mode: Literal["device", "ram"] = "device",
+    eager: bool = False,
+    plain: bool = False,
+    ahead: int,
+) -> Trainer:
+    """Return a training at its first step; the same arguments give the same weights.
+
+    Parameters
+    ----------
+    config, side
+        How, and D.
+    device
+        Where; on a GPU steps are captured unless they are eager or plain.
+    mode
+        Where the cache lies.
+    ahead
+        The most steps that are prepared at once.
+    """
+    cache = drawn_cache(side, device if mode == "device" else torch.device("cpu"))
+    torch.manual_seed(0)
+    length = vech_length(side)
+    generator = make_generator(config.generator, length, plain=plain)
+    if isinstance(generator, MLPGenerator):
+        generator.standardise_by(*(moment.cpu() for moment in cache.moments()))
+    critic = None if config.critic is None else VGGCritic(config.critic, side).to(device)
+    head = Head(length, _HIDDEN, _EMBEDDING, _CLASSES).to(device).eval().requires_grad_(False)
+    batches = Batches(cache, config, mode=mode, seed=0, device=device, ahead=ahead)
+    captures = capturer(device, plain=plain or eager)
+    return Trainer(Networks(generator.to(device), critic, head), batches, config, plain=plain, capturer=captures)

@@ -1,0 +1,90 @@
+"""Whether an extraction's memory grows with the number of pictures: whole processes, of 20,000 and 200,000 rows.
+
+Run as ``python -m studies.memory``; it prints one JSON document. The pictures are made when they are asked
+for; the extractor has the features of `small` and as few convolutions as can be, so that the rows take minutes.
+"""
+
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fsrcache.benchmarks.harness import commit, machine
+from fsrcache.extraction.extract import extract, sources
+from fsrcache.extractors.covpool import CovPoolFER, save_covpool
+from fsrcache.faces.faces import usable_faces
+from fsrcache.faces.listing import Listing, string_array
+from fsrcache.presets import ExtractorConfig
+
+_CLASSES = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
+_SIDE = 16
+_SHAPE = ExtractorConfig(side=_SIDE, stages=((8,), (64,)), stride=2, spd_side=64, hidden=16, embedding=16)
+
+
+@click.command
+@click.option("--rows", type=click.IntRange(1), multiple=True, default=(20_000, 200_000), show_default=True,
+              help="Of an extraction; give it once for every one.")  # fmt: skip
+@click.option("--one", type=click.IntRange(1), hidden=True, help="Do one extraction and print what it took.")
+def main(rows: tuple[int, ...], one: int | None) -> None:
+    """Measure and print."""
+    if one is not None:
+        click.echo(json.dumps(measured(one)))
+        return
+    taken = [_process(count) for count in rows]
+    ratio = taken[-1]["peak_bytes"] / taken[0]["peak_bytes"]
+    record = {"machine": machine(torch.device("cpu")), "commit": commit(), "runs": taken, "ratio": ratio}
+    click.echo(json.dumps(record, indent=1))
+
+
+def measured(rows: int) -> dict[str, float]:
+    """Extract so many made pictures at scales 1 and 2 in this process; return its peak memory."""
+    began = time.perf_counter()
+    with TemporaryDirectory(prefix="fsrcache-memory-") as folder:
+        torch.manual_seed(0)
+        save_covpool(Path(folder) / "extractor.safetensors", CovPoolFER(_SHAPE, _CLASSES).eval(), training={})
+        faces = usable_faces(made_pictures(rows), side=_SIDE)
+        given = sources(faces, Path(folder) / "extractor.safetensors", device=torch.device("cpu"))
+        listed = _peak()
+        record = extract(given, store=Path(folder) / "features.zarr", scales=(1, 2), data="made pictures")
+    assert record["complete"]
+    seconds = time.perf_counter() - began
+    return {"rows": rows, "peak_bytes": _peak(), "peak_bytes_before_extracting": listed, "seconds": seconds}
+
+
+def made_pictures(rows: int) -> Listing:
+    """Return a listing of grey pictures of noise that a picture's number decides, none of them kept."""
+
+    def load(number: int) -> NDArray[np.uint8]:
+        words = (np.arange(_SIDE * _SIDE // 8, dtype=np.uint64) + np.uint64(1)) * np.uint64(2 * number + 1)
+        words = (words * np.uint64(0x9E3779B97F4A7C15)) ^ (words >> np.uint64(7))
+        return words.view(np.uint8).reshape(_SIDE, _SIDE)
+
+    return Listing(
+        layout="folder", classes=_CLASSES, names=string_array(f"{number:09}.png" for number in range(rows)),
+        labels=(np.arange(rows) % len(_CLASSES)).astype(np.uint8), splits=np.zeros(rows, np.uint8), load=load,
+        where=str, mapping={name: name for name in _CLASSES},
+    )  # fmt: skip
+
+
+def _process(rows: int) -> dict[str, float]:
+    command = [sys.executable, "-m", "studies.memory", "--one", str(rows)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
+
+
+def _peak() -> int:
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+if __name__ == "__main__":
+    main()

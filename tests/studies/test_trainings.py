@@ -1,0 +1,182 @@
+"""The benchmarks that train: one thing changed at a time, and re-weighting; their tables, and that they go on."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from fsrcache.extraction.extract import extract, sources
+from fsrcache.extractors.covpool import load_covpool
+from fsrcache.faces.faces import usable_faces
+from fsrcache.faces.index import list_faces
+from fsrcache.models.generator import MLPGenerator
+from fsrcache.presets import TRAINING, ExtractorConfig, MLPConfig, PretrainConfig
+from fsrcache.store.reader import FeatureStore
+from fsrcache.training.classifier.pretraining import pretrain
+from fsrcache.training.data.batches import Batches
+from fsrcache.training.data.loader import load_cache
+from fsrcache.training.run.loop import score
+from fsrcache.training.step.updates import Networks
+from fsrcache.workspace import Data, Workspace
+from studies import fer2013, reweighting, variants
+from studies.forms import FORMS, _embedding_critic, _OnEmbeddings, train_form
+from studies.views import store_with_views, with_views
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("workspace")
+    place = Workspace(folder)
+    faces = usable_faces(list_faces(Path("drawn:280")), side=24)
+    shape = ExtractorConfig(side=24, stages=((8,), (16,)), spd_side=16, hidden=16, embedding=6)
+    pretrain(faces, shape, PretrainConfig(epochs=1, batch=32), target=place.extractor, folder=folder / "pre",
+             device=torch.device("cpu"))  # fmt: skip
+    extract(sources(faces, place.extractor, device=torch.device("cpu")), store=place.store, scales=[2, 4],
+            data="drawn faces")  # fmt: skip
+    return folder
+
+
+def run(main, *words):
+    done = CliRunner().invoke(main, [str(word) for word in words])
+    assert done.exit_code == 0, done.output
+    return done
+
+
+@pytest.mark.slow
+def test_variants(workspace, tmp_path):
+    words = ("--workspace", workspace, "--out", tmp_path, "--steps", 2, "--only", "base", "--only", "all samples mixed")
+    run(variants.main, *words, "--seeds", 1)
+    first = json.loads((tmp_path / "variants-2.json").read_text())
+    assert [(one["variant"], one["seed"]) for one in first["runs"]] == [("base", 0), ("all samples mixed", 0)]
+    run(variants.main, *words, "--seeds", 2)
+    both = json.loads((tmp_path / "variants-2.json").read_text())
+    assert both["runs"][:2] == first["runs"]
+    assert len(both["runs"]) == 4
+    lines = (tmp_path / "variants-2.md").read_text().splitlines()
+    assert [line.split(" | ")[0] for line in lines[2:5]] == ["| bicubic", "| base", "| all samples mixed"]
+    assert all(line.count("|") == 10 for line in lines[:5])  # HR, x2, x4, their mean, deviation, seen, seeds, seconds
+    assert lines[3].split(" | ")[7] == "2"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FORMS)
+def test_forms(workspace, name):
+    """At the beginning a form returns its input, and it learns; scores are the head's own on the features alone."""
+    place = Workspace(workspace)
+    store = FeatureStore(place.store)
+    cache = load_cache(store, "train", rows=np.arange(len(store.labels("train"))), device=torch.device("cpu"))
+    plain = score(torch.nn.Identity(), load_covpool(place.extractor).head, cache, store.scales)
+    weights = {"classification_weight": 1.0, "distillation_weight": 0.0, "perceptual_weight": 0.0, "l2_weight": 0.0}
+    config = replace(TRAINING["best"], steps=150, batch=32, learning_rate=0.0, **weights)
+    assert train_form(name, store, place.extractor, config, seed=0)(cache) == plain
+    learnt = train_form(name, store, place.extractor, replace(config, learning_rate=2e-3), seed=0)(cache)
+    assert sum(learnt.values()) > sum(plain.values()) + 10
+
+
+def test_a_critic_on_embeddings_learns_by_its_definition(workspace):
+    """Its gradient is that of WGAN-div: scores of fine embeddings down, of generated ones up, and the penalty."""
+    place = Workspace(workspace)
+    store, head = FeatureStore(place.store), load_covpool(place.extractor).head
+    cache = load_cache(store, "train", rows=np.arange(len(store.labels("train"))), device=torch.device("cpu"))
+    config = replace(TRAINING["best"], critic=None, batch=16, learning_rate=0.0, penalty_power=2.0, precision="fp32")
+    batches = Batches(cache, config, mode="ram", seed=0, device=torch.device("cpu"), ahead=1)
+    generator = MLPGenerator(MLPConfig(width=16, dropout=0.0), store.spec.widths["features"])
+    with torch.no_grad():
+        generator.members[0][-1].weights.bias.fill_(0.1)  # so that something is generated
+    critic = _embedding_critic(store.spec.widths["embeddings"])
+    trainer = _OnEmbeddings(Networks(generator, critic, head), batches, config)
+    batches.prepare(0, 1)
+    trainer.step(0)
+    batches.begin(0)
+    batch = batches.batch(0)
+    hr, sr = batch.hr_embeddings, head(generator(batch.lr_features))[0].detach()
+    between = (hr + torch.rand(16, 1) * (sr - hr)).requires_grad_()
+    (slope,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
+    penalty = config.penalty_weight * slope.square().sum(1).mean()
+    grads = torch.autograd.grad(critic(hr).mean() - critic(sr).mean() + penalty, list(critic.parameters()))
+    for weight, grad in zip(critic.parameters(), grads, strict=True):
+        torch.testing.assert_close(weight.grad, grad, rtol=1e-4, atol=1e-6)
+    adversarial = ((config.sigma - batch.lr_probabilities) * critic(sr)).mean().item()  # the generator lowers it
+    assert trainer.meters.means()["adversarial"] == pytest.approx(adversarial, rel=1e-4)
+
+
+@pytest.mark.slow
+def test_views(workspace):
+    place = Workspace(workspace)
+    place.remember(Data("drawn:280"))
+    plain, viewed = FeatureStore(place.store), store_with_views(place)
+    names, views = list(plain.ids("train")), list(viewed.ids("train"))
+    assert sorted(views) == sorted([*names, *(f"{name} view" for name in names)])
+    assert viewed.ids("val").tolist() == plain.ids("val").tolist()
+    for held_out in (True, False):  # a view is where its picture is
+        kept = {name for name, out in zip(views, viewed.held_out(), strict=True) if out == held_out}
+        assert {name.removesuffix(" view") for name in kept} == {name for name in kept if not name.endswith(" view")}
+    of_name = dict(zip(views, viewed.features("train", 1)[:], strict=True))
+    for name, feature in zip(names, plain.features("train", 1)[:], strict=True):
+        assert np.array_equal(of_name[name], feature)
+        assert not np.allclose(of_name[f"{name} view"], feature, atol=1e-2)
+
+
+def test_a_view_is_mirrored_and_shifted():
+    faces = usable_faces(list_faces(Path("drawn:7")), side=48)
+    both = with_views(faces)
+    train = np.flatnonzero(faces.splits == 0)
+    views = both.batch(np.arange(len(faces.rows), len(both.rows)), threads=1)
+    for view, picture in zip(views, faces.batch(train, threads=1), strict=True):
+        inner = view[2:-2, 2:-2]
+        mirrored = picture[:, ::-1]
+        shifts = [(y, x) for y in range(5) for x in range(5) if np.array_equal(mirrored[y : y + 44, x : x + 44], inner)]
+        assert len(shifts) == 1
+
+
+@pytest.mark.slow
+def test_reweighting(workspace, tmp_path):
+    words = ("--workspace", workspace, "--out", tmp_path, "--steps", 4, "--every", 1, "--seeds", 1, "--faces", 10)
+    run(reweighting.main, *words)
+    record = json.loads((tmp_path / "reweighting.json").read_text())
+    assert [one["source"] for one in record["runs"]] == list(reweighting.SOURCES)
+    starts = {json.dumps(one["curve"][0]) for one in record["runs"]}
+    assert len(starts) == 1  # the same first weights
+    assert len({json.dumps(one["curve"]) for one in record["runs"]}) > 1
+    assert all(one["steps_to_the_level"]["loss"] is not None for one in record["runs"] if one["source"] == "none")
+
+
+def test_the_level_is_where_the_other_run_ends():
+    plain = [{"step": step, "accuracy": value} for step, value in enumerate([10.0, 20, 30, 40, 42, 44])]
+    faster = [{"step": step, "accuracy": value} for step, value in enumerate([10.0, 40, 42, 44, 46, 48])]
+    reached = reweighting.steps_to_the_level
+    assert reached(plain, plain, measure="accuracy") == 5
+    assert reached(faster, plain, measure="accuracy") == 3
+    assert reached(plain, faster, measure="accuracy") is None
+    falling, fallen = ([{"step": one["step"], "loss": -one["accuracy"]} for one in curve] for curve in (plain, faster))
+    assert reached(fallen, falling, measure="loss") == 3
+
+
+def test_no_path_is_kept():
+    kept = {"store": {"rows": 3}, "seconds": 1.0, "gap": "(a - b) / (c - b)"}
+    answer = {**kept, "store": {"store": "/a/b", "rows": 3}, "extractor": "c/d"}
+    assert fer2013._without_paths(answer, Path("c")) == kept
+
+
+def test_means_over_seeds():
+    def rows(accuracy, gap):
+        return [{"row": "FSR-FER", "head": "frozen", "scale": 1, "accuracy": 66.0, "gap_closed": None},
+                {"row": "FSR-FER", "head": "frozen", "scale": 2, "accuracy": accuracy, "gap_closed": gap},
+                {"row": "bicubic", "head": "frozen", "scale": 2, "accuracy": 1.0, "gap_closed": 0.0}]  # fmt: skip
+
+    figures = fer2013.over_seeds([rows(50.0, 40.0), rows(54.0, 60.0)])
+    assert figures[0]["accuracy"] == 66.0
+    assert "gap_closed" not in figures[0]
+    assert figures[1]["accuracy"] == 52.0
+    assert figures[1]["gap_closed"] == 50.0
+    assert figures[1]["accuracy_deviation"] == pytest.approx(8**0.5)
+    lines = fer2013.means(figures).splitlines()
+    assert lines[2] == "| total accuracy, % | 66.0 | 52.0 |"
+    assert len(lines) == 6
+    alone = fer2013.means(fer2013.over_seeds([rows(50.0, 40.0)])).splitlines()
+    assert len(alone) == 4
+    assert alone[0].startswith("| FSR-FER, frozen head, one seed |")

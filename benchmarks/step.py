@@ -15,7 +15,6 @@ from torch import Tensor
 from fsrcache.benchmarks.harness import Case
 from fsrcache.benchmarks.subject import Subject, subjects
 from fsrcache.device import computed_precision, fp32_precision
-from fsrcache.models.generator import RRDBGenerator
 from fsrcache.training.step.trainer import Trainer
 from fsrcache.training.step.updates import critic_update, generate, generator_update
 
@@ -23,7 +22,7 @@ _HALF = 2e-3  # of features kept in half precision
 
 
 def step_makers(device: torch.device, *, quick: bool) -> Iterator[Callable[[], Iterator[Case]]]:
-    """Yield what makes the cases of ``best`` and of ``paper``."""
+    """Yield functions that make the cases of ``best`` and of ``paper``."""
     for subject in subjects(device, quick=quick, own_batches=True):
         yield partial(_drawing, subject)
     for subject in subjects(device, quick=quick):
@@ -52,9 +51,9 @@ def _share(subject: Subject) -> Iterator[Case]:
 
 
 def _draw(trainer: Trainer) -> Callable[[], list[Tensor]]:
-    """Return what draws the generator's last batch of a step, planning included."""
+    """Return a function that draws the generator's last batch of a step, planning included."""
     batches = trainer.batches
-    pictures = isinstance(trainer.networks.generator, RRDBGenerator)
+    pictures = trainer.lr_pictures
     last = len(batches.plan.chosen[0]) - 1
 
     def draw() -> list[Tensor]:
@@ -67,7 +66,7 @@ def _draw(trainer: Trainer) -> Callable[[], list[Tensor]]:
 
 
 def _extract(subject: Subject) -> Callable[[], list[Tensor]]:
-    """Return what extracts the same batch."""
+    """Return a function that extracts the same batch."""
     batches = subject.trainer().batches
     chosen = batches.plan.chosen[0, -1]
 
@@ -100,12 +99,12 @@ def _whole(subject: Subject, device: torch.device) -> Iterator[Case]:
 
 
 def _precision(subject: Subject) -> str:
-    """Return in what its steps are computed."""
+    """Return the precision of its steps."""
     return computed_precision(subject.config.precision, subject.cache.features.device)
 
 
 def _losses(trainer: Trainer) -> Tensor:
-    """Take a step; return its terms."""
+    """Do a step; return its terms."""
     trainer.step(0)
     return torch.tensor(list(trainer.meters.means().values()))
 
@@ -113,7 +112,7 @@ def _losses(trainer: Trainer) -> Tensor:
 def _parts(subject: Subject) -> Iterator[Case]:
     trainer, config = subject.trainer(), subject.config
     networks, batches = trainer.networks, trainer.batches
-    pictures = isinstance(networks.generator, RRDBGenerator)
+    pictures = trainer.lr_pictures
     batches.begin(0)
     title = f"step of {subject.name}: "
     tf32 = config.precision == "tf32"

@@ -25,7 +25,7 @@ from fsrcache.benchmarks.epochs import epoch_cases, installed
 from fsrcache.benchmarks.harness import Case, Work
 from fsrcache.benchmarks.made_store import made_store
 from fsrcache.benchmarks.writing import writing_case
-from fsrcache.store.layout import Place, outputs, places
+from fsrcache.store.layout import ArrayLayout, arrays, outputs
 from fsrcache.store.reader import FeatureStore
 from fsrcache.store.shard import crc32c
 
@@ -58,14 +58,14 @@ def store_not_run() -> list[str]:
 
 def _whole(store: FeatureStore) -> Iterator[Case]:
     array, unchecked = store.features("train"), FeatureStore(store.name, check=False).features("train")
-    place = outputs(store.spec, "train", scale=1)["features"]
-    paths = [Path(store.name) / key for key in place.keys]
+    layout = outputs(store.spec, "train", scale=1)["features"]
+    paths = [Path(store.name) / key for key in layout.keys]
     name = f"{array.nbytes / 1e6:.0f} MB read whole, warm, fp16 [{array.shape[0]:,}, {array.shape[1]:,}]"
     alternatives: dict[str, Work] = {"zarr": partial(_by_zarr, store, slice(None))}
     if installed("zarrs"):
         alternatives["zarr with zarrs' pipeline"] = partial(_by_zarr, store, slice(None), pipeline=_ZARRS)
     for threads in (1, 2):
-        plain = _plain(place, paths, np.empty(array.shape, np.float16), threads=threads)
+        plain = _plain(layout, paths, np.empty(array.shape, np.float16), threads=threads)
         alternatives[f"preadv of as many bytes, {threads} thread{'s' * (threads > 1)}"] = plain
     checksum = float(crc32c(array[:]))
 
@@ -97,7 +97,7 @@ def _info(store: FeatureStore) -> Case:
         record = json.loads(done.stdout)
         return torch.tensor([record["rows"]["train"], record["bytes"]])
 
-    nbytes = sum(place.nbytes for place in places(store.spec))
+    nbytes = sum(array.nbytes for array in arrays(store.spec))
     expected = json.dumps({"rows": dict(store.spec.rows), "bytes": nbytes})
     return Case(
         name="fsrcache info STORE, a whole process", candidate="fsrcache info",
@@ -123,9 +123,9 @@ def _by_zarr(store: FeatureStore, rows: Any, *, pipeline: str | None = None) -> 
     return found
 
 
-def _plain(place: Place, paths: list[Path], out: NDArray[Any], *, threads: int) -> Work:
+def _plain(array: ArrayLayout, paths: list[Path], out: NDArray[Any], *, threads: int) -> Work:
     """Return what reads as many bytes as the rows of every shard have, from its beginning: checksums are among them."""
-    flat, step = out.reshape(-1).view(np.uint8), place.block * place.row_bytes
+    flat, step = out.reshape(-1).view(np.uint8), array.block * array.row_bytes
 
     def one(number: int) -> int:
         part: Any = flat[number * step : (number + 1) * step]

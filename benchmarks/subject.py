@@ -17,7 +17,7 @@ from fsrcache.extraction.features import features_of
 from fsrcache.extractors.covpool import CovPoolFER, extractor_of
 from fsrcache.extractors.extractor import Extractor
 from fsrcache.models.critic import VGGCritic
-from fsrcache.models.generator import make_generator
+from fsrcache.models.generators.forms import make_generator
 from fsrcache.presets import EXTRACTORS, TRAINING, CriticConfig, ExtractorConfig, RRDBConfig, TrainConfig
 from fsrcache.spd import vech_length
 from fsrcache.training.data.batches import Batches
@@ -32,7 +32,7 @@ _AT_ONCE = 64  # pictures extracted
 
 
 class Subject(NamedTuple):
-    """A preset at a size: its name, how it trains, and what it trains on."""
+    """A preset at a size: its name, settings, extractor, and the faces that it trains on."""
 
     name: str
     config: TrainConfig
@@ -41,11 +41,11 @@ class Subject(NamedTuple):
     cache: FeatureCache
 
     def trainer(self, *, plain: bool = False, eager: bool = False) -> Trainer:
-        """Return what takes steps; on a GPU they are captured unless they are plain or eager."""
+        """Return a trainer; on a GPU its steps are captured unless they are plain or eager."""
         device = self.cache.features.device
         torch.manual_seed(0)
         form = self.extractor.form
-        generator = make_generator(self.config.generator, form.length, plain=plain).to(device)
+        generator = make_generator(self.config.generator, form, plain=plain).to(device)
         critic = None if self.config.critic is None else VGGCritic(self.config.critic, form.side).to(device)
         batches = Batches(self.cache, self.config, mode="device", seed=0, device=device, ahead=1)
         batches.prepare(0, 1)
@@ -54,21 +54,21 @@ class Subject(NamedTuple):
         return Trainer(networks, batches, self.config, plain=plain, capturer=captures)
 
     def extract(self, chosen: Tensor) -> Tensor:
-        """Return the features of faces at full resolution and at their scales, int64 [2, B] -> fp32 [2, B, P]."""
-        face, place = chosen.cpu().numpy()
+        """Return the fine and coarse features of faces at scale indices, int64 [2, B] -> fp32 [2, B, P]."""
+        face, scale_index = chosen.cpu().numpy()
         fine = self._features(face, 1)
         coarse = np.empty_like(fine)
-        for one in np.unique(place):
-            here = np.flatnonzero(place == one)
+        for one in np.unique(scale_index):
+            here = np.flatnonzero(scale_index == one)
             coarse[here] = self._features(face[here], _SCALES[one])
         return torch.from_numpy(np.stack([fine, coarse]))
 
     def lay(self, chosen: Tensor, features: Tensor) -> None:
         """Put features of faces, as ``extract`` returns them, where batches are gathered from."""
-        face, place = chosen.to(self.cache.features.device)
+        face, scale_index = chosen.to(self.cache.features.device)
         kept = features.to(self.cache.features.device).half()
-        self.cache.features[torch.zeros_like(place), face] = kept[0]
-        self.cache.features[place, face] = kept[1]
+        self.cache.features[torch.zeros_like(scale_index), face] = kept[0]
+        self.cache.features[scale_index, face] = kept[1]
 
     def _features(self, faces: NDArray[np.int64], scale: int) -> NDArray[np.float32]:
         return features_of(self.extractor, self.pictures[faces], scale=scale).features
@@ -101,15 +101,15 @@ def _subject(name: str, config: TrainConfig, shape: ExtractorConfig, device: tor
         labels=labels,
         scales=torch.tensor(_SCALES, device=device)[:, None].expand(len(_SCALES), faces),
     )
-    for place, scale in enumerate(_SCALES):
+    for scale_index, scale in enumerate(_SCALES):
         for start in range(0, faces, _AT_ONCE):
             here = slice(start, start + _AT_ONCE)
-            said = features_of(extractor, pictures[here], scale=scale)
-            cache.features[place, here] = torch.from_numpy(said.features).half()
+            batch = features_of(extractor, pictures[here], scale=scale)
+            cache.features[scale_index, here] = torch.from_numpy(batch.features).half()
             truth = labels[here].cpu().numpy()
-            probabilities = said.probabilities[np.arange(len(truth)), truth]
-            cache.probabilities[place, here] = torch.from_numpy(probabilities).to(device)
+            probabilities = batch.probabilities[np.arange(len(truth)), truth]
+            cache.probabilities[scale_index, here] = torch.from_numpy(probabilities).to(device)
             if scale == 1:
-                cache.embeddings[here] = torch.from_numpy(said.embeddings).half()
+                cache.embeddings[here] = torch.from_numpy(batch.embeddings).half()
     return Subject(f"{name}, B {config.batch}", replace(config, learning_rate=0.0, l2_steps=0), extractor, pictures,
                    cache)  # fmt: skip

@@ -14,8 +14,9 @@ from torch import Tensor
 from fsrcache.ahead import ordered_map
 from fsrcache.benchmarks.harness import Case
 from fsrcache.drawn.face import draw_face, drawn_expression
-from fsrcache.extraction.extract import BATCH, Sources, extract, sources
+from fsrcache.extraction.extract import extract_features
 from fsrcache.extraction.features import features_of_view, side_by_side, view_of
+from fsrcache.extraction.source import BATCH, FaceSource, face_source
 from fsrcache.extractors.covpool import CovPoolFER, save_covpool
 from fsrcache.faces.decode import Pictures
 from fsrcache.faces.expressions import EXPRESSIONS
@@ -37,18 +38,18 @@ def writing_case(folder: Path, device: torch.device, *, faces: int) -> Case:
     torch.manual_seed(0)
     model = CovPoolFER(EXTRACTORS["small"], usable.classes).eval()
     save_covpool(folder / "extractor.safetensors", model, training={})
-    given = sources(usable, folder / "extractor.safetensors", device=device)
-    views = _views(given)
+    source = face_source(usable, folder / "extractor.safetensors", device=device)
+    views = _views(source)
     store = folder / "features.zarr"
     return Case(
         name=f"extraction of {faces:,} faces at scales {_SCALES[0]} and {_SCALES[1]}, shape of small",
         candidate="extract, PNG files to store",
-        work=lambda: extract(given, store=store, scales=_SCALES, data="drawn faces"),
-        reference=partial(_extracted, given, views),
+        work=lambda: extract_features(source, store=store, scales=_SCALES, data="drawn faces"),
+        reference=partial(_extracted, source, views),
         error=0.01,  # half precision
         alternatives={
-            "the extractor alone, views in memory, batches in turn": partial(_extracted, given, views),
-            "the extractor alone, views in memory, batches side by side": partial(_side_by_side, given, views),
+            "the extractor alone, views in memory, batches in turn": partial(_extracted, source, views),
+            "the extractor alone, views in memory, batches side by side": partial(_side_by_side, source, views),
         },
         samples=faces * len(_SCALES),
         before=lambda: shutil.rmtree(store, ignore_errors=True),
@@ -64,23 +65,25 @@ def draw_files(folder: Path, faces: int) -> None:
         Image.fromarray(draw_face(0, number)).save(target)
 
 
-def _views(given: Sources) -> list[list[Pictures]]:
+def _views(source: FaceSource) -> list[list[Pictures]]:
     """Return what the extractor is shown, in the order of the store, a list of batches for every scale."""
-    pictures = given.faces.batch(given.order["train"])
+    pictures = source.faces.batch(source.order["train"])
     return [
         [view_of(pictures[start : start + BATCH], scale=scale) for start in range(0, len(pictures), BATCH)]
         for scale in _SCALES
     ]
 
 
-def _extracted(given: Sources, views: list[list[Pictures]]) -> list[NDArray[np.float32]]:
-    return [np.concatenate([features_of_view(given.extractor, view).features for view in batches]) for batches in views]
+def _extracted(source: FaceSource, views: list[list[Pictures]]) -> list[NDArray[np.float32]]:
+    return [
+        np.concatenate([features_of_view(source.extractor, view).features for view in batches]) for batches in views
+    ]
 
 
-def _side_by_side(given: Sources, views: list[list[Pictures]]) -> list[NDArray[np.float32]]:
-    with side_by_side(given.extractor) as workers:
+def _side_by_side(source: FaceSource, views: list[list[Pictures]]) -> list[NDArray[np.float32]]:
+    with side_by_side(source.extractor) as workers:
         every = [view for batches in views for view in batches]
-        work = partial(features_of_view, given.extractor)
+        work = partial(features_of_view, source.extractor)
         taken = list(ordered_map(work, every, threads=workers.threads, begin=workers.begin))
     return [
         np.concatenate([part.features for part in taken[start : start + len(views[0])]])

@@ -12,7 +12,7 @@ from fsrcache.benchmarks.bench import SUBJECTS
 from fsrcache.benchmarks.bench import bench as work
 from fsrcache.cli.main import after_answer, matplotlib_import, to_json
 from fsrcache.cli.options import device_option
-from fsrcache.cli.places import HomePath, json_option
+from fsrcache.cli.paths import HomePath, json_option
 from fsrcache.device import pick_device
 from fsrcache.errors import FsrcacheError, RequestError
 from fsrcache.files import write_whole

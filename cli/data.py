@@ -1,4 +1,4 @@
-"""``fsrcache data``: print what is recognised in a data set."""
+"""``fsrcache data``: print the layout, the counts and the defects of a data set."""
 
 from contextlib import nullcontext
 from pathlib import Path
@@ -12,21 +12,22 @@ from rich.table import Table
 
 from fsrcache.cli.main import after_answer, to_json
 from fsrcache.cli.options import parse_scales, write_picture
-from fsrcache.cli.places import HomePath
+from fsrcache.cli.paths import HomePath
 from fsrcache.faces.faces import Faces, check_side, faces_of
-from fsrcache.faces.index import FORMATS, list_faces, title_of
+from fsrcache.faces.index import formats, list_faces, title_of
 from fsrcache.faces.layouts.drawn import DEFAULT_COUNT
 from fsrcache.faces.report import report
 from fsrcache.faces.sheet import class_sheet, scale_sheet
 from fsrcache.faces.survey import survey
 
-_NAMED = 3  # entries left out that are printed for each reason; --json has more
+_NAMED = 3  # left-out entries that are printed for each reason; --json has more
+_NARROWEST = 3  # letters of a name's column
 _SHOWN = 20  # unreadable pictures that are printed; --json has them all
 
 
 @click.command
 @click.argument("path", type=HomePath(), default=f"drawn:{DEFAULT_COUNT}")
-@click.option("--format", "layout", type=click.Choice(FORMATS), help="The layout, where it is not to be found out.")
+@click.option("--format", "layout", type=click.Choice(formats()), help="The layout.  [default: recognised]")
 @click.option("--votes", type=click.Choice(["majority", "argmax", "soft"]), default="majority", show_default=True,
               help="How FERPlus's votes become labels.")  # fmt: skip
 @click.option("--side", type=int, help="Pixels of every picture's side.  [default: the commonest]")
@@ -53,8 +54,8 @@ def data(
     """Print what is recognised at PATH: layout, counts, label mapping, sizes, duplicates, unusable pictures.
 
     PATH is a folder or a file: RAF-DB, FER2013 (CSV or folders), FERPlus, class folders, or a table of path, label,
-    split. Without it, or as drawn or drawn:COUNT, the built-in drawn faces are taken; ./drawn is a folder. Exits with 0
-    if any picture is usable.
+    split. Without it, or as drawn or drawn:COUNT, it is the built-in drawn faces; ./drawn is a folder. Exits with 0 if
+    any picture is usable.
     """
     if scales and not sheet:
         raise click.UsageError("--scales is for the sheet; add --sheet FILE.")
@@ -91,18 +92,28 @@ class _Rate(TextColumn):
         return super().render(task)
 
 
-def _show(path: str, faces: Faces, record: dict[str, Any]) -> None:
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(f"[bold]{escape(path)}[/]: {title_of(record['layout'])}")
-    table = Table(*("class", "written as"), *record["splits"], box=None, header_style="dim", pad_edge=False)
-    for column in table.columns[2:]:
-        column.justify = "right"
-    for name in faces.classes:
+def _table(classes: tuple[str, ...], record: dict[str, Any], console: Console) -> Table:
+    """Return the counts; where the console is narrow the names fold, and where it is narrower it is widened."""
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for heading in ("class", "written as"):
+        table.add_column(heading, overflow="fold", min_width=_NARROWEST)
+    totals = {split: f"{sum(counts.values()):,}" for split, counts in record["splits"].items()}
+    for split in totals:
+        table.add_column(split, justify="right", no_wrap=True)
+    for name in classes:
         written = ", ".join(escape(word) for word, meaning in record["mapping"].items() if meaning == name)
         table.add_row(name, written, *(f"{counts[name]:,}" for counts in record["splits"].values()))
     table.add_section()
-    table.add_row("all", "", *(f"{sum(counts.values()):,}" for counts in record["splits"].values()), style="bold")
-    console.print(table)
+    table.add_row("all", "", *totals.values(), style="bold")
+    figures = sum(2 + max(len(split), len(total)) for split, total in totals.items())
+    console.width = max(console.width, 2 * _NARROWEST + 2 + figures)
+    return table
+
+
+def _show(path: str, faces: Faces, record: dict[str, Any]) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"[bold]{escape(path)}[/]: {title_of(record['layout'])}")
+    console.print(_table(faces.classes, record, console))
     sizes = list(record["sizes"].items())
     more = f", and {len(sizes) - 4} more" if len(sizes) > 4 else ""
     colour = "grey" if record["grey"] else "colour"
@@ -118,7 +129,7 @@ def _show(path: str, faces: Faces, record: dict[str, Any]) -> None:
         f"{twins['across_splits']:,} across splits, {twins['conflicting_labels']:,} with conflicting labels"
     )
     for split, count in twins["twins_in_train"].items():
-        console.print(f"  {count:,} of {split} stand in train too")
+        console.print(f"  {count:,} of {split} are in train too")
     for reason, count in record["left_out"].items():
         names = record["left_out_names"].get(reason, [])[:_NAMED]
         more = f" and {count - len(names):,} more" if count > len(names) else ""

@@ -2,30 +2,27 @@
 
 import os
 import re
-from dataclasses import replace
-from typing import Any
+from dataclasses import asdict
 
 import click
 from rich.console import Console
 
 from fsrcache.cli.main import to_json
-from fsrcache.cli.options import data_options, degradation_options, device_option, parse_scales
-from fsrcache.cli.places import json_option, store_option, workspace_option
-from fsrcache.cli.progress import shown
-from fsrcache.cli.reading import chosen_data, read_faces
-from fsrcache.device import pick_device
-from fsrcache.errors import FsrcacheError
-from fsrcache.extraction.extract import dry_run as estimate
-from fsrcache.extraction.extract import extract as work
-from fsrcache.extraction.extract import sources
-from fsrcache.extractors.opening import open_extractor
+from fsrcache.cli.options import data_of, data_options, degradation_options, device_option, parse_scales
+from fsrcache.cli.paths import at_home, json_option, store_option, workspace_option
+from fsrcache.cli.progress import clock, shown
+from fsrcache.extraction.extract import ExtractEstimate, ExtractResult
+from fsrcache.extractors.onnx_options import OnnxOptions
 from fsrcache.faces.degrade import Degradation
-from fsrcache.faces.faces import Faces
-from fsrcache.presets import EXTRACTORS, PRETRAINING
-from fsrcache.progress import ProgressCallback
 from fsrcache.records import shortened
-from fsrcache.training.classifier.pretraining import pretrain
+from fsrcache.settings import values_from_texts
+from fsrcache.verbs.extract import estimate_extract
+from fsrcache.verbs.extract import extract as work
 from fsrcache.workspace import Workspace
+
+
+def _extractor(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    return None if value is None else at_home(value, ctx, param)
 
 
 def _part(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int]:
@@ -54,6 +51,12 @@ def _part_by_rank() -> tuple[int, int]:
 @workspace_option
 @store_option
 @data_options
+@click.option("--extractor", metavar="EXTRACTOR", callback=_extractor, help="A .safetensors or .onnx file, "
+              "package.module:factory, or an installed extractor's name; the workspace remembers it.  [default: the "
+              "workspace's]")  # fmt: skip
+@click.option("--onnx", multiple=True, metavar="NAME=VALUE", help="What an ONNX file does not say, where no TOML file "
+              "beside it does: classes=a,b,c side=48 channel_order=rgb|bgr|grey mean=0,0,0 deviation=1,1,1 range=255|1 "
+              "layout=nchw|nhwc; may be repeated.")  # fmt: skip
 @click.option("--scales", metavar="SCALES", callback=parse_scales, default="2..8", show_default=True,
               help="2..8, 2,4,8 or 1..8; full resolution is always written.")  # fmt: skip
 @degradation_options
@@ -69,6 +72,8 @@ def extract(
     layout: str | None,
     votes: str,
     on_error: str,
+    extractor: str | None,
+    onnx: tuple[str, ...],
     scales: list[int],
     form: str,
     border: str,
@@ -83,57 +88,35 @@ def extract(
     Interrupted, it goes on where it stopped when the same command is run again; more scales can be added later. In a
     workspace without an extractor, one is quickly trained if the faces are the drawn ones.
     """
-    degradation = Degradation(form=form, border=border, jpeg=jpeg)  # type: ignore[arg-type]  # click.Choice has checked
-    place = pick_device(device)
-    console = Console(stderr=True)
-    data = chosen_data(workspace, data_path, layout=layout, votes=votes, on_error=on_error, console=console)
-    with shown(console) as on_progress:
-        side = open_extractor(workspace.extractor_source).side if workspace.has_extractor else None
-        if side is None and (not data.drawn or dry_run or part != (1, 1)):
-            raise FsrcacheError(
-                f"There is no extractor in {workspace.folder}.", f"Run `fsrcache pretrain --data {data.path}` first."
-            )
-        faces, line = read_faces(data, side=side, on_progress=on_progress)
-        if side is None:
-            workspace.remember(data)
-            console.print("There is no extractor yet: pre-training a tiny one on the drawn faces.", highlight=False)
-            _tiny_extractor(workspace, faces, place, on_progress)
-        given = sources(faces, workspace.extractor, device=place, degradation=degradation)
-        if dry_run:
-            record = estimate(given, store=store or workspace.store, scales=scales, part=part)
-        else:
-            record = work(
-                given, store=store or workspace.store, scales=scales, data=line, part=part, on_progress=on_progress
-            )
-    if dry_run:
-        _show_estimate(record, as_json)
-        return
-    if store is None or not workspace.has_data:  # a store elsewhere may be of other data
-        workspace.remember(data)
+    with shown(Console(stderr=True)) as on_progress:
+        result = (estimate_extract if dry_run else work)(
+            workspace, store=store, data=data_of(data_path, layout=layout, votes=votes, on_error=on_error),
+            extractor=extractor, onnx=values_from_texts(OnnxOptions, onnx), scales=scales,
+            degradation=Degradation(form=form, border=border, jpeg=jpeg),  # type: ignore[arg-type]  # of click.Choice
+            part=part, device=device, on_progress=on_progress,
+        )  # fmt: skip
     if as_json:
-        click.echo(to_json(record))
-        return
-    rows = ", ".join(f"{split} {count:,}" for split, count in record["rows"].items())
-    found = f", {record['resumed_from']} of {record['blocks']} blocks found" if record["resumed_from"] else ""
-    scale = ", ".join(map(str, record["scales"]))
-    others = "" if record["complete"] else f"; part {part[0]}/{part[1]} is done, others are not"
-    click.echo(f"{record['store']}: {rows} faces at scales {scale}, {record['seconds']:.0f} s{found}{others}")
+        click.echo(to_json(asdict(result)))
+    elif isinstance(result, ExtractEstimate):
+        _print_estimate(result)
+    else:
+        _print_result(result, part)
 
 
-def _show_estimate(record: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        click.echo(to_json(record))
-        return
-    rows = ", ".join(f"{split} {count:,}" for split, count in record["rows"].items())
-    click.echo(f"{rows} faces at scales {', '.join(map(str, record['scales']))}: {record['bytes'] / 1e6:,.1f} MB in "
-               f"{record['objects']:,} objects, {record['blocks']:,} blocks")  # fmt: skip
-    click.echo(f"{record['missing']:,} blocks of {record['pictures']:,} pictures are to be written")
-    minutes, seconds = divmod(round(record["seconds"]), 60)
-    click.echo(f"about {minutes}:{seconds:02} at {record['pictures_per_second']:,.0f} pictures a second, as measured "
-               f"on {record['sampled']}")  # fmt: skip
+def _print_result(result: ExtractResult, part: tuple[int, int]) -> None:
+    resumed = f", {result.resumed_from} of {result.blocks} blocks were there" if result.resumed_from else ""
+    others = "" if result.complete else f"; part {part[0]}/{part[1]} is done, others are not"
+    click.echo(f"{result.store}: {_faces(result)}, {result.seconds:.0f} s{resumed}{others}")
 
 
-def _tiny_extractor(workspace: Workspace, faces: Faces, device: Any, on_progress: ProgressCallback) -> None:
-    config = replace(EXTRACTORS["tiny"], side=faces.side)
-    target, folder = workspace.extractor, workspace.pretraining
-    pretrain(faces, config, PRETRAINING["tiny"], target=target, folder=folder, device=device, on_progress=on_progress)
+def _print_estimate(estimate: ExtractEstimate) -> None:
+    click.echo(f"{_faces(estimate)}: {estimate.bytes / 1e6:,.1f} MB in {estimate.objects:,} objects, "
+               f"{estimate.blocks:,} blocks")  # fmt: skip
+    click.echo(f"{estimate.missing:,} blocks of {estimate.pictures:,} pictures are to be written")
+    click.echo(f"about {clock(estimate.seconds)} at {estimate.pictures_per_second:,.0f} pictures a second, as measured "
+               f"on {estimate.sampled}")  # fmt: skip
+
+
+def _faces(result: ExtractResult | ExtractEstimate) -> str:
+    rows = ", ".join(f"{split} {count:,}" for split, count in result.rows.items())
+    return f"{rows} faces at scales {', '.join(map(str, result.scales))}"

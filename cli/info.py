@@ -1,15 +1,11 @@
-"""``fsrcache info``: what a store holds, from its metadata alone."""
-
-from typing import Any
+"""``fsrcache info``: print what a store holds."""
 
 import click
 
 from fsrcache.cli.main import to_json
-from fsrcache.cli.places import json_option, store_argument, workspace_option
-from fsrcache.errors import FsrcacheError
-from fsrcache.store.layout import documents, places
-from fsrcache.store.objects import objects_at
-from fsrcache.store.root import Root, read_root, storage_errors
+from fsrcache.cli.paths import json_option, store_argument, workspace_option
+from fsrcache.verbs.info import StoreInfo
+from fsrcache.verbs.info import info as store_info
 from fsrcache.workspace import Workspace
 
 
@@ -22,51 +18,28 @@ def info(store: str | None, workspace: Workspace, as_json: bool) -> None:
 
     Only the metadata are read; `fsrcache verify` reads everything.
     """
-    objects = objects_at(store or workspace.store)
-    root = read_root(objects)
-    if root is None:
-        raise FsrcacheError(f"There is no feature store at {objects.name}.", "Run `fsrcache extract` first.")
-    record = _record(objects.name, root)
-    if not root.complete:
-        with storage_errors(f"The store {objects.name} cannot be listed", remedy="See that it can be read."):
-            there = set(objects.keys())
-        record["files_there"] = sum(key in there for place in places(root.spec) for key in place.keys)
+    result = store_info(workspace, store)
     if as_json:
-        click.echo(to_json(record))
+        click.echo(to_json(result.to_dict()))
     else:
-        _show(record)
+        _print(result)
 
 
-def _record(name: str, root: Root) -> dict[str, Any]:
-    spec, found = root.spec, places(root.spec)
-    return {
-        "store": name,
-        "complete": root.complete,
-        **spec.to_dict(),
-        "digest": spec.digest,
-        "blocks": sum(map(spec.blocks, spec.splits)) * len(spec.scales),
-        "files": sum(place.files for place in found),
-        "objects": 1 + len(documents(spec)) + sum(place.files for place in found),
-        "bytes": sum(place.nbytes for place in found),
-        "arrays": {place.name: {"shape": list(place.shape), "dtype": place.dtype} for place in found},
-    }
-
-
-def _show(record: dict[str, Any]) -> None:
-    state = "complete" if record["complete"] else f"incomplete: {record['files_there']:,} of {record['files']:,} files"
-    widths = ", ".join(f"{name} {width:,}" for name, width in record["widths"].items())
-    rows = ", ".join(f"{split} {count:,}" for split, count in record["rows"].items())
+def _print(result: StoreInfo) -> None:
+    spec = result.spec
+    state = "complete" if result.complete else f"incomplete: {result.files_there:,} of {result.files:,} files"
+    widths = ", ".join(f"{name} {width:,}" for name, width in spec.widths.items())
     lines = {
-        "data": record["data"],
-        "classes": ", ".join(record["classes"]),
-        "rows": rows,
-        "scales": ", ".join(map(str, record["scales"])),
-        "widths": f"{widths}; {record['dtype']}, probabilities float32",
-        "recipe": ", ".join(f"{name} {value}" for name, value in record["recipe"].items()),
-        "chunk, block": f"{record['chunk']:,} rows, {record['block']:,} rows; {record['blocks']:,} blocks",
-        "size": f"{record['bytes'] / 1e6:,.1f} MB in {record['objects']:,} objects",
-        **{f"digest of {name}": value[:16] for name, value in record["digests"].items()},
+        "data": spec.data,
+        "classes": ", ".join(spec.classes),
+        "rows": ", ".join(f"{split} {count:,}" for split, count in spec.rows.items()),
+        "scales": ", ".join(map(str, spec.scales)),
+        "widths": f"{widths}; {spec.dtype}, probabilities float32",
+        "recipe": ", ".join(f"{name} {value}" for name, value in spec.recipe.items()),
+        "chunk, block": f"{spec.chunk:,} rows, {spec.block:,} rows; {result.blocks:,} blocks",
+        "size": f"{result.bytes / 1e6:,.1f} MB in {result.objects:,} objects",
+        **{f"digest of {name}": value[:16] for name, value in spec.digests.items()},
     }
-    click.echo(f"{record['store']}: {state}, format {record['version']}")
+    click.echo(f"{result.store}: {state}, format {spec.version}")
     for name, text in lines.items():
         click.echo(f"  {name:24}{text}")

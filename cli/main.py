@@ -89,7 +89,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 @contextmanager
 def after_answer() -> Iterator[None]:
-    """Do what comes after the answer: a failure is said on standard error alone, and the exit code is 1."""
+    """Do what comes after the answer: a failure goes to standard error alone, and the exit code is 1."""
     try:
         yield
     except FsrcacheError as error:
@@ -131,7 +131,7 @@ def _fail(arguments: list[str], what: str, remedy: str, code: int) -> int:
 
 
 def _say(what: str, remedy: str) -> None:
-    with suppress(OSError):  # where nothing can be said, the exit code says it
+    with suppress(OSError):  # where nothing can be written, the exit code says it
         text = f"{click.style('Error:', fg='red', bold=True)} {what}"
         click.echo(f"{text}\n{remedy}" if remedy else text, file=sys.stderr)  # by itself it takes UTF-8 for ASCII
 
@@ -148,7 +148,7 @@ def _words(error: OSError) -> tuple[str, str]:
 
 
 def _drain(stream: TextIO | None) -> None:
-    """Write out what waits in a stream; what it does not take is dropped, or Python itself says so on leaving."""
+    """Write out what waits in a stream; what it cannot write is dropped, or Python itself says so on leaving."""
     if stream is None:  # closed from the beginning
         return
     try:

@@ -1,4 +1,4 @@
-"""Options that several commands share beside those of places, and the values they take."""
+"""Options that several commands share beside paths, and their values."""
 
 import re
 from collections.abc import Callable
@@ -7,9 +7,12 @@ from typing import Any
 
 import click
 
-from fsrcache.cli.places import at_home
+from fsrcache.cli.main import to_json
+from fsrcache.cli.paths import at_home
 from fsrcache.errors import FsrcacheError
-from fsrcache.faces.index import FORMATS
+from fsrcache.faces.index import formats
+from fsrcache.settings import flattened, resolved
+from fsrcache.workspace import Data
 
 device_option = click.option(
     "--device", default="auto", show_default=True, help="cpu, cuda, cuda:1 ...; auto is the GPU if there is one."
@@ -20,15 +23,16 @@ seed_option = click.option(
     default=0,
     show_default=True,
     metavar="INTEGER",
-    help="Fixes all chance.",
+    help="Random seed.",
 )
 set_option = click.option(
     "--set",
     "assignments",
     multiple=True,
     metavar="NAME=VALUE",
-    help="A setting in place of the preset's, such as batch=64; may be repeated.",
+    help="A setting other than the preset's, such as batch=64; may be repeated.",
 )
+show_option = click.option("--show", is_flag=True, help="Print every setting, as --set takes it, and write nothing.")
 
 
 def _data(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
@@ -36,25 +40,32 @@ def _data(ctx: click.Context, param: click.Parameter, value: str | None) -> str 
 
 
 def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that say which data."""
+    """Add the options for the data."""
     for option in reversed(
         (
             click.option("--data", "data_path", metavar="PATH", callback=_data,
                          help="A folder or file, as fsrcache data takes.  "
                          "[default: what the workspace remembers, else drawn:4200]"),
-            click.option("--format", "layout", type=click.Choice(FORMATS), help="Its layout, if not to be found out."),
+            click.option("--format", "layout", type=click.Choice(formats()), help="Its layout.  [default: recognised]"),
             click.option("--votes", type=click.Choice(["majority", "argmax", "soft"]), default="majority",
                          show_default=True, help="How FERPlus's votes become labels."),
             click.option("--on-error", type=click.Choice(["fail", "skip"]), default="fail", show_default=True,
-                         help="What one unusable picture does."),
+                         help="Whether an unusable picture ends the work."),
         )
     ):  # fmt: skip
         command = option(command)
     return command
 
 
+def data_of(path: str | None, *, layout: str | None, votes: str, on_error: str) -> Data | None:
+    """Return the data that the options of ``data_options`` name."""
+    if path is None:
+        return None
+    return Data(path, layout, votes, on_error)  # type: ignore[arg-type]  # click.Choice has checked
+
+
 def degradation_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that say how coarse pictures are made."""
+    """Add the options for low-resolution views."""
     for option in reversed(
         (
             click.option("--form", type=click.Choice(["scale", "size"]), default="scale", show_default=True,
@@ -87,6 +98,16 @@ def parse_scales(ctx: click.Context | None, param: click.Parameter | None, value
     if scales != sorted(set(scales)):
         raise click.BadParameter(f"{value!r} does not ascend.", ctx, param)
     return scales
+
+
+def show_settings(*configs: object, as_json: bool) -> None:
+    """Print every setting of some records of settings, one ``name=value`` a line, or as one JSON object."""
+    if as_json:
+        click.echo(to_json({name: value for config in configs for name, value in flattened(config).items()}))
+        return
+    for config in configs:
+        for name, text in resolved(config):
+            click.echo(f"{name}={text}")
 
 
 def write_picture(picture: Any, path: Path) -> None:  # a PIL image, not imported here

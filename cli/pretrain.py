@@ -1,32 +1,43 @@
 """``fsrcache pretrain``: train the extractor."""
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 import click
 from rich.console import Console
 
 from fsrcache.cli.main import to_json
-from fsrcache.cli.options import data_options, device_option, parse_scales, seed_option
-from fsrcache.cli.places import json_option, workspace_option
-from fsrcache.cli.progress import shown
-from fsrcache.cli.reading import chosen_data, read_faces
-from fsrcache.device import keep_freed_memory, pick_device
-from fsrcache.presets import EXTRACTORS, PRETRAINING
-from fsrcache.training.classifier.pretraining import pretrain as work
+from fsrcache.cli.options import (
+    data_of,
+    data_options,
+    device_option,
+    parse_scales,
+    seed_option,
+    set_option,
+    show_option,
+    show_settings,
+)
+from fsrcache.cli.paths import json_option, workspace_option
+from fsrcache.cli.progress import clock, shown
+from fsrcache.device import keep_freed_memory
+from fsrcache.presets import EXTRACTORS
+from fsrcache.training.classifier.estimate import PretrainEstimate
+from fsrcache.verbs.pretrain import estimate_pretrain, pretrain_settings
+from fsrcache.verbs.pretrain import pretrain as work
 from fsrcache.workspace import Workspace
-
-_SMALL = 64  # pixels: up to this side the small preset is the default
 
 
 @click.command
 @workspace_option
 @data_options
 @click.option("--preset", type=click.Choice(list(EXTRACTORS)), help="Shape and schedule.  [default: tiny for drawn "
-              "faces, small up to 64 pixels, paper beyond]")  # fmt: skip
+              "faces, small up to 64 pixels, beyond that medium, or paper on a GPU]")  # fmt: skip
 @click.option("--epochs", type=click.IntRange(1), help="Passes over the pictures.  [default: the preset's]")
+@set_option
 @click.option("--scales", metavar="SCALES", callback=parse_scales, default="1", show_default=True,
               help="At which pictures are seen, each as often: 1 is full resolution alone, or 1..8.")  # fmt: skip
 @click.option("--side", type=int, help="Pixels of every picture's side.  [default: the commonest]")
+@show_option
+@click.option("--dry-run", is_flag=True, help="Print time and memory, from a few steps, and write nothing.")
 @seed_option
 @device_option
 @json_option
@@ -38,36 +49,51 @@ def pretrain(
     on_error: str,
     preset: str | None,
     epochs: int | None,
+    assignments: tuple[str, ...],
     scales: list[int],
     side: int | None,
+    show: bool,
+    dry_run: bool,
     seed: int,
     device: str,
     as_json: bool,
 ) -> None:
-    """Train the extractor, on full-resolution faces unless told otherwise, into the workspace.
+    """Train the extractor, at full resolution unless other scales are named, into the workspace.
 
     A tenth of the training split, fixed by the pictures' hashes, is left out of all training. The last epoch is kept.
     Interrupted, it goes on from the last whole epoch when the same command is run again.
     """
-    place = pick_device(device)
     keep_freed_memory()
-    console = Console(stderr=True)
-    data = chosen_data(workspace, data_path, layout=layout, votes=votes, on_error=on_error, console=console)
-    with shown(console) as on_progress:
-        faces, _ = read_faces(data, side=side, on_progress=on_progress)
-        if not workspace.has_data:
-            workspace.remember(data)
-        preset = preset or ("tiny" if data.drawn else "small" if faces.side <= _SMALL else "paper")
-        schedule = PRETRAINING[preset] if epochs is None else replace(PRETRAINING[preset], epochs=epochs)
-        record = work(
-            faces, replace(EXTRACTORS[preset], side=faces.side), schedule,
-            target=workspace.extractor, folder=workspace.pretraining, scales=tuple(scales), seed=seed, device=place,
-            on_progress=on_progress,
-        )  # fmt: skip
-    workspace.remember(data)
-    record = {"preset": preset, "extractor": str(workspace.extractor), "schedule": asdict(schedule), **record}
-    if as_json:
-        click.echo(to_json(record))
+    data = data_of(data_path, layout=layout, votes=votes, on_error=on_error)
+    with shown(Console(stderr=True)) as on_progress:
+        if show:
+            settings = pretrain_settings(
+                workspace, data=data, preset=preset, epochs=epochs, settings=assignments, side=side, device=device,
+                on_progress=on_progress,
+            )  # fmt: skip
+        else:
+            result = (estimate_pretrain if dry_run else work)(
+                workspace, data=data, preset=preset, epochs=epochs, settings=assignments, scales=scales, side=side,
+                seed=seed, device=device, on_progress=on_progress,
+            )  # fmt: skip
+    if show:
+        show_settings(settings.extractor, settings.schedule, as_json=as_json)
+    elif as_json:
+        click.echo(to_json(asdict(result)))
+    elif isinstance(result, PretrainEstimate):
+        _print_estimate(result)
     else:
-        accuracy = ", ".join(f"{split} {value:.1f} %" for split, value in record["accuracy"].items())
-        click.echo(f"{workspace.extractor}: {record['epochs']} epochs, {record['seconds']:.0f} s; accuracy {accuracy}")
+        accuracy = ", ".join(f"{split} {value:.1f} %" for split, value in result.accuracy.items())
+        click.echo(f"{result.extractor}: {result.epochs} epochs, {result.seconds:.0f} s; accuracy {accuracy}")
+        click.echo(f"preset {' '.join((result.preset, *result.settings))}")
+
+
+def _print_estimate(estimate: PretrainEstimate) -> None:
+    parts = ", ".join(f"{name} {size / 1e6:,.0f} MB" for name, size in estimate.memory.items())
+    click.echo(f"preset {' '.join((estimate.preset, *estimate.settings))}")
+    click.echo(f"memory: {parts}")
+    click.echo(
+        f"time: {clock(estimate.seconds_per_epoch)} an epoch of {estimate.steps_per_epoch:,} steps, "
+        f"{clock(estimate.seconds)} for {estimate.epochs:,} epochs, from {estimate.measured_steps} measured steps; "
+        "nothing was written"
+    )

@@ -12,6 +12,7 @@ from rich.text import Text
 from fsrcache.progress import Progress, ProgressCallback
 
 _SECONDS_BETWEEN_LINES = 30.0
+_SECONDS_OF_RATE = 3.0  # after which a phase's rate is worth a line
 
 
 @contextmanager
@@ -27,10 +28,12 @@ def shown(console: Console) -> Iterator[ProgressCallback]:
         def on_progress(progress: Progress) -> None:
             if progress.note:
                 console.print(Text(progress.note), soft_wrap=True)
+            if not progress.phase:
+                return
             if progress.phase not in tasks:
-                for earlier in tasks.values():
-                    bars.update(earlier, visible=False)  # type: ignore[arg-type]  # rich's TaskID is an int
                 tasks[progress.phase] = bars.add_task(progress.phase, completed=progress.done)
+            for phase, task in tasks.items():
+                bars.update(task, visible=phase == progress.phase)  # type: ignore[arg-type]  # rich's TaskID is an int
             bars.update(
                 tasks[progress.phase],  # type: ignore[arg-type]  # rich's TaskID is an int
                 completed=progress.done, total=progress.total, unit=progress.unit, values=progress.values,
@@ -40,27 +43,34 @@ def shown(console: Console) -> Iterator[ProgressCallback]:
 
 
 class _Lines:
-    """One line at the beginning of a phase and then every half minute; work does not end where none can be written."""
+    """A line at the beginning of a phase, one with its rate after 3 s and then one every half minute.
+
+    Work does not end where no line can be written.
+    """
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self.phase = ""
-        self.began = self.said = 0.0
-        self.first = 0
+        self.shown = 0.0
+        self.began: dict[str, tuple[float, int]] = {}  # when a phase began, and how much of it was done then
+        self.rated: set[str] = set()  # phases whose rate was shown
 
     def __call__(self, progress: Progress) -> None:
         if progress.note:
             self._say(progress.note)
-        now = time.monotonic()
-        if progress.phase != self.phase:
-            self.phase, self.began, self.first = progress.phase, now, progress.done
-        elif now - self.said < _SECONDS_BETWEEN_LINES:
+        if not progress.phase:
             return
-        self.said = now
+        now = time.monotonic()
+        known = progress.phase in self.began
+        began, first = self.began.setdefault(progress.phase, (now, progress.done))
+        fresh = progress.phase not in self.rated and progress.done > first and now - began >= _SECONDS_OF_RATE
+        if known and not fresh and now - self.shown < _SECONDS_BETWEEN_LINES:
+            return
+        self.shown = now
         text = f"{progress.phase}: {progress.done:,} of {progress.total:,} {progress.unit}"
-        if progress.done > self.first:
-            rate = (progress.done - self.first) / max(now - self.began, 1e-9)
-            text += f", {rate:,.1f}/s, {_clock((progress.total - progress.done) / rate)} left"
+        if progress.done > first:
+            rate = (progress.done - first) / max(now - began, 1e-9)
+            self.rated.add(progress.phase)
+            text += f", {rate:,.1f}/s, {clock((progress.total - progress.done) / rate)} left"
         self._say(f"{text}{_values(progress.values)}")
 
     def _say(self, line: str) -> None:
@@ -87,7 +97,7 @@ class _Rate(TextColumn):
 
     def render(self, task: Task) -> Text:
         """Return rate and values as text."""
-        left = "?" if task.time_remaining is None else _clock(task.time_remaining)
+        left = "?" if task.time_remaining is None else clock(task.time_remaining)
         return Text(f"{task.speed or 0:,.1f}/s, {left} left{_values(task.fields.get('values', {}))}")
 
 
@@ -96,7 +106,8 @@ def _values(values: dict[str, float] | object) -> str:
     return "".join(f", {name} {value:.4g}" for name, value in values.items())
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Return a duration as minutes and seconds, with hours where there are any."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,15 +1,14 @@
-"""``fsrcache verify``: read everything in a store, report what is damaged, and take it out."""
+"""``fsrcache verify``: print what of a store is damaged, and have it removed."""
 
 import click
 from rich.console import Console
 
 from fsrcache.cli.main import to_json
-from fsrcache.cli.places import json_option, store_argument, workspace_option
+from fsrcache.cli.paths import json_option, store_argument, workspace_option
 from fsrcache.cli.progress import shown
 from fsrcache.store.redact import redacted
 from fsrcache.store.verify import Verdict
-from fsrcache.store.verify import repair as repair_store
-from fsrcache.store.verify import verify as verify_store
+from fsrcache.verbs.verify import verify as verify_store
 from fsrcache.workspace import Workspace
 
 
@@ -27,25 +26,24 @@ def verify(ctx: click.Context, store: str | None, workspace: Workspace, repair: 
     exchanged, not finite, unreadable, links or irregular, which is anything else than a file where one belongs. Exits
     with 1 unless the store is complete and sound.
     """
-    place = store or workspace.store
     with shown(Console(stderr=True)) as on_progress:
-        verdict = (repair_store if repair else verify_store)(place, on_progress=on_progress)
+        verdict = verify_store(workspace, store=store, repair=repair, on_progress=on_progress)
     if as_json:
         click.echo(to_json({**verdict.to_dict(), "repaired": repair}))
     else:
-        _show(redacted(str(place)), verdict, repair)
+        _print(redacted(store or str(workspace.store)), verdict, repaired=repair)
     if not verdict.ok:
         ctx.exit(1)
 
 
-def _show(name: str, verdict: Verdict, repaired: bool) -> None:
+def _print(name: str, verdict: Verdict, *, repaired: bool) -> None:
     for problem in verdict.problems:
         click.echo(f"{problem.kind:13}{problem.key}")
     for key in verdict.leftovers:
         click.echo(f"{'leftover':13}{key} (the next writer removes it)")
     state = "complete" if verdict.complete else "incomplete"
-    found = f"{len(verdict.problems):,} problems" if verdict.problems else "no problem"
-    click.echo(f"{name}: {state}, {found} in {verdict.files:,} files, {verdict.bytes / 1e6:,.1f} MB read")
+    count = f"{len(verdict.problems):,} problems" if verdict.problems else "no problem"
+    click.echo(f"{name}: {state}, {count} in {verdict.files:,} files, {verdict.bytes / 1e6:,.1f} MB read")
     unreadable = sum(problem.kind == "unreadable" for problem in verdict.problems)
     if unreadable:
         click.echo(f"The storage failed to read {unreadable:,} files, which may be sound: see to it and verify again.")

@@ -1,21 +1,61 @@
-"""fsrcache: feature super-resolution for facial expression recognition, from cached features."""
+"""fsrcache: feature super-resolution for facial expression recognition, from cached features.
+
+``pretrain``, ``extract``, ``train``, ``baselines``, ``evaluate``, ``info`` and ``verify`` are the commands of the same
+names as functions; ``load`` opens what they made as one model.
+"""
 
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
-__all__ = ["FeatureStore", "FeatureWriter", "StoreSpec", "__version__", "imresize"]
+__all__ = [
+    "FeatureStore",
+    "FeatureWriter",
+    "Model",
+    "StoreSpec",
+    "Workspace",
+    "__version__",
+    "baselines",
+    "evaluate",
+    "extract",
+    "imresize",
+    "info",
+    "load",
+    "open_extractor",
+    "pretrain",
+    "train",
+    "verify",
+]
 
 if TYPE_CHECKING:
+    from fsrcache.extractors.opening import open_extractor as open_extractor
     from fsrcache.faces.bicubic import imresize as imresize
+    from fsrcache.model import Model as Model
+    from fsrcache.model import load as load
     from fsrcache.store.reader import FeatureStore as FeatureStore
     from fsrcache.store.spec import StoreSpec as StoreSpec
     from fsrcache.store.writer import FeatureWriter as FeatureWriter
+    from fsrcache.verbs.baselines import baselines as baselines
+    from fsrcache.verbs.evaluate import evaluate as evaluate
+    from fsrcache.verbs.extract import extract as extract
+    from fsrcache.verbs.info import info as info
+    from fsrcache.verbs.pretrain import pretrain as pretrain
+    from fsrcache.verbs.train import train as train
+    from fsrcache.verbs.verify import verify as verify
+    from fsrcache.workspace import Workspace as Workspace
 
 _HOMES = {
     "FeatureStore": "fsrcache.store.reader",
     "FeatureWriter": "fsrcache.store.writer",
+    "Model": "fsrcache.model",
     "StoreSpec": "fsrcache.store.spec",
+    "Workspace": "fsrcache.workspace",
     "imresize": "fsrcache.faces.bicubic",
+    "load": "fsrcache.model",
+    "open_extractor": "fsrcache.extractors.opening",
+    **{
+        verb: f"fsrcache.verbs.{verb}"
+        for verb in ("baselines", "evaluate", "extract", "info", "pretrain", "train", "verify")
+    },
 }
 
 

@@ -1,6 +1,7 @@
 """Files that are there whole or not at all, with the permissions that the umask says, and never through a link."""
 
 import os
+import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -9,8 +10,9 @@ from typing import IO
 
 from fsrcache.errors import FsrcacheError
 
+PARTIAL = ".partial"  # ends the name of a file while it is written
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # Windows has none of these, but the last
-_AT_ONCE = getattr(os, "O_NONBLOCK", 0)
+_NO_WAIT = getattr(os, "O_NONBLOCK", 0)
 _BINARY = getattr(os, "O_BINARY", 0)
 
 
@@ -23,47 +25,60 @@ def write_whole(path: Path, data: bytes) -> None:
         If it cannot be written.
     """
     with whole_file(path) as partial:
-        partial.write_bytes(data)
+        _fill(str(partial), data)
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Yield where to write a file, which gets its name once it is written down; a link of that name is replaced.
+    """Yield the path of an empty file to fill, which takes the name ``path`` afterwards; a link there is replaced.
 
     Raises
     ------
     FsrcacheError
         If it cannot be written.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(FileNotFoundError):
-            partial.unlink()
-        mode = _create(partial)
-        yield partial
-        partial.chmod(mode)  # whoever writes it may have made it anew
-        _sync(partial, os.O_RDWR | _NO_LINK)
-        partial.replace(path)
+        with _replacing(str(path)) as partial:
+            yield Path(partial)
         sync_folder(path.parent)
     except OSError as error:
         raise FsrcacheError(
             f"{path} cannot be written: {error.strerror or error}.", "Check the folder and the space left."
         ) from error
-    finally:
-        with suppress(OSError):
-            partial.unlink()
+
+
+def write_whole_in(folder: int, name: str, data: bytes | bytearray) -> None:
+    """Write a file in an open folder, whole or not at all.
+
+    Parameters
+    ----------
+    folder
+        Descriptor of the folder.
+    name
+        Name in that folder; a link of that name is replaced.
+    data
+        Bytes of the file.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+    with _replacing(name, folder) as partial:
+        _fill(partial, data, folder)
+    os.fsync(folder)
 
 
 def read_regular(path: Path, *, most: int) -> bytes:
-    """Return what a small file holds.
+    """Return the bytes of a small file.
 
     Raises
     ------
     FileNotFoundError
         If there is none.
     FsrcacheError
-        If it is no file, or larger than so many bytes, or cannot be read.
+        If it is no file, has more than ``most`` bytes, or cannot be read.
     """
     with open_regular(path, os.O_RDONLY) as file:
         size = os.fstat(file.fileno()).st_size
@@ -80,7 +95,7 @@ def open_regular(path: Path, flags: int) -> IO[bytes]:
     path
         The file.
     flags
-        As for ``os.open``; one that is made is as the umask says.
+        Flags of ``os.open``; a new file gets the permissions of the umask.
 
     Raises
     ------
@@ -95,7 +110,7 @@ def open_regular(path: Path, flags: int) -> IO[bytes]:
             raise FsrcacheError(f"{path} is a link, and nothing is written through one.", "Move it away.")
         if path.exists() and not path.is_file():
             raise FsrcacheError(f"{path} is no file: {_kind(path)} stands there.", "Move it away.")
-        descriptor = os.open(path, flags | _AT_ONCE | _BINARY | (_NO_LINK if writing else 0), 0o666)
+        descriptor = os.open(path, flags | _NO_WAIT | _BINARY | (_NO_LINK if writing else 0), 0o666)
         return os.fdopen(descriptor, "ab" if writing else "rb")
     except FileNotFoundError:
         raise
@@ -104,23 +119,59 @@ def open_regular(path: Path, flags: int) -> IO[bytes]:
 
 
 def sync_folder(path: Path) -> None:
-    """Have the names in a folder written down, where the system can."""
+    """Have the names in a folder written to disk, where the system can."""
     with suppress(OSError):
-        _sync(path, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
-def _create(path: Path) -> int:
+@contextmanager
+def _replacing(name: str, folder: int | None = None) -> Iterator[str]:
+    """Yield the name of a new, empty file; once it is filled and on the disk it takes the place of ``name``.
+
+    Both are names in the open folder, or paths where there is none. Whatever is raised, the new file goes.
+    """
+    above, last = os.path.split(name)
+    partial = os.path.join(above, f".{last}.{secrets.token_hex(8)}{PARTIAL}")  # noqa: PTH118  maybe in a descriptor
+    mode = _create(partial, folder)
+    try:
+        yield partial
+        _sync(partial, folder, mode)
+        os.replace(partial, name, src_dir_fd=folder, dst_dir_fd=folder)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(partial, dir_fd=folder)
+        raise
+
+
+def _create(name: str, folder: int | None) -> int:
     """Make an empty file where there is none; return its permissions, which are those of the umask."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK, 0o666)
+    descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK, 0o666, dir_fd=folder)
     try:
         return stat.S_IMODE(os.fstat(descriptor).st_mode)
     finally:
         os.close(descriptor)
 
 
-def _sync(path: Path, flags: int) -> None:
-    descriptor = os.open(path, flags)
+def _fill(name: str, data: bytes | bytearray, folder: int | None = None) -> None:
+    descriptor = os.open(name, os.O_WRONLY | _NO_LINK | _BINARY, dir_fd=folder)
     try:
+        rest = memoryview(data)
+        while len(rest):
+            rest = rest[os.write(descriptor, rest) :]
+    finally:
+        os.close(descriptor)
+
+
+def _sync(name: str, folder: int | None, mode: int) -> None:
+    """Have a file written to disk, with these permissions: a library may have made it anew."""
+    descriptor = os.open(name, os.O_RDWR | _NO_LINK, dir_fd=folder)
+    try:
+        if stat.S_IMODE(os.fstat(descriptor).st_mode) != mode:
+            os.chmod(name, mode, dir_fd=folder)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -1,13 +1,13 @@
 """The named settings: frozen records that check themselves when they are made, nothing computed, nothing read."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import Field, dataclass, replace
 from itertools import pairwise
 from types import MappingProxyType
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 from fsrcache.errors import RequestError
-from fsrcache.records import Between, check_fields, shortened
+from fsrcache.records import Between, FormsOf, check_fields, shortened
 
 _Width = Annotated[int, Between(1, 2**16)]  # of layers, and batches
 _Layers = Annotated[int, Between(0, 200)]
@@ -28,18 +28,18 @@ class ExtractorConfig:
     Attributes
     ----------
     side
-        Pixels of the square pictures it is made for.
+        Side of the square pictures, in pixels.
     stages
         Channels of the 3x3 convolutions, a tuple a stage; a 2x2 max pooling stands between stages. The last number is
         ``C``, the channels that are pooled into a covariance.
     stride
-        Of the first convolution.
+        Stride of the first convolution.
     spd_side
         ``D``, the side of the log-covariance; at most ``C``.
     hidden, embedding
         Widths of the head's two hidden layers.
     ridge
-        Added to the covariance's diagonal, as a share of its trace.
+        Share of the covariance's trace that is added to its diagonal.
     floor
         Smallest eigenvalue of the covariance.
     """
@@ -76,24 +76,24 @@ class ExtractorConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainConfig:
-    """How an extractor is pre-trained: AdamW under one cycle of the learning rate, cross-entropy.
+    """The pre-training of an extractor: AdamW under one cycle of the learning rate, cross-entropy.
 
     Attributes
     ----------
     epochs, batch
         Passes over the pictures, and pictures a step.
     learning_rate
-        At the top of the cycle.
+        Learning rate at the top of the cycle.
     weight_decay
-        Of every weight but the orthonormal map, the norms and the biases.
+        Decay of every weight but the orthonormal map, the norms and the biases.
     label_smoothing
-        Share of the target given to all classes alike.
+        Share of the target that all classes have alike.
     flip
         Whether half of the pictures are mirrored.
     shift
-        Pixels a picture is moved by at most, each way.
+        Largest shift of a picture in pixels, each way.
     rotation, zoom
-        Degrees every other picture is turned by at most, each way, and the share by which it is enlarged or reduced.
+        Largest turn in degrees, each way, and largest enlargement or reduction as a share, of every other picture.
     """
 
     epochs: Annotated[int, Between(1, 10**5)]
@@ -110,10 +110,11 @@ class PretrainConfig:
         check_fields(self)
 
 
-# paper: Model-2 of CovPoolFER. small: 48x48 pictures on two CPU cores. tiny: seconds on two CPU cores.
+# paper: Model-2 of CovPoolFER. medium: 100x100 pictures on two CPU cores, as small: 48x48. tiny: seconds on them.
 EXTRACTORS: Mapping[str, ExtractorConfig] = MappingProxyType(
     {
         "paper": ExtractorConfig(side=100, stages=((64,), (96,), (128, 128), (256, 256)), spd_side=128),
+        "medium": ExtractorConfig(side=100, stages=((32,), (64,), (96, 96), (128, 128)), spd_side=64),
         "small": ExtractorConfig(side=48, stages=((64,), (96, 96), (128, 128)), spd_side=64),
         "tiny": ExtractorConfig(
             side=100, stages=((16,), (32,), (64,)), stride=2, spd_side=32, hidden=256, embedding=128
@@ -123,12 +124,24 @@ EXTRACTORS: Mapping[str, ExtractorConfig] = MappingProxyType(
 PRETRAINING: Mapping[str, PretrainConfig] = MappingProxyType(
     {
         "paper": PretrainConfig(epochs=100, batch=128, rotation=10.0),
+        "medium": PretrainConfig(epochs=40, batch=64, rotation=10.0, zoom=0.1),
         "small": PretrainConfig(epochs=16, rotation=10.0, zoom=0.1),
         "tiny": PretrainConfig(epochs=16, batch=64),
     }
 )
 
 FINE_TUNING = PretrainConfig(epochs=4, learning_rate=5e-4)
+
+
+class GeneratorConfig(Protocol):
+    """What the settings of all forms of generators have: they are frozen dataclasses that check themselves."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    @property
+    def form(self) -> str:
+        """The form's name in records."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,8 +185,9 @@ class MLPConfig:
     width, blocks
         Of the hidden vector, and how many residual blocks.
     rank
-        Of the residual as a matrix ``U diag(a) U'``, ``U`` and ``a`` linear in the hidden vector; 0 for a residual that
-        is itself linear in it.
+        Rank R of the residual: ``U diag(a) U'`` for symmetric matrices, ``U`` [D, R] and ``a`` [R] linear in the hidden
+        vector; ``V a`` for plain vectors, ``V`` [P, R] the same for all samples. 0 for a residual that is itself linear
+        in the hidden vector.
     dropout
         Share of the hidden values left out in training.
     noise
@@ -265,7 +279,7 @@ class TrainConfig:
         scoring are fp32.
     """
 
-    generator: RRDBConfig | MLPConfig
+    generator: Annotated[GeneratorConfig, FormsOf("fsrcache.models.generators.forms")]
     critic: CriticConfig | None
     steps: Annotated[int, Between(1, 10**8)]
     batch: _Width = 32

@@ -33,5 +33,10 @@ class Progress:
 ProgressCallback = Callable[[Progress], object]
 
 
+def note(text: str) -> Progress:
+    """Return a record that is a note alone: nothing is counted."""
+    return Progress("", 0, 0, "", note=text)
+
+
 def no_progress(progress: Progress) -> None:
     """Show nothing."""

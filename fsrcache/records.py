@@ -9,6 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
+from importlib import import_module
 from math import isinf
 from pathlib import Path
 from types import NoneType, UnionType
@@ -44,6 +45,27 @@ class Between:
     def __str__(self) -> str:
         """Return it in words."""
         return f"from {self.low:,} to {'below ' if self.below else ''}{self.high:,}"
+
+
+@dataclass(frozen=True)
+class FormsOf:
+    """Records told apart by their ``form``, for ``Annotated[Any, FormsOf(module)]``.
+
+    A record that is made here is any dataclass with a ``form``; it has checked itself. The classes of all forms are
+    what the module's ``configs()`` returns. It is imported when a record is read from a file or a setting from text.
+
+    Attributes
+    ----------
+    module
+        Name of the module.
+    """
+
+    module: str
+
+    def classes(self) -> tuple[type[Any], ...]:
+        """Return the class of every form."""
+        classes: tuple[type[Any], ...] = import_module(self.module).configs()
+        return classes
 
 
 Seed = Annotated[int, Between(0, 2**63 - 1)]
@@ -148,6 +170,8 @@ def _checked(form: Any, value: Any, name: str, *, parsed: bool) -> Any:
     origin, parts = get_origin(form), get_args(form)
     if form is Any:
         return value
+    if origin is Annotated and isinstance(parts[1], FormsOf):
+        return _of_a_form(parts[1], value, name, parsed=parsed)
     if origin is Annotated:
         found = _checked(parts[0], value, name, parsed=parsed)
         if found not in parts[1]:
@@ -193,6 +217,15 @@ def _one_of(options: tuple[Any, ...], value: Any, name: str, *, parsed: bool) ->
     deepest = max(wrong, key=lambda error: error.name.count("."))
     same = [error.wanted for error in wrong if error.name == deepest.name and error.wanted]
     raise _WrongError(deepest.name, deepest.what, " or ".join(same))
+
+
+def _of_a_form(forms: FormsOf, value: Any, name: str, *, parsed: bool) -> Any:
+    """Return a record of one of the forms."""
+    if parsed:
+        return _one_of(forms.classes(), value, name, parsed=True)
+    if not is_dataclass(value) or isinstance(value, type) or not isinstance(getattr(value, "form", None), str):
+        raise _WrongError(name, f"is {shortened(value)}", "a record of settings with a form")
+    return value
 
 
 def _items(parts: tuple[Any, ...], value: Any, name: str, *, parsed: bool) -> tuple[Any, ...]:

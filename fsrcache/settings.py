@@ -12,7 +12,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from fsrcache.errors import RequestError
-from fsrcache.records import check_value, shortened
+from fsrcache.records import FormsOf, check_value, shortened
 
 Config = TypeVar("Config")  # a record of presets
 _BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
@@ -37,33 +37,76 @@ def with_settings(config: Config, assignments: Sequence[str]) -> Config:
         If an assignment has no ``=``, a name is unknown or set twice, or a value is not what its field or the record
         takes.
     """
-    texts: dict[str, str] = {}
-    names = _names(type(config))
-    for assignment in assignments:
-        name, equals, text = (part.strip() for part in assignment.partition("="))
-        if not (name and equals):
-            example = "=".join(resolved(config)[0])
-            raise RequestError(f"The setting {shortened(assignment)} is not NAME=VALUE.", f"An example is {example}.")
-        if name not in names:
-            raise RequestError(f"The setting {shortened(name)} is unknown.", _nearest(name, names))
-        if name in texts:
-            both = f"{shortened(texts[name])} and {shortened(text)}"
-            raise RequestError(f"{name} is set twice, to {both}.", "Set it once.")
-        texts[name] = text
+    example = "=".join(resolved(config)[0])
+    texts = _assigned(assignments, _names(type(config)), example=example)
     changed: Config = _changed(config, texts, "")
     return changed
 
 
-def resolved(config: object) -> list[tuple[str, str]]:
-    """Return the name and value of every setting of a record, as ``with_settings`` reads them."""
-    settings: list[tuple[str, str]] = []
+def preset_named(presets: Mapping[str, Config], name: str) -> Config:
+    """Return a preset.
+
+    Raises
+    ------
+    RequestError
+        If there is none of the name.
+    """
+    if name not in presets:
+        raise RequestError(f"There is no preset {shortened(name)}.", f"The presets are {', '.join(presets)}.")
+    return presets[name]
+
+
+def split_settings(assignments: Sequence[str], *kinds: type) -> list[list[str]]:
+    """Sort assignments by the class of records that has a setting of the name, for ``with_settings`` of each.
+
+    Parameters
+    ----------
+    assignments
+        Texts ``name=value``.
+    kinds
+        Dataclasses that share no name.
+
+    Raises
+    ------
+    RequestError
+        If a text is no assignment, none of the classes has such a setting, or one is set twice.
+    """
+    names = [_names(kind) for kind in kinds]
+    known = [name for group in names for name in group]
+    _assigned(assignments, known, example=f"{known[0]}=VALUE")
+    return [[one for one in assignments if _split(one)[0] in group] for group in names]
+
+
+def values_from_texts(kind: type, assignments: Sequence[str]) -> dict[str, Any]:
+    """Return the values that assignments mean for fields of a class of records, of which they need not set all.
+
+    A text that means no value of its field stays as it is, for the record's own check.
+
+    Raises
+    ------
+    RequestError
+        If a text is no assignment, or a name is unknown or set twice.
+    """
+    hints = _hints(kind)
+    texts = _assigned(assignments, list(hints), example=f"{next(iter(hints))}=VALUE")
+    return {name: _value(hints[name], text) for name, text in texts.items()}
+
+
+def flattened(config: object) -> dict[str, Any]:
+    """Return the value of every setting of a record by its name, those of nested records behind a dot."""
+    settings: dict[str, Any] = {}
     for name, hint in _hints(type(config)).items():
         value = getattr(config, name)
         if _kinds(hint) and value is not None:
-            settings.extend((f"{name}.{inner}", text) for inner, text in resolved(value))
+            settings.update({f"{name}.{inner}": one for inner, one in flattened(value).items()})
         else:
-            settings.append((name, _text(value)))
+            settings[name] = value
     return settings
+
+
+def resolved(config: object) -> list[tuple[str, str]]:
+    """Return the name and value of every setting of a record, as ``with_settings`` reads them."""
+    return [(name, _text(value)) for name, value in flattened(config).items()]
 
 
 def differences(config: Config, base: Config) -> list[str]:
@@ -91,10 +134,36 @@ def differences(config: Config, base: Config) -> list[str]:
     return assignments
 
 
+def _split(assignment: str) -> tuple[str, str, str]:
+    """Return name, ``=`` and text of an assignment; the last two are empty where there is no ``=``."""
+    name, equals, text = (part.strip() for part in assignment.partition("="))
+    return name, equals, text
+
+
+def _assigned(assignments: Sequence[str], names: Sequence[str], *, example: str) -> dict[str, str]:
+    """Return the text of every name that is set; the names must be known."""
+    if isinstance(assignments, str):
+        raise RequestError(f"The settings are {shortened(assignments)}.", f"Name a list of them: [{example!r}].")
+    texts: dict[str, str] = {}
+    for assignment in assignments:
+        name, equals, text = _split(assignment)
+        if not (name and equals):
+            raise RequestError(f"The setting {shortened(assignment)} is not NAME=VALUE.", f"An example is {example}.")
+        if name not in names:
+            raise RequestError(f"The setting {shortened(name)} is unknown.", _nearest(name, names))
+        if name in texts:
+            both = f"{shortened(texts[name])} and {shortened(text)}"
+            raise RequestError(f"{name} is set twice, to {both}.", "Set it once.")
+        texts[name] = text
+    return texts
+
+
 def _kinds(hint: Any) -> tuple[Any, ...]:
     """Return the classes of nested records that an annotation allows; they are told apart by ``form``."""
     if get_origin(hint) in (Union, UnionType):
         return tuple(kind for option in get_args(hint) for kind in _kinds(option))
+    if get_origin(hint) is Annotated and isinstance(get_args(hint)[1], FormsOf):
+        return tuple(get_args(hint)[1].classes())
     return (hint,) if is_dataclass(hint) else ()
 
 

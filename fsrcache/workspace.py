@@ -8,7 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
-from fsrcache.errors import RequestError
+from fsrcache.errors import FsrcacheError, RequestError
 from fsrcache.files import read_regular, write_whole
 from fsrcache.records import check_fields, parse_json, shortened, value_from
 
@@ -20,7 +20,7 @@ _REMEDY = "Name the data again: fsrcache extract --data PATH, or pretrain."
 
 @dataclass(frozen=True)
 class Data:
-    """Which data a workspace is about.
+    """The data of a workspace.
 
     Attributes
     ----------
@@ -29,7 +29,7 @@ class Data:
     layout, votes
         As for ``fsrcache.faces.index.list_faces``.
     on_error
-        ``fail`` or ``skip``: what to do about pictures that cannot be used.
+        ``fail`` or ``skip``, for pictures that cannot be used.
     """
 
     path: str
@@ -50,14 +50,14 @@ class Data:
 
 @dataclass(frozen=True)
 class ExtractorSource:
-    """Which extractor a workspace has.
+    """The extractor of a workspace.
 
     Attributes
     ----------
     reference
         A file, absolute, or ``package.module:factory``, or the name of an installed extractor.
     options
-        Of an ONNX file, as JSON values: see ``fsrcache.extractors.onnx``.
+        Options of an ONNX file, as JSON values: the fields of ``fsrcache.extractors.onnx_options.OnnxOptions``.
     """
 
     reference: str
@@ -118,15 +118,28 @@ class Workspace:
         """Whether there is an extractor, readable or not."""
         return self.extractor.exists() or (self.folder / _EXTRACTOR).exists()
 
+    @property
+    def has_own_extractor(self) -> bool:
+        """Whether its extractor is one that was pre-trained here, at least in part."""
+        return self.extractor.exists() and self.pretraining.exists() and not (self.folder / _EXTRACTOR).exists()
+
     def remember_extractor(self, source: ExtractorSource) -> None:
-        """Keep which extractor the workspace has: a copy of a file, the name of anything else."""
+        """Keep which extractor the workspace has: a copy of a file, the name of anything else.
+
+        Raises
+        ------
+        FsrcacheError
+            If the file cannot be read, or its copy not be written.
+        """
         path = Path(source.reference).expanduser()
-        if path.suffix == ".safetensors":
-            if not path.exists() or not self.extractor.exists() or not path.samefile(self.extractor):
-                write_whole(self.extractor, read_regular(path, most=_MOST_WEIGHTS))
+        onnx = path.suffix.lower() == ".onnx"
+        if not onnx and (path.is_absolute() or path.suffix.lower() == ".safetensors"):
+            if not (path.exists() and self.extractor.exists() and path.samefile(self.extractor)):
+                write_whole(self.extractor, _read_weights(path))
+            (self.folder / _EXTRACTOR).unlink(missing_ok=True)
             return
-        if path.suffix.lower() == ".onnx":
-            write_whole(self.folder / _ONNX, read_regular(path, most=_MOST_WEIGHTS))
+        if onnx:
+            write_whole(self.folder / _ONNX, _read_weights(path))
             source = replace(source, reference=_ONNX)
         write_whole(self.folder / _EXTRACTOR, (json.dumps(asdict(source), indent=2) + "\n").encode())
 
@@ -141,9 +154,13 @@ class Workspace:
         return self.folder / "features.zarr"
 
     @property
-    def fine_tuned(self) -> Path:
-        """The folder of the fine-tuned baseline."""
-        return self.folder / "baselines" / "fine-tuned"
+    def predictions(self) -> Path:
+        """The folder of the predictions that the table is made from."""
+        return self.folder / "predictions"
+
+    def row(self, name: str, seed: int) -> Path:
+        """Return the folder of one training of a row of the table."""
+        return self.folder / "rows" / name / f"seed-{seed}"
 
     def run(self, name: str) -> Path:
         """Return the folder of a training run.
@@ -187,6 +204,15 @@ class Workspace:
         write_whole(self.folder / "data.json", (json.dumps(asdict(data), indent=2) + "\n").encode())
 
 
+def _read_weights(path: Path) -> bytes:
+    try:
+        return read_regular(path, most=_MOST_WEIGHTS)
+    except FileNotFoundError:
+        raise FsrcacheError(f"There is no extractor at {path}.", "Check the path.") from None
+
+
 def open_workspace(workspace: Workspace | str | PathLike[str]) -> Workspace:
     """Return a workspace, or the one in a folder."""
-    return workspace if isinstance(workspace, Workspace) else Workspace(Path(workspace))
+    if isinstance(workspace, Workspace):
+        return workspace
+    return Workspace(workspace)  # type: ignore[arg-type]  # which makes a path of it, or names what is none

@@ -1,6 +1,6 @@
 """Covariance pooling behind a linear map: the op ``bimap_covariance_pool``.
 
-For a map ``X [C, N]`` with the mean over positions taken off its rows, ``Xc = X - mean(X)``,
+For a map ``X [C, N]`` with the mean over positions subtracted from its rows, ``Xc = X - mean(X)``,
 
     bimap_covariance_pool(X, W, r) = (W Xc) (W Xc)ᵀ / (N - 1) + r tr(Xc Xcᵀ / (N - 1)) I          [D, D]
 
@@ -18,64 +18,71 @@ import torch
 from torch import Tensor
 
 from fsrcache.errors import FsrcacheError
-from fsrcache.kernels.covariance_pool import (
-    DTYPES,
+from fsrcache.kernels.arguments import FLOATS, described
+from fsrcache.kernels.launch import on_device_of, tl, triton
+from fsrcache.kernels.modes import accumulator, multiplier, op_body, transformed, without_autocast
+from fsrcache.kernels.pooling import (
     IN_CACHE,
     add_to_diagonal,
+    as_batch,
     centred_map,
     centred_tile,
-    check_features,
     columns_tile,
     degrees_of_freedom,
-    means_tile,
-    row_means,
+    row_statistics,
+    statistics_tile,
     store_symmetric,
     strided,
     tile_side,
 )
-from fsrcache.kernels.launch import on_device_of, tl, triton
-from fsrcache.kernels.modes import accumulator, multiplier, op_body, transformed, without_autocast
 from fsrcache.kernels.products import add_product, split_tf32
 
 
-def bimap_covariance_pool(x: Tensor, w: Tensor, ridge: float) -> Tensor:
+def bimap_covariance_pool(x: Tensor, w: Tensor, ridge: float = 1e-4) -> Tensor:
     """Return the covariance of every sample's positions after a linear map; the ridge is that of the unmapped one.
+
+    Choose the ridge as for ``covariance_pool``: where the rows of ``w`` are orthonormal, it limits the condition
+    number to 1 + 1/r.
 
     Parameters
     ----------
     x
-        fp16, bf16, fp32 or float64 ``[B, C, N]``, ``N`` at least 1.
+        Feature maps, fp16, bf16, fp32 or float64: ``[B, C, N]``, ``[B, C, H, W]`` or, for one sample, ``[C, N]``; at
+        least one channel and one position.
     w
-        ``[D, C]``, of any of these types, on the device of ``x``.
+        Linear map ``[D, C]``, of any of these dtypes, on the device of ``x``.
     ridge
-        What is added to the diagonal, as a share of the unmapped covariance's trace; 0 or more.
+        Share of the unmapped covariance's trace that is added to the diagonal; 0 or more.
 
     Returns
     -------
     Tensor
-        fp32 ``[B, D, D]`` (float64 if both inputs are), symmetric.
+        fp32 (float64 if both inputs are) ``[B, D, D]``, or ``[D, D]`` for one sample. Symmetric to rounding; the
+        kernel writes both triangles with the same bits. Differentiable by ``x`` and ``w`` any number of times. A
+        sample with NaN gives NaN and leaves the others alone.
 
     Raises
     ------
     FsrcacheError
-        If a shape, a type, a device or the ridge is another one.
+        If a shape, dtype or device is not the one above, or the ridge is negative or not finite.
     """
-    check_features("bimap_covariance_pool", x, ridge)
-    if w.ndim != 2 or w.shape[1] != x.shape[1] or w.dtype not in DTYPES or w.device != x.device:
+    batch = as_batch("bimap_covariance_pool", x, ridge)
+    channels = batch.shape[1]
+    fits = isinstance(w, Tensor) and w.ndim == 2 and w.shape[1] == channels and w.dtype in FLOATS
+    if not fits or w.device != x.device:
+        device = f" on {w.device}" if isinstance(w, Tensor) else ""
         raise FsrcacheError(
-            f"bimap_covariance_pool got a map of shape {list(w.shape)}, {w.dtype}, {w.device} for features of shape "
-            f"{list(x.shape)}, {x.device}.",
-            f"The map is floating point [D, {x.shape[1]}] on {x.device}.",
+            f"bimap_covariance_pool got a map of {described(w)}{device} for features of {described(x)} on {x.device}.",
+            f"The map should be floating point [D, {channels}] on {x.device}.",
         )
-    if transformed():
-        return bimap_covariance_pool_reference(x, w, ridge)
-    pooled: Tensor = _bimap_covariance_pool(x, w, float(ridge))
-    return pooled
+    pool = bimap_covariance_pool_reference if transformed() else _bimap_covariance_pool
+    pooled: Tensor = pool(batch, w, float(ridge))
+    return pooled[0] if x.ndim == 2 else pooled
 
 
 @without_autocast
 def bimap_covariance_pool_reference(x: Tensor, w: Tensor, ridge: float) -> Tensor:
-    """Return what ``bimap_covariance_pool`` is by definition."""
+    """Return ``bimap_covariance_pool`` by its definition."""
     dtype = multiplier(x, w)
     centred = centred_map(x, dtype)
     mapped = w.to(dtype) @ centred  # [B, D, N]
@@ -137,7 +144,7 @@ def bimap_covariance_pool_kernel(
     """One program a sample: ``BLOCK_N + BLOCK_TAIL`` positions are mapped at a time, and their products added up."""
     sample = tl.program_id(0).to(tl.int64)
     x, means, pooled = x + sample * sample_stride, means + sample * C, pooled + sample * D * D
-    row_means(x, means, C, N, row_stride, column_stride, BLOCK_ROWS, BLOCK_COLUMNS)
+    row_statistics(x, means, None, C, N, row_stride, column_stride, False, BLOCK_ROWS, BLOCK_COLUMNS)
     trace = 0.0
     for i in tl.static_range(TILES):
         for j in tl.static_range(i, TILES):
@@ -165,7 +172,7 @@ def bimap_covariance_pool_kernel(
 def bimap_covariance_pool_settings(D: int, N: int) -> dict[str, Any]:
     """Return the compile-time arguments of ``bimap_covariance_pool_kernel``; larger tiles would spill registers."""
     block = tile_side(D, 128)
-    tiles = {"BLOCK": block, "BLOCK_K": 16, **columns_tile(N, 32), **means_tile(N), "TILES": triton.cdiv(D, block)}
+    tiles = {"BLOCK": block, "BLOCK_K": 16, **columns_tile(N, 32), **statistics_tile(N), "TILES": triton.cdiv(D, block)}
     return {
         **tiles,
         "enable_fp_fusion": True,
@@ -223,7 +230,7 @@ def _differentiate(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
 
 @without_autocast
 def _derivatives(gradient: Tensor, x: Tensor, w: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
-    """Return the derivatives by x and w of what has the derivative [B, D, D] by the result."""
+    """Return the gradients with respect to x and w, from that with respect to the result [B, D, D]."""
     gradient, freedom = (gradient + gradient.mT).to(multiplier(gradient)), degrees_of_freedom(x)
     centred, mapping = centred_map(x, gradient.dtype), w.to(gradient.dtype)
     of_mapped = (gradient / freedom) @ (mapping @ centred)  # [B, D, N]

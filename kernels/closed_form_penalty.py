@@ -1,18 +1,18 @@
-"""The gradient of WGAN-div's penalty by a critic's weights, without a double backward: ``closed_form_penalty``.
+"""The gradient of WGAN-div's penalty for a critic's weights, without a double backward: ``closed_form_penalty``.
 
 For a critic D of convolutions, linear layers and (leaky) ReLUs, piecewise linear in its input x, and
 
     penalty = (k / B) Σ_i |g_i|^p,   g_i = ∂D/∂x at x_i,
 
-let v_i = (k p / B) |g_i|^(p-2) g_i, the penalty's derivative by g_i. The critic's slope in the direction v_i is what
-the layers make of v_i without their biases and with the ReLUs switched as at x_i, and it depends on each layer's
-weights W_l as a linear network's output does. So
+let v_i = (k p / B) |g_i|^(p-2) g_i, the penalty's gradient with respect to g_i. The critic's slope in the direction v_i
+is the output of the layers for v_i without their biases and with the ReLUs switched as at x_i, and it depends on each
+layer's weights W_l as a linear network's output does. So
 
     ∂ penalty / ∂ W_l = Σ_i δ_(l,i) ⊗ t_(l,i),   ∂ penalty / ∂ b_l = 0,
 
 with δ_(l,i) the derivative of D(x_i) by the layer's output, computed on the way to g_i, and t_(l,i) the direction v_i
 as it reaches the layer's input. That is a forward, a backward, a forward of the direction and the weights' gradients:
-four passes, where automatic differentiation of a gradient takes six; and it is first-order code, which compiles.
+four passes, where automatic differentiation of a gradient needs six; and it is first-order code, which compiles.
 
 ``closed_form_critic`` adds the critic's own terms Σ_i c_i D(x_i) in the same passes: their weights' gradient is
 Σ_i c_i δ_(l,i) ⊗ h_(l,i) with the layer's input h, one product for both.
@@ -33,16 +33,16 @@ from fsrcache.kernels.modes import transformed, without_autocast
 
 
 class CriticGradients(NamedTuple):
-    """What a critic's step needs.
+    """The values and gradients of a critic's training step.
 
     Attributes
     ----------
     scores
-        [S], of the samples.
+        Scores of the samples, ``[S]``.
     penalty
-        [], the penalty.
+        Gradient penalty, ``[]``.
     grads
-        Of Σ c_i D(sample_i) + penalty, aligned with ``critic.parameters()``.
+        Gradients of Σ c_i D(sample_i) + penalty, aligned with ``critic.parameters()``.
     """
 
     scores: Tensor
@@ -53,31 +53,31 @@ class CriticGradients(NamedTuple):
 def closed_form_penalty(
     critic: nn.Sequential, x: Tensor, *, weight: float = 2.0, power: float = 6.0
 ) -> tuple[Tensor, list[Tensor]]:
-    """Return k E[|∂D/∂x|^p] and its gradients by the critic's parameters.
+    """Return k E[|∂D/∂x|^p] and its gradients with respect to the critic's parameters.
 
     Parameters
     ----------
     critic
         Convolutions (padded with zeros or not at all), linear layers, ReLU, LeakyReLU, Flatten and Identity, nested in
-        ``nn.Sequential`` or not, that give one number a sample; layers and parameters may stand in it twice.
+        ``nn.Sequential`` or not, with one number a sample as output; layers and parameters may be shared.
     x
-        fp32 or float64, as the critic's weights, ``[B, ...]``.
+        Samples ``[B, ...]``, fp32 or float64 as the critic's weights, on their device.
     weight, power
-        k, and p above 0.
+        Weight k, and exponent p above 0.
 
     Returns
     -------
     tuple
         The penalty ``[]`` and the gradients, aligned with ``critic.parameters()``; zero for biases, and for parameters
         that do not require a gradient. Nothing is added to the parameters' ``grad``, and the results are constants to
-        autograd. Products are done as PyTorch is set for fp32, and without autocast.
+        autograd. Products follow PyTorch's setting for fp32, and are not in autocast.
 
     Raises
     ------
     FsrcacheError
         If a layer is not one of these, or a module on any level has a hook, a ``forward`` or ``__iter__`` of its own,
-        or weights that are no parameters of it (it is named); if the critic does not give one number a sample, types or
-        shapes differ, or a transform of ``torch.func`` or forward-mode differentiation is at work.
+        or weights that are no parameters of it (it is named); if the critic does not return one number a sample, dtypes
+        or shapes differ, or a transform of ``torch.func`` or forward-mode differentiation is active.
     """
     _, penalty, grads = closed_form_critic(critic, x[:0], x.new_empty(0), x, weight=weight, power=power)
     return penalty, grads
@@ -95,25 +95,30 @@ def closed_form_critic(
     power: float = 6.0,
     columns: bool = False,
 ) -> CriticGradients:
-    """Return the scores of samples, the penalty at x, and the gradients of their sum by the critic's parameters.
+    """Return the scores of samples, the penalty at x, and the gradients of their sum for the critic's parameters.
 
     Parameters
     ----------
     critic, x, weight, power
-        As for ``closed_form_penalty``.
+        Arguments of ``closed_form_penalty``.
     samples, coefficients
-        ``[S, ...]`` and ``[S]``: the critic's own terms are Σ c_i D(sample_i).
+        Samples ``[S, ...]`` and their coefficients c ``[S]`` in the critic's own terms Σ c_i D(sample_i).
     columns
         Whether the norm is that of every last-axis column of a gradient by itself, the mean being over columns too.
+
+    Returns
+    -------
+    CriticGradients
+        Scores, penalty and gradients.
 
     Raises
     ------
     FsrcacheError
-        As ``closed_form_penalty`` does.
+        For the same reasons as ``closed_form_penalty``.
     """
     known = list(layers(critic)) or [("", nn.Identity())]
     _check(critic, samples, coefficients, x)
-    samples, x = _laid(samples), _laid(x)
+    samples, x = _channels_last(samples), _channels_last(x)
     count, inputs, hidden = len(samples), [], torch.cat([samples, x]) if len(samples) else x
     for name, layer in known:
         inputs.append(hidden)
@@ -122,8 +127,8 @@ def closed_form_critic(
     sequence = [layer for _, layer in known]
     if hidden.numel() != len(inputs[0]):
         raise FsrcacheError(
-            f"The critic gives {list(hidden.shape)} for {len(samples) + len(x)} samples.",
-            "It gives one number a sample.",
+            f"The critic returns {list(hidden.shape)} for {len(samples) + len(x)} samples.",
+            "It should return one number a sample.",
         )
     ones = torch.ones(len(x), dtype=hidden.dtype, device=hidden.device)
     delta = torch.cat([coefficients.to(hidden.dtype), ones]).reshape(hidden.shape)
@@ -135,13 +140,13 @@ def closed_form_critic(
     penalty, tangent, _ = penalty_direction(gradient, weight, power)
     if columns:
         tangent = tangent.unflatten(0, (len(x), x.shape[-1])).movedim(1, -1)
-    tangent = _laid(tangent)
+    tangent = _channels_last(tangent)
     grads: dict[Tensor, Tensor] = {}
     for layer, entering, delta in zip(sequence, inputs, reversed(deltas), strict=True):
         if isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
             if layer.weight.requires_grad:
                 reaching = tangent
-                if count:  # what entered beside the samples is not needed any more
+                if count:  # the input beside the samples is not needed any more
                     reaching = entering
                     reaching[count:] = tangent
                 _add(grads, layer.weight, _by_weight(layer, reaching, delta))
@@ -157,7 +162,7 @@ def closed_form_critic(
 def closed_form_penalty_reference(
     critic: nn.Module, x: Tensor, *, weight: float = 2.0, power: float = 6.0
 ) -> tuple[Tensor, list[Tensor]]:
-    """Return what ``closed_form_penalty`` is by definition: any critic's, by differentiating its gradient."""
+    """Return ``closed_form_penalty`` by definition, for any critic: its gradient, differentiated."""
     x = x.detach().requires_grad_()
     (g,) = torch.autograd.grad(critic(x).sum(), x, create_graph=True)
     penalty = weight * (g.flatten(1).square().sum(1) ** (power / 2)).sum() / max(len(x), 1)
@@ -171,7 +176,7 @@ def closed_form_penalty_reference(
 
 
 def _check(critic: nn.Module, samples: Tensor, coefficients: Tensor, x: Tensor) -> None:
-    """Refuse what the passes would not get right or PyTorch not explain."""
+    """Refuse arguments that the passes would compute wrongly or PyTorch not explain."""
     if transformed():
         raise FsrcacheError(
             "The closed form of the penalty is not differentiated, by torch.func or in forward mode, nor vectorised.",
@@ -182,30 +187,30 @@ def _check(critic: nn.Module, samples: Tensor, coefficients: Tensor, x: Tensor) 
         raise FsrcacheError(
             f"The closed form of the penalty got {x.dtype} on {x.device}, and with the critic "
             f"{', '.join(sorted(f'{dtype} on {device}' for dtype, device in kinds))}.",
-            "All are fp32 or all float64, on one device.",
+            "All should be fp32 or all float64, on one device.",
         )
     if x.ndim < 2 or samples.shape[1:] != x.shape[1:] or coefficients.shape != samples.shape[:1]:
         raise FsrcacheError(
             f"The closed form of the penalty got x of shape {list(x.shape)}, samples {list(samples.shape)} and "
             f"coefficients {list(coefficients.shape)}.",
-            "They are [B, ...], [S, ...] and [S].",
+            "They should be [B, ...], [S, ...] and [S].",
         )
 
 
 def _add(grads: dict[Tensor, Tensor], parameter: Tensor, gradient: Tensor) -> None:
-    """Count a gradient in; two layers may have the same parameter."""
+    """Add a gradient to a parameter's; two layers may share a parameter."""
     grads[parameter] = grads[parameter] + gradient if parameter in grads else gradient
 
 
-def _laid(values: Tensor) -> Tensor:
-    """Return the same, pictures on a CPU with their channels last: oneDNN's convolutions are fastest then."""
+def _channels_last(values: Tensor) -> Tensor:
+    """Return the values, pictures on a CPU with their channels last: oneDNN's convolutions are fastest then."""
     if values.ndim == 4 and values.device.type == "cpu":
         return values.to(memory_format=torch.channels_last)
     return values
 
 
 def _forward(layer: nn.Module, hidden: Tensor) -> Tensor:
-    """Return the layer's output; the input is kept whatever ``inplace`` says."""
+    """Return the layer's output; the input stays as it is, even with ``inplace``."""
     if isinstance(layer, nn.ReLU):
         return hidden.relu()
     if isinstance(layer, nn.LeakyReLU):
@@ -215,13 +220,13 @@ def _forward(layer: nn.Module, hidden: Tensor) -> Tensor:
 
 
 def _adjoint(layer: nn.Module, entering: Tensor, delta: Tensor) -> Tensor:
-    """Return the derivative by the layer's input of that by its output."""
+    """Return the gradient with respect to the layer's input, from that with respect to its output."""
     if isinstance(layer, nn.Linear):
         return delta @ layer.weight
     if isinstance(layer, CONVOLUTIONS):
         return _convolution_backward(layer, entering, delta, by_input=True)
     if isinstance(layer, nn.Flatten):
-        return _laid(delta.reshape(entering.shape))
+        return _channels_last(delta.reshape(entering.shape))
     return _switched(layer, entering, delta)
 
 

@@ -1,4 +1,4 @@
-"""What the closed form of the penalty can differentiate: the layers of a critic, and a critic's refusal by name."""
+"""The layers of a critic that the closed form of the penalty can differentiate; others are refused by name."""
 
 from collections.abc import Iterator
 
@@ -9,8 +9,8 @@ from fsrcache.errors import FsrcacheError
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _LAYERS = (*CONVOLUTIONS, nn.Linear, nn.LeakyReLU, nn.ReLU, nn.Flatten, nn.Identity)
-_CALLS = ("forward", "__call__", "_call_impl", "__iter__", "__getattr__")  # what a sequence does when it is called
-_METHODS = ("forward", "_call_impl", "_wrapped_call_impl", "_conv_forward")  # an object may have ones of its own
+_CALLS = ("forward", "__call__", "_call_impl", "__iter__", "__getattr__")  # methods that run when a sequence is called
+_METHODS = ("forward", "_call_impl", "_wrapped_call_impl", "_conv_forward")  # methods that an instance may replace
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
@@ -20,26 +20,26 @@ def layers(critic: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]]
     Raises
     ------
     FsrcacheError
-        If a module, a container or a layer, does something else than its type says. It is named.
+        If a module, a container or a layer, is of another type or has been changed; the module is named.
     """
     _refuse_hooks_of_all()
     reason = _reason(critic)
     if reason:
-        said = type(critic).__name__ if isinstance(critic, nn.Sequential) else critic
+        shown = type(critic).__name__ if isinstance(critic, nn.Sequential) else critic
         raise FsrcacheError(
-            f"The closed form of the penalty does not know the critic's layer {name or 'itself'}: {said}, {reason}.",
+            f"The closed form of the penalty does not know the critic's layer {name or 'itself'}: {shown}, {reason}.",
             "It knows zero-padded convolutions, Linear, ReLU, LeakyReLU, Flatten and Identity without hooks in an "
-            "nn.Sequential; for others differentiate the gradient with autograd.",
+            "nn.Sequential; differentiate the gradient with autograd for others.",
         )
     if not isinstance(critic, nn.Sequential):
         yield name, critic
         return
-    for child, layer in critic._modules.items():  # named_children() leaves out what stands there twice
+    for child, layer in critic._modules.items():  # named_children() leaves out repeated modules
         yield from layers(layer, f"{name}.{child}" if name else child)
 
 
 def padding_of(layer: nn.Conv1d | nn.Conv2d | nn.Conv3d) -> list[int] | None:
-    """Return the zeros on either side of each axis; None if the sides differ, which "same" makes of an even kernel."""
+    """Return the zeros on either side of each axis; None if the sides differ, as with "same" and an even kernel."""
     if layer.padding == "valid":
         return [0] * len(layer.kernel_size)
     if layer.padding != "same":
@@ -49,7 +49,7 @@ def padding_of(layer: nn.Conv1d | nn.Conv2d | nn.Conv3d) -> list[int] | None:
 
 
 def _reason(module: nn.Module) -> str:
-    """Return why a module is not what its type says, or nothing."""
+    """Return why a module cannot be differentiated here, or nothing."""
     if isinstance(module, nn.Sequential):
         changed = [name for name in _CALLS if getattr(type(module), name) is not getattr(nn.Sequential, name)]
         if changed:
@@ -71,7 +71,7 @@ def _reason(module: nn.Module) -> str:
         if value._backward_hooks:
             return f"whose {name} has a hook"
     if isinstance(module, CONVOLUTIONS) and (module.padding_mode != "zeros" or padding_of(module) is None):
-        return "which pads with something else than zeros, or its sides differently"
+        return "which pads with other values than zeros, or unequally"
     return ""
 
 
@@ -86,7 +86,7 @@ def _refuse_hooks_of_all() -> None:
 
 
 def refuse_mixed_samples(name: str, layer: nn.Module, entering: Tensor, leaving: Tensor) -> None:
-    """Refuse a layer that makes of several samples one, as an unbatched convolution or a Flatten from axis 0 on may."""
+    """Refuse a layer that mixes samples, as an unbatched convolution or a Flatten from axis 0 on may."""
     if isinstance(layer, CONVOLUTIONS):
         alone = entering.ndim == len(layer.kernel_size) + 2
     elif isinstance(layer, nn.Linear):
@@ -95,6 +95,6 @@ def refuse_mixed_samples(name: str, layer: nn.Module, entering: Tensor, leaving:
         alone = True
     if not alone or leaving.shape[0] != entering.shape[0]:
         raise FsrcacheError(
-            f"The critic's layer {name or 'itself'}, {layer}, makes {list(leaving.shape)} of {list(entering.shape)}.",
-            "Samples are the first axis and stay it.",
+            f"The critic's layer {name or 'itself'}, {layer}, turns {list(entering.shape)} into {list(leaving.shape)}.",
+            "The first axis should stay that of the samples.",
         )

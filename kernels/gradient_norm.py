@@ -1,14 +1,14 @@
 """The norm of a sample's gradient to a power, and the penalty on it: ``gradient_norm`` and ``penalty_direction``.
 
-For gradients ``g [B, ...]`` of a critic by its input, flattened a sample,
+For gradients ``g [B, ...]`` of a critic with respect to its input, every sample flattened,
 
     gradient_norm(g, p)_i       = (Σ g_i²)^(p/2)                                                             [B]
     penalty_direction(g, k, p)  = (k / B) Σ_i |g_i|^p,   v_i = (k p / B) |g_i|^(p-2) g_i,   |g_i|^p   [], [B, ...], [B]
 
-The first is WGAN-div's penalty but for its mean and weight, and can be differentiated once. The second gives the
-penalty, its derivative by g and what the first gives, and reads g once: what the closed form of the penalty's gradient
-by the critic's weights begins with. Sums and powers are fp32 for fp16, bf16 and fp32 (``|g|^6`` leaves half precision
-at ``|g|`` = 6.4), float64 for float64. Where a gradient is zero its direction is zero, whatever the power.
+The first is WGAN-div's penalty but for its mean and weight. The second returns the penalty, its gradient with respect
+to g and what the first returns, and reads g once: the first step of the closed form of the penalty's gradient with
+respect to the critic's weights. Sums and powers are fp32 for fp16, bf16 and fp32 (``|g|^6`` leaves half precision at
+``|g|`` = 6.4), float64 for float64. Where a gradient is zero its direction is zero, whatever the power.
 
 Source: Wu et al., "Wasserstein Divergence for GANs", ECCV 2018; arXiv 2004.02234, eq. 7.
 """
@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 
 from fsrcache.errors import FsrcacheError
+from fsrcache.kernels.arguments import FLOATS, described, is_number
 from fsrcache.kernels.launch import on_device_of, tl, triton
-from fsrcache.kernels.modes import accumulator, op_body, transformed, without_autocast
+from fsrcache.kernels.modes import accumulator, op_body, refuse_second_derivative, transformed, without_autocast
 
-_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _MOST_MULTIPLIED = 8  # powers of the squared norm up to this one are products, not logarithms
 _MOST_KEPT = 32768  # numbers of a sample that stay in registers, 32 a thread
 
@@ -33,19 +33,20 @@ def gradient_norm(g: Tensor, power: float) -> Tensor:
     Parameters
     ----------
     g
-        fp16, bf16, fp32 or float64 ``[B, ...]``.
+        Gradients, fp16, bf16, fp32 or float64 ``[B, ...]``, at least one number a sample.
     power
-        p, above 0.
+        Exponent p, above 0; the paper's is 6.
 
     Returns
     -------
     Tensor
-        fp32 ``[B]`` (float64 for float64). A NaN stays in its sample.
+        fp32 ``[B]`` (float64 for float64). Differentiable once, by ``torch.func`` any number of times. A NaN stays in
+        its sample.
 
     Raises
     ------
     FsrcacheError
-        If the shape, the type or the power is another one.
+        If the shape or dtype is not the one above, or the power is not a finite number above 0.
     """
     _check("gradient_norm", g, power)
     if transformed():
@@ -55,28 +56,30 @@ def gradient_norm(g: Tensor, power: float) -> Tensor:
 
 
 def penalty_direction(g: Tensor, weight: float, power: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the gradient penalty, its derivative by the gradients, and the norms' powers.
+    """Return the gradient penalty, its gradient with respect to g, and the norms' powers.
 
     Parameters
     ----------
     g
-        fp16, bf16, fp32 or float64 ``[B, ...]``.
+        Gradients, fp16, bf16, fp32 or float64 ``[B, ...]``, at least one number a sample.
     weight, power
-        k, and p above 0.
+        Weight k of the penalty, and exponent p above 0; the paper's are 2 and 6.
 
     Returns
     -------
     tuple of Tensor
         The penalty, fp32 ``[]``; v, fp32 with the shape of g, channels-last where g is and contiguous elsewhere; and
-        ``gradient_norm(g, p)``, fp32 ``[B]``. All are float64 for float64. They are constants to ``backward``, and
-        differentiated by the transforms of ``torch.func`` and in forward mode. The penalty of no samples is 0.
+        ``gradient_norm(g, p)``, fp32 ``[B]``. All are float64 for float64. They are constants to ``backward``, but not
+        to the transforms of ``torch.func`` and forward mode. The penalty of no samples is 0.
 
     Raises
     ------
     FsrcacheError
-        If the shape, the type or the power is another one.
+        If the shape or dtype is not the one above, or a number is not finite or the power not above 0.
     """
     _check("penalty_direction", g, power)
+    if not is_number(weight):
+        raise FsrcacheError(f"penalty_direction got the weight {weight}.", "It should be a finite number.")
     if transformed():
         return penalty_direction_reference(g, weight, power)
     if g.device.type == "cpu" and not torch.compiler.is_compiling():  # an op's call costs 20 us, a small batch 60
@@ -87,13 +90,13 @@ def penalty_direction(g: Tensor, weight: float, power: float) -> tuple[Tensor, T
 
 @without_autocast
 def gradient_norm_reference(g: Tensor, power: float) -> Tensor:
-    """Return what ``gradient_norm`` is by definition."""
+    """Return ``gradient_norm`` by its definition."""
     return (_norms(g, power) ** power).to(accumulator(g))
 
 
 @without_autocast
 def penalty_direction_reference(g: Tensor, weight: float, power: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Return what ``penalty_direction`` is by definition."""
+    """Return ``penalty_direction`` by its definition."""
     norms, share = _norms(g, power), weight / max(len(g), 1)
     powers = (norms**power).to(accumulator(g))
     return share * powers.sum(), _scaled(g, share * power * _slope(norms, power)), powers
@@ -246,7 +249,6 @@ def _(g: Tensor, weight: float, power: float) -> tuple[Tensor, Tensor, Tensor]: 
 @torch.library.custom_op("fsrcache::gradient_norm_backward", mutates_args=())
 @op_body
 def _gradient_norm_backward(gradient: Tensor, g: Tensor, power: float) -> Tensor:
-    # An op without a gradient of its own: a second differentiation is an error instead of a wrong number.
     return _scaled(g, gradient * power * _slope(_norms(g, power), power)).to(g.dtype)
 
 
@@ -265,10 +267,11 @@ def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
 
 
 _gradient_norm.register_autograd(_backward, setup_context=_save)
+refuse_second_derivative(_gradient_norm_backward, "gradient_norm")
 
 
 def _norms(g: Tensor, power: float) -> Tensor:
-    """Return the norm of every sample, [B]; in float64 where it may be in fp32's range and its square is not."""
+    """Return the norm of every sample [B], in float64 where its square may leave fp32's range and itself not."""
     dtype = accumulator(g) if power >= 2 else torch.float64
     norms: Tensor = torch.linalg.vector_norm(g, dim=list(range(1, g.ndim)), dtype=dtype)
     return norms
@@ -286,16 +289,16 @@ def _scaled(g: Tensor, factors: Tensor) -> Tensor:
 
 
 def _layout(g: Tensor) -> torch.memory_format:
-    """Return how a direction lies in memory: as g, if that is one row of numbers a sample."""
+    """Return the memory format of a direction: that of g, if it is one row of numbers a sample."""
     last = g.ndim == 4 and not g.is_contiguous() and g.is_contiguous(memory_format=torch.channels_last)
     return torch.channels_last if last else torch.contiguous_format
 
 
 def _check(op: str, g: Tensor, power: float) -> None:
-    if g.ndim < 2 or 0 in g.shape[1:] or g.dtype not in _DTYPES:
+    if not isinstance(g, Tensor) or g.ndim < 2 or 0 in g.shape[1:] or g.dtype not in FLOATS:
         raise FsrcacheError(
-            f"{op} got gradients of shape {list(g.shape)}, {g.dtype}.",
-            "They are fp16, bf16, fp32 or float64 [B, ...] with at least one number a sample.",
+            f"{op} got gradients of {described(g)}.",
+            "They should be fp16, bf16, fp32 or float64 [B, ...] with at least one number a sample.",
         )
-    if not power > 0:
-        raise FsrcacheError(f"{op} got the power {power}.", "It is above 0; the paper's is 6.")
+    if not is_number(power) or power <= 0:
+        raise FsrcacheError(f"{op} got the power {power}.", "It should be a number above 0; the paper's is 6.")

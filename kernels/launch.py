@@ -1,6 +1,6 @@
-"""Where a kernel is launched, ``on_device_of``, and Triton, or what stands in its place where it is not installed.
+"""The device of a launch, ``on_device_of``, and Triton, or a substitute where it is not installed.
 
-There is no Triton for macOS, and PyTorch brings none for Windows. The kernels' files take ``triton`` and ``tl`` from
+There is no Triton for macOS, and PyTorch installs none on Windows. The kernels' files import ``triton`` and ``tl`` from
 here: without Triton they can be imported, a CPU has the references, and a launch is an error.
 """
 
@@ -16,7 +16,7 @@ __all__ = ["on_device_of", "tl", "triton"]
 
 
 class _NoTriton:
-    """Takes the place of ``triton``, of ``triton.language`` and of every kernel."""
+    """A substitute for ``triton``, ``triton.language`` and every kernel."""
 
     constexpr = None  # an annotation
 
@@ -26,7 +26,7 @@ class _NoTriton:
     def _refuse(self, *_: object) -> NoReturn:
         raise FsrcacheError(
             "The kernels for a GPU are written in Triton, which is not installed here.",
-            "Install it (pip install triton; on Windows triton-windows), or take the CPU.",
+            "Install it (pip install triton; on Windows triton-windows), or use the CPU.",
         )
 
     __getitem__ = cdiv = next_power_of_2 = _refuse

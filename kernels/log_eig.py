@@ -2,23 +2,23 @@
 
     log_eig(S, floor) = V diag(log(max(λ, floor))) Vᵀ,   S = V diag(λ) Vᵀ                              [D, D]
 
-ReEig (the clip) and LogEig (the logarithm) of SPDNet are one eigen-decomposition. There is no upper clip: CovPoolFER's
-at 1e4 keeps nothing from overflowing, since the logarithm of the largest fp32 number is 88.7, and would cost bright
-pictures their gradient.
+ReEig (the clip) and LogEig (the logarithm) of SPDNet are one eigendecomposition. There is no upper clip: CovPoolFER's
+at 1e4 prevents no overflow, since the logarithm of the largest fp32 number is 88.7, and would cost bright pictures
+their gradient.
 
 The gradient is Daleckii and Krein's, ``V (L ∘ (Vᵀ G V)) Vᵀ`` with the Loewner matrix of f = log ∘ max(., floor):
 ``L_ij = (f(λi) - f(λj)) / (λi - λj)``, on equal eigenvalues the limit ``f'(λi)``, which is 1/λ above the floor and 0 at
-the floor and below: clipped directions get no gradient, as from ReEig followed by LogEig. It is computed without
-cancellation from the clipped eigenvalues c as
+the floor and below: clipped directions get no gradient, as from ReEig followed by LogEig. Without cancellation, from
+the clipped eigenvalues c, it is
 
     L_ij = (ci - cj) / (λi - λj) · 2 / (ci + cj) · atanh(q) / q,   q = (ci - cj) / (ci + cj),
 
 whose first factor is exactly 1 for two eigenvalues above the floor and 0 for two that are not, so that no threshold
 decides which eigenvalues are near.
 
-The decomposition is done in fp32, in float64 for float64. LAPACK's does not always converge in fp32, for instance of
-covariances with rows of zeros, and then gives nothing of the whole batch: such matrices are decomposed again in
-float64, divided by their largest number, and the others once more as they were.
+The decomposition is fp32, float64 for float64. LAPACK's does not always converge in fp32, for instance for covariances
+with rows of zeros, and then returns nothing for the whole batch: such matrices are decomposed again in float64, divided
+by their largest number, and the others once more as they were.
 
 Source: Huang and Van Gool, "A Riemannian Network for SPD Matrix Learning", AAAI 2017; Daleckii and Krein, 1965.
 """
@@ -30,32 +30,45 @@ import torch
 from torch import Tensor
 
 from fsrcache.errors import FsrcacheError
-from fsrcache.kernels.modes import accumulator, multiplier, op_body, transformed, without_autocast
+from fsrcache.kernels.arguments import FLOATS, described, is_number
+from fsrcache.kernels.modes import (
+    accumulator,
+    multiplier,
+    op_body,
+    refuse_second_derivative,
+    second_derivative,
+    transformed,
+    without_autocast,
+)
 
 _LinAlgError = torch.linalg.LinAlgError  # type: ignore[attr-defined]  # a stub's gap
-_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
-def log_eig(S: Tensor, floor: float) -> Tensor:
+def log_eig(S: Tensor, floor: float = 1e-4) -> Tensor:
     """Return the symmetric matrix logarithm, eigenvalues below the floor counted as the floor.
+
+    **Choosing the floor.** It is absolute, in the units of the matrices, and directions below it get no gradient: for
+    covariances with a ridge choose it below ridge times the usual trace, so that it acts on almost constant maps alone.
+    Without a ridge, 1e-6 of the largest eigenvalue is what fp32 resolves, 1e-14 for float64.
 
     Parameters
     ----------
     S
-        fp16, bf16, fp32 or float64 ``[B, D, D]``, symmetric; of another matrix the symmetric part is taken.
+        Symmetric matrices, fp16, bf16, fp32 or float64 ``[B, D, D]``; the symmetric part is read.
     floor
-        The smallest eigenvalue, above 0.
+        Smallest eigenvalue, above 0.
 
     Returns
     -------
     Tensor
-        fp32 ``[B, D, D]`` (float64 for float64), symmetric. A matrix with a value that is not finite gives NaN and
-        leaves the others alone. It can be differentiated once.
+        fp32 ``[B, D, D]`` (float64 for float64), symmetric to rounding, differentiable once. A matrix with a value that
+        is not finite gives NaN and leaves the others alone.
 
     Raises
     ------
     FsrcacheError
-        If the shape, the type or the floor is another one.
+        If the shape or dtype is not the one above, the floor is not a positive number of the result's dtype, or a
+        finite matrix has no eigendecomposition that converges.
     """
     check_matrices("log_eig", S, floor)
     if transformed():
@@ -78,11 +91,11 @@ def log_eig_reference(S: Tensor, floor: float) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def log_eig_of_finite(S: Tensor, floor: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Return what ``log_eig_reference`` does, and of a finite matrix a finite logarithm.
+    """Return the results of ``log_eig_reference``, with a finite logarithm for every finite matrix.
 
     A matrix whose decomposition does not converge, or whose eigenvalues are beyond fp32, is decomposed in float64. The
-    others are what they are in a batch of that size without it. On a GPU, whose libraries may say nothing and give NaN,
-    this waits for one sum more; ``torch.linalg.eigh`` has waited for the device already, and is never captured.
+    others are what they are in a batch of that size without it. On a GPU, whose libraries may silently return NaN, this
+    waits for one sum more; ``torch.linalg.eigh`` has waited for the device already, and is never captured.
     """
     try:
         results = log_eig_reference(S, floor)
@@ -95,12 +108,12 @@ def log_eig_of_finite(S: Tensor, floor: float) -> tuple[Tensor, Tensor, Tensor]:
         results = log_eig_reference(torch.where(failing[:, None, None], identity, S), floor)
     finite = [matrices.isfinite().all(dim=-1).all(dim=-1) for matrices in (S, results[0])]
     failing |= finite[0] & ~finite[1]
-    for place in failing.nonzero()[:, 0].tolist():
-        for result, again in zip(results, _in_float64(S[place], floor), strict=True):
-            result[place] = again
-        if not results[0][place].isfinite().all():
+    for index in failing.nonzero()[:, 0].tolist():
+        for result, again in zip(results, _in_float64(S[index], floor), strict=True):
+            result[index] = again
+        if not results[0][index].isfinite().all():
             raise FsrcacheError(
-                f"log_eig: the eigenvalues of matrix {place} of {len(S)} are not found, in float64 either.",
+                f"log_eig: the eigendecomposition of matrix {index} of {len(S)} does not converge, even in float64.",
                 "Add a ridge to it.",
             )
     return results
@@ -115,7 +128,7 @@ def _converges(S: Tensor, floor: float) -> bool:
 
 
 def _in_float64(S: Tensor, floor: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Return a matrix's logarithm [D, D], eigenvalues [D] and eigenvectors; NaN if they are not found."""
+    """Return a matrix's logarithm [D, D], eigenvalues [D] and eigenvectors; NaN if they do not converge."""
     limits, half = torch.finfo(accumulator(S)), S.double() / 2
     symmetric = half + half.mT
     largest = symmetric.abs().max()
@@ -166,28 +179,28 @@ def _(S: Tensor, floor: float) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ARG001
 
 @torch.library.custom_op("fsrcache::log_eig_backward", mutates_args=())
 @op_body
-def _log_eig_backward(gradient: Tensor, eigenvalues: Tensor, eigenvectors: Tensor, floor: float) -> Tensor:
-    # An op without a gradient of its own: a second differentiation is an error instead of a wrong number.
-    return slope(gradient, eigenvalues, eigenvectors, floor)
+def _log_eig_backward(gradient: Tensor, S: Tensor, eigenvalues: Tensor, eigenvectors: Tensor, floor: float) -> Tensor:
+    # S is an input for autograd alone, which would take the gradient for a constant of S without it
+    return slope(gradient, eigenvalues, eigenvectors, floor).to(S.dtype)
 
 
 @_log_eig_backward.register_fake
-def _(gradient: Tensor, eigenvalues: Tensor, eigenvectors: Tensor, floor: float) -> Tensor:  # noqa: ARG001
-    return torch.empty_like(gradient)
+def _(gradient: Tensor, S: Tensor, eigenvalues: Tensor, eigenvectors: Tensor, floor: float) -> Tensor:  # noqa: ARG001
+    return torch.empty_like(gradient, dtype=S.dtype)
 
 
 def _save(ctx: Any, inputs: tuple[Tensor, float], output: tuple[Tensor, Tensor, Tensor]) -> None:
     S, ctx.floor = inputs
-    ctx.dtype = S.dtype
-    ctx.save_for_backward(*output[1:])
+    ctx.save_for_backward(S, *output[1:])
     ctx.mark_non_differentiable(*output[1:])
 
 
 def _backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor, None]:
-    return _log_eig_backward(gradient, *ctx.saved_tensors, ctx.floor).to(ctx.dtype), None
+    return _log_eig_backward(gradient, *ctx.saved_tensors, ctx.floor), None
 
 
 _log_eig.register_autograd(_backward, setup_context=_save)
+refuse_second_derivative(_log_eig_backward, "log_eig")
 
 
 class _Logarithm(torch.autograd.Function):
@@ -218,7 +231,7 @@ class _Logarithm(torch.autograd.Function):
 
 
 class _Slope(torch.autograd.Function):
-    """The logarithm's derivative in a direction; it has none of its own, so that a second is an error."""
+    """The logarithm's derivative in a direction, whose own derivative is an error."""
 
     @staticmethod
     def forward(direction: Tensor, S: Tensor, floor: float) -> Tensor:
@@ -230,7 +243,7 @@ class _Slope(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *_: Tensor) -> NoReturn:  # noqa: ARG004
-        raise FsrcacheError("log_eig is differentiated once.", "Take its second derivative in another way.")
+        raise second_derivative("log_eig")
 
     jvp = backward
 
@@ -238,29 +251,30 @@ class _Slope(torch.autograd.Function):
     def vmap(
         info: Any, in_dims: tuple[int | None, int | None, None], direction: Tensor, S: Tensor, floor: float
     ) -> tuple[Tensor, int]:
-        given = [
-            part.expand(info.batch_size, *part.shape) if place is None else part.movedim(place, 0)
-            for part, place in zip((direction, S), in_dims, strict=False)
+        batches = [
+            part.expand(info.batch_size, *part.shape) if axis is None else part.movedim(axis, 0)
+            for part, axis in zip((direction, S), in_dims, strict=False)
         ]
-        return _each(_Slope, given, floor), 0
+        return _each(_Slope, batches, floor), 0
 
 
 def _each(function: type[torch.autograd.Function], tensors: list[Tensor], floor: float) -> Tensor:
-    """Return what a function makes of every batch of [n, B, D, D], as one batch."""
+    """Apply a function to every batch of [n, B, D, D], as one batch."""
     flat = function.apply(*(tensor.flatten(0, 1) for tensor in tensors), floor)
     several: Tensor = flat.unflatten(0, tensors[0].shape[:2])
     return several
 
 
 def check_matrices(op: str, S: Tensor, floor: float) -> None:
-    """Refuse matrices of another shape or type, and a floor that is no positive number of their accumulator's."""
-    if S.ndim != 3 or S.shape[1] != S.shape[2] or S.shape[1] == 0 or S.dtype not in _DTYPES:
+    """Refuse matrices that are not square floating point, and a floor that their accumulator cannot hold."""
+    square = isinstance(S, Tensor) and S.ndim == 3 and S.shape[1] == S.shape[2] != 0
+    if not square or S.dtype not in FLOATS:
         raise FsrcacheError(
-            f"{op} got matrices of shape {list(S.shape)}, {S.dtype}.", "They are fp16, bf16, fp32 or float64 [B, D, D]."
+            f"{op} got matrices of {described(S)}.", "They should be fp16, bf16, fp32 or float64 [B, D, D]."
         )
     limits = torch.finfo(accumulator(S))
-    if not limits.tiny <= floor <= limits.max:
+    if not is_number(floor) or not limits.tiny <= floor <= limits.max:
         raise FsrcacheError(
             f"{op} got the floor {floor}.",
-            f"It is the smallest eigenvalue, {limits.tiny:.1e} to {limits.max:.1e} for {S.dtype}.",
+            f"The smallest eigenvalue should be from {limits.tiny:.1e} to {limits.max:.1e} for {S.dtype}.",
         )

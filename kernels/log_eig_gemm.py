@@ -1,23 +1,24 @@
 """The matrix logarithm without a decomposition, for the frozen extractor on a GPU: the op ``log_eig_gemm``.
 
-A GPU multiplies matrices far faster than it decomposes them. What a ridged covariance's logarithm is in products is
-said in ``log_eig_products.py``; here one program does all of them for a matrix, and what lies between two products
-stays in its registers or in the cache.
+A GPU multiplies matrices far faster than it decomposes them. ``log_eig_products.py`` has the logarithm of a ridged
+covariance in products; here one program computes all of them for a matrix, and what lies between two products stays in
+its registers or in the cache.
 
-Clipping is not done, since nobody knows the eigenvalues. In its place a multiple of the identity is added,
-s = max(0, floor - 1e-4 tr S), which brings the smallest eigenvalue of a ridged covariance to the floor: of zero the
+There is no clipping, since the eigenvalues are unknown. Instead a multiple of the identity is added,
+s = max(0, floor - 1e-4 tr S), which brings the smallest eigenvalue of a ridged covariance to the floor: for zero the
 result is log(floor) I as from ``log_eig``, and where ``log_eig`` would clip the two differ by log 2 at most in any
 eigenvalue. Where 1e-4 tr S is the floor or more, s is 0. Eigenvalues of less than 1e-4 of the trace, which no ridged
-covariance has, come out wrong, and an indefinite matrix may come out as NaN: ``log_eig`` is for those.
+covariance has, come out wrong, and an indefinite matrix may come out as NaN: use ``log_eig`` for those.
 
-On a CPU a decomposition is the faster, and is what is done there.
+On a CPU a decomposition is faster, and is what is computed there.
+
+Source: see ``log_eig_products.py``.
 """
 
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.library import custom_op
 
 from fsrcache.kernels.launch import on_device_of, tl, triton
@@ -31,35 +32,42 @@ from fsrcache.kernels.log_eig_products import (
     log_eig_products,
     shift_to_floor,
 )
-from fsrcache.kernels.modes import accumulator, multiplier, op_body, transformed, without_autocast
+from fsrcache.kernels.modes import (
+    accumulator,
+    multiplier,
+    op_body,
+    second_derivative,
+    transformed,
+    without_autocast,
+)
 from fsrcache.kernels.products import add_half_product, split_half
 
 _MOST = 128  # the largest side that a program keeps
-_PROGRAMS = 528  # four for each multiprocessor of an H100 or H200; a program has one matrix after another
+_PROGRAMS = 528  # four for each multiprocessor of an H100 or H200; a program computes one matrix after another
 
 
-def log_eig_gemm(S: Tensor, floor: float) -> Tensor:
+def log_eig_gemm(S: Tensor, floor: float = 1e-4) -> Tensor:
     """Return the symmetric matrix logarithm of ridged covariances.
 
     Parameters
     ----------
     S
-        fp16, bf16, fp32 or float64 ``[B, D, D]``, symmetric, no eigenvalue less than 1e-4 of the trace; or zero. Of a
-        matrix that is not symmetric the symmetric part is taken.
+        Symmetric matrices, fp16, bf16, fp32 or float64 ``[B, D, D]``, no eigenvalue less than 1e-4 of the trace; or
+        zero. The symmetric part is read.
     floor
-        The smallest eigenvalue, above 0; see above for what stands in for clipping.
+        Smallest eigenvalue, above 0; chosen as for ``log_eig``. The module's docstring has what replaces clipping.
 
     Returns
     -------
     Tensor
-        fp32 ``[B, D, D]`` (float64 for float64), symmetric; relative error about 1e-8 in float64, in fp32 1e-5
-        or less than ``log_eig``'s. It can be differentiated once. A matrix with a value that is not finite gives NaN
-        and leaves the others alone.
+        fp32 ``[B, D, D]`` (float64 for float64), symmetric (to rounding on a CPU), differentiable once; relative error
+        about 1e-8 in float64, in fp32 1e-5 or less than ``log_eig``'s. A matrix with a value that is not finite gives
+        NaN and leaves the others alone.
 
     Raises
     ------
     FsrcacheError
-        If the shape, the type or the floor is another one.
+        If the shape or dtype is not the one above, or the floor is not a positive number of the result's dtype.
     """
     check_matrices("log_eig_gemm", S, floor)
     S = S.to(accumulator(S))
@@ -87,7 +95,7 @@ def _keep(
     matrix,  # [2, SIDE, SIDE], written
     values, rows, SIDE: tl.constexpr,
 ):  # fmt: skip
-    """Split rows of a matrix into the program's memory, when all threads have read what was there."""
+    """Split rows of a matrix into the program's memory, once all threads have read its old content."""
     at = rows[:, None] * SIDE + tl.arange(0, SIDE)[None, :]
     big, small = split_half(256 * values)
     tl.debug_barrier()
@@ -138,7 +146,7 @@ def _symmetric_rows(
 
 @triton.jit
 def _entry(TABLE: tl.constexpr, row, COLUMN: tl.constexpr):
-    """Return a number of a table that is known when the kernel is compiled, of a row that is not."""
+    """Return a number of a table that is known at compile time, in a row that is not."""
     entry = TABLE[0][COLUMN]
     for known in tl.static_range(1, len(TABLE)):
         entry = tl.where(row == known, TABLE[known][COLUMN], entry)
@@ -154,10 +162,10 @@ def log_eig_gemm_kernel(
     TABLE: tl.constexpr, SERIES: tl.constexpr, DOUBLED: tl.constexpr,
     ROWS: tl.constexpr, SIDE: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
-    """One program for every so many matrices, which are filled up to SIDE with the identity, some rows at a time.
+    """Every program computes every so many-th matrix, padded to SIDE with the identity, some rows at a time.
 
     ``TABLE`` has a row for every step of the square roots: its polynomial, and 1 in a root's first step, where Z is the
-    identity, and 2 in its last, after which Z is not needed. Z has two places, from one of which the other is written.
+    identity, and 2 in its last, after which Z is not needed. Z has two buffers, each written from the other.
     """
     SIZE: tl.constexpr = 2 * SIDE * SIDE
     c = tl.arange(0, SIDE)[None, :]
@@ -182,9 +190,9 @@ def log_eig_gemm_kernel(
             _keep(Y, A, rows, SIDE)
         tl.debug_barrier()
         for step in range(len(TABLE)):
-            place = _entry(TABLE, step, 3)
+            stage = _entry(TABLE, step, 3)
             Z, other_Z = Y + (1 + 3 * (step % 2)) * SIZE, Y + (4 - 3 * (step % 2)) * SIZE
-            if place == 1:
+            if stage == 1:
                 for first in range(0, SIDE, ROWS):
                     rows = first + tl.arange(0, ROWS)
                     _keep(M, _kept(Y, rows[:, None], c, SIDE), rows, SIDE)
@@ -197,10 +205,10 @@ def log_eig_gemm_kernel(
                 polynomial += _entry(TABLE, step, 1) * _kept(M, rows[:, None], c, SIDE)
                 polynomial += tl.where(rows[:, None] == c, _entry(TABLE, step, 0), 0)
                 _keep(P, polynomial, rows, SIDE)
-                if place == 1:
+                if stage == 1:
                     _keep(other_Z, polynomial, rows, SIDE)
             tl.debug_barrier()
-            if place == 0:
+            if stage == 0:
                 _multiply(P, Z, other_Z, ROWS, SIDE, BLOCK_K)  # not Z P: in that order rounding grows
             _multiply(Y, P, Y, ROWS, SIDE, BLOCK_K)
         T, T2, T3, T4, total = Y, Y + SIZE, M, P, Y + 4 * SIZE
@@ -282,24 +290,34 @@ def _save(ctx: Any, inputs: tuple[Tensor, float], output: Tensor) -> None:  # no
     ctx.save_for_backward(S)
 
 
-@once_differentiable
 def _differentiate(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-    (S,) = ctx.saved_tensors
-    return _derivative(gradient, S, ctx.floor), None
+    return _Gradient.apply(gradient, *ctx.saved_tensors, ctx.floor), None
 
 
-@without_autocast
-def _derivative(gradient: Tensor, S: Tensor, floor: float) -> Tensor:
-    with torch.enable_grad():
-        S = S.detach().requires_grad_()
-        return torch.autograd.grad(_products(S, floor), S, gradient)[0]
+class _Gradient(torch.autograd.Function):
+    """The gradient of the products, whose own derivative is an error."""
+
+    @staticmethod
+    @without_autocast
+    def forward(gradient: Tensor, S: Tensor, floor: float) -> Tensor:
+        with torch.enable_grad():
+            S = S.detach().requires_grad_()
+            return torch.autograd.grad(_products(S, floor), S, gradient)[0]
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, *_: Tensor) -> NoReturn:  # noqa: ARG004
+        raise second_derivative("log_eig_gemm")
 
 
 _log_eig_gemm.register_autograd(_differentiate, setup_context=_save)
 
 _TABLE = tuple(
-    (*polynomial, 1.0 if place == 0 else 2.0 if place == len(polynomials) - 1 else 0.0)
+    (*polynomial, 1.0 if step == 0 else 2.0 if step == len(polynomials) - 1 else 0.0)
     for polynomials in POLYNOMIALS
-    for place, polynomial in enumerate(polynomials)
+    for step, polynomial in enumerate(polynomials)
 )
 _SERIES = tuple((SERIES[first + power],) for first in (12, 8, 4, 0) for power in range(4))

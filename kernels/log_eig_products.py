@@ -1,4 +1,4 @@
-"""The matrix logarithm of ridged covariances by products alone, in plain PyTorch: for graphs and for export.
+"""The matrix logarithm of ridged covariances by products alone, in plain PyTorch: for CUDA graphs and for export.
 
 A covariance with the ridge r = 1e-4 of its trace has eigenvalues within four decades, so that a fixed number of
 products serves every one of them: nothing depends on values, and there is no decomposition. With A = S / |S|
@@ -11,8 +11,8 @@ iteration
 
     Y <- Y p(Z Y),   Z <- p(Z Y) Z,   from Y = A, Z = I  to  Y = A^(1/2), Z = A^(-1/2),
 
-with polynomials p(x²) of degree 2 for which x p(x²) is nearest to 1, in the maximum, over all x that the step before
-may have left: the best composition there is, and computed below from the interval alone.
+with polynomials p(x²) of degree 2 for which x p(x²) is nearest to 1, in the maximum, over all x that the previous step
+may leave: the best composition there is, computed below from the interval alone.
 
 Source: the inverse scaling and squaring method (Higham, "Functions of Matrices", 2008, 11.5) with the coupled
 Newton-Schulz iteration (6.7) and minimax polynomials (Amsel et al., "The Polar Express", arXiv 2505.16932).
@@ -34,7 +34,7 @@ _CONVERGED = 1e-7  # from 1
 
 
 def log_eig_products(S: Tensor, floor: float) -> Tensor:
-    """Return what ``log_eig_gemm`` does, in 49 batched products of PyTorch's.
+    """Return ``log_eig_gemm`` in 49 batched products of PyTorch's.
 
     Parameters
     ----------
@@ -67,13 +67,13 @@ def shift_to_floor(S: Tensor, floor: float) -> Tensor:
 
 
 def _square_root(A: Tensor, polynomials: Sequence[tuple[float, float, float]], *, identity: Tensor) -> Tensor:
-    """Return the square root of matrices whose eigenvalues lie where the polynomials were made for."""
+    """Return the square root of matrices whose eigenvalues lie in the interval of the polynomials."""
     Y, Z = A, None
-    for place, (a, b, c) in enumerate(polynomials):
+    for step, (a, b, c) in enumerate(polynomials):
         M = A if Z is None else Z @ Y
         P = b * M + c * (M @ M) + a * identity
         Y = Y @ P
-        if place < len(polynomials) - 1:
+        if step < len(polynomials) - 1:
             Z = P if Z is None else P @ Z
     return (Y + Y.mT) / 2
 

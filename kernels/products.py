@@ -1,13 +1,13 @@
-"""Products of tiles on tensor cores that keep fp32's precision: every factor is a sum of two numbers they can multiply.
+"""Products of tiles on tensor cores with fp32's precision: every factor is a sum of two numbers that they multiply.
 
-A factor x is split into ``big``, its nearest number of fewer bits, and ``small``, what is left of it. Then
+A factor x is split into ``big``, its nearest number of fewer bits, and ``small``, the remainder. Then
 
     x y = small_x big_y + big_x small_y + big_x big_y + small_x small_y
 
 and the last product is below fp32's rounding. TF32 numbers have 11 significant bits and fp32's exponents, so that any
 factor can be split into two of them. fp16 numbers have as many bits and are multiplied twice as fast, but their
-exponents end early: they are for factors whose size is known. Triton's own ``tf32x3`` does the first, and splits anew
-whatever is used twice.
+exponents end early: they are for factors whose size is known. Triton's own ``tf32x3`` computes the first, and splits
+again whatever is used twice.
 
 Source: Ootomo and Yokota, "Recovering single precision accuracy from Tensor Cores while surpassing the FP32 theoretical
 peak performance", IJHPCA 2022.
@@ -25,7 +25,7 @@ def split_tf32(x):
 
 @triton.jit
 def add_product(left_big, left_small, right_big, right_small, tile):
-    """Return ``tile + left @ right``, all fp32, of factors as ``split_tf32`` gives them; small products first."""
+    """Return ``tile + left @ right``, all fp32, for factors from ``split_tf32``; small products first."""
     tile = tl.dot(left_small, right_big, tile, input_precision="tf32")
     tile = tl.dot(left_big, right_small, tile, input_precision="tf32")
     return tl.dot(left_big, right_big, tile, input_precision="tf32")
@@ -33,14 +33,14 @@ def add_product(left_big, left_small, right_big, right_small, tile):
 
 @triton.jit
 def split_half(x):
-    """Return fp32 numbers below 65504 as two fp16 ones; what they lack is less than 2^-24 of them, or than 2^-25."""
+    """Return fp32 numbers below 65504 as two fp16 ones, with an error below 2^-24 of them, or below 2^-25."""
     big = x.to(tl.float16)
     return big, (x - big.to(tl.float32)).to(tl.float16)
 
 
 @triton.jit
 def add_half_product(left_big, left_small, right_big, right_small, tile):
-    """Return ``tile + left @ right``, fp32, of factors as ``split_half`` gives them; small products first."""
+    """Return ``tile + left @ right``, fp32, for factors from ``split_half``; small products first."""
     tile = tl.dot(left_small, right_big, tile)
     tile = tl.dot(left_big, right_small, tile)
     return tl.dot(left_big, right_big, tile)

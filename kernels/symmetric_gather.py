@@ -1,13 +1,13 @@
 """Rows of a cache of symmetric matrices as pictures: the op ``symmetric_gather``.
 
 A cache ``[n, P]`` holds the upper triangles of symmetric ``D x D`` matrices row by row (``numpy.triu_indices(D)``,
-P = D(D + 1)/2), off-diagonals times √2, perhaps quantised a dimension:
+P = D(D + 1)/2), off-diagonals times √2, perhaps quantised per dimension:
 
     v = cache[row] * scale + mean                                                                        [P]
     picture[r, c] = picture[c, r] = v[index(r, c)] / √2 off the diagonal, v[index(r, r)] on it           [1, D, D]
 
 One launch draws a batch from a cache on the device: no copy of the rows, no index arrays, every number read once.
-Arithmetic is fp32 (float64 for a float64 cache), rounded once to the type asked for.
+Arithmetic is fp32 (float64 for a float64 cache), rounded once to the pictures' dtype.
 """
 
 import math
@@ -18,11 +18,9 @@ import torch
 from torch import Tensor
 
 from fsrcache.errors import FsrcacheError
+from fsrcache.kernels.arguments import FLOATS, described
 from fsrcache.kernels.launch import on_device_of, tl, triton
-from fsrcache.kernels.modes import accumulator, op_body, transformed
-
-_CACHES = (torch.float16, torch.bfloat16, torch.int8, torch.float32, torch.float64)
-_PICTURES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+from fsrcache.kernels.modes import accumulator, op_body, refuse_second_derivative, transformed
 
 
 def symmetric_gather(
@@ -33,24 +31,25 @@ def symmetric_gather(
     Parameters
     ----------
     cache
-        fp16, bf16, int8, fp32 or float64 ``[n, P]``, P = D(D + 1)/2.
+        Vectors, fp16, bf16, int8, fp32 or float64 ``[n, P]``, P = D(D + 1)/2.
     rows
-        int64 or int32 ``[B]``, 0 to n - 1, on the device of the cache.
+        Row numbers, int64 or int32 ``[B]``, 0 to n - 1, on the device of the cache.
     mean, scale
-        fp32 ``[P]`` (or float64), on the device of the cache; None for zeros and for ones.
+        Moments of every dimension, fp32 or float64 ``[P]``, on the device of the cache; None for zeros and for ones.
     dtype
-        Of the pictures: fp16, bf16, fp32 or float64.
+        Dtype of the pictures: fp16, bf16, fp32 or float64.
 
     Returns
     -------
     Tensor
-        ``[B, 1, D, D]``, symmetric. It can be differentiated once, by the mean, the scale and a floating-point cache.
+        ``[B, 1, D, D]`` of that dtype, exactly symmetric. Differentiable once with respect to the mean, the scale and a
+        floating-point cache, by ``torch.func`` any number of times.
 
     Raises
     ------
     FsrcacheError
-        If a shape, a type or a device is another one, or, on a CPU, if a row is not in the cache. On a GPU such a row
-        is not looked for, which would wait for the device: its picture is NaN and nothing is read out of bounds.
+        If a shape, dtype or device is not the one above, or, on a CPU, if a row is not in the cache. On a GPU such a
+        row is not checked, which would wait for the device: its picture is NaN and nothing is read out of bounds.
     """
     _check(cache, rows, mean, scale, dtype)
     if transformed():
@@ -62,28 +61,28 @@ def symmetric_gather(
 def symmetric_gather_reference(
     cache: Tensor, rows: Tensor, mean: Tensor | None, scale: Tensor | None, dtype: torch.dtype
 ) -> Tensor:
-    """Return what ``symmetric_gather`` is by definition."""
-    place = _places(_side(cache.shape[1]), cache.device)
+    """Return ``symmetric_gather`` by its definition."""
+    index = _indices(_side(cache.shape[1]), cache.device)
     vectors = cache.index_select(0, rows).to(accumulator(cache))
     vectors = vectors if scale is None else vectors * scale
     vectors = vectors if mean is None else vectors + mean
-    values = vectors[:, place]  # [B, D, D]
-    on_diagonal = torch.ones_like(place).tril().triu() > 0
+    values = vectors[:, index]  # [B, D, D]
+    on_diagonal = torch.ones_like(index).tril().triu() > 0
     return torch.where(on_diagonal, values, values * math.sqrt(0.5)).to(dtype)[:, None]
 
 
 def _pictures(
-    cache: Tensor, rows: Tensor, mean: Tensor | None, scale: Tensor | None, dtype: torch.dtype, place: Tensor
+    cache: Tensor, rows: Tensor, mean: Tensor | None, scale: Tensor | None, dtype: torch.dtype, index: Tensor
 ) -> Tensor:
     halves = torch.full((cache.shape[1],), math.sqrt(0.5), dtype=accumulator(cache), device=cache.device)
-    halves.index_fill_(0, place.diagonal(), 1)
+    halves.index_fill_(0, index.diagonal(), 1)
     vectors, factors = cache.index_select(0, rows).to(halves.dtype), halves if scale is None else scale * halves
     if mean is None:
         vectors *= factors
     else:
         torch.addcmul(mean * halves, vectors, factors, out=vectors)
-    pictures = vectors.gather(1, place.flatten().expand(len(rows), -1))  # on a CPU faster than index_select
-    return pictures.view(len(rows), 1, *place.shape).to(dtype)
+    pictures = vectors.gather(1, index.flatten().expand(len(rows), -1))  # on a CPU faster than index_select
+    return pictures.view(len(rows), 1, *index.shape).to(dtype)
 
 
 @triton.jit
@@ -106,9 +105,9 @@ def symmetric_gather_kernel(
     known = (row >= 0) & (row < n)
     down, across = tl.arange(0, TILE)[:, None], tl.arange(0, TILE)[None, :]
     r = i * TILE + down
-    start = j * TILE + r * D - r * (r + 1) // 2  # in the vector, of what row r has in this tile
+    start = j * TILE + r * D - r * (r + 1) // 2  # in the vector, of row r in this tile
     diagonal = (i - j) * TILE + down  # where row r crosses it, seen from this tile
-    reach = tl.where(known, D - j * TILE, 0)  # of a row that is not there nothing is read
+    reach = tl.where(known, D - j * TILE, 0)  # nothing is read for an unknown row
     stored = (diagonal <= across) & (across < reach)
     value = tl.load(cache + row * (D * (D + 1) // 2) + start + across, mask=stored, other=0).to(tl.float32)
     if SCALE:
@@ -128,7 +127,7 @@ def symmetric_gather_kernel(
 
 
 def symmetric_gather_settings(side: int) -> dict[str, Any]:
-    """Return the kernel's compile-time arguments for matrices of a side, but for ``MEAN`` and ``SCALE``.
+    """Return the kernel's compile-time arguments for matrices of a side, except ``MEAN`` and ``SCALE``.
 
     D 128 on sm_90: 48 registers and 5 programs an SM, 64 and 4 with mean and scale; nothing is read twice but what
     programs share of mean and scale, from L1. fp16 to fp32 moves 82 kB a picture: 21 MB and 5 us for B 256, 336 MB and
@@ -164,8 +163,8 @@ def _symmetric_gather(
 ) -> Tensor:
     _refuse_other_rows(cache, rows)
     side = _side(cache.shape[1])
-    place = _kept_places(side) if cache.device.type == "cpu" else _places(side, cache.device)
-    return _pictures(cache, rows, mean, scale, dtype, place)
+    index = _cached_indices(side) if cache.device.type == "cpu" else _indices(side, cache.device)
+    return _pictures(cache, rows, mean, scale, dtype, index)
 
 
 _symmetric_gather.register_kernel("cuda")(op_body(launch_symmetric_gather))
@@ -182,7 +181,6 @@ def _(cache: Tensor, rows: Tensor, mean: Tensor | None, scale: Tensor | None, dt
 def _symmetric_gather_backward(
     gradient: Tensor, cache: Tensor, rows: Tensor, scale: Tensor | None, by_cache: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    # An op without a gradient of its own: a second differentiation is an error instead of a wrong number.
     dtype, side = accumulator(cache), gradient.shape[-1]
     upper, right = torch.triu_indices(side, side, device=cache.device)
     both = gradient[:, 0].to(dtype)
@@ -227,24 +225,25 @@ def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, None, Tensor |
 
 
 _symmetric_gather.register_autograd(_backward, setup_context=_save)
+refuse_second_derivative(_symmetric_gather_backward, "symmetric_gather")
 
 
 def _side(length: int) -> int:
     return (math.isqrt(8 * length + 1) - 1) // 2
 
 
-def _places(side: int, device: torch.device) -> Tensor:
-    """Return where in its vector every number of a picture is, [D, D]."""
+def _indices(side: int, device: torch.device) -> Tensor:
+    """Return the index in its vector of every number of a picture, [D, D]."""
     i = torch.arange(side, dtype=torch.int32, device=device)
     starts = i * (2 * side - 1 - i) // 2  # where r = i would begin if its c began with 0
     return torch.minimum(starts[:, None] + i, i[:, None] + starts).long()
 
 
 @lru_cache(maxsize=8)
-def _kept_places(side: int) -> Tensor:
-    """Return ``_places`` on a CPU, a tenth of a small batch's time; for the op alone, whose tensors are real."""
+def _cached_indices(side: int) -> Tensor:
+    """Return ``_indices`` on a CPU, a tenth of a small batch's time; for the op alone, whose tensors are real."""
     with torch.inference_mode(mode=False):
-        return _places(side, torch.device("cpu"))
+        return _indices(side, torch.device("cpu"))
 
 
 def _refuse_other_rows(cache: Tensor, rows: Tensor) -> None:
@@ -252,36 +251,36 @@ def _refuse_other_rows(cache: Tensor, rows: Tensor) -> None:
         wrong = rows[(rows < 0) | (rows >= len(cache))][0]
         raise FsrcacheError(
             f"symmetric_gather got the row {int(wrong)} for a cache of {len(cache)} rows.",
-            f"Rows are 0 to {len(cache) - 1}." if len(cache) else "The cache is empty.",
+            f"Rows go from 0 to {len(cache) - 1}." if len(cache) else "The cache is empty.",
         )
 
 
 def _check(cache: Tensor, rows: Tensor, mean: Tensor | None, scale: Tensor | None, dtype: torch.dtype) -> None:
-    length = cache.shape[-1] if cache.ndim else 0
+    length = cache.shape[-1] if isinstance(cache, Tensor) and cache.ndim == 2 else 0
     side = _side(length)
-    if cache.ndim != 2 or not length or side * (side + 1) // 2 != length or cache.dtype not in _CACHES:
+    if not length or side * (side + 1) // 2 != length or cache.dtype not in (*FLOATS, torch.int8):
         raise FsrcacheError(
-            f"symmetric_gather got a cache of shape {list(cache.shape)}, {cache.dtype}.",
-            "It is fp16, bf16, int8, fp32 or float64 [n, D(D + 1)/2].",
+            f"symmetric_gather got a cache of {described(cache)}.",
+            "It should be fp16, bf16, int8, fp32 or float64 [n, D(D + 1)/2].",
         )
-    if rows.ndim != 1 or rows.dtype not in (torch.int64, torch.int32) or rows.device != cache.device:
+    if not isinstance(rows, Tensor) or rows.ndim != 1 or rows.dtype not in (torch.int64, torch.int32):
         raise FsrcacheError(
-            f"symmetric_gather got rows of shape {list(rows.shape)}, {rows.dtype}, {rows.device}.",
-            f"They are int64 or int32 [B] on {cache.device}.",
+            f"symmetric_gather got rows of {described(rows)}.", f"They should be int64 or int32 [B] on {cache.device}."
         )
     for name, vector in (("mean", mean), ("scale", scale)):
         if vector is None:
             continue
-        if vector.shape != (length,) or vector.dtype not in (torch.float32, torch.float64):
+        fits = isinstance(vector, Tensor) and vector.shape == (length,)
+        if not fits or vector.dtype not in (torch.float32, torch.float64):
             raise FsrcacheError(
-                f"symmetric_gather got a {name} of shape {list(vector.shape)}, {vector.dtype}.",
-                f"It is fp32 [{length}], or None.",
+                f"symmetric_gather got a {name} of {described(vector)}.", f"It should be fp32 [{length}], or None."
             )
-        if vector.device != cache.device:
+    for name, tensor in (("rows", rows), ("mean", mean), ("scale", scale)):
+        if tensor is not None and tensor.device != cache.device:
             raise FsrcacheError(
-                f"symmetric_gather got a {name} on {vector.device}.", f"The cache is on {cache.device}."
+                f"symmetric_gather got its {name} on {tensor.device}.", f"The cache is on {cache.device}."
             )
-    if dtype not in _PICTURES:
+    if dtype not in FLOATS:
         raise FsrcacheError(
-            f"symmetric_gather got the type {dtype} for its pictures.", "It is fp16, bf16, fp32 or float64."
+            f"symmetric_gather got the dtype {dtype} for its pictures.", "It should be fp16, bf16, fp32 or float64."
         )

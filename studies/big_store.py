@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fsrcache.store.layout import ROOT, columns, documents, outputs, places
+from fsrcache.store.layout import ROOT, arrays, columns, outputs
+from fsrcache.store.metadata import documents
 from fsrcache.store.root import Root
 from fsrcache.store.spec import DIGESTS, StoreSpec, chunk_and_block
 
@@ -68,19 +69,19 @@ def big_spec(rows: dict[str, int] | None = None) -> StoreSpec:
 
 def counted(spec: StoreSpec, assumed: Assumed) -> dict[str, Any]:
     """Return the numbers and sizes of a store's objects, and what listing, opening and resuming take."""
-    found = places(spec)
-    shards = {name: [place for place in found if place.name.endswith(f"/{name}")] for name in spec.widths}
-    metadata = {ROOT: Root(spec, {place.name: ["0" * 32] * len(place.keys) for place in found}).document()}
+    every = arrays(spec)
+    shards = {name: [array for array in every if array.name.endswith(f"/{name}")] for name in spec.widths}
+    metadata = {ROOT: Root(spec, {array.name: ["0" * 32] * len(array.keys) for array in every}).document()}
     metadata |= documents(spec)
-    keys = sum(len(place.keys) for place in found)
+    keys = sum(len(array.keys) for array in every)
     block = outputs(spec, "train", scale=1)
     blocks = sum(map(spec.blocks, spec.splits))
     return {
         "kinds": {
             name: {
-                "objects": sum(len(place.keys) for place in of_kind),
+                "objects": sum(len(array.keys) for array in of_kind),
                 "object_bytes": of_kind[0].shard_bytes(0),
-                "bytes": sum(place.nbytes for place in of_kind),
+                "bytes": sum(array.nbytes for array in of_kind),
             }
             for name, of_kind in shards.items()
         },
@@ -92,17 +93,17 @@ def counted(spec: StoreSpec, assumed: Assumed) -> dict[str, Any]:
         "metadata": {"objects": len(metadata), "bytes": sum(map(len, metadata.values()))},
         "root_bytes": len(metadata[ROOT]),
         "objects": keys + len(metadata),
-        "bytes": sum(place.nbytes for place in found),
+        "bytes": sum(array.nbytes for array in every),
         "list_calls": -(-(keys + len(metadata)) // assumed.listed),
         "blocks": blocks,
         "units": blocks * len(spec.scales),
-        "unit_bytes": sum(place.shard_bytes(0) for place in block.values()),
+        "unit_bytes": sum(array.shard_bytes(0) for array in block.values()),
     }
 
 
 def naive_objects(spec: StoreSpec) -> int:
     """Return how many objects the same store would be without shards: one for every inner chunk."""
-    return sum(-(-place.shape[0] // spec.chunk) for place in places(spec) if place.chunk)
+    return sum(-(-array.shape[0] // spec.chunk) for array in arrays(spec) if array.chunk)
 
 
 def trainer(spec: StoreSpec, assumed: Assumed) -> dict[str, Any]:
@@ -117,7 +118,7 @@ def trainer(spec: StoreSpec, assumed: Assumed) -> dict[str, Any]:
     """
     low, full = (outputs(spec, "train", scale=scale) for scale in (4, 1))
     read = [low["features"], full["features"], low["probabilities"]]
-    chunk_bytes = [spec.chunk * place.row_bytes + 4 for place in read]
+    chunk_bytes = [spec.chunk * array.row_bytes + 4 for array in read]
     resident = assumed.memory // (2 * sum(chunk_bytes))
     needed = assumed.samples / spec.chunk * len(read)
     seconds = _pool_seconds(np.array(chunk_bytes * resident), assumed)
@@ -160,7 +161,7 @@ def killed(spec: StoreSpec, assumed: Assumed, *, kills: int = 1_000) -> dict[str
     unit = np.searchsorted(ends, moments, side="right")
     begins = np.concatenate([[0], ends[:-1]])
     redone = moments - begins[unit]
-    row_bytes = sum(place.row_bytes for place in outputs(spec, "train", scale=1).values())
+    row_bytes = sum(array.row_bytes for array in outputs(spec, "train", scale=1).values())
     uploading = (assumed.latency + spec.block * row_bytes / assumed.request_rate) * assumed.extracted  # in rows
     redone += np.where((redone < uploading) & (unit > 0), begins[unit] - begins[unit - 1], 0)
     return {

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from fsrcache.extractors.covpool import Head, load_covpool
 from fsrcache.kernels.closed_form_penalty import closed_form_critic
-from fsrcache.models.critic import VGGCritic
-from fsrcache.models.generator import MLPGenerator
+from fsrcache.models.form import FeatureForm
+from fsrcache.models.generators.mlp import MLPGenerator
 from fsrcache.presets import MLPConfig, TrainConfig
 from fsrcache.progress import Progress, ProgressCallback, no_progress
 from fsrcache.spd import unvech, vech, vech_side
@@ -38,6 +38,10 @@ def _zero(layer: nn.Linear) -> nn.Linear:
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
     return layer
+
+
+def _triangle(length: int) -> FeatureForm:
+    return FeatureForm(length, vech_side(length))
 
 
 class _Residual(MLPGenerator):
@@ -78,29 +82,29 @@ class _Rows(nn.Module):
         super().__init__()
         side = vech_side(length)
         self.first = nn.Linear(side, _TOKEN)
-        self.place = nn.Parameter(torch.randn(side, _TOKEN) / 10)
+        self.position = nn.Parameter(torch.randn(side, _TOKEN) / 10)
         layer = nn.TransformerEncoderLayer(_TOKEN, _HEADS, 4 * _TOKEN, batch_first=True, norm_first=True)
         self.layers = nn.TransformerEncoder(layer, _LAYERS, enable_nested_tensor=False)
         self.last = nn.Sequential(nn.LayerNorm(_TOKEN), _zero(nn.Linear(_TOKEN, side)))
 
     def forward(self, features: Tensor) -> Tensor:
-        rows = self.last(self.layers(self.first(unvech(features)) + self.place))
+        rows = self.last(self.layers(self.first(unvech(features)) + self.position))
         return vech((rows + rows.mT) / 2)
 
 
-class _Told(MLPGenerator):
-    """The MLP, told the scale as one column a scale behind the feature, which it returns as it came."""
+class _WithScale(MLPGenerator):
+    """The MLP with one more input column a scale behind the feature, which it returns unchanged."""
 
-    def __init__(self, length: int, told: int) -> None:
-        super().__init__(MLPConfig(), length)
-        self.told = told
-        self.register_buffer("mean", torch.zeros(length + told))
-        self.register_buffer("deviation", torch.ones(length + told))
-        cast(nn.Sequential, self.members[0])[0] = nn.Linear(length + told, self.config.width)
+    def __init__(self, length: int, scales: int) -> None:
+        super().__init__(MLPConfig(), _triangle(length))
+        self.scales = scales
+        self.register_buffer("mean", torch.zeros(length + scales))
+        self.register_buffer("deviation", torch.ones(length + scales))
+        cast(nn.Sequential, self.members[0])[0] = nn.Linear(length + scales, self.config.width)
 
     def forward(self, features: Tensor) -> Tensor:
         residual = self.members[0]((features - self.mean) / self.deviation)
-        return features + nn.functional.pad(residual, (0, self.told)) * self.deviation
+        return features + nn.functional.pad(residual, (0, self.scales)) * self.deviation
 
 
 class _Front(nn.Module):
@@ -108,14 +112,17 @@ class _Front(nn.Module):
 
     def __init__(self, head: Head, length: int) -> None:
         super().__init__()
-        self.head, self.length, self.classify = head, length, head.classify
+        self.head, self.length = head, length
+
+    def logits_of(self, embedding: Tensor) -> Any:
+        return self.head.logits_of(embedding)
 
     def forward(self, features: Tensor) -> Any:
         return self.head(features[:, : self.length])
 
 
 class _OnEmbeddings(Trainer):
-    """An trainer with WGAN-div between the frozen head's embeddings of generated and of fine features."""
+    """A trainer with WGAN-div between the frozen head's embeddings of generated and of fine features."""
 
     def _work(self, *, l2_alone: bool) -> None:
         config, (generator, critic, head) = self.config, self.networks
@@ -130,8 +137,8 @@ class _OnEmbeddings(Trainer):
             critic, torch.cat([hr, sr]), torch.cat([even, -even]), hr + share * (sr - hr),
             weight=config.penalty_weight, power=config.penalty_power,
         )  # fmt: skip
-        said = critic_loss(*judged.scores.chunk(2), weights=torch.ones_like(even))
-        self._update("critic", Update({"critic": said, "penalty": judged.penalty}, judged.grads, even))
+        loss = critic_loss(*judged.scores.chunk(2), weights=torch.ones_like(even))
+        self._update("critic", Update({"critic": loss, "penalty": judged.penalty}, judged.grads, even))
         terms, weights = generator_terms(
             batch, generated, self.networks._replace(critic=None), config, l2_alone=l2_alone
         )
@@ -148,12 +155,12 @@ def _embedding_critic(width: int) -> nn.Sequential:
 
 # a critic on embeddings, and the weight of its term
 ON_EMBEDDINGS = {f"critic on embeddings, weight {weight:g}": weight for weight in (0.01, 0.1, 1.0)}
-# what makes a generator of P and the number of scales
+# a function of P and the number of scales that makes the generator
 FORMS: Mapping[str, Callable[[int, int], MLPGenerator]] = {
     "generator of BiMaps": lambda length, _: _Residual(length, _BiMap(length)),
     "generator with attention over rows": lambda length, _: _Residual(length, _Rows(length)),
-    "generator told the scale": _Told,
-    **dict.fromkeys(ON_EMBEDDINGS, lambda length, _: MLPGenerator(MLPConfig(), length)),
+    "generator told the scale": _WithScale,
+    **dict.fromkeys(ON_EMBEDDINGS, lambda length, _: MLPGenerator(MLPConfig(), _triangle(length))),
 }
 
 
@@ -166,34 +173,35 @@ def train_form(
     seed: int,
     on_progress: ProgressCallback = no_progress,
 ) -> Callable[[FeatureCache], dict[str, float]]:
-    """Train a form; return what scores it on a cache, as ``score`` does."""
+    """Train a form; return a function that scores it on a cache, as ``score`` does."""
     length, scales = store.spec.widths["features"], len(store.scales)
     kept = np.flatnonzero(~store.held_out())
     torch.manual_seed(seed)
     generator = FORMS[name](length, scales)
     cache = load_cache(store, "train", rows=kept, device=_CPU)
-    head = load_covpool(extractor).head.requires_grad_(False)
-    told = isinstance(generator, _Told)
-    if told:
-        cache, head = _with_scales(cache), cast(Head, _Front(head, length))
+    frozen = load_covpool(extractor).head.requires_grad_(False)
+    head: nn.Module = frozen
+    with_scale = isinstance(generator, _WithScale)
+    if with_scale:
+        cache, head = _with_scales(cache), _Front(frozen, length)
     generator.standardise_by(*cache.moments())
     batches = Batches(cache, config, mode="ram", seed=seed, device=_CPU, ahead=_AHEAD)
-    networks, form = Networks(generator, None, head), Trainer
+    networks, kind = Networks(generator, None, head), Trainer
     if name in ON_EMBEDDINGS:
         critic = _embedding_critic(store.spec.widths["embeddings"])
-        networks, form = networks._replace(critic=cast(VGGCritic, critic)), _OnEmbeddings
-    trainer = form(networks, batches, replace(config, critic=None))
+        networks, kind = networks._replace(critic=critic), _OnEmbeddings
+    trainer = kind(networks, batches, replace(config, critic=None))
     for step in range(config.steps):
         if step % _AHEAD == 0:
             batches.prepare(step, min(_AHEAD, config.steps - step))
             on_progress(Progress("training", step, config.steps, "steps"))
         trainer.step(step)
-    trainer.bad.check()
-    return lambda cache: score(generator, head, _with_scales(cache) if told else cache, store.scales)
+    trainer.finite.check()
+    return lambda cache: score(generator, head, _with_scales(cache) if with_scale else cache, store.scales)
 
 
 def _with_scales(cache: FeatureCache) -> FeatureCache:
-    """Return a cache whose features say their scale: one column a scale, 1 at theirs."""
+    """Return a cache with one more column a scale behind the features: 1 at their own scale, else 0."""
     scales, rows = cache.shape
-    told = torch.eye(scales, dtype=torch.float16)[:, None].expand(-1, rows, -1)
-    return cache._replace(features=torch.cat([cache.features, told], 2))
+    columns = torch.eye(scales, dtype=torch.float16)[:, None].expand(-1, rows, -1)
+    return cache._replace(features=torch.cat([cache.features, columns], 2))

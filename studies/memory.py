@@ -18,7 +18,8 @@ import torch
 from numpy.typing import NDArray
 
 from fsrcache.benchmarks.harness import commit, machine
-from fsrcache.extraction.extract import extract, sources
+from fsrcache.extraction.extract import extract_features
+from fsrcache.extraction.source import face_source
 from fsrcache.extractors.covpool import CovPoolFER, save_covpool
 from fsrcache.faces.faces import usable_faces
 from fsrcache.faces.listing import Listing, string_array
@@ -51,10 +52,10 @@ def measured(rows: int) -> dict[str, float]:
         torch.manual_seed(0)
         save_covpool(Path(folder) / "extractor.safetensors", CovPoolFER(_SHAPE, _CLASSES).eval(), training={})
         faces = usable_faces(made_pictures(rows), side=_SIDE)
-        given = sources(faces, Path(folder) / "extractor.safetensors", device=torch.device("cpu"))
+        source = face_source(faces, Path(folder) / "extractor.safetensors", device=torch.device("cpu"))
         listed = _peak()
-        record = extract(given, store=Path(folder) / "features.zarr", scales=(1, 2), data="made pictures")
-    assert record["complete"]
+        result = extract_features(source, store=Path(folder) / "features.zarr", scales=(1, 2), data="made pictures")
+    assert result.complete
     seconds = time.perf_counter() - began
     return {"rows": rows, "peak_bytes": _peak(), "peak_bytes_before_extracting": listed, "seconds": seconds}
 

@@ -12,7 +12,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from fsrcache.store.layout import Place
+from fsrcache.store.layout import ArrayLayout
 from fsrcache.store.shuffle import ShuffledRows
 from fsrcache.store.stored import StoredArray
 
@@ -110,7 +110,7 @@ def _errors(curve: NDArray[np.float64], full: NDArray[np.float64]) -> NDArray[np
 
 
 def _block_random(rows: int, share: float) -> Order:
-    array = StoredArray(Place("made/features", (rows, 1), "float16", _CHUNK, _CHUNK), _nothing)
+    array = StoredArray(ArrayLayout("made/features", (rows, 1), "float16", _CHUNK, _CHUNK), _nothing)
     resident = max(1, round(share * -(-rows // _CHUNK)))
 
     def order(seed: int, epoch: int) -> NDArray[np.int64]:

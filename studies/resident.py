@@ -24,7 +24,7 @@ from fsrcache.spd import vech_length
 from fsrcache.store.reader import FeatureStore
 from fsrcache.store.spec import DIGESTS, StoreSpec, chunk_and_block
 from fsrcache.store.writer import FeatureWriter
-from fsrcache.training.run.train import train
+from fsrcache.training.run.train import train_generator
 
 _CLASSES = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
 _SCALES = tuple(range(1, 9))
@@ -82,12 +82,13 @@ def trained(folder: Path, steps: int) -> dict[str, float]:
     """Train in this process; return in bytes what the training must keep, and what it took at most."""
     before = peak_memory()
     store, config = FeatureStore(folder / "features.zarr"), replace(TRAINING["best"], steps=steps)
-    run = train(store, folder / "extractor.safetensors", config, folder=folder / "run", device=torch.device("cpu"),
-                cache="ram")  # fmt: skip
+    run = train_generator(
+        store, folder / "extractor.safetensors", config, folder=folder / "run", device=torch.device("cpu"), cache="ram"
+    )
     held_out = store.held_out()
     cache = 2 * len(held_out) * len(_SCALES) * store.spec.widths["features"]
-    weights = Path(run["generator"]).stat().st_size + (folder / "extractor.safetensors").stat().st_size
-    moments = 2 * Path(run["generator"]).stat().st_size
+    weights = Path(run.generator).stat().st_size + (folder / "extractor.safetensors").stat().st_size
+    moments = 2 * Path(run.generator).stat().st_size
     must, peak = cache + weights + moments, peak_memory()
     return {
         "rows": len(held_out), "steps": steps, "cache_bytes": cache, "weights_bytes": weights, "moments_bytes": moments,

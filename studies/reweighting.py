@@ -24,11 +24,13 @@ from torch.nn.functional import cross_entropy
 
 from fsrcache.benchmarks.harness import commit, machine
 from fsrcache.cli.progress import shown
+from fsrcache.extractors.opening import open_extractor
 from fsrcache.presets import TRAINING, CriticConfig, MLPConfig
 from fsrcache.progress import Progress, ProgressCallback
 from fsrcache.store.reader import FeatureStore
 from fsrcache.training.data.loader import FeatureCache, load_cache
-from fsrcache.training.run.build import build, choose_location
+from fsrcache.training.run.features import choose_location, open_features
+from fsrcache.training.run.networks import make_trainer
 from fsrcache.training.step.trainer import Trainer
 from fsrcache.workspace import Workspace
 
@@ -53,8 +55,8 @@ _AT_ONCE = 512  # features
 @click.option("--faces", default=600, show_default=True, help="Held out of training, that are scored.")
 def main(workspace: Path, out: Path, steps: int, every: int, seeds: int, faces: int) -> None:
     """Train with every source and compare."""
-    place = Workspace(workspace)
-    store = FeatureStore(place.store)
+    files = Workspace(workspace)
+    store = FeatureStore(files.store)
     scored = load_cache(store, "train", rows=np.flatnonzero(store.held_out())[:faces], device=_CPU)
     record: dict[str, Any] = {
         "machine": machine(_CPU),
@@ -63,28 +65,28 @@ def main(workspace: Path, out: Path, steps: int, every: int, seeds: int, faces: 
         "faces": len(scored.labels),
         "runs": [],
     }
-    folder = place.run(f"reweighting-{steps}-{every}-{faces}")
+    folder = files.run(f"reweighting-{steps}-{every}-{faces}")
     folder.mkdir(parents=True, exist_ok=True)
     out.mkdir(parents=True, exist_ok=True)
     console = Console(stderr=True)
     for seed in range(seeds):
         plain: list[dict[str, float]] = []
         for source in SOURCES:
-            kept = folder / f"{source}-{seed}.json"
-            if not kept.exists():
+            file = folder / f"{source}-{seed}.json"
+            if not file.exists():
                 console.print(f"weights by {source}, seed {seed}", highlight=False)
                 with shown(console) as on_progress:
-                    answer = _run(store, place.extractor, scored, on_progress, source=source, seed=seed, steps=steps,
+                    answer = _run(store, files.extractor, scored, on_progress, source=source, seed=seed, steps=steps,
                                   every=every)  # fmt: skip
-                kept.write_text(json.dumps(answer))
-            run = json.loads(kept.read_text())
+                file.write_text(json.dumps(answer))
+            run = json.loads(file.read_text())
             plain = plain or run["curve"]
             run["steps_to_the_level"] = {
                 measure: steps_to_the_level(run["curve"], plain, measure=measure) for measure in ("accuracy", "loss")
             }
             record["runs"].append(run)
-            said = {key: run[key] for key in ("source", "seed", "steps_to_the_level", "seconds")}
-            click.echo(json.dumps({**said, **run["curve"][-1]}), err=True)
+            summary = {key: run[key] for key in ("source", "seed", "steps_to_the_level", "seconds")}
+            click.echo(json.dumps({**summary, **run["curve"][-1]}), err=True)
             (out / "reweighting.json").write_text(json.dumps(record, indent=1) + "\n")
 
 
@@ -100,20 +102,21 @@ def _run(
     every: int,
 ) -> dict[str, Any]:
     """Train once; return the curve of what is scored."""
-    began = time.perf_counter()
+    start = time.perf_counter()
     config = replace(_SMALL, reweight=source, steps=steps)
-    place = choose_location(store, "ram", device=_CPU)
-    trainer = build(store, extractor, config, place=place, device=_CPU, seed=seed, plain=False).trainer
+    location = choose_location(store, "ram", device=_CPU)
+    features = open_features(store, config, location=location, device=_CPU, seed=seed)
+    trainer = make_trainer(features, open_extractor(extractor), config, seed=seed)
     curve = [_score(trainer, scored, 0)]
     for step in range(steps):
         if step % every == 0:
             trainer.batches.prepare(step, min(every, steps - step))
         trainer.step(step)
         if (step + 1) % every == 0 or step + 1 == steps:
-            trainer.bad.check()
+            trainer.finite.check()
             curve.append(_score(trainer, scored, step + 1))
             on_progress(Progress("training", step + 1, steps, "steps", {"accuracy": curve[-1]["accuracy"]}))
-    return {"source": source, "seed": seed, "seconds": round(time.perf_counter() - began), "curve": curve}
+    return {"source": source, "seed": seed, "seconds": round(time.perf_counter() - start), "curve": curve}
 
 
 @torch.no_grad()

@@ -25,13 +25,13 @@ from torch import nn
 from fsrcache.benchmarks.harness import commit, machine
 from fsrcache.cli.progress import shown
 from fsrcache.extractors.covpool import load_covpool
-from fsrcache.models.generator import load_generator
+from fsrcache.models.generators.forms import load_generator
 from fsrcache.presets import TRAINING, CriticConfig, MLPConfig, RRDBConfig, TrainConfig
 from fsrcache.progress import ProgressCallback
 from fsrcache.store.reader import FeatureStore
 from fsrcache.training.data.loader import FeatureCache, load_cache
 from fsrcache.training.run.loop import score
-from fsrcache.training.run.train import train
+from fsrcache.training.run.train import train_generator
 from fsrcache.workspace import Workspace
 from studies.forms import FORMS, ON_EMBEDDINGS, train_form
 from studies.views import store_with_views
@@ -94,8 +94,8 @@ VARIANTS: Mapping[str, TrainConfig] = {
 @click.option("--only", multiple=True, type=click.Choice(list(VARIANTS)), help="These variants; repeatable.")
 def main(workspace: Path, out: Path, steps: int, seeds: int, only: tuple[str, ...]) -> None:
     """Train every variant and keep what it reaches."""
-    place = Workspace(workspace)
-    store, head = FeatureStore(place.store), load_covpool(place.extractor).head
+    files = Workspace(workspace)
+    store, head = FeatureStore(files.store), load_covpool(files.extractor).head
     left_out = store.held_out()
     held_out = load_cache(store, "train", rows=np.flatnonzero(left_out), device=_CPU)
     seen = load_cache(store, "train", rows=np.flatnonzero(~left_out)[::_SEEN_ONE_IN], device=_CPU)
@@ -113,13 +113,13 @@ def main(workspace: Path, out: Path, steps: int, seeds: int, only: tuple[str, ..
     console = Console(stderr=True)
     for seed in range(seeds):
         for name in only or VARIANTS:
-            folder = place.run(f"variant-{steps}-{seed}-{name.replace(' ', '-').replace(',', '')}")
+            folder = files.run(f"variant-{steps}-{seed}-{name.replace(' ', '-').replace(',', '')}")
             kept = folder / "answer.json"
             if not kept.exists():
                 config = replace(VARIANTS[name], steps=3 * steps if name == _LONGER else steps)
                 console.print(f"{name}, seed {seed}", highlight=False)
                 with shown(console) as on_progress:
-                    scored, seconds = _train(name, place, store, config, folder, seed, on_progress)
+                    scored, seconds = _train(name, files, store, config, folder, seed, on_progress)
                 answer = {
                     "variant": name,
                     "seed": seed,
@@ -136,23 +136,25 @@ def main(workspace: Path, out: Path, steps: int, seeds: int, only: tuple[str, ..
 
 def _train(
     name: str,
-    place: Workspace,
+    files: Workspace,
     store: FeatureStore,
     config: TrainConfig,
     folder: Path,
     seed: int,
     on_progress: ProgressCallback,
 ) -> tuple[Callable[[FeatureCache], dict[str, float]], float]:
-    """Return what scores the trained variant on a cache, and the seconds of its training."""
+    """Return a function that scores the trained variant on a cache, and the seconds of its training."""
     if name in FORMS:
         folder.mkdir(parents=True, exist_ok=True)
-        began = time.perf_counter()
-        scored = train_form(name, store, place.extractor, config, seed=seed, on_progress=on_progress)
-        return scored, time.perf_counter() - began
-    learnt = store_with_views(place, on_progress=on_progress) if name == _VIEWS else store
-    trained = train(learnt, place.extractor, config, folder=folder, device=_CPU, seed=seed, on_progress=on_progress)
-    generator = load_generator(Path(trained["generator"]))[0]
-    head = load_covpool(place.extractor).head
+        start = time.perf_counter()
+        scored = train_form(name, store, files.extractor, config, seed=seed, on_progress=on_progress)
+        return scored, time.perf_counter() - start
+    learnt = store_with_views(files, on_progress=on_progress) if name == _VIEWS else store
+    trained = train_generator(
+        learnt, files.extractor, config, folder=folder, device=_CPU, seed=seed, on_progress=on_progress
+    )
+    generator = load_generator(Path(trained.generator))[0]
+    head = load_covpool(files.extractor).head
     history = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
     seconds = sum(line["seconds"] for line in history)  # also of the steps before an interruption
     return lambda cache: score(generator, head, cache, store.scales), seconds
@@ -167,10 +169,10 @@ def _table(record: dict[str, Any]) -> str:
     of = {run["variant"]: [other for other in runs if other["variant"] == run["variant"]] for run in runs}
     lines += [_line(name, own, scales) for name, own in of.items()]
     table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
-    said = f"Accuracy of the frozen head in percent on {record['faces']:,} faces held out of training, and on "
-    said += f"{record['seen']:,} that were trained on"
+    caption = f"Accuracy of the frozen head in percent on {record['faces']:,} faces held out of training, and on "
+    caption += f"{record['seen']:,} that were trained on"
     where = f"{record['machine']['processor']}, {record['machine']['cores']} cores"
-    return f"{table}\n{said}, after {record['steps']:,} steps. {record['data']}; {where}.\n"
+    return f"{table}\n{caption}, after {record['steps']:,} steps. {record['data']}; {where}.\n"
 
 
 def _line(name: str, runs: list[dict[str, Any]], scales: list[str]) -> list[str]:

@@ -8,7 +8,8 @@ import torch
 from numpy.typing import NDArray
 
 from fsrcache.errors import FsrcacheError
-from fsrcache.extraction.extract import extract, sources
+from fsrcache.extraction.extract import extract_features
+from fsrcache.extraction.source import face_source
 from fsrcache.extractors.covpool import load_covpool
 from fsrcache.faces.decode import Pictures
 from fsrcache.faces.expressions import SPLITS
@@ -31,9 +32,9 @@ def store_with_views(place: Workspace, *, on_progress: ProgressCallback = no_pro
         raise FsrcacheError(f"{place.folder} does not say which faces it is about.", "Run `fsrcache extract` there.")
     listing = list_faces(Path(data.path), layout=data.layout, votes=data.votes)
     faces = usable_faces(listing, side=load_covpool(place.extractor).config.side, on_error=data.on_error)
-    given = sources(with_views(faces), place.extractor, device=torch.device("cpu"))
+    source = face_source(with_views(faces), place.extractor, device=torch.device("cpu"))
     scales, title = FeatureStore(place.store).scales, f"{title_of(listing.layout)}, with views"
-    extract(given, store=path, scales=scales, data=title, on_progress=on_progress)
+    extract_features(source, store=path, scales=scales, data=title, on_progress=on_progress)
     return FeatureStore(path)
 
 

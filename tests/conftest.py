@@ -91,6 +91,23 @@ def files():
 
 
 @pytest.fixture(scope="session")
+def stop_after():
+    """Return a function that makes an ``on_progress`` which interrupts at its nth call."""
+
+    def make(calls):
+        seen = []
+
+        def on_progress(progress):
+            seen.append(progress)
+            if len(seen) == calls:
+                raise KeyboardInterrupt
+
+        return on_progress
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def pretrained_once(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pretrained")
     done = run("pretrain", "--data", "drawn:140", "--side", 24, "--epochs", 1, cwd=folder)

@@ -42,10 +42,12 @@ FLOORS = {
     "fsrcache.extraction": 5,
     "fsrcache.training": 5,
     "fsrcache.evaluation": 5,
+    "fsrcache.model": 6,
     "fsrcache.rows": 6,
     "fsrcache.verbs": 7,
     "fsrcache.benchmarks": 8,
     "fsrcache.cli": 9,
+    "fsrcache.__main__": 10,
     "studies": 10,
 }
 WITHOUT_TORCH = ("fsrcache.store", "fsrcache.faces", "fsrcache.errors", "fsrcache.presets", "fsrcache.cli")

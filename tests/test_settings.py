@@ -15,7 +15,7 @@ from fsrcache.cli.main import group, main
 from fsrcache.cli.options import set_option
 from fsrcache.errors import RequestError
 from fsrcache.presets import EXTRACTORS, PRETRAINING, TRAINING, CriticConfig, ExtractorConfig, MLPConfig, RRDBConfig
-from fsrcache.records import check_fields
+from fsrcache.records import FormsOf, check_fields
 from fsrcache.settings import differences, resolved, with_settings
 
 PRESETS = [*EXTRACTORS.values(), *PRETRAINING.values(), *TRAINING.values()]
@@ -37,6 +37,8 @@ class Unions:
 def values(hint):
     """Return a strategy of the values that an annotation allows."""
     origin, parts = get_origin(hint), get_args(hint)
+    if origin is Annotated and isinstance(parts[1], FormsOf):
+        return st.one_of(*map(values, parts[1].classes()))
     if origin is Annotated:
         low, high, below = parts[1].low, parts[1].high, parts[1].below
         return st.integers(low, high) if parts[0] is int else st.floats(low, high, exclude_max=below)

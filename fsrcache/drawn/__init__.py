@@ -1,1 +1,1 @@
-"""Drawn faces: nobody's, a function of a seed and a number."""
+"""Drawn faces, of nobody in particular: a function of a seed and a number."""

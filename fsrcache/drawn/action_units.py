@@ -1,4 +1,4 @@
-"""From an expression to facial action units: what each face muscle does, how strongly, with whose habits.
+"""From an expression to facial action units: which face muscles contract, and how strongly, with personal habits.
 
 An action unit (AU) is named by its number in the Facial Action Coding System of Ekman, Friesen and Hager (2002); the
 combinations below are those its emotion tables list as prototypes and major variants.
@@ -75,7 +75,7 @@ NEIGHBOURS = {
     "neutral": "sadness",
 }
 _WEAKEST = 0.4  # of an expression's full strength, before jitter
-_REST = 0.10  # the largest activation of a face that means nothing by it
+_REST = 0.10  # the largest activation without an expression
 _LARGEST_SHARE = 0.35  # of a neighbouring expression mixed in
 
 
@@ -87,11 +87,11 @@ def expression_units(rng: np.random.Generator, expression: str, *, intensity: fl
     Parameters
     ----------
     rng
-        Where this face's habits come from.
+        Random generator of this face's habits.
     expression
         One of ``fsrcache.faces.expressions.EXPRESSIONS``.
     intensity
-        0 (the face at rest) to 1 (full strength); drawn if None.
+        Strength, 0 (the face at rest) to 1; drawn if None.
     """
     numbers = list(NAMES)
     drawn_intensity = _WEAKEST + (1 - _WEAKEST) * rng.beta(1.8, 1.2)

@@ -1,7 +1,7 @@
-"""TrainSetup-in faces: a parametric face for any seed and index, with an expression, an identity and a camera.
+"""Built-in faces: a parametric face for any seed and index, with an expression, an identity and a camera.
 
 Shapes are drawn flat at three times the size, then lit by a relief of the face that is computed per pixel, then put
-before a background, blurred and given noise. Face `index` of `seed` depends on these two numbers alone.
+before a background, blurred, and noise is added. Face `index` of `seed` depends on these two numbers alone.
 """
 
 from numbers import Real
@@ -35,32 +35,39 @@ def draw_face(
     Parameters
     ----------
     seed, index
-        Not negative. The face depends on them alone.
+        Whole numbers of at least 0; the face depends on them alone.
     expression
-        One of ``EXPRESSIONS`` in place of the face's own; person, pose, light and noise stay.
+        One of ``EXPRESSIONS`` instead of the face's own; person, pose, light and noise stay.
     intensity
-        0 (at rest) to 1 (full strength) in place of the face's own.
+        Strength of the expression, 0 (at rest) to 1, instead of the face's own.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 ``[100, 100, 3]``.
 
     Raises
     ------
     RequestError
-        If one of them is none of these.
+        If an argument is not as above.
     """
     for what, value in (("seed", seed), ("index", index)):
         if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 0:
-            raise RequestError(f"The {what} of a drawn face is {value!r}.", "It is a whole number of at least 0.")
+            raise RequestError(
+                f"The {what} of a drawn face is {value!r}.", "It should be a whole number of at least 0."
+            )
     if expression is not None and (not isinstance(expression, str) or expression not in EXPRESSIONS):
-        raise RequestError(f"The expression is {expression!r}.", f"It is one of {', '.join(EXPRESSIONS)}.")
+        raise RequestError(f"The expression is {expression!r}.", f"It should be one of {', '.join(EXPRESSIONS)}.")
     strength: object = intensity
     if strength is not None and not (isinstance(strength, Real) and 0 <= float(strength) <= 1):
-        raise RequestError(f"The intensity is {intensity!r}.", "It is a number from 0 to 1.")
-    person, scene, rng = _sitting(seed, index)
+        raise RequestError(f"The intensity is {intensity!r}.", "It should be a number from 0 to 1.")
+    person, scene, rng = _person_and_scene(seed, index)
     name = EXPRESSIONS[drawn_expression(seed, index)] if expression is None else expression
     units = expression_units(rng, name, intensity=intensity)
     return _photograph(paint_face(person, scene, units, rng), scene, rng)
 
 
-def _sitting(seed: int, index: int) -> tuple[Person, Scene, np.random.Generator]:
+def _person_and_scene(seed: int, index: int) -> tuple[Person, Scene, np.random.Generator]:
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, index])))
     return draw_person(rng), draw_scene(rng), rng
 

@@ -1,4 +1,4 @@
-"""Everything on a head that does not move: hair, ears, neck, beard."""
+"""The parts of a head that do not move: hair, ears, neck, beard."""
 
 import numpy as np
 
@@ -25,7 +25,7 @@ _CUTS: dict[str, tuple[float, float | None, float]] = {
 
 
 def draw_behind(pen: Pen, person: Person, *, drop: float) -> None:
-    """Draw what lies behind the face: back hair, shoulders, neck and ears."""
+    """Draw the parts behind the face: back hair, shoulders, neck and ears."""
     shape = person.shape
     head = pen.head
     centre = head.centre

@@ -15,7 +15,7 @@ OVERSAMPLING = 3  # shapes are drawn this much larger, then averaged
 Points = NDArray[np.float64]
 
 _SKULL_DEPTH = 1.06  # of its width
-_ANCHOR = np.array([0.0, 0.16, 0.72])  # a point of the face that a turning head keeps near its place
+_ANCHOR = np.array([0.0, 0.16, 0.72])  # a point of the face that moves little when the head turns
 _QUARTER = np.linspace(0, np.pi / 2, 12)
 
 

@@ -1,4 +1,4 @@
-"""Who is drawn and how the picture is taken: the traits of a person and of a scene, each drawn from its range.
+"""The person and the scene of a picture: their traits, each drawn from its range.
 
 Lengths are in half head heights: the crown is at y = -1, the chin at y = 1, x to the right, z towards the viewer.
 """
@@ -123,13 +123,13 @@ class Person:
 
 @dataclass(frozen=True)
 class Scene:
-    """How the picture is taken: pose, light, what is in the way, lens and sensor. Angles in radians, pixels of 100."""
+    """The scene of a picture: pose, light, occlusion, lens and sensor. Angles in radians, pixels of 100."""
 
     roll: float
     yaw: float
     pitch: float
     scale: float  # pixels per half head height
-    shift: tuple[float, float]  # of the face from its place, in pixels
+    shift: tuple[float, float]  # of the face from the middle, in pixels
     gaze: tuple[float, float]  # of the pupils from straight on, -1..1
     light: tuple[float, float, float]  # unit vector towards the lamp; y down, z towards the viewer
     light_colour: Colour  # around 1

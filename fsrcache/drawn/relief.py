@@ -9,7 +9,7 @@ from fsrcache.drawn.action_units import Units
 from fsrcache.drawn.head import SIDE, Head
 from fsrcache.drawn.person import Scene, Shape
 
-# x, y, width, height, angle of a Gaussian bump in head coordinates; how far it rises; what it does to red, green, blue.
+# x, y, width, height, angle of a Gaussian bump in head coordinates; its height; its tint of red, green, blue.
 Bump = tuple[float, ...]
 
 _GRID = 40  # the relief is computed at this side and enlarged: all of it is soft
@@ -22,7 +22,7 @@ _SHADOW = np.array([0.88, 1.04, 1.12], np.float32)  # light passes through skin:
 
 
 def relief(head: Head, units: Units, *, drop: float) -> NDArray[np.float32]:
-    """Return what to multiply the colours of the head with, [100, 100, 3]."""
+    """Return the light on the head, a factor of its colours, [100, 100, 3]."""
     scene = head.scene
     points = _surface_points(head)  # [3, 1600]
     slope_x, slope_y, tint = _relief_of(np.array(_bumps(head.person.shape, units, drop), np.float32), points)
@@ -156,15 +156,15 @@ def _bumps(shape: Shape, units: Units, drop: float) -> list[Bump]:
 
 
 def _dark(amount: float) -> tuple[float, float, float]:
-    """Return the tint of a crease: it takes least from red."""
+    """Return the tint of a crease: it darkens red least."""
     return (-amount, -1.25 * amount, -1.25 * amount)
 
 
 @cache
 def _enlarging(side: int) -> NDArray[np.float32]:
     """Return the matrix [100, side] that interpolates smoothly between pixel centres."""
-    place = np.clip((np.arange(SIDE) + 0.5) * (side / SIDE) - 0.5, 0, side - 1)
-    distance = place[:, None] - np.arange(side)
+    position = np.clip((np.arange(SIDE) + 0.5) * (side / SIDE) - 0.5, 0, side - 1)
+    distance = position[:, None] - np.arange(side)
     weights = np.exp(-0.5 * (distance / 0.55) ** 2)
     matrix: NDArray[np.float32] = (weights / weights.sum(1, keepdims=True)).astype(np.float32)
     return matrix

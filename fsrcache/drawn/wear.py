@@ -1,4 +1,4 @@
-"""What comes between the viewer and the face: glasses, at times a hand, a scarf, a lock of hair, a mask or a cup."""
+"""Objects between the viewer and the face: glasses, at times a hand, a scarf, a lock of hair, a mask or a cup."""
 
 import numpy as np
 
@@ -37,7 +37,7 @@ def draw_glasses(pen: Pen, person: Person) -> None:
 
 
 def draw_occlusion(pen: Pen, person: Person, scene: Scene) -> None:
-    """Draw what is in the way, if anything is."""
+    """Draw the occlusion of a scene, if there is one."""
     if scene.occlusion == "hand":
         _hand(pen, person, scene.side)
     elif scene.occlusion == "scarf":
@@ -110,8 +110,8 @@ def _mask(pen: Pen, person: Person) -> None:
 def _cup(pen: Pen, person: Person, side: float) -> None:
     """Draw a cup lifted before the chin."""
     shape = person.shape
-    place = pen.head.project(np.array([[side * 0.16, shape.mouth_level + 0.10, 0.7]]))[0]
+    rim = pen.head.project(np.array([[side * 0.16, shape.mouth_level + 0.10, 0.7]]))[0]
     colour = mix(person.cloth, (240, 240, 240), 0.6)
-    pen.stroke(place + ellipse(side * 15, 15, 6, 8), shade(colour, 0.85), 2.2)
-    pen.fill(place + np.array([[-14, 0], [14, 0], [12, 45], [-12, 45]]), colour)
-    pen.fill(place + ellipse(0, 0, 14, 3.0), shade(colour, 0.8))
+    pen.stroke(rim + ellipse(side * 15, 15, 6, 8), shade(colour, 0.85), 2.2)
+    pen.fill(rim + np.array([[-14, 0], [14, 0], [12, 45], [-12, 45]]), colour)
+    pen.fill(rim + ellipse(0, 0, 14, 3.0), shade(colour, 0.8))

@@ -1,4 +1,4 @@
-"""The arrays and numbers that measures and heads are given, checked before anything is computed from them."""
+"""Checks of the arrays and numbers that measures and heads compute from."""
 
 from typing import Any
 
@@ -16,13 +16,13 @@ def check_array(values: object, kinds: str, *dimensions: int | None, name: str, 
     Parameters
     ----------
     values
-        What was given.
+        The argument.
     kinds
-        NumPy's letters of the kinds of dtype that are taken, such as ``iu``.
+        NumPy's letters for the kinds of dtype that are right, such as ``iu``.
     dimensions
-        The length of every axis, None where any will do.
+        The length of every axis, None for any.
     name, wanted
-        What the argument is called, and what it should be, in words for the error.
+        The argument's name, and a description of what it should be, for the error.
 
     Raises
     ------

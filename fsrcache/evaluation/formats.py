@@ -27,7 +27,7 @@ def to_csv(table: Table) -> str:
     """Return a table as CSV: a line per score, numbers in full, None as nothing, the context in ``#`` lines below.
 
     The first column, ``twins``, says which list a score is of: ``with`` all pictures or ``without`` those that have
-    a twin in training. ``pandas.read_csv(..., comment="#")`` reads it.
+    a twin in training; ``seeds`` stand with spaces between them. ``pandas.read_csv(..., comment="#")`` reads it.
     """
     context = footnotes(table)
     names = [field.name for field in fields(Score)]
@@ -35,7 +35,7 @@ def to_csv(table: Table) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["twins", *names])
     for kept, scores in (("with", table.rows), ("without", table.rows_without_twins)):
-        writer.writerows([kept, *(getattr(score, name) for name in names)] for score in scores)
+        writer.writerows([kept, *(_field(getattr(score, name)) for name in names)] for score in scores)
     return text.getvalue() + "".join(f"# {subject}: {_one_line(says)}\n" for subject, says in context.items())
 
 
@@ -74,8 +74,12 @@ def _cells(line: Line) -> list[str]:
     return [f"*{text}*" for text in texts] if line.paper else texts
 
 
+def _field(value: Any) -> Any:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else value
+
+
 def _number(cell: Cell) -> str:
-    text = _escaped(cell.text) + (r"\~" if cell.unsure else "")
+    text = _escaped(cell.text) + (r"\~" if cell.unsure else "") + (f" {cell.spread}" if cell.spread else "")
     return f"**{text}**" if cell.best else text
 
 

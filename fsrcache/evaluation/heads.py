@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Annotated, Any
 
 import numpy as np
@@ -21,7 +22,7 @@ _READ = 4096  # rows turned into fp32 at a time
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """How a head is fitted: cross-entropy, AdamW, one-cycle learning rate; an epoch is every face at every scale.
+    """Settings of a fit: cross-entropy, AdamW, one-cycle learning rate; an epoch is every face at every scale.
 
     Raises
     ------
@@ -79,18 +80,18 @@ def refit_mlp(
     Parameters
     ----------
     features
-        {scale: fp16 or fp32 [n, P]} of the training pictures; scale 1 is full resolution.
+        {scale: fp16 or fp32 [n, P]}, features of the training pictures; scale 1 is full resolution.
     labels
         int [n], the classes.
     head
-        Makes the untrained head: fp32 [b, P] -> logits [b, K].
+        Function that returns an untrained head: fp32 [b, P] -> logits [b, K].
     seed
-        Fixes initial weights, dropout and the order of the minibatches: the same seed gives the same weights on the
-        same device with the same number of threads. The global random state is left as it was.
+        Random seed of initial weights, dropout and the order of the minibatches: the same seed gives the same weights
+        on the same device with the same number of threads. The global random state stays as it was.
     fit
-        How it is fitted.
+        Settings of the fit.
     device
-        Where it is fitted; the head stays there.
+        Device of the fit and of the head.
 
     Returns
     -------
@@ -109,10 +110,10 @@ def refit_mlp(
     check_value(Fit, fit, name="fit")
     if not callable(head):
         raise RequestError(f"head is {shown(head)}.", "It should be a function that makes a module.")
-    place = pick_device(str(device))
-    with torch.random.fork_rng([place] if place.type == "cuda" else []):
+    location = pick_device(str(device))
+    with torch.random.fork_rng([location] if location.type == "cuda" else []):
         torch.manual_seed(seed)
-        module = head().to(place).train()
+        module = head().to(location).train()
         _fit(module, features, labels, seed=seed, fit=fit)
     return module.eval()
 
@@ -143,9 +144,22 @@ def refit_linear(
     return refit_mlp(features, labels, head=head, seed=seed, fit=fit, device=device)
 
 
+class Logits(nn.Module):
+    """A head (features -> (embedding, logits)) without its embedding."""
+
+    def __init__(self, head: nn.Module) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Return the logits [b, K] of features [b, P]."""
+        logits: torch.Tensor = self.head(features)[1]
+        return logits
+
+
 @torch.inference_mode()
-def predict(head: nn.Module, features: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
-    """Return the class with the largest logit of each feature: [n, P] -> int64 [n].
+def probabilities_of(head: nn.Module, features: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    """Return the probabilities fp32 [n, K] that a head (fp32 [b, P] -> logits [b, K]) gives to features [n, P].
 
     Raises
     ------
@@ -153,14 +167,14 @@ def predict(head: nn.Module, features: NDArray[np.floating[Any]]) -> NDArray[np.
         If the features are no such array.
     """
     check_array(features, "f", None, None, name="features", wanted="a NumPy array [n, P] of floating-point numbers")
-    place = next(head.parameters()).device
-    parts = [head(torch.from_numpy(part).to(place).float()).argmax(1).cpu() for part in _parts(features)]
-    return torch.cat(parts).numpy() if parts else np.zeros(0, np.int64)
+    device = next(chain(head.parameters(), head.buffers())).device
+    parts = [head(torch.from_numpy(part).to(device).float()).softmax(1).cpu() for part in _parts(features)]
+    return torch.cat(parts).float().numpy()
 
 
 def _fit(module: nn.Module, features: Features, labels: NDArray[np.integer[Any]], *, seed: int, fit: Fit) -> None:
-    place = next(module.parameters()).device
-    truth = torch.from_numpy(labels.astype(np.int64)).to(place)
+    device = next(module.parameters()).device
+    truth = torch.from_numpy(labels.astype(np.int64)).to(device)
     pairs = len(labels) * len(features)
     batch = min(fit.batch, pairs)
     optimiser = torch.optim.AdamW(module.parameters(), fit.learning_rate, weight_decay=fit.weight_decay)
@@ -168,10 +182,10 @@ def _fit(module: nn.Module, features: Features, labels: NDArray[np.integer[Any]]
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, fit.learning_rate, total_steps=steps)
     generator = np.random.default_rng(seed)
     for epoch in range(1, fit.epochs + 1):
-        total = torch.zeros((), device=place)
+        total = torch.zeros((), device=device)
         for drawn, faces in _minibatches(features, batch, generator):
-            logits = module(torch.from_numpy(drawn).to(place).float())
-            loss = cross_entropy(logits, truth[torch.from_numpy(faces).to(place)], label_smoothing=fit.label_smoothing)
+            logits = module(torch.from_numpy(drawn).to(device).float())
+            loss = cross_entropy(logits, truth[torch.from_numpy(faces).to(device)], label_smoothing=fit.label_smoothing)
             optimiser.zero_grad()
             torch.autograd.backward(loss)
             optimiser.step()
@@ -191,11 +205,11 @@ def _minibatches(
     arrays = list(features.values())
     order = generator.permutation(len(arrays[0]) * len(arrays))
     for start in range(0, len(order) - batch + 1, batch):
-        faces, places = np.divmod(order[start : start + batch], len(arrays))
+        faces, scales = np.divmod(order[start : start + batch], len(arrays))
         drawn = np.empty((batch, arrays[0].shape[1]), arrays[0].dtype)
-        for place, array in enumerate(arrays):
-            here = places == place
-            drawn[here] = array[faces[here]]
+        for scale, array in enumerate(arrays):  # by its index
+            chosen = scales == scale
+            drawn[chosen] = array[faces[chosen]]
         yield drawn, faces
 
 
@@ -209,7 +223,7 @@ def _moments(features: Features) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _parts(array: NDArray[np.floating[Any]]) -> Iterator[NDArray[np.floating[Any]]]:
-    return (array[start : start + _READ] for start in range(0, len(array), _READ))
+    return (array[start : start + _READ] for start in range(0, max(1, len(array)), _READ))
 
 
 def _check(features: Features, labels: NDArray[np.integer[Any]]) -> None:

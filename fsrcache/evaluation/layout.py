@@ -7,7 +7,7 @@ from types import MappingProxyType
 from fsrcache.errors import RequestError
 from fsrcache.evaluation.metrics import gap_closed
 from fsrcache.evaluation.paper import HR_ACCURACY, TABLE_1
-from fsrcache.evaluation.tables import Score, Table
+from fsrcache.evaluation.tables import BICUBIC, Score, Table
 from fsrcache.records import check_value, shortened
 
 SIGNIFICANT = 0.05
@@ -37,6 +37,7 @@ MEASURES: Mapping[str, Measure] = MappingProxyType(
         "low": Measure("Total accuracy, lower end of the 95 % interval, %", "{:.1f}".format, best=False),
         "high": Measure("Total accuracy, upper end of the 95 % interval, %", "{:.1f}".format, best=False),
         "standard_error": Measure("Standard error of the total accuracy, points", "{:.2f}".format, best=False),
+        "deviation": Measure("Standard deviation of the accuracy over seeds, points", "{:.2f}".format, best=False),
         "mcnemar_p": Measure("McNemar's p-value against bicubic", _p_value, best=False),
     }
 )
@@ -44,11 +45,24 @@ MEASURES: Mapping[str, Measure] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Cell:
-    """One number as shown: whether it is the best of its column, and whether it may be bicubic's by chance."""
+    """One number as shown.
+
+    Attributes
+    ----------
+    text
+        The number.
+    best
+        Whether it is the best of its column.
+    unsure
+        Whether it may be bicubic's by chance.
+    spread
+        Its standard deviation over seeds, such as ``±0.3``; empty with fewer than two.
+    """
 
     text: str = "–"
     best: bool = False
     unsure: bool = False
+    spread: str = ""
 
 
 @dataclass(frozen=True)
@@ -110,7 +124,7 @@ def _block(scores: Sequence[Score], name: str, *, suffix: str = "", paper: bool 
     measure = MEASURES[name]
     values = {(score.head, score.row, score.scale): getattr(score, name) for score in scores}
     if name == "gap_closed":  # bicubic closes nothing of it by definition
-        values = {key: value for key, value in values.items() if key[1] != "bicubic"}
+        values = {key: value for key, value in values.items() if key[1] != BICUBIC}
     shown = {key: value for key, value in values.items() if value is not None}
     scales = sorted({scale for _, _, scale in shown})
     best = {scale: max(value for key, value in shown.items() if key[2] == scale) for scale in scales}
@@ -120,11 +134,18 @@ def _block(scores: Sequence[Score], name: str, *, suffix: str = "", paper: bool 
         if name == "accuracy" and score.mcnemar_p is not None and score.mcnemar_p >= SIGNIFICANT
     }
 
+    spreads = {
+        (score.head, score.row, score.scale): f"±{score.deviation:.1f}"
+        for score in scores
+        if name == "accuracy" and score.deviation is not None
+    }
+
     def cell(head: str, row: str, scale: int) -> Cell:
-        value = shown.get((head, row, scale))
-        if value is None:
+        key = head, row, scale
+        if (value := shown.get(key)) is None:
             return Cell()
-        return Cell(measure.show(value), measure.best and value == best[scale], (head, row, scale) in unsure)
+        best_of_column = measure.best and value == best[scale]
+        return Cell(measure.show(value), best_of_column, key in unsure, spreads.get(key, ""))
 
     lines = [
         Line(head, row, tuple(cell(head, row, scale) for scale in scales))
@@ -132,7 +153,7 @@ def _block(scores: Sequence[Score], name: str, *, suffix: str = "", paper: bool 
     ]
     if paper and name in ("accuracy", "gap_closed"):
         lines += _paper_lines(name, scales, measure)
-    legend = _legend(scores, name, marked=bool(unsure))
+    legend = _legend(scores, name, marked=bool(unsure), spread=bool(spreads))
     return Block(measure.title + suffix, tuple(map(scale_name, scales)), tuple(lines), legend)
 
 
@@ -153,11 +174,12 @@ def _paper_lines(name: str, scales: Sequence[int], measure: Measure) -> list[Lin
     return lines
 
 
-def _legend(scores: Sequence[Score], name: str, *, marked: bool) -> str:
+def _legend(scores: Sequence[Score], name: str, *, marked: bool, spread: bool) -> str:
     if name != "accuracy":
         return ""
     halves = [(score.high - score.low) / 2 for score in scores]
     narrow, wide = f"{min(halves):.1f}", f"{max(halves):.1f}"
     width = f"±{narrow}" if narrow == wide else f"±{narrow} to ±{wide}"
     mark = f"; ~ not told apart from bicubic (p ≥ {SIGNIFICANT})" if marked else ""
-    return f"n = {scores[0].n:,}; 95 % intervals {width}{mark}"
+    deviation = "; ± standard deviation over seeds" if spread else ""
+    return f"n = {scores[0].n:,}; 95 % intervals {width}{mark}{deviation}"

@@ -2,7 +2,7 @@
 
 Accuracies and scores here are fractions in [0, 1]; tables show percent. The three scores are those of
 scikit-learn (``accuracy_score``, ``balanced_accuracy_score``, ``f1_score(average="macro")``), to the last bits.
-All raise ``RequestError`` for arguments that are not what their annotations and comments say.
+All raise ``RequestError`` for arguments of another type or out of range.
 """
 
 from math import sqrt
@@ -56,13 +56,14 @@ def standard_error(accuracy: float, n: int) -> float:
     return sqrt(accuracy * (1 - accuracy) / n)
 
 
-def wilson_interval(correct: int, n: int, *, confidence: float = 0.95) -> tuple[float, float]:
+def wilson_interval(correct: float, n: int, *, confidence: float = 0.95) -> tuple[float, float]:
     """Return Wilson's score interval of a proportion (E. B. Wilson, JASA 22, 1927), without continuity correction.
 
-    Unlike accuracy +- 1.96 standard errors it stays inside [0, 1] and keeps its coverage near 0 and 1.
+    Unlike accuracy +- 1.96 standard errors it stays inside [0, 1] and keeps its coverage near 0 and 1. ``correct`` may
+    be a mean over trainings.
     """
     check_number(_Count, n, name="n")
-    check_number(Annotated[int, Between(0, n)], correct, name="correct")
+    check_number(Annotated[float, Between(0, n)], correct, name="correct")
     check_number(Annotated[float, Between(1e-9, 1 - 1e-9)], confidence, name="confidence")
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     share = correct / n

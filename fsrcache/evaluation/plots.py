@@ -1,11 +1,14 @@
-"""The figure: accuracy against scale, a panel per head, intervals as bands; the paper in grey only when asked."""
+"""The figure: accuracy against scale, a panel per head, intervals as bands; the paper in grey only when asked.
+
+With more rows than a panel can show, each head has a line of panels, and the rows are shared out among its panels;
+bicubic is in all of them.
+"""
 
 from collections.abc import Mapping, Sequence
-from itertools import zip_longest
+from itertools import pairwise, product, zip_longest
 from types import MappingProxyType
-from typing import Annotated
+from typing import Annotated, Any, NamedTuple
 
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -13,15 +16,32 @@ from matplotlib.lines import Line2D
 from fsrcache.evaluation.layout import scale_name
 from fsrcache.evaluation.paper import HR_ACCURACY, TABLE_1
 from fsrcache.evaluation.style import own_style
-from fsrcache.evaluation.tables import ROWS, Score, Table, position
-from fsrcache.records import Between, check_value
+from fsrcache.evaluation.tables import BICUBIC, Score, Table
+from fsrcache.records import Between, check_value, shortened
 
 # Okabe and Ito's colours, told apart by the colour-blind; markers tell rows apart without any colour.
-_LOOKS = (("#0072B2", "o"), ("#E69F00", "s"), ("#D55E00", "D"), ("#009E73", "^"), ("#CC79A7", "v"), ("#56B4E9", "P"))
-_PAPER_DASHES: Mapping[str, tuple[float, tuple[float, ...]]] = MappingProxyType(
-    {"bicubic": (0, (1, 1.5)), "Meta-SR re-trained": (0, (5, 2)), "FSR-FER": (0, ())}
-)
+_COLOURS = ("#0072B2", "#E69F00", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#555555")
+_MARKERS = ("o", "s", "D", "^", "v", "P", "X", "*")
+_LINES = ("-", "--", "-.", ":")
 _GREY, _INK = "#8c8c8c", "#333333"
+_PAPER_STYLES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        row: {"color": _GREY, "linestyle": (0, dashes), "linewidth": 1.1}
+        for row, dashes in ((BICUBIC, (1, 1.5)), ("Meta-SR re-trained", (5, 2)), ("FSR-FER", ()))
+    }
+)
+_MOST, _EACH = 6, 4  # rows of the only panel of a head, and of each of several beside bicubic
+_COLUMN, _LINE = 3.3, 0.19  # inches of a panel's width, and of a line of the legend
+_HANDLE, _LETTER = 0.6, 0.075  # inches of a legend's entry: its line, and a letter
+_LETTERS = 40  # of a name in the legend
+
+
+class _Look(NamedTuple):
+    """Colour, marker and line style of a row."""
+
+    colour: str
+    marker: str
+    line: str
 
 
 @own_style()
@@ -50,55 +70,101 @@ def accuracy_figure(table: Table, *, side: int | None = None, paper: bool = Fals
     check_value(Table, table, name="table")
     check_value(Annotated[int, Between(1, 1 << 16)] | None, side, name="side")
     heads = list(dict.fromkeys(score.head for score in table.rows))
-    rows = sorted(dict.fromkeys(score.row for score in table.rows), key=lambda row: position(row, ROWS))
-    looks = {row: _LOOKS[place % len(_LOOKS)] for place, row in enumerate(dict.fromkeys((*ROWS, *rows)))}
-    figure = Figure(figsize=(5.8 if len(heads) == 1 else 1.0 + 3.3 * len(heads), 4.1), layout="constrained")
-    panels = figure.subplots(1, len(heads), sharey=True, squeeze=False)[0]
-    for panel, head in zip(panels, heads, strict=True):
-        _draw(panel, [score for score in table.rows if score.head == head], looks)
+    present = {score.row for score in table.rows}
+    groups = _groups([row for row in table.order if row in present])
+    looks = _looks(table.order)
+    papers = _paper_handles() if paper else []
+    several = len(groups) > 1
+    lines, columns = (len(heads), len(groups)) if several else (1, len(heads))
+    height = 2.9 * lines + 0.4 + _LINE * (max(map(len, groups)) + len(papers)) if several else 4.1
+    figure = Figure(figsize=(5.8 if columns == 1 else 1.0 + _COLUMN * columns, height), layout="constrained")
+    panels = figure.subplots(lines, columns, sharey=True, squeeze=False)
+    for panel, (head, group) in zip(panels.flat, product(heads, groups), strict=True):
+        _draw(panel, [score for score in table.rows if score.head == head and score.row in group], looks)
         if paper:
             _draw_paper(panel)
+        if table.classes is not None:
+            _draw_chance(panel, table.classes)
         _dress(panel, sorted({score.scale for score in table.rows}), side=side)
-        panel.set_title(f"head: {head}", fontsize=9, loc="left", color=_INK)
-    panels[0].set_ylabel("total accuracy, %")
+        if group is groups[0]:
+            panel.set_title(f"head: {head}", fontsize=9, loc="left", color=_INK)
+    for panel in panels[:, 0]:
+        panel.set_ylabel("total accuracy, %")
     caption = f"{table.split}, n = {table.pictures:,}; 95 % bands"
-    panels[-1].set_title(caption, fontsize=8, loc="right", color=_INK)
-    _legend(figure, rows, [_paper_name(row) for row in _PAPER_DASHES] if paper else [])
+    panels[0, -1].set_title(caption, fontsize=8, loc="right", color=_INK)
+    if several:
+        for panel, group in zip(panels[-1], groups, strict=True):
+            below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16)}
+            panel.legend(handles=[*_handles(group, looks), *papers], frameon=False, **below)
+    else:
+        _legend(figure, _handles(groups[0], looks), papers)
     return figure
 
 
-def _draw(panel: Axes, scores: Sequence[Score], looks: Mapping[str, tuple[str, str]]) -> None:
+def _groups(rows: Sequence[str]) -> list[list[str]]:
+    """Share rows out among panels: bicubic in all of them, the others in order and as evenly as can be."""
+    if len(rows) <= _MOST:
+        return [list(rows)]
+    first, others = [row for row in rows if row == BICUBIC], [row for row in rows if row != BICUBIC]
+    count = -(-len(others) // _EACH)
+    size, more = divmod(len(others), count)
+    starts = [number * size + min(number, more) for number in range(count + 1)]
+    return [[*first, *others[start:stop]] for start, stop in pairwise(starts)]
+
+
+def _looks(order: Sequence[str]) -> dict[str, _Look]:
+    """Return the looks of rows by their position; bicubic has a colour of its own, 24 others are different."""
+    looks = {BICUBIC: _Look(_COLOURS[0], _MARKERS[0], _LINES[0])}
+    others, colours = [row for row in order if row != BICUBIC], _COLOURS[1:]
+    for number, row in enumerate(others):
+        dashes = _LINES[number // len(colours) % len(_LINES)]
+        looks[row] = _Look(colours[number % len(colours)], _MARKERS[(1 + number) % len(_MARKERS)], dashes)
+    return looks
+
+
+def _draw(panel: Axes, scores: Sequence[Score], looks: Mapping[str, _Look]) -> None:
     for row in dict.fromkeys(score.row for score in scores):
         line = [score for score in scores if score.row == row]
-        scales, (colour, marker) = [score.scale for score in line], looks[row]
+        scales = [score.scale for score in line]
         low, high = [score.low for score in line], [score.high for score in line]
-        panel.fill_between(scales, low, high, color=colour, alpha=0.18, linewidth=0)
-        accuracies = [score.accuracy for score in line]
-        panel.plot(scales, accuracies, color=colour, marker=marker, markersize=4.5, linewidth=1.6, label=row)
+        panel.fill_between(scales, low, high, color=looks[row].colour, alpha=0.15, linewidth=0)
+        panel.plot(scales, [score.accuracy for score in line], label=row, **_style(looks[row]))
+
+
+def _style(look: _Look) -> dict[str, Any]:
+    return {"color": look.colour, "marker": look.marker, "linestyle": look.line, "markersize": 4.5, "linewidth": 1.6}
 
 
 def _draw_paper(panel: Axes) -> None:
-    for row, dashes in _PAPER_DASHES.items():
-        line = {1: HR_ACCURACY, **TABLE_1[row]} if row == "bicubic" else dict(TABLE_1[row])
-        panel.plot(
-            list(line),
-            list(line.values()),
-            color=_GREY,
-            linestyle=dashes,
-            linewidth=1.1,
-            zorder=1,
-            label=_paper_name(row),
-        )
+    for row, style in _PAPER_STYLES.items():
+        line = {1: HR_ACCURACY, **TABLE_1[row]} if row == BICUBIC else dict(TABLE_1[row])
+        panel.plot(list(line), list(line.values()), zorder=1, label=_paper_name(row), **style)
 
 
-def _legend(figure: Figure, rows: Sequence[str], papers: Sequence[str]) -> None:
-    """Write the legend below the panels: the rows on a line, the paper's under them."""
-    entries: dict[str, Artist] = {"": Line2D([], [], linestyle="none")}
-    for panel in figure.axes:
-        entries |= {name: handle for handle, name in zip(*panel.get_legend_handles_labels(), strict=True)}
-    names = [name for pair in zip_longest(rows, papers, fillvalue="") for name in pair] if papers else list(rows)
+def _draw_chance(panel: Axes, classes: int) -> None:
+    panel.axhline(100 / classes, color=_GREY, linestyle=":", linewidth=0.9, zorder=1)
+    panel.annotate("chance", (1, 100 / classes), xycoords=("axes fraction", "data"), xytext=(0, 2),
+                   textcoords="offset points", ha="right", fontsize=7, color=_GREY)  # fmt: skip
+
+
+def _handles(rows: Sequence[str], looks: Mapping[str, _Look]) -> list[Line2D]:
+    return [Line2D([], [], label=shortened(row, most=_LETTERS)[1:-1], **_style(looks[row])) for row in rows]
+
+
+def _paper_handles() -> list[Line2D]:
+    return [Line2D([], [], label=_paper_name(row), **style) for row, style in _PAPER_STYLES.items()]
+
+
+def _legend(figure: Figure, rows: Sequence[Line2D], papers: Sequence[Line2D]) -> None:
+    """Write the legend below all panels, in as many columns as have room; the paper's entries stand under the rows'."""
+    longest = max(len(str(entry.get_label())) for entry in (*rows, *papers))
+    room = max(1, int(figure.get_figwidth() / (_HANDLE + _LETTER * longest)))
     columns = max(len(rows), len(papers))
-    figure.legend([entries[name] for name in names], names, loc="outside lower center", ncols=columns, frameon=False)
+    entries = [*rows, *papers]
+    if papers and columns <= room:
+        empty = Line2D([], [], linestyle="none", label=" ")
+        entries = [entry for pair in zip_longest(rows, papers, fillvalue=empty) for entry in pair]
+    figure.legend(handles=entries, loc="outside lower center", ncols=min(columns, room), frameon=False)
 
 
 def _paper_name(row: str) -> str:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from fsrcache.errors import FsrcacheError, RequestError
 from fsrcache.files import write_whole
 
-# What a file says of itself, by the end of its name.
+# Metadata of a file, by the end of its name.
 KINDS: Mapping[str, Mapping[str, None]] = MappingProxyType(
     {".png": {"Software": None}, ".svg": {"Date": None, "Creator": None}, ".pdf": {"CreationDate": None}}
 )

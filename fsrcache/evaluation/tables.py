@@ -1,7 +1,8 @@
 """The table: one frozen record per row, head and scale, made from predictions, with the answers to a reviewer."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean, stdev
 from typing import Annotated, Any
 
 import numpy as np
@@ -19,24 +20,40 @@ from fsrcache.evaluation.metrics import (
     total_accuracy,
     wilson_interval,
 )
-from fsrcache.records import Between, check_value
+from fsrcache.records import Between, Seed, check_value
 
-ROWS = ("bicubic", "fine-tuned", "FSR-FER")
+BICUBIC, FROZEN = "bicubic", "frozen"  # the row that others are compared with, and the head that is never re-fitted
 HEADS = {
-    "frozen": "the extractor's own, trained with it and never again",
+    FROZEN: "the extractor's own, trained with it and never again",
     "refit-mlp": "the frozen head's architecture, re-trained on the row's training features of all scales",
     "refit-linear": "logistic regression, fitted on the row's training features of all scales",
 }
-Key = tuple[str, str, Annotated[int, Between(1, 1 << 16)]]  # row, head, scale
+Key = tuple[str, str, Annotated[int, Between(1, 1 << 16)], Seed | None]  # row, head, scale, seed of the training
 
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """What one row reaches with one head at one scale; percent, ``mcnemar_p`` excepted.
+    """Scores of one row with one head at one scale; percent, ``mcnemar_p`` and ``deviation`` excepted.
 
-    ``scale`` 1 is full resolution. ``low`` and ``high`` are the 95 % Wilson interval of ``accuracy``. ``gap_closed``
-    is (accuracy - bicubic) / (HR - bicubic) and ``mcnemar_p`` the exact paired test against bicubic, both with the
-    same head on the same pictures; None where there is no bicubic row to compare with, or no gap.
+    Attributes
+    ----------
+    row, head, scale, n
+        Names, the scale (1 is full resolution), and the number of pictures.
+    accuracy, mean_class_accuracy, macro_f1
+        Means over the seeds.
+    low, high, standard_error
+        The 95 % Wilson interval of ``accuracy`` over pictures, and its standard error.
+    gap_closed
+        (accuracy - bicubic) / (HR - bicubic) with the same head on the same pictures, mean over the seeds; None without
+        a bicubic row or without a gap.
+    mcnemar_p
+        The exact paired test against bicubic, likewise, the largest over the seeds.
+    seed
+        Random seed of the training; None where there are several, or none.
+    seeds
+        All of them.
+    deviation
+        Sample standard deviation of the accuracy over the seeds, in points; None with fewer than two.
     """
 
     row: str
@@ -51,26 +68,31 @@ class Score:
     standard_error: float
     gap_closed: float | None
     mcnemar_p: float | None
+    seed: int | None = None
+    seeds: tuple[int, ...] = ()
+    deviation: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """What a reviewer asks about a table, one sentence each; shown under it in every format.
+    """Answers to a reviewer's questions about a table, one sentence each; shown under it in every format.
 
     Attributes
     ----------
     data
-        Which data, and what was trained on.
+        The data, and the part of them that is trained on.
     degradation
-        Which resize, form and border, and whether there is JPEG in between.
+        Resize, form and border, and the JPEG in between.
     extractor, generator
-        Which models, how long and on what they were trained.
+        The models, with the length and data of their trainings.
     checkpoint
-        Which step is shown, and which pictures chose it.
+        The step that is shown, and the pictures that chose it.
     seeds
-        How many trainings stand behind a number, and their seeds.
+        Seeds of the trainings, by row, and of the re-fitted heads.
+    rows
+        One line on each row, by name.
     notes
-        Whatever else must be said.
+        Further sentences.
     """
 
     data: str
@@ -79,12 +101,29 @@ class Context:
     generator: str
     checkpoint: str
     seeds: str
+    rows: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """The scores on all pictures of a split, those on its pictures without a twin in training, and their context."""
+    """The scores of a split, and what is needed to show them.
+
+    Attributes
+    ----------
+    split, pictures, pictures_with_twins
+        The split, the number of its pictures, and of those with a pixel-identical twin in training.
+    context
+        The answers to a reviewer.
+    rows, rows_without_twins
+        Scores on all pictures, and on those without a twin; ordered by head, row and scale.
+    order
+        Names of rows in their order; a row's position fixes its colour and marker.
+    classes
+        K, or None where it is unknown.
+    side
+        Pixels of a face at full resolution, or None where it is unknown.
+    """
 
     split: str
     context: Context
@@ -92,6 +131,9 @@ class Table:
     rows_without_twins: tuple[Score, ...]
     pictures: int
     pictures_with_twins: int
+    order: tuple[str, ...] = ()
+    classes: int | None = None
+    side: int | None = None
 
 
 def score_table(
@@ -101,14 +143,17 @@ def score_table(
     split: str,
     context: Context,
     twins: NDArray[np.bool_] | None = None,
+    order: Sequence[str] = (),
+    classes: int | None = None,
+    side: int | None = None,
 ) -> Table:
-    """Score every prediction of a split.
+    """Score every prediction of a split; predictions that differ in their seed alone make one score.
 
     Parameters
     ----------
     predictions
-        {(row, head, scale): int [n]}; scale 1 is full resolution, and the row ``bicubic`` at scale 1 the
-        unprocessed picture.
+        {(row, head, scale, seed): int [n]}; scale 1 is full resolution, and the row ``bicubic`` at scale 1 the
+        unprocessed picture. The seed is None where nothing is trained.
     labels
         int [n].
     split
@@ -117,6 +162,10 @@ def score_table(
         The answers to print under the table.
     twins
         bool [n], the pictures that also stand in training; None where nobody looked, like none at all.
+    order
+        Names of rows in their order; others come after them, as in ``predictions``.
+    classes, side
+        As in ``Table``.
 
     Returns
     -------
@@ -147,19 +196,18 @@ def score_table(
                 f"{name} has shape {values.shape}, but the split {split!r} has {len(labels)} labels.",
                 "Predict exactly the pictures of the split, in its order.",
             )
+    names = tuple(dict.fromkeys((*order, *(row for row, *_ in predictions))))
     return Table(
         split=split,
         context=context,
-        rows=_scores(predictions, labels, np.ones(len(labels), bool)),
-        rows_without_twins=_scores(predictions, labels, ~with_twins),
+        rows=_scores(predictions, labels, np.ones(len(labels), bool), names),
+        rows_without_twins=_scores(predictions, labels, ~with_twins, names),
         pictures=len(labels),
         pictures_with_twins=int(with_twins.sum()),
+        order=names,
+        classes=classes,
+        side=side,
     )
-
-
-def position(name: str, known: tuple[str, ...]) -> int:
-    """Return the place of a row or head in the table's order; names it does not know come last."""
-    return known.index(name) if name in known else len(known)
 
 
 def footnotes(table: Table) -> dict[str, str]:
@@ -169,6 +217,11 @@ def footnotes(table: Table) -> dict[str, str]:
     left_out = f"{table.pictures_with_twins:,} with a pixel-identical twin in training"
     heads = dict.fromkeys(score.head for score in table.rows)
     statistics = "95 % Wilson intervals over pictures, not over seeds; exact paired McNemar test against bicubic"
+    if any(score.deviation is not None for score in table.rows):
+        statistics += (
+            "; of several seeds: means, ± their standard deviation, the interval of the mean accuracy, and the largest "
+            "p-value"
+        )
     return {
         "data": context.data,
         "split": f"{table.split}: {table.pictures:,} pictures, {left_out}",
@@ -177,6 +230,7 @@ def footnotes(table: Table) -> dict[str, str]:
         "generator": context.generator,
         "checkpoint": context.checkpoint,
         "seeds": context.seeds,
+        **{f"row {row}": says for row, says in context.rows.items()},
         **{f"head {head}": HEADS[head] for head in heads if head in HEADS},
         "statistics": statistics,
         "gap closed": "(accuracy - bicubic) / (HR - bicubic), same head, same pictures",
@@ -184,37 +238,67 @@ def footnotes(table: Table) -> dict[str, str]:
     }
 
 
-def _scores(predictions: Mapping[Key, Classes], labels: Classes, chosen: NDArray[np.bool_]) -> tuple[Score, ...]:
+def _scores(
+    predictions: Mapping[Key, Classes], labels: Classes, chosen: NDArray[np.bool_], rows: tuple[str, ...]
+) -> tuple[Score, ...]:
     if not chosen.any():
         return ()
-    found = {key: predicted[chosen] for key, predicted in predictions.items()}
-    heads = tuple(HEADS)
-    order = sorted(found, key=lambda key: (position(key[1], heads), key[1], position(key[0], ROWS), key[0], key[2]))
-    return tuple(_score(key, found, labels[chosen]) for key in order)
+    truth, heads = labels[chosen], tuple(HEADS)
+    trainings: dict[tuple[str, str, int], dict[int | None, Classes]] = {}
+    for (row, head, scale, seed), predicted in predictions.items():
+        trainings.setdefault((row, head, scale), {})[seed] = predicted[chosen]
+
+    def position(key: tuple[str, str, int]) -> tuple[int, str, int, int]:
+        row, head, scale = key
+        return heads.index(head) if head in heads else len(heads), head, rows.index(row), scale
+
+    def bicubic(head: str, scale: int) -> Classes | None:
+        return next(iter(trainings.get((BICUBIC, head, scale), {}).values()), None)
+
+    return tuple(
+        _score(key, trainings[key], truth, bicubic=bicubic(key[1], key[2]), hr=bicubic(key[1], 1))
+        for key in sorted(trainings, key=position)
+    )
 
 
-def _score(key: Key, predictions: Mapping[Key, Classes], labels: Classes) -> Score:
+def _score(
+    key: tuple[str, str, int],
+    trainings: Mapping[int | None, Classes],
+    labels: Classes,
+    *,
+    bicubic: Classes | None,
+    hr: Classes | None,
+) -> Score:
+    """Return the score of one row, head and scale; its predictions int [n] are given by seed."""
     row, head, scale = key
-    predicted = predictions[key]
-    correct = predicted == labels
-    n, accuracy = len(labels), total_accuracy(labels, predicted)
-    low, high = wilson_interval(int(correct.sum()), n)
-    bicubic, hr = predictions.get(("bicubic", head, scale)), predictions.get(("bicubic", head, 1))
-    share = None
+    n, predictions = len(labels), list(trainings.values())
+    accuracies = [total_accuracy(labels, predicted) for predicted in predictions]
+    accuracy = _mean(accuracies)
+    low, high = wilson_interval(_mean([int((predicted == labels).sum()) for predicted in predictions]), n)
+    share, p = None, None
     if bicubic is not None and hr is not None:  # at scale 1 they are the same, and no gap
         share = gap_closed(accuracy, bicubic=total_accuracy(labels, bicubic), hr=total_accuracy(labels, hr))
-    p = None if row == "bicubic" or bicubic is None else mcnemar(correct, bicubic == labels)
+    if bicubic is not None and row != BICUBIC:
+        p = max(mcnemar(predicted == labels, bicubic == labels) for predicted in predictions)
+    seeds = tuple(sorted(seed for seed in trainings if seed is not None))
     return Score(
         row=row,
         head=head,
         scale=scale,
         n=n,
         accuracy=100 * accuracy,
-        mean_class_accuracy=100 * mean_class_accuracy(labels, predicted),
-        macro_f1=100 * macro_f1(labels, predicted),
+        mean_class_accuracy=100 * _mean([mean_class_accuracy(labels, predicted) for predicted in predictions]),
+        macro_f1=100 * _mean([macro_f1(labels, predicted) for predicted in predictions]),
         low=100 * low,
         high=100 * high,
         standard_error=100 * standard_error(accuracy, n),
         gap_closed=None if share is None else 100 * share,
         mcnemar_p=p,
+        seed=seeds[0] if len(seeds) == 1 else None,
+        seeds=seeds,
+        deviation=100 * stdev(accuracies) if len(accuracies) > 1 else None,
     )
+
+
+def _mean(values: Sequence[float]) -> float:
+    return values[0] if len(values) == 1 else fmean(values)

@@ -1,4 +1,4 @@
-"""The table for the terminal, as something rich can print."""
+"""The table for the terminal, as a renderable of rich."""
 
 from collections.abc import Iterator, Sequence
 from typing import Annotated
@@ -13,7 +13,8 @@ from fsrcache.evaluation.tables import Table, footnotes
 from fsrcache.records import Between, check_value
 
 _DIGITS = 4  # characters of a figure, at least
-_LEAST = 4  # characters of a name before it is folded: heads and rows may take several lines, a figure never
+_LEAST = 4  # characters of a name before it is folded: heads and rows may take several lines, a number never
+_WIDEST = 12  # characters of a name at most, or a quarter of a line if that is more
 
 
 def terminal_table(
@@ -26,7 +27,7 @@ def terminal_table(
     table
         The scores.
     width
-        Characters of a line. What has more scales continues below; where not even one has room, lines are longer.
+        Characters of a line. Further scales continue below; where not even one has room, lines are longer.
     measures
         Names of :data:`fsrcache.evaluation.layout.MEASURES`, a block each.
     paper
@@ -50,10 +51,13 @@ def terminal_table(
 
 def _grids(block: Block, width: int) -> Iterator[RichTable]:
     """Yield a block as grids that fit: as many scales side by side as there is room for beside the names."""
+    widest = max(_WIDEST, width // 4)
     names = [max(len(line.head) for line in block.lines), max(len(line.row) for line in block.lines)]
+    names = [min(widest, name) for name in names]
     cells = [cell for line in block.lines for cell in line.cells]
     digits = max(_DIGITS, *map(len, (*block.columns, *(cell.text for cell in cells))))
-    step = 1 + digits + any(cell.unsure for cell in cells)  # a space, the figure, the mark
+    spread = max(len(cell.spread) for cell in cells)
+    step = 1 + digits + any(cell.unsure for cell in cells) + spread + bool(spread)  # a space, number, mark, deviation
     while sum(names) + 1 + step > width and max(names) > _LEAST:
         names[names.index(max(names))] -= 1
     fitting = max(1, (width - sum(names) - 1) // step)
@@ -79,7 +83,8 @@ def _grid(block: Block, scales: slice, names: list[int], digits: int, cell: int)
 
 
 def _number(cell: Cell, digits: int) -> Text:
-    return Text(f"{cell.text:>{digits}}{'~' * cell.unsure}", style="bold green" if cell.best else "")
+    spread = f" {cell.spread}" if cell.spread else ""
+    return Text(f"{cell.text:>{digits}}{'~' * cell.unsure}{spread}", style="bold green" if cell.best else "")
 
 
 def _context(table: Table) -> RichTable:

@@ -21,7 +21,7 @@ _SIDE_BY_SIDE = 4  # batches at a time, each of which takes memory
 
 
 class Features(NamedTuple):
-    """What the frozen extractor says: features fp32 [B, P], embeddings fp32 [B, E], probabilities fp32 [B, K]."""
+    """Outputs of the frozen extractor: features fp32 [B, P], embeddings fp32 [B, E], probabilities fp32 [B, K]."""
 
     features: NDArray[np.float32]
     embeddings: NDArray[np.float32]
@@ -71,9 +71,9 @@ def features_of(
     side = extractor.side
     fits = isinstance(pictures, np.ndarray) and pictures.dtype == np.uint8 and pictures.ndim == 4
     if not fits or pictures.shape[1:3] != (side, side) or pictures.shape[3] not in (1, 3):
-        found = f"{type(pictures).__name__} {getattr(pictures, 'shape', '')} {getattr(pictures, 'dtype', '')}".rstrip()
+        shown = f"{type(pictures).__name__} {getattr(pictures, 'shape', '')} {getattr(pictures, 'dtype', '')}".rstrip()
         raise RequestError(
-            f"The pictures are {found}.", f"It should be a NumPy array uint8 [B, {side}, {side}, 1 or 3]."
+            f"The pictures are {shown}.", f"It should be a NumPy array uint8 [B, {side}, {side}, 1 or 3]."
         )
     check_value(Annotated[int, Between(1, side)], scale, name="scale")
     check_value(Degradation, degradation, name="degradation")

@@ -154,6 +154,11 @@ class Head(nn.Module):
         embedding = self.embed(vech(features) if features.ndim == 3 else features)
         return embedding, self.classify(embedding)
 
+    def logits_of(self, embedding: Tensor) -> Tensor:
+        """Return the logits [B, K] of an embedding [B, E]: training has the cached one of every face."""
+        logits: Tensor = self.classify(embedding)
+        return logits
+
 
 def whiten(pictures: Tensor) -> Tensor:
     """Return pictures [B, 1 or 3, H, W] as fp32 [B, 3, H, W], each of mean 0 and deviation 1; a constant one is 0.

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol, Self
 import torch
 from torch import Tensor, nn
 
-from fsrcache.errors import RequestError
+from fsrcache.errors import FsrcacheError, RequestError
 from fsrcache.models.form import FeatureForm
 from fsrcache.presets import Side
 from fsrcache.records import check_value, shortened
@@ -143,7 +143,29 @@ class Extractor:
             weights = torch.tensor(_LUMA, dtype=torch.int32, device=pictures.device)[:, None, None]
             luma = ((pictures.int() * weights).sum(1, keepdim=True) + (1 << 15)) >> 16
             pictures = luma.to(torch.uint8)
-        return Taps(*(tensor.float() for tensor in self.module.embed(pictures)))
+        return self._embed(pictures)
+
+    def _embed(self, pictures: Tensor) -> Taps:
+        """Return what the network says about pictures that it takes as they are."""
+        try:
+            taps = self.module.embed(pictures)
+            widths = [tap.shape[1] for tap in taps if len(tap) == len(pictures)]
+        except FsrcacheError:
+            raise
+        except Exception as error:  # whatever somebody's network raises
+            raise FsrcacheError(
+                f"embed of {self.name} raised {type(error).__name__} on {pictures.dtype} {list(pictures.shape)}: "
+                f"{shortened(str(error), most=200)[1:-1]}.",
+                "Try it in Python by itself, on as many pictures.",
+            ) from error
+        if widths != [self.form.length, self.embedding, len(self.classes)]:
+            raise FsrcacheError(
+                f"embed of {self.name} returns {', '.join(str(list(tap.shape)) for tap in taps)} for {len(pictures)} "
+                "pictures.",
+                f"It should return [{len(pictures)}, P], P being {self.form.length}, {self.embedding} and "
+                f"{len(self.classes)} as for the first pictures.",
+            )
+        return Taps(*(tap.float() for tap in taps))
 
     def fresh_head(self) -> nn.Module:
         """Return an untrained copy of the head, its weights drawn from torch's global random state."""
@@ -179,15 +201,25 @@ def make_extractor(module: nn.Module, *, name: str, digest: str, preprocessing: 
     side, channels, classes = int(module.side), int(module.channels), module.classes  # type: ignore[arg-type]
     random = torch.Generator().manual_seed(0)
     pictures = torch.randint(0, 256, (_PROBED, channels, side, side), generator=random, dtype=torch.uint8)
+    pictures = pictures.to(next(_tensors(module)).device)
+    names = ("features", "embedding", "logits")
     with torch.inference_mode():
-        taps = _call(module, "embed", pictures, names=("features", "embedding", "logits"), name=name)
+        taps, repeated = ([one.float() for one in _call(module, "embed", pictures, names=names, name=name)]
+                          for _ in range(2))  # fmt: skip
         length, embedding = taps[0].shape[1], taps[1].shape[1]
         again = _call(module, "head", taps[0], names=("embedding", "logits"), name=name)
+    for what, one, other in zip(names, taps, repeated, strict=True):
+        if torch.dist(one, other) > _AGREEMENT * (1 + one.norm()):
+            raise RequestError(
+                f"embed of {name} returns other {what} each time.",
+                "A frozen network is deterministic: pass training=self.training to functional.dropout.",
+            )
     spd_side = getattr(module, "spd_side", None)
-    if spd_side is not None and vech_length(int(spd_side)) != length:
+    check_value(Side | None, spd_side, name=f"{name}: spd_side")
+    if spd_side is not None and vech_length(spd_side) != length:
         raise RequestError(
             f"{name} has features of {length:,} numbers and spd_side {spd_side}.",
-            f"The triangle of a {spd_side} x {spd_side} matrix has {vech_length(int(spd_side)):,}.",
+            f"The triangle of a {spd_side} x {spd_side} matrix has {vech_length(spd_side):,}.",
         )
     if taps[2].shape[1] != len(classes):  # type: ignore[arg-type]
         raise RequestError(
@@ -205,7 +237,7 @@ def make_extractor(module: nn.Module, *, name: str, digest: str, preprocessing: 
         module=module,
         name=name,
         digest=digest,
-        form=FeatureForm(length, None if spd_side is None else int(spd_side)),
+        form=FeatureForm(length, spd_side),
         embedding=embedding,
         preprocessing=preprocessing,
         summary=f"{name}, {side} x {side} pixels, {numbers:,} weights",

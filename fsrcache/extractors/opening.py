@@ -10,7 +10,7 @@ import torch
 from fsrcache.errors import FsrcacheError, RequestError
 from fsrcache.extractors.covpool import COVPOOL, covpool_extractor
 from fsrcache.extractors.extractor import Extractor
-from fsrcache.extractors.reference import is_reference, open_entry_point, open_reference
+from fsrcache.extractors.reference import entry_point_names, is_reference, open_entry_point, open_reference
 from fsrcache.models.weights import file_digest, kind_of, read_weights, write_weights
 from fsrcache.records import shortened, value_from
 from fsrcache.workspace import ExtractorSource
@@ -59,11 +59,19 @@ def open_extractor(
         from fsrcache.extractors.onnx import open_onnx
 
         return open_onnx(path, options=options).to(device)
-    if isinstance(source, PathLike) or path.suffix == ".safetensors" or path.is_file():
+    if isinstance(source, PathLike) or names_file(source):
         return _of_file(path).to(device)
     if is_reference(source):
         return open_reference(source).to(device)
     return open_entry_point(source).to(device)
+
+
+def names_file(text: str) -> bool:
+    """Tell whether a text is the path of an extractor's file; an installed extractor of that name comes first."""
+    path = Path(text).expanduser()
+    if path.suffix.lower() in (".safetensors", ".onnx"):
+        return True
+    return path.is_file() and text not in entry_point_names()
 
 
 def save_fine_tuned(path: Path, extractor: Extractor, *, training: Any) -> None:

@@ -9,6 +9,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
 
+import torch
 from torch import nn
 
 from fsrcache.errors import FsrcacheError, RequestError
@@ -50,7 +51,7 @@ def open_reference(reference: str) -> Extractor:
             f"The extractor {reference} cannot be imported: there is no module {shortened(error.name)}.",
             "Run in the folder that has it, or install its package.",
         ) from error
-    except Exception as error:  # whatever somebody's module raises
+    except (Exception, SystemExit) as error:  # whatever somebody's module raises
         raise _failure(f"Importing {name}", error) from error
     factory: Any = module
     for part in attribute.split("."):
@@ -74,19 +75,23 @@ def open_entry_point(name: str) -> Extractor:
         )
     try:
         factory = point.load()
-    except Exception as error:  # whatever somebody's package raises
+    except (Exception, SystemExit) as error:  # whatever somebody's package raises
         raise _failure(f"Importing {point.value}", error) from error
     return _made(factory, name)
 
 
 def _made(factory: Callable[[], object] | None, reference: str) -> Extractor:
+    if factory is None:
+        raise RequestError(f"The extractor {reference} does not exist in its module.", "Check the factory's name.")
     if not callable(factory):
         raise RequestError(f"The extractor {reference} is no function.", "Name package.module:factory.")
     try:
-        module = factory()
+        with torch.random.fork_rng([]):
+            torch.manual_seed(0)  # weights that are drawn are the same at every call
+            module = factory()
     except FsrcacheError:
         raise
-    except Exception as error:  # whatever somebody's factory raises
+    except (Exception, SystemExit) as error:  # whatever somebody's factory raises
         raise _failure(f"The factory {reference}", error) from error
     if not isinstance(module, nn.Module):
         raise RequestError(f"{reference} returns a {type(module).__name__}.", "It should return a torch.nn.Module.")
@@ -111,6 +116,6 @@ def _preprocessing(module: nn.Module) -> str:
     return f"embed, SHA-256 {sha256(source.encode()).hexdigest()}"
 
 
-def _failure(subject: str, error: Exception) -> FsrcacheError:
+def _failure(subject: str, error: BaseException) -> FsrcacheError:
     text = shortened(str(error), most=200)[1:-1]
     return FsrcacheError(f"{subject} raised {type(error).__name__}: {text}.", "Try it in Python by itself.")

@@ -1,1 +1,1 @@
-"""Labelled faces: the layouts they are kept in, decoding, resizing and drawing."""
+"""Labelled faces: the layouts of data sets, decoding, resizing and contact sheets."""

@@ -34,11 +34,12 @@ def imresize(
     picture
         uint8 ``[H, W]`` or ``[H, W, 3]``.
     scale
-        The factor of both sides, in (0, inf); the result has sides ``ceil(scale * side)``.
+        Factor of both sides, 1/16384 to 16384; the result has sides ``ceil(scale * side)``. Pass either ``scale`` or
+        ``size``.
     size
-        The sides ``(h, w)`` of the result in pixels. Exactly one of ``scale`` and ``size`` is given.
+        Sides ``(h, w)`` of the result in pixels, 1 to 16384.
     border
-        What lies beyond the edge: ``"replicate"`` repeats the edge pixels (the MATLAB releases that made
+        Extension beyond the edge: ``"replicate"`` repeats the edge pixels (the MATLAB releases that made
         the published super-resolution benchmarks), ``"mirror"`` reflects (later releases).
 
     Returns
@@ -49,12 +50,12 @@ def imresize(
     Raises
     ------
     RequestError
-        If the picture is not uint8 of such a shape, or the factor, size or border is not one of these.
+        If the picture is not uint8 of such a shape, or the factor, size or border is out of range.
     """
     picture = _array(picture, "imresize", "[H, W] or [H, W, 3]")
     if picture.dtype != np.uint8 or picture.ndim not in (2, 3) or (picture.ndim == 3 and picture.shape[2] != 3):
         raise RequestError(
-            f"imresize takes uint8 [H, W] or [H, W, 3], not {picture.dtype} {list(picture.shape)}.",
+            f"imresize expects uint8 [H, W] or [H, W, 3], not {picture.dtype} {list(picture.shape)}.",
             "Convert the picture to 8-bit grey or RGB first.",
         )
     plan = resize_plan((picture.shape[0], picture.shape[1]), scale=scale, size=size, border=border)
@@ -70,10 +71,10 @@ def imresize_batch(
     size: tuple[int, int] | None = None,
     border: Border = "replicate",
 ) -> Pictures:
-    """Resize uint8 ``[B, H, W, C]`` to ``[B, h, w, C]``: every picture as by :func:`imresize`."""
+    """Resize uint8 ``[B, H, W, C]`` to ``[B, h, w, C]``, every picture as :func:`imresize` does, refusals too."""
     pictures = _array(pictures, "imresize_batch", "[B, H, W, C]")
     if pictures.dtype != np.uint8 or pictures.ndim != 4 or not pictures.shape[3]:
-        raise RequestError(f"imresize_batch takes uint8 [B, H, W, C], not {pictures.dtype} {list(pictures.shape)}.")
+        raise RequestError(f"imresize_batch expects uint8 [B, H, W, C], not {pictures.dtype} {list(pictures.shape)}.")
     plan = resize_plan((pictures.shape[1], pictures.shape[2]), scale=scale, size=size, border=border)
     for axis, matrix in plan:
         pictures = _apply(matrix, pictures, axis + 1)
@@ -85,7 +86,7 @@ def _array(picture: Any, function: str, shape: str) -> NDArray[Any]:
         return np.asarray(picture)
     except (TypeError, ValueError, RuntimeError) as error:  # a ragged list, a tensor on a device
         raise RequestError(
-            f"{function} takes uint8 {shape}, not a {type(picture).__name__}.", f"It is no array: {error}."
+            f"{function} expects uint8 {shape}, not a {type(picture).__name__}.", f"It is no array: {error}."
         ) from None
 
 
@@ -98,16 +99,16 @@ def resize_plan(
 ) -> list[tuple[int, NDArray[np.float64]]]:
     """Return the two passes as ``(axis, matrix [out, in])`` in MATLAB's order: the smaller factor first."""
     if not isinstance(border, str) or border not in ("replicate", "mirror"):
-        raise RequestError(f"border is {border!r}.", "It is 'replicate' or 'mirror'.")
+        raise RequestError(f"border is {border!r}.", "It should be 'replicate' or 'mirror'.")
     if min(shape) < 1:
         raise RequestError(f"The picture has sides {shape[0]} x {shape[1]}.", "Both must be at least 1.")
     if (scale is None) == (size is None):
-        raise RequestError("imresize takes either a scale or a size.", "Give exactly one of the two.")
+        raise RequestError("imresize needs either a scale or a size.", "Pass exactly one of the two.")
     if scale is not None:
         factor = _number(scale)
         if factor is None or not 1 / _MAX_SIDE <= factor <= _MAX_SIDE:
             raise RequestError(
-                f"scale is {scale!r}.", f"It is a number such as 1/4, from 1/{_MAX_SIDE} to {_MAX_SIDE}."
+                f"scale is {scale!r}.", f"It should be a number such as 1/4, from 1/{_MAX_SIDE} to {_MAX_SIDE}."
             )
         scales = (factor, factor)
         sides = (ceil(scale * shape[0]), ceil(scale * shape[1]))
@@ -121,17 +122,17 @@ def resize_plan(
 
 
 def _sides(size: object) -> tuple[int, int]:
-    """Return the height and width that a size means."""
+    """Return the height and width of a size."""
     listed = isinstance(size, tuple | list) or (isinstance(size, np.ndarray) and size.ndim == 1)
     sides = [_number(side) for side in size] if listed else []  # type: ignore[attr-defined]  # it is one of these
     whole = [int(side) for side in sides if side is not None and side.is_integer() and side >= 1]
     if len(sides) != 2 or len(whole) != 2:
-        raise RequestError(f"size is {size!r}.", "It is (height, width), whole numbers of at least 1.")
+        raise RequestError(f"size is {size!r}.", "It should be (height, width), whole numbers of at least 1.")
     return whole[0], whole[1]
 
 
 def _number(value: object) -> float | None:
-    """Return a real number, none for anything else: a text, a truth value, an array, a tensor."""
+    """Return a real number as a float, None for anything else: text, a boolean, an array, a tensor."""
     return None if isinstance(value, bool) or not isinstance(value, Real) else float(value)
 
 
@@ -184,5 +185,5 @@ def _apply(matrix: NDArray[np.float64], pictures: Pictures, axis: int) -> Pictur
             part = (slice(row, row + many), slice(None), slice(column, column + wide))
             product = matrix @ columns[part].astype(np.float64)
             product += ROUNDING
-            result[part] = product.clip(0, 255, out=product)  # which cuts off what is behind the point
+            result[part] = product.clip(0, 255, out=product)  # the conversion to uint8 drops the fraction
     return result.reshape(*before, matrix.shape[0], *after)

@@ -15,12 +15,12 @@ def imresize_tensor(
 ) -> torch.Tensor:
     """Resize uint8 ``[B, C, H, W]`` on its device, as :func:`fsrcache.faces.bicubic.imresize` does a picture.
 
-    The products are float64: fp32 would move pixels that lie on a half. Raises RequestError as ``imresize`` does.
+    The products are float64: fp32 would move pixels whose value is a half. Raises RequestError as ``imresize`` does.
     """
     if not isinstance(pictures, torch.Tensor):
-        raise RequestError(f"imresize_tensor takes a tensor, not a {type(pictures).__name__}.", "Use imresize_batch.")
+        raise RequestError(f"imresize_tensor expects a tensor, not a {type(pictures).__name__}.", "Use imresize_batch.")
     if pictures.dtype != torch.uint8 or pictures.ndim != 4:
-        raise RequestError(f"imresize_tensor takes uint8 [B, C, H, W], not {pictures.dtype} {list(pictures.shape)}.")
+        raise RequestError(f"imresize_tensor expects uint8 [B, C, H, W], not {pictures.dtype} {list(pictures.shape)}.")
     for axis, weights in resize_plan((pictures.shape[2], pictures.shape[3]), scale=scale, size=size, border=border):
         matrix = torch.tensor(weights, device=pictures.device)
         exact = pictures.double()

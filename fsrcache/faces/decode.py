@@ -3,6 +3,7 @@
 import stat
 import sys
 import warnings
+from os import PathLike
 from pathlib import Path
 from threading import Lock
 
@@ -35,10 +36,10 @@ class PictureError(Exception):
     """A picture cannot be read; the message is the reason."""
 
 
-def decode(path: Path) -> Pictures:
+def decode(path: str | PathLike[str]) -> Pictures:
     """Read a picture as uint8 ``[H, W]`` if it is grey (three equal channels are grey), else ``[H, W, 3]``.
 
-    EXIF rotation is applied, transparency is laid over white, the first frame of an animation is taken. 16 bits are
+    EXIF rotation is applied, transparency is laid over white, an animation becomes its first frame. 16 bits are
     scaled to 8, unless no value of a picture is above 255: then it holds 8-bit values, which are kept as they are.
 
     Raises
@@ -50,8 +51,8 @@ def decode(path: Path) -> Pictures:
     return decode_noted(path)[0]
 
 
-def decode_noted(path: Path) -> tuple[Pictures, tuple[str, ...]]:
-    """Return what :func:`decode` does, and what was made of an unusual file, in words that a report counts by."""
+def decode_noted(path: str | PathLike[str]) -> tuple[Pictures, tuple[str, ...]]:
+    """Return the picture of :func:`decode`, and notes on the conversion of an unusual file, which a report counts."""
     path = Path(path)
     try:
         status = path.stat()
@@ -76,7 +77,27 @@ def decode_noted(path: Path) -> tuple[Pictures, tuple[str, ...]]:
         raise PictureError("not a picture of a known format") from None
     except Image.DecompressionBombError:
         raise PictureError(f"enormous: more than {MAX_PIXELS} pixels") from None
-    except Exception as error:  # a decoder given broken bytes raises nearly anything
+    except Exception as error:  # a decoder of broken bytes raises nearly anything
+        raise PictureError(f"broken picture: {error or type(error).__name__}") from None
+
+
+def picture_of(image: Image.Image) -> Pictures:
+    """Return the pixels of a picture that Pillow opened or made, as :func:`decode` does those of a file.
+
+    Raises
+    ------
+    PictureError
+        If it cannot be read, or is one that ``decode`` refuses.
+    """
+    try:
+        with _QUIET:
+            name = getattr(image, "filename", "")
+            if not name and ";16" in _layout(image) and not image.mode.startswith("I"):
+                raise PictureError("16-bit colours that lie in no file; save it as 8 bits")
+            return _pixels(Path(name), image)[0]
+    except PictureError:
+        raise
+    except Exception as error:  # a decoder of broken bytes raises nearly anything
         raise PictureError(f"broken picture: {error or type(error).__name__}") from None
 
 
@@ -87,7 +108,7 @@ def one_form(picture: Pictures) -> Pictures:
 
 
 class _Quiet:
-    """Keeps Pillow's warnings of odd files to itself while any thread decodes: filters belong to the process."""
+    """Silences Pillow's warnings about odd files while any thread decodes: filters belong to the process."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -143,7 +164,7 @@ def _pixels(path: Path, image: Image.Image) -> tuple[Pictures, tuple[str, ...]]:
 
 
 def _layout(image: Image.Image) -> str:
-    """Return how the samples lie in the file, such as ``RGB;16B``."""
+    """Return the layout of the samples in the file, such as ``RGB;16B``."""
     tiles = image.tile if isinstance(image, ImageFile.ImageFile) else []
     stored = [tile.args if isinstance(tile.args, str) else tile.args[0] for tile in tiles if tile.args]
     return str(stored[0]) if stored else image.mode
@@ -152,12 +173,12 @@ def _layout(image: Image.Image) -> str:
 def _has_frames(image: Image.Image) -> bool:
     try:
         return bool(getattr(image, "is_animated", False))
-    except Exception:  # what follows the first frame is broken, and not wanted
+    except Exception:  # the rest after the first frame is broken, and not needed
         return True
 
 
 def _samples(path: Path, image: Image.Image, layout: str) -> NDArray[np.int64]:
-    """Return samples of more than 8 bits, ``[H, W, C]``; of colours Pillow itself gives the high byte alone."""
+    """Return samples of more than 8 bits, ``[H, W, C]``; for colours Pillow itself returns the high byte alone."""
     if image.mode.startswith("I"):
         samples = np.asarray(image).astype(np.int64)[..., None]
         return samples << 4 if layout == "I;12" else samples
@@ -182,7 +203,7 @@ def _read_as(path: Path, layout: str) -> Image.Image:
 
 
 def _narrowed(samples: NDArray[np.int64], transparent: object, *, known: bool) -> tuple[Image.Image, str]:
-    """Return samples ``[H, W, C]`` as a picture of 8 bits, and which 8 they are.
+    """Return samples ``[H, W, C]`` as a picture of 8 bits, and the note on which 8 they are.
 
     Samples up to 255 hold 8 bits, samples that are all multiples of 256 too; others are rounded from 65535 to 255.
     """

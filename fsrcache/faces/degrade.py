@@ -15,17 +15,22 @@ from fsrcache.faces.decode import Pictures
 
 @dataclass(frozen=True, kw_only=True)
 class Degradation:
-    """How a full-resolution face becomes a low-resolution one.
+    """The way from a full-resolution face to a low-resolution one.
 
     Attributes
     ----------
     form
         MATLAB's ``imresize(I, 1/s)`` (``scale``) or ``imresize(I, [h w])`` (``size``). The small picture has side
-        ``ceil(S / s)`` either way; where s does not divide S they sample other places.
+        ``ceil(S / s)`` either way; where s does not divide S they sample at different positions.
     border
-        What lies beyond the edge, as for ``imresize``.
+        Extension beyond the edge, as for ``imresize``.
     jpeg
         Quality 1..100 of a JPEG between the two resizings; None for none.
+
+    Raises
+    ------
+    RequestError
+        If a field has no such value.
     """
 
     form: Literal["scale", "size"] = "scale"
@@ -34,11 +39,13 @@ class Degradation:
 
     def __post_init__(self) -> None:
         if not isinstance(self.form, str) or self.form not in ("scale", "size"):
-            raise RequestError(f"The form of the degradation is {self.form!r}.", "It is scale or size.")
+            raise RequestError(f"The form of the degradation is {self.form!r}.", "It should be scale or size.")
         if not isinstance(self.border, str) or self.border not in ("replicate", "mirror"):
-            raise RequestError(f"The border is {self.border!r}.", "It is replicate or mirror.")
+            raise RequestError(f"The border is {self.border!r}.", "It should be replicate or mirror.")
         if self.jpeg is not None and not (type(self.jpeg) is int and 1 <= self.jpeg <= 100):
-            raise RequestError(f"The JPEG quality is {self.jpeg!r}.", "It is a whole number from 1 to 100, or None.")
+            raise RequestError(
+                f"The JPEG quality is {self.jpeg!r}.", "It should be a whole number from 1 to 100, or None."
+            )
 
 
 SCALE_FORM = Degradation()
@@ -52,14 +59,19 @@ def low_resolution_view(pictures: Pictures, scale: int, degradation: Degradation
     pictures
         uint8 ``[B, S, S, C]``, C 1 or 3.
     scale
-        The factor, at least 1; the small picture has side ``ceil(S / scale)``, 1 leaves the pictures as they are.
+        Factor, at least 1; the small picture has side ``ceil(S / scale)``, 1 leaves the pictures as they are.
     degradation
-        How.
+        Form of the resizing, border and JPEG quality.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 ``[B, S, S, C]``.
 
     Raises
     ------
     RequestError
-        If pictures, scale or degradation are none of these.
+        If pictures, scale or degradation are not as above.
     """
     _check(pictures, scale, degradation)
     if scale == 1:
@@ -76,19 +88,19 @@ def low_resolution_view(pictures: Pictures, scale: int, degradation: Degradation
 
 def _check(pictures: object, scale: object, degradation: object) -> None:
     if not isinstance(pictures, np.ndarray):
-        raise RequestError(f"The pictures are a {type(pictures).__name__}.", "They are a NumPy array.")
+        raise RequestError(f"The pictures are a {type(pictures).__name__}.", "They should be a NumPy array.")
     if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[3] not in (1, 3):
         raise RequestError(
-            f"The pictures are {pictures.dtype} {list(pictures.shape)}.", "They are uint8 [B, S, S, C], C 1 or 3."
+            f"The pictures are {pictures.dtype} {list(pictures.shape)}.", "They should be uint8 [B, S, S, C], C 1 or 3."
         )
     if not isinstance(scale, int | np.integer) or isinstance(scale, bool) or scale < 1:
-        raise RequestError(f"The scale is {scale!r}.", "It is a whole number of at least 1.")
+        raise RequestError(f"The scale is {scale!r}.", "It should be a whole number of at least 1.")
     if not isinstance(degradation, Degradation):
-        raise RequestError(f"The degradation is {degradation!r}.", "It is a Degradation, which says form and border.")
+        raise RequestError(f"The degradation is {degradation!r}.", "It should be a Degradation.")
 
 
 def _through_jpeg(picture: Pictures, quality: int) -> Pictures:
-    """Return a picture [h, w, C] as it comes out of a JPEG file."""
+    """Return a picture [h, w, C] after a JPEG file of that quality."""
     file = BytesIO()
     Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else picture).save(file, format="JPEG", quality=quality)
     with Image.open(file) as decoded:

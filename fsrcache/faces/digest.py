@@ -1,4 +1,4 @@
-"""Digests of what a data set contains, whatever its files are called and wherever they lie."""
+"""The digest of a data set's content, independent of the names and location of its files."""
 
 from hashlib import sha256
 

@@ -1,4 +1,4 @@
-"""The names of expressions and splits: what people write, and what it means. Numbers are never guessed."""
+"""The names of expressions and splits as people write them, and their meaning. Numbers are never guessed."""
 
 import re
 import unicodedata
@@ -41,7 +41,7 @@ def expression_named(name: str) -> str | None:
     return _EXPRESSION.get(re.sub(r"^\d+[\s._-]+", "", name.strip().casefold()))
 
 
-@lru_cache(1024)  # a table says it in every row
+@lru_cache(1024)  # a table repeats it in every row
 def split_named(name: str) -> int | None:
     """Return the index in ``SPLITS`` that a name such as ``Training`` or ``Private_Test`` means, or None."""
     return _SPLIT.get(plain(name))
@@ -53,19 +53,26 @@ def classes_of(expressions: set[str]) -> tuple[str, ...]:
 
 
 def understand_expressions(names: set[str], *, where: str) -> dict[str, str]:
-    """Map each name found to its expression.
+    """Map each name to its expression.
+
+    Parameters
+    ----------
+    names
+        Names of classes as written in the data.
+    where
+        Location of the names, for the error.
 
     Raises
     ------
     FsrcacheError
-        If any is unknown or a bare number; the error lists what was found and what is understood.
+        If any is unknown or a bare number; the error lists all names and the known ones.
     """
     meaning = {name: expression_named(name) for name in names}
     unknown = sorted(name for name, expression in meaning.items() if expression is None)
     if unknown:
         numbers = any(name.strip().isdigit() for name in unknown)
         raise FsrcacheError(
-            f"Class {_quoted(unknown)} in {where} is not known; found {_quoted(names)}.",
+            f"Class {_quoted(unknown)} in {where} is not known; the classes are {_quoted(names)}.",
             understood("expression", EXPRESSION_NAMES)
             + (" A bare number is ambiguous (RAF-DB: 1 is surprise; FER2013: 1 is disgust)." if numbers else ""),
         )
@@ -73,7 +80,7 @@ def understand_expressions(names: set[str], *, where: str) -> dict[str, str]:
 
 
 def understood(kind: str, names: dict[str, tuple[str, ...]]) -> str:
-    """Return the sentence that lists what is understood as an expression or a split."""
+    """Return the sentence that lists the known names of expressions or splits."""
     listed = "; ".join(f"{name} ({', '.join(a for a in aliases if a != name)})" for name, aliases in names.items())
     return f"Understood as {kind}: {listed}."
 

@@ -18,16 +18,16 @@ MAX_SIDE = 2048
 
 @dataclass(frozen=True)
 class Faces:
-    """Labelled faces, every one ``side`` x ``side``, decoded when asked for.
+    """Labelled faces, every one ``side`` x ``side``, decoded on demand.
 
     Attributes
     ----------
     listing, seen
-        Where the pictures come from and what decoding them once showed.
+        The pictures, and the survey of decoding them once.
     rows
-        int64 ``[n]``: which pictures of the listing are usable.
+        int64 ``[n]``: indices of the usable pictures in the listing.
     side
-        Pixels; a picture of another size is resized by the size form of ``imresize``.
+        Side in pixels; a picture of another size is resized by the size form of ``imresize``.
     """
 
     listing: Listing
@@ -67,7 +67,7 @@ class Faces:
 
     @property
     def resized(self) -> int:
-        """How many pictures are of another size."""
+        """Number of pictures that are resized."""
         return int((self.seen.sizes[self.rows] != self.side).any(axis=1).sum())
 
     def batch(self, rows: NDArray[np.integer], *, threads: int | None = None) -> Pictures:
@@ -76,27 +76,27 @@ class Faces:
         Parameters
         ----------
         rows
-            Which, int ``[B]``, each from 0 to ``n - 1``.
+            Indices of faces, int ``[B]``, each from 0 to ``n - 1``.
         threads
-            How many decode at a time; the number of usable cores where None.
+            Number of decoding threads; None for the number of usable cores.
 
         Raises
         ------
         FsrcacheError
             If a picture can no longer be read.
         RequestError
-            If there are no such rows or threads.
+            If a row is out of range, or the number of threads is below 1.
         """
         check_threads(threads)
         rows = np.asarray(rows)
         if rows.ndim != 1 or (len(rows) and rows.dtype.kind not in "iu"):
-            raise RequestError(f"Rows are {rows.dtype} {list(rows.shape)}.", "They are int [B].")
+            raise RequestError(f"Rows are {rows.dtype} {list(rows.shape)}.", "They should be int [B].")
         if len(rows) and not 0 <= rows.min() <= rows.max() < len(self.rows):
             raise RequestError(f"Rows go from {rows.min()} to {rows.max()}.", f"There are {len(self.rows)} faces.")
         channels = 1 if self.grey else 3
         batch = np.empty((len(rows), self.side, self.side, channels), np.uint8)
-        for place, picture in enumerate(ordered_map(self._picture, rows, threads=threads)):
-            batch[place] = picture[..., None] if picture.ndim == 2 else picture
+        for index, picture in enumerate(ordered_map(self._picture, rows, threads=threads)):
+            batch[index] = picture[..., None] if picture.ndim == 2 else picture
         return batch
 
     def _picture(self, row: int) -> Pictures:
@@ -118,34 +118,41 @@ def usable_faces(
     on_error: str = "fail",
     advance: Callable[[], object] = lambda: None,
 ) -> Faces:
-    """Decode everything once and keep what is usable.
+    """Decode every picture once and return the usable ones.
 
     Parameters
     ----------
     listing
         The pictures.
     side
-        Pixels of every picture; the commonest longer side of the data where None.
+        Side of every picture in pixels, 1 to 2048; None for the commonest longer side of the data.
     on_error
-        ``fail`` raises after the whole list if any picture is unusable, ``skip`` if all are.
+        ``fail`` to raise, after the whole list, if any picture is unusable, ``skip`` if all are.
     advance
-        Called after each picture.
+        Callback after each picture.
+
+    Raises
+    ------
+    FsrcacheError
+        If pictures are unusable, as ``on_error`` says; every one is named with the reason.
+    RequestError
+        If ``side`` or ``on_error`` has no such value.
     """
     check_side(side)
     if on_error not in ("fail", "skip"):  # before everything is read
-        raise RequestError(f"on_error is {on_error!r}.", "It is fail or skip.")
+        raise RequestError(f"on_error is {on_error!r}.", "It should be fail or skip.")
     seen = survey(listing, advance=advance)
     refuse_unreadable(listing, seen, on_error=on_error)
     return faces_of(listing, seen, side=side)
 
 
 def faces_of(listing: Listing, seen: Survey, *, side: int | None = None) -> Faces:
-    """Return what a survey found usable, at the side asked for or the commonest."""
+    """Return the usable faces of a survey, at a side or at the commonest."""
     return Faces(listing, seen, np.flatnonzero(seen.usable), check_side(side) or seen.common_side())
 
 
 def check_side(side: int | None) -> int | None:
-    """Return a side that was asked for; one that no face has is a request error."""
+    """Return the side; refuse one that no face can have."""
     if side is not None and not (isinstance(side, int) and 1 <= side <= MAX_SIDE):
-        raise RequestError(f"The side is {side!r}.", f"It is a number of pixels from 1 to {MAX_SIDE}.")
+        raise RequestError(f"The side is {side!r}.", f"It should be a number of pixels from 1 to {MAX_SIDE}.")
     return side

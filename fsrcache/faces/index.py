@@ -1,5 +1,6 @@
-"""Finds out which layout a path has, and lists its pictures."""
+"""Recognises the layout of a path, and lists its pictures."""
 
+from os import PathLike, fspath
 from pathlib import Path
 from types import ModuleType
 
@@ -17,7 +18,7 @@ from fsrcache.faces.layouts import (
 from fsrcache.faces.layouts.rows import is_table, open_table
 from fsrcache.faces.listing import Listing
 
-# The first that recognises a path reads it.
+# The first that recognises a path reads it. A new layout is a module and a line here.
 LAYOUTS: tuple[ModuleType, ...] = (
     drawn,
     rafdb,
@@ -28,53 +29,62 @@ LAYOUTS: tuple[ModuleType, ...] = (
     folders,
     table,
 )
-FORMATS = tuple(layout.NAME for layout in LAYOUTS)
 
 
-def list_faces(path: str | Path, *, layout: str | None = None, votes: str = "majority") -> Listing:
+def formats() -> tuple[str, ...]:
+    """Return the names of the layouts, the values of ``--format``."""
+    return tuple(layout.NAME for layout in LAYOUTS)
+
+
+def list_faces(path: str | PathLike[str], *, layout: str | None = None, votes: str = "majority") -> Listing:
     """List the labelled faces at a path, without decoding any.
 
     Parameters
     ----------
     path
-        A folder or file in one of the layouts, or ``drawn`` or ``drawn:COUNT`` for the built-in faces. As text,
+        Folder or file in one of the layouts, or ``drawn`` or ``drawn:COUNT`` for the built-in faces. As text,
         ``./drawn`` is a folder of that name; a ``Path`` forgets the ``./``, so make it absolute.
     layout
-        One of ``FORMATS``; found out from the path where None.
+        Name of the layout, one of ``formats()``; None for the first that recognises the path.
     votes
-        How FERPlus's votes become labels: ``majority``, ``argmax`` or ``soft``.
+        Rule that turns FERPlus's votes into labels: ``majority``, ``argmax`` or ``soft``.
+
+    Returns
+    -------
+    Listing
+        Names, labels and splits, and how to load each picture.
 
     Raises
     ------
     RequestError
-        If there is nothing at the path, or no such layout.
+        If there is nothing at the path, or a name of a layout or rule is unknown.
     FsrcacheError
-        If the path has no layout that is known, or something in it cannot be read or understood.
+        If no layout recognises the path, or something in it cannot be read or understood.
     """
-    if not isinstance(path, str | Path) or not str(path) or "\0" in str(path):
-        raise RequestError(f"The data are {path!r}.", "Give the path of a folder or file, as text or as a Path.")
-    if layout is not None and layout not in FORMATS:
-        raise RequestError(f"Format {layout!r} is not known.", f"Known: {', '.join(FORMATS)}.")
+    if not isinstance(path, str | PathLike) or not fspath(path) or "\0" in str(path):
+        raise RequestError(f"The data are {path!r}.", "Pass the path of a folder or file, as text or as a Path.")
+    if layout is not None and layout not in formats():
+        raise RequestError(f"Format {layout!r} is not known.", f"Known: {', '.join(formats())}.")
     if votes not in ferplus.VOTES:
         raise RequestError(f"Votes {votes!r} are not known.", f"Known: {', '.join(ferplus.VOTES)}.")
-    place = Path(path)
-    if drawn.recognises(place) and str(path) != str(place):
-        place = place.absolute()
+    location = Path(path)
+    if drawn.recognises(location) and str(path) != str(location):
+        location = location.absolute()
     try:
-        return _read(place, layout, votes)
+        return _read(location, layout, votes)
     except OSError as error:
         raise FsrcacheError(
-            f"{error.filename or place} cannot be read: {error.strerror or error}.",
+            f"{error.filename or location} cannot be read: {error.strerror or error}.",
             "Check the path and its permissions.",
         ) from None
 
 
 def _read(path: Path, layout: str | None, votes: str) -> Listing:
     if not drawn.recognises(path) and not path.exists():
-        raise RequestError(f"There is nothing at {path}.", "Give an existing folder or file.")
+        raise RequestError(f"There is nothing at {path}.", "Name an existing folder or file.")
     reader = next((module for module in LAYOUTS if layout in (None, module.NAME) and module.recognises(path)), None)
-    if reader is None and layout is not None:  # let the one that was named say what it misses
-        reader = LAYOUTS[FORMATS.index(layout)]
+    if reader is None and layout is not None:  # its own error names what is missing
+        reader = _named(layout)
     if reader is None:
         known = ", ".join(f"{module.TITLE} [{module.NAME}]" for module in LAYOUTS)
         raise FsrcacheError(
@@ -86,7 +96,7 @@ def _read(path: Path, layout: str | None, votes: str) -> Listing:
 
 
 def _contents(path: Path) -> str:
-    """Return in a few words what there is in a folder or a file."""
+    """Return the content of a folder or a file in a few words."""
     if path.is_dir():
         return f"it holds {', '.join(sorted(child.name for child in path.iterdir())[:8]) or 'nothing'}"
     if is_table(path):
@@ -96,5 +106,9 @@ def _contents(path: Path) -> str:
 
 def title_of(layout: str) -> str:
     """Return the name by which a person knows a layout."""
-    title: str = LAYOUTS[FORMATS.index(layout)].TITLE
+    title: str = _named(layout).TITLE
     return title
+
+
+def _named(layout: str) -> ModuleType:
+    return next(module for module in LAYOUTS if layout == module.NAME)

@@ -1,4 +1,4 @@
-"""What a layout yields: every labelled picture by name, its label and split, and how to load it."""
+"""The listing that a layout returns: every labelled picture by name, its label and split, and how to load it."""
 
 from array import array
 from collections.abc import Callable, Iterable, Iterator
@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 from fsrcache.errors import RequestError
 from fsrcache.faces.decode import PictureError, Pictures, decode, decode_noted
 from fsrcache.faces.expressions import SPLITS, classes_of
-from fsrcache.faces.walk import LeftOut
+from fsrcache.faces.walk import LeftOut, on_disk, text_of
 
 
 @dataclass(frozen=True)
 class Listing:
-    """Labelled pictures as found, none of them decoded.
+    """Labelled pictures, none of them decoded.
 
     Attributes
     ----------
     layout
-        The name of the layout, as ``--format`` takes it.
+        Name of the layout, a value of ``--format``.
     classes
         The ``K`` class names; a label is an index into them.
     names
@@ -30,19 +30,19 @@ class Listing:
     labels, splits
         uint8 ``[n]``; a split is an index into ``SPLITS``.
     load
-        Decodes picture ``i`` as uint8 ``[H, W]`` or ``[H, W, 3]``; raises :class:`PictureError`.
+        Function that decodes picture ``i`` as uint8 ``[H, W]`` or ``[H, W, 3]``; raises :class:`PictureError`.
     where
-        Shows picture ``i`` to a person: its path, or its file and row.
+        Function that returns the location of picture ``i``: its path, or its file and row.
     mapping
-        What was written in the data -> the class it was understood as.
+        Class as written in the data -> class.
     left_out, left_out_names
-        Reason -> how many entries are not part of the data for that reason, and the names of the first of them.
+        Reason -> number of entries that are left out for it, and the names of the first of them.
     notes
-        Sentences about the data that a person should hear, such as that nothing says which split a picture is of.
+        Sentences about the data for the user, such as that no column or folder names the split.
     soft_labels
-        float32 ``[n, K]``, rows sum to 1, where the data have votes and they were asked for.
+        float32 ``[n, K]``, rows sum to 1, for votes as ``soft`` labels.
     load_noted
-        As ``load``, with what is to be told of the picture's file, where that may be anything.
+        Function as ``load`` that also returns notes on the conversion of the file; None where files are all alike.
 
     Raises
     ------
@@ -66,16 +66,16 @@ class Listing:
 
     def __post_init__(self) -> None:
         if not isinstance(self.classes, tuple) or not all(isinstance(name, str) for name in self.classes):
-            raise RequestError(f"The classes of a listing are {self.classes!r}.", "They are a tuple of names.")
+            raise RequestError(f"The classes of a listing are {self.classes!r}.", "They should be a tuple of names.")
         for what, count in (("labels", len(self.classes)), ("splits", len(SPLITS))):
             codes = getattr(self, what)
             if not isinstance(codes, np.ndarray) or codes.dtype != np.uint8 or codes.shape != (len(self.names),):
                 raise RequestError(
                     f"The {what} of a listing are {_kind(codes)}, its names {len(self.names)}.",
-                    "They are uint8 [n], one for each name.",
+                    "They should be uint8 [n], one for each name.",
                 )
             if len(codes) and codes.max() >= count:
-                raise RequestError(f"The {what} of a listing go up to {codes.max()}.", f"They are below {count}.")
+                raise RequestError(f"The {what} of a listing go up to {codes.max()}.", f"They should be below {count}.")
 
 
 def _kind(value: object) -> str:
@@ -89,15 +89,10 @@ def string_array(names: Iterable[str]) -> NDArray[np.str_]:
     kind = np.dtypes.StringDType()
     parts: list[NDArray[np.str_]] = [np.empty(0, kind)]
     rest = iter(names)
-    while some := [_printable(name) for name in islice(rest, 1 << 14)]:
+    while some := list(islice(rest, 1 << 14)):
         parts.append(np.array(some, dtype=kind))
     whole: NDArray[np.str_] = np.concatenate(parts)
     return whole
-
-
-def _printable(name: str) -> str:
-    """Return a file's name, any bytes in it that are not UTF-8 written as escapes."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def file_listing(
@@ -114,15 +109,16 @@ def file_listing(
     Parameters
     ----------
     layout, root
-        The layout's name and the folder that the names are relative to.
+        Name of the layout, and folder that the names are relative to.
     entries
-        ``(name, class as written, split)`` a picture, read once and not kept.
+        ``(name, class as written, split)`` for every picture, iterated once; names as :func:`walk_pictures` yields them
+        or as text from a file.
     understand
-        Called after the entries with all classes as written; returns the expression that each one means.
+        Function from all classes as written to the expression that each one means, called after the entries.
     left_out
-        What is found not to be part of the data; looked at after the entries, whose generator may add to it.
+        Entries that are not part of the data, read after ``entries``, whose generator may add to it.
     notes
-        Called with the number of pictures after the entries; returns the notes of :class:`Listing`.
+        Function from the number of pictures to the notes of :class:`Listing`, called after the entries.
     """
     codes: dict[str, int] = {}
     written_codes, splits = array("L"), bytearray()
@@ -139,7 +135,7 @@ def file_listing(
     label_of_code = np.array([classes.index(meaning[written]) for written in codes], np.uint8)
 
     def file(i: int) -> Path:
-        path = root / str(listed[i])
+        path = root / on_disk(str(listed[i]))
         if "\\x" in str(listed[i]) and not path.exists():
             raise PictureError("the file's name is not UTF-8; rename it")
         return path
@@ -152,7 +148,7 @@ def file_listing(
         splits=np.frombuffer(bytes(splits), np.uint8),
         load=lambda i: decode(file(i)),
         load_noted=lambda i: decode_noted(file(i)),
-        where=lambda i: str(root / listed[i]),
+        where=lambda i: str(Path(text_of(str(root))) / listed[i]),
         mapping=dict(sorted(meaning.items(), key=lambda pair: (classes.index(pair[1]), pair[0]))),
         left_out=dict(left_out.counts) if left_out else {},
         left_out_names=left_out.names if left_out else {},

@@ -1,4 +1,4 @@
-"""What was recognised in a data set, as one plain record."""
+"""The report on a data set, as one plain record."""
 
 from typing import Any
 
@@ -12,11 +12,11 @@ _EXAMPLES = 10
 
 
 def report(faces: Faces) -> dict[str, Any]:
-    """Describe usable faces and what is wrong with the others, ready for JSON.
+    """Describe the usable faces and the defects of the others, ready for JSON.
 
     Keys: ``layout``, ``classes``, ``splits`` {split: {class: usable pictures}}, ``mapping`` {written: class},
-    ``sizes`` {"H x W": pictures}, ``side``, ``resized``, ``grey``, ``notes`` [sentence], ``conversions`` {what was made
-    of unusual files: pictures}, ``left_out`` {reason: entries}, ``left_out_names`` {reason: the first of them},
+    ``sizes`` {"H x W": pictures}, ``side``, ``resized``, ``grey``, ``notes`` [sentence], ``conversions`` {conversion of
+    unusual files: pictures}, ``left_out`` {reason: entries}, ``left_out_names`` {reason: the first of them},
     ``unreadable`` [{path, reason}], and ``duplicates`` of :func:`duplicates`.
     """
     listing, seen = faces.listing, faces.seen
@@ -48,9 +48,9 @@ def report(faces: Faces) -> dict[str, Any]:
 def duplicates(faces: Faces) -> dict[str, Any]:
     """Count pictures whose decoded pixels are equal.
 
-    Keys: ``groups`` of equal pictures and ``pictures`` in them; ``across_splits``, the groups that stand in more
-    than one split; ``twins_in_train`` {split: its pictures that also stand in train}; ``conflicting_labels``,
-    the groups whose labels differ; ``examples``, the names in the first groups of either kind.
+    Keys: ``groups`` of equal pictures and ``pictures`` in them; ``across_splits``, the groups in more than one split;
+    ``twins_in_train`` {split: its pictures that are in train too}; ``conflicting_labels``, the groups whose labels
+    differ; ``examples``, the names in the first groups of either kind.
     """
     order, starts = equal_rows(faces.hashes)
     splits, labels = faces.splits[order], faces.labels[order]
@@ -60,12 +60,12 @@ def duplicates(faces: Faces) -> dict[str, Any]:
     sizes = np.diff(starts)
     for group in np.flatnonzero(sizes > 1):
         part = slice(starts[group], starts[group + 1])
-        found = np.unique(splits[part])
-        crosses, conflict = len(found) > 1, len(np.unique(labels[part])) > 1
+        present = np.unique(splits[part])
+        crosses, conflict = len(present) > 1, len(np.unique(labels[part])) > 1
         groups, pictures = groups + 1, pictures + int(sizes[group])
         across, conflicts = across + crosses, conflicts + conflict
-        if found[0] == 0:
-            for split in found[1:]:
+        if present[0] == 0:
+            for split in present[1:]:
                 twins[SPLITS[split]] += int((splits[part] == split).sum())
         if (crosses or conflict) and len(examples) < _EXAMPLES:
             examples.append(
@@ -89,7 +89,7 @@ def duplicates(faces: Faces) -> dict[str, Any]:
 
 
 def equal_rows(hashes: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return rows sorted by hash ``[n]``, and where in them each group of equal ones begins ``[groups + 1]``."""
+    """Return rows sorted by hash ``[n]``, and the start of each group of equal ones in them ``[groups + 1]``."""
     halves = np.ascontiguousarray(hashes).view(np.uint64).reshape(-1, 2)
     order = np.lexsort((halves[:, 1], halves[:, 0])).astype(np.int64)
     sorted_halves = halves[order]

@@ -14,9 +14,27 @@ _INK, _PAPER = (40, 40, 40), (250, 249, 246)
 
 
 def class_sheet(faces: Faces, *, columns: int = 10) -> Image.Image:
-    """Draw a row of pictures per class, taken evenly from the whole data."""
+    """Draw a row of pictures per class, spread evenly over the data.
+
+    Parameters
+    ----------
+    faces
+        The faces.
+    columns
+        Number of pictures per class, at least 1.
+
+    Returns
+    -------
+    PIL.Image.Image
+        RGB; its ``save`` writes it to a path, text or ``Path``.
+
+    Raises
+    ------
+    RequestError
+        If the number of columns is below 1.
+    """
     if not isinstance(columns, int) or columns < 1:
-        raise RequestError(f"The sheet has {columns!r} columns.", "It is a whole number of at least 1.")
+        raise RequestError(f"The sheet has {columns!r} columns.", "It should be a whole number of at least 1.")
     rows = []
     for k in range(len(faces.classes)):
         members = np.flatnonzero(faces.labels == k)
@@ -26,9 +44,27 @@ def class_sheet(faces: Faces, *, columns: int = 10) -> Image.Image:
 
 
 def scale_sheet(faces: Faces, scales: list[int]) -> Image.Image:
-    """Draw a row per class: its first picture at each scale, as the extractor will see it."""
+    """Draw a row per class: its first picture at each scale, as the extractor will see it.
+
+    Parameters
+    ----------
+    faces
+        The faces.
+    scales
+        Scales, whole numbers of at least 1, one column each.
+
+    Returns
+    -------
+    PIL.Image.Image
+        RGB.
+
+    Raises
+    ------
+    RequestError
+        If there is no scale, or one is no whole number of at least 1.
+    """
     if not isinstance(scales, list | tuple) or not scales:
-        raise RequestError(f"The scales are {scales!r}.", "They are a list of whole numbers of at least 1.")
+        raise RequestError(f"The scales are {scales!r}.", "They should be a list of whole numbers of at least 1.")
     rows: list[list[Pictures]] = []
     for k in range(len(faces.classes)):
         picture = faces.batch(np.flatnonzero(faces.labels == k)[:1])  # [0 or 1, S, S, C]

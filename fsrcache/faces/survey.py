@@ -18,7 +18,7 @@ HASH_BYTES = 16
 
 @dataclass(frozen=True)
 class Survey:
-    """What decoding every picture showed.
+    """The result of decoding every picture.
 
     Attributes
     ----------
@@ -31,7 +31,7 @@ class Survey:
     unreadable
         Index of a picture -> the reason.
     conversions
-        What was made of unusual files, such as 16-bit ones -> how many pictures.
+        Conversion of unusual files, such as 16-bit ones -> number of pictures.
     """
 
     sizes: NDArray[np.int32]
@@ -42,7 +42,7 @@ class Survey:
 
     @property
     def usable(self) -> NDArray[np.bool_]:
-        """Which pictures were read, bool ``[n]``."""
+        """Whether each picture can be read, bool ``[n]``."""
         return self.sizes[:, 0] > 0
 
     def common_side(self) -> int:
@@ -52,21 +52,21 @@ class Survey:
 
 
 def survey(listing: Listing, *, threads: int | None = None, advance: Callable[[], object] = lambda: None) -> Survey:
-    """Decode every picture of a listing, each forgotten at once, so that memory does not grow with pixels.
+    """Decode every picture of a listing and drop its pixels at once, so that memory does not grow with them.
 
     Parameters
     ----------
     listing
         The pictures.
     threads
-        How many decode at a time; the number of usable cores where None.
+        Number of decoding threads; None for the number of usable cores.
     advance
-        Called after each picture.
+        Callback after each picture.
 
     Raises
     ------
     RequestError
-        If the number of threads is none.
+        If the number of threads is below 1.
     """
     check_threads(threads)
     count = len(listing.names)
@@ -95,9 +95,9 @@ def survey(listing: Listing, *, threads: int | None = None, advance: Callable[[]
 
 
 def check_threads(threads: int | None) -> None:
-    """Refuse a number of threads that is none."""
+    """Refuse a number of threads below 1."""
     if threads is not None and (not isinstance(threads, int) or threads < 1):
-        raise RequestError(f"The number of threads is {threads!r}.", "It is a whole number of at least 1, or None.")
+        raise RequestError(f"The number of threads is {threads!r}.", "It should be at least 1, or None.")
 
 
 def picture_hash(picture: Pictures) -> bytes:
@@ -113,8 +113,8 @@ def refuse_unreadable(listing: Listing, seen: Survey, *, on_error: str) -> None:
         lines = "\n".join(f"  {listing.where(i)}: {reason}" for i, reason in seen.unreadable.items())
         raise FsrcacheError(
             f"{len(seen.unreadable)} of {len(listing.names)} pictures cannot be used:\n{lines}",
-            "Mend or remove them, or leave them out with --on-error skip.",
+            'Repair or remove them, or leave them out (--on-error skip, in Python on_error="skip").',
         )
     if not len(listing.names):
         left_out = "".join(f" Left out: {count} ({reason})." for reason, count in listing.left_out.items())
-        raise FsrcacheError(f"No labelled picture was found.{left_out}", "Check the path and its layout.")
+        raise FsrcacheError(f"There is no labelled picture.{left_out}", "Check the path and its layout.")

@@ -1,4 +1,8 @@
-"""Walks the folders of a data set: every picture once by every path, and what is left out, counted and named."""
+"""Walks the folders of a data set: every picture once by every path; other entries are counted and named.
+
+A name from the file system is text in the encoding of the process's locale. Here it becomes ``text_of``, the same in
+every locale, and ``on_disk`` is the way back, without which an open fails where the locale is not UTF-8.
+"""
 
 import os
 import stat
@@ -11,7 +15,7 @@ from fsrcache.errors import FsrcacheError
 from fsrcache.faces.decode import PICTURE_SUFFIXES
 from fsrcache.faces.expressions import expression_named, split_named
 
-_NAMED = 10  # names kept for each reason
+_NAMED = 10  # names for each reason
 _VISITS = 64  # of one folder, by different links: links to links may multiply without end
 _SYSTEM = frozenset(
     (
@@ -39,26 +43,36 @@ class LeftOut:
     names: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, reason: str, name: str) -> None:
-        """Count an entry, and keep its name if it is one of the first."""
+        """Count an entry, and record its name if it is one of the first."""
         self.counts[reason] += 1
         first = self.names.setdefault(reason, [])
         if len(first) < _NAMED:
             first.append(name)
 
 
+def text_of(name: str) -> str:
+    """Return a name or path of the file system as text; bytes in it that are not UTF-8 are written as escapes."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def on_disk(text: str) -> str:
+    """Return the name or path by which the file system knows a text."""
+    return os.fsdecode(text.encode("utf-8"))
+
+
 def foreign(name: str) -> str | None:
-    """Return what makes a file or folder of that name no part of any data: ``system`` or ``hidden``, or None."""
+    """Return why a file or folder of that name is no part of any data: ``system`` or ``hidden``; None if it may be."""
     if name.lower() in _SYSTEM or name.startswith("._"):
         return "system"
     return "hidden" if name.startswith(".") else None
 
 
 def walk_pictures(root: Path, left_out: LeftOut) -> Iterator[tuple[str, ...]]:
-    """Yield every picture below a folder, by its suffix, as the parts of its relative path, sorted.
+    """Yield every picture below a folder, by its suffix, as the parts of its relative path in text, sorted.
 
-    Links are followed; what is reached by two paths is there twice, and shows as the duplicate that it is. A link to
-    a folder that it lies in is left out, as are hidden and system files and folders, folders that cannot be read and
-    files that are no pictures.
+    Links are followed; a picture that is reached by two paths is listed twice, and shows as the duplicate that it is. A
+    link to a folder around it is left out, as are hidden and system files and folders, folders that cannot be read
+    and files that are no pictures.
 
     Raises
     ------
@@ -70,7 +84,7 @@ def walk_pictures(root: Path, left_out: LeftOut) -> Iterator[tuple[str, ...]]:
     rest: list[tuple[tuple[str, ...], Iterator[tuple[str, bool]]]] = []
 
     def enter(parts: tuple[str, ...]) -> None:
-        folder, name = root.joinpath(*parts), "/".join(parts) + "/"
+        folder, name = root.joinpath(*parts), text_of("/".join(parts) + "/")
         try:
             status = folder.stat()
             identity = (status.st_dev, status.st_ino)
@@ -103,15 +117,16 @@ def walk_pictures(root: Path, left_out: LeftOut) -> Iterator[tuple[str, ...]]:
         if is_folder and foreign(name) is None:
             enter(parts)
         elif Path(name).suffix.lower() in PICTURE_SUFFIXES and foreign(name) is None:
-            yield parts
+            yield tuple(text_of(part) for part in parts)
         else:
             reason = _reason(root.joinpath(*parts), is_folder=is_folder)
-            left_out.add(reason, "/".join(parts) + "/" * is_folder)
+            left_out.add(reason, text_of("/".join(parts) + "/" * is_folder))
 
 
 def _children(folder: Path) -> list[tuple[str, bool]]:
     with os.scandir(folder) as entries:
-        return sorted((entry.name, _is_folder(entry)) for entry in entries)
+        children = [(entry.name, _is_folder(entry)) for entry in entries]
+    return sorted(children, key=lambda child: os.fsencode(child[0]))  # the order of every locale
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -131,10 +146,10 @@ def _leads_nowhere(path: Path) -> bool:
 def single_folder(path: Path, left_out: LeftOut | None = None) -> Path:
     """Return the folder that really holds the data: archives often unpack into one folder in a folder.
 
-    A folder named after a split or an expression is data itself. What lies beside the folders gone through is left out.
+    A folder named after a split or an expression is data itself. Entries beside the folders on the way are left out.
     """
     if not path.is_dir():
-        raise FsrcacheError(f"{path} is not a folder.", "Give the folder that holds the pictures.")
+        raise FsrcacheError(f"{path} is not a folder.", "Name the folder that holds the pictures.")
     passed = {path.resolve()}
     while True:
         children = _children(path)
@@ -150,7 +165,7 @@ def single_folder(path: Path, left_out: LeftOut | None = None) -> Path:
             return path
         for name, is_folder in children:
             if left_out is not None and name != inner.name:
-                left_out.add(_reason(path / name, is_folder=is_folder), name + "/" * is_folder)
+                left_out.add(_reason(path / name, is_folder=is_folder), text_of(name) + "/" * is_folder)
         passed.add(inner.resolve())
         path = inner
 

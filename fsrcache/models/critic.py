@@ -21,17 +21,22 @@ class VGGCritic(nn.Sequential):
     Parameters
     ----------
     config
-        Its width.
+        Width of the convolutions.
     side
-        D; for 128 it has the published five stages, for smaller sides fewer.
+        D; 128 has the published five stages, smaller sides have fewer. None, for plain vectors, is refused.
 
     Raises
     ------
     FsrcacheError
-        If the side is below 8.
+        If the features are plain vectors, or the side is below 8.
     """
 
-    def __init__(self, config: CriticConfig, side: int) -> None:
+    def __init__(self, config: CriticConfig, side: int | None) -> None:
+        if side is None:
+            raise FsrcacheError(
+                "The critic judges symmetric matrices as pictures, and these features are plain vectors.",
+                "Use an MLP without a critic: preset best.",
+            )
         if side < _SMALLEST:
             raise FsrcacheError(f"The critic got features of side {side}.", f"The smallest is {_SMALLEST}.")
         layers: list[nn.Module] = []

@@ -25,8 +25,10 @@ class DenseBlock(nn.Module):
 
     Parameters
     ----------
-    filters, growth
-        F, and the channels that each but the last convolution adds.
+    filters
+        Channels F of the input and the output.
+    growth
+        Channels that each convolution but the last adds.
     plain
         Whether maps are concatenated, as the block is defined.
     """
@@ -35,14 +37,14 @@ class DenseBlock(nn.Module):
         super().__init__()
         outgoing = [growth] * (_LAYERS - 1) + [filters]
         self.layers = nn.ModuleList(
-            nn.Conv2d(filters + place * growth, channels, 3, padding=1) for place, channels in enumerate(outgoing)
+            nn.Conv2d(filters + layer * growth, channels, 3, padding=1) for layer, channels in enumerate(outgoing)
         )
         self.plain = plain
 
     def forward(self, maps: Tensor) -> Tensor:
         """Return the maps with the block's residual added."""
-        weights = [self.get_parameter(f"layers.{place}.weight") for place in range(_LAYERS)]
-        biases = [self.get_parameter(f"layers.{place}.bias") for place in range(_LAYERS)]
+        weights = [self.get_parameter(f"layers.{layer}.weight") for layer in range(_LAYERS)]
+        biases = [self.get_parameter(f"layers.{layer}.bias") for layer in range(_LAYERS)]
         residual = concatenating if self.plain else accumulating
         return torch.add(maps, residual(maps, weights, biases=biases), alpha=_RESIDUAL)
 
@@ -55,7 +57,7 @@ def concatenating(maps: Tensor, weights: Sequence[Tensor], *, biases: Sequence[T
     maps
         ``[B, F, H, W]``.
     weights, biases
-        Of the layers, ``[out, F + what was added before, 3, 3]`` and ``[out]``.
+        Kernels ``[out, F + channels added before, 3, 3]`` and biases ``[out]`` of the layers.
     """
     known = [maps]
     for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
@@ -67,14 +69,14 @@ def accumulating(maps: Tensor, weights: Sequence[Tensor], *, biases: Sequence[Te
     """Return the same; every map is convolved once, with what all later layers make of it."""
     outgoing = [len(weight) for weight in weights]
     first, bias, sums = 0, torch.cat(list(biases)), None
-    for place in range(len(weights)):
+    for layer in range(len(weights)):
         width = maps.shape[1]
-        stacked = torch.cat([weight[:, first : first + width] for weight in weights[place:]])
+        stacked = torch.cat([weight[:, first : first + width] for weight in weights[layer:]])
         made = conv2d(maps, stacked, bias if sums is None else None, padding=1)
         sums = made if sums is None else made.add_(sums)
-        if place == len(weights) - 1:
+        if layer == len(weights) - 1:
             break
-        mine, sums = torch.split(sums, [outgoing[place], sums.shape[1] - outgoing[place]], 1)
+        mine, sums = torch.split(sums, [outgoing[layer], sums.shape[1] - outgoing[layer]], 1)
         maps, first = leaky_relu(mine, _SLOPE), first + width
     assert sums is not None
     return sums

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+from fsrcache.errors import FsrcacheError
+from fsrcache.spd import vech_length
+
 
 @dataclass(frozen=True)
 class FeatureForm:
@@ -10,10 +13,22 @@ class FeatureForm:
     Attributes
     ----------
     length
-        P, its numbers.
+        P, the number of its values.
     side
         D, where it is the triangle of a D x D symmetric matrix; None for a plain vector.
+
+    Raises
+    ------
+    FsrcacheError
+        If the triangle of such a matrix has another length.
     """
 
     length: int
     side: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.side is not None and vech_length(self.side) != self.length:
+            raise FsrcacheError(
+                f"A feature of {self.length:,} numbers is no triangle of a {self.side} x {self.side} matrix.",
+                f"Such a triangle has {vech_length(self.side):,}.",
+            )

@@ -53,9 +53,9 @@ def write_weights(path: Path, tensors: Mapping[str, torch.Tensor], *, kind: str,
     path
         The file; its folder is made where it is missing.
     tensors
-        By name.
+        Tensors by name.
     kind
-        What the file is, asked for again when it is read.
+        Kind of the file, to be named again when it is read.
     record
         JSON values about the tensors.
 
@@ -105,15 +105,15 @@ def read_module(
     path
         The file.
     form
-        What its record is, as for ``fsrcache.records.value_from``.
+        Annotation of its record, as for ``fsrcache.records.value_from``.
     make
-        Given the checked record, returns the network, whose state is the file's tensors.
+        Function of the checked record that returns the network, whose state is the file's tensors.
     kind
-        What the file is.
+        Kind of the file.
     layers
-        Given the checked record, returns how many layers it asks for, each with a tensor of its own.
+        Function of the checked record that returns the least number of layers, each with a tensor of its own.
     remedy
-        What to do about a file that is none.
+        Remedy of the error about a file that is none.
 
     Raises
     ------
@@ -130,17 +130,17 @@ def read_module(
         with torch.device("meta"):  # takes no memory
             module = make(record)
     except (FsrcacheError, RuntimeError) as error:
-        said = error.what if isinstance(error, FsrcacheError) else str(error).splitlines()[0]
-        raise FsrcacheError(f"{path}: {said}", remedy) from None
+        reason = error.what if isinstance(error, FsrcacheError) else str(error).splitlines()[0]
+        raise FsrcacheError(f"{path}: {reason}", remedy) from None
     wanted = {name: (_DTYPES.get(one.dtype, "?"), list(one.shape)) for name, one in module.state_dict().items()}
     differing = [name for name in sorted({*wanted, *shapes}) if wanted.get(name) != shapes.get(name)]
     if differing:
-        told = "; ".join(
+        listed = "; ".join(
             f"{shortened(name)[1:-1]} is {_words(shapes.get(name))} there and {_words(wanted.get(name))} in its record"
             for name in differing[:_LISTED]
         )
         more = f"; and {len(differing) - _LISTED:,} more" if len(differing) > _LISTED else ""
-        raise FsrcacheError(f"{path}: its tensors are not those of its record: {told}{more}.", remedy)
+        raise FsrcacheError(f"{path}: its tensors are not those of its record: {listed}{more}.", remedy)
     module = module.to_empty(device="cpu")
     module.load_state_dict(opened.tensors())
     return module.eval(), record, opened.record
@@ -161,16 +161,16 @@ def _open(path: Path, kind: str, *, any_kind: bool = False) -> _Opened:
         file = safe_open(path, framework="pt")
         metadata: dict[str, str] = file.metadata() or {}  # type: ignore[no-untyped-call]
     record = parse_json(metadata[_KEY], where=path) if _KEY in metadata else None
-    if not isinstance(record, dict) or not isinstance(found := record.pop("kind", None), str):
+    if not isinstance(record, dict) or not isinstance(written := record.pop("kind", None), str):
         raise FsrcacheError(
             f"{path} holds weights that fsrcache did not write.",
             f"A file of fsrcache's of the kind {kind!r} is needed.",
         )
-    if found != kind and not any_kind:
+    if written != kind and not any_kind:
         raise FsrcacheError(
-            f"{path} is a file of the kind {shortened(found)[1:-1]!r}.", f"One of the kind {kind!r} is needed."
+            f"{path} is a file of the kind {shortened(written)[1:-1]!r}.", f"One of the kind {kind!r} is needed."
         )
-    return _Opened(path, found, record, file)
+    return _Opened(path, written, record, file)
 
 
 @contextmanager

@@ -175,12 +175,9 @@ class CovariancePool(nn.Module):
             raise FsrcacheError(
                 f"CovariancePool got {_described(maps)}.", "It takes feature maps [B, C, N], [B, C, H, W] or [C, N]."
             )
-        batch = maps[None] if maps.ndim == 2 else maps.flatten(2)  # [B, C, N]
         if self.bimap is None:
-            pooled = covariance_pool(batch, self.ridge)
-        else:
-            pooled = bimap_covariance_pool(batch, self.bimap.weight, self.ridge)
-        return pooled[0] if maps.ndim == 2 else pooled
+            return covariance_pool(maps, self.ridge)
+        return bimap_covariance_pool(maps, self.bimap.weight, self.ridge)
 
     def extra_repr(self) -> str:
         """Return the ridge."""

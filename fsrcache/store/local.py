@@ -2,7 +2,6 @@
 
 import errno
 import os
-import secrets
 import shutil
 import stat
 from collections.abc import Iterator, Sequence
@@ -10,14 +9,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
-PARTIAL = ".partial"
+from fsrcache.files import write_whole_in
+
 Odd = Literal["link", "irregular"]
 Entry = Odd | Literal["file", "folder"]
 
 _DEEPEST = 16  # folders in each other; a store has five
 _READ_ONLY = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # a pipe is not waited for
 _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)
-_OTHERWISE = (errno.ELOOP, errno.EMLINK, errno.ENOTDIR, errno.ENXIO, errno.EOPNOTSUPP)  # links and sockets, by system
+_IRREGULAR = (errno.ELOOP, errno.EMLINK, errno.ENOTDIR, errno.ENXIO, errno.EOPNOTSUPP)  # links and sockets, by system
 
 
 class IrregularError(OSError):
@@ -26,9 +26,9 @@ class IrregularError(OSError):
     Parameters
     ----------
     key
-        Where, below the folder.
+        Path below the folder.
     kind
-        A ``link``, or ``irregular``: a pipe, a socket, a device, a folder for a file or a file for a folder.
+        ``link``, or ``irregular``: a pipe, a socket, a device, a folder for a file or a file for a folder.
     """
 
     def __init__(self, key: str, kind: Odd) -> None:
@@ -38,7 +38,7 @@ class IrregularError(OSError):
 
 
 class LocalObjects:
-    """Files in a folder. A file is written beside its name, synced to the disk and renamed, its folder synced after.
+    """Files in a folder, each written whole or not at all.
 
     Parameters
     ----------
@@ -51,8 +51,9 @@ class LocalObjects:
         self.folder: Path | None = self.root
         self.name = str(folder)
 
-    def read(self, key: str, *, start: int = 0, length: int | None = None) -> bytes | None:
+    def read(self, key: str, *, start: int = 0, length: int | None = None, most: int | None = None) -> bytes | None:
         """Return bytes of a file."""
+        length = length if most is None else most + 1
         try:
             descriptor = open_file(self.root, key)
         except (FileNotFoundError, NotADirectoryError):
@@ -61,28 +62,21 @@ class LocalObjects:
             size = os.fstat(descriptor).st_size
             start = max(0, size + start) if start < 0 else start
             rest = max(0, size - start)
-            return _all_of(descriptor, start, rest if length is None else min(length, rest))
+            return _read_all(descriptor, start, rest if length is None else min(length, rest))
         finally:
             os.close(descriptor)
 
     def write(self, key: str, data: bytes | bytearray) -> None:
         """Write a file whole."""
         folder, _, name = key.rpartition("/")
-        partial = f"{name}.{secrets.token_hex(8)}{PARTIAL}"
-        with _folder(self.root, folder, made=True) as parent:
+        with _folder(self.root, folder, create=True) as parent:
             try:
-                _write_new(parent, partial, data)
-                os.replace(partial, name, src_dir_fd=parent, dst_dir_fd=parent)
-            except BaseException as error:
-                with suppress(FileNotFoundError):
-                    os.unlink(partial, dir_fd=parent)
-                if isinstance(error, IsADirectoryError):
-                    raise IrregularError(key, "irregular") from None
-                raise
-            os.fsync(parent)
+                write_whole_in(parent, name, data)
+            except IsADirectoryError:
+                raise IrregularError(key, "irregular") from None
 
     def remove(self, key: str) -> None:
-        """Remove what may be there: of a link the link, of a folder all that is in it."""
+        """Remove an entry if there is one: of a link the link, of a folder everything in it."""
         folder, _, name = key.rpartition("/")
         with suppress(FileNotFoundError), _folder(self.root, folder) as parent:
             remove_at(parent, name)
@@ -93,7 +87,7 @@ class LocalObjects:
         yield from (key for key, entry in self.entries().items() if entry == "file")
 
     def entries(self) -> dict[str, Entry]:
-        """Return what there is below the folder, by key; nothing where there is no such folder."""
+        """Return the kind of every entry below the folder, by key; nothing where there is no such folder."""
         try:
             descriptor = os.open(self.root, _FOLDER)
         except (FileNotFoundError, NotADirectoryError):
@@ -127,7 +121,7 @@ def open_file(root: Path, key: str) -> int:
 
 
 def remove_at(parent: int, name: str) -> None:
-    """Remove what stands in an open folder under a name, following no link."""
+    """Remove an entry of an open folder by its name, following no link."""
     if stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
         shutil.rmtree(name, dir_fd=parent)
     else:
@@ -135,13 +129,13 @@ def remove_at(parent: int, name: str) -> None:
 
 
 @contextmanager
-def _folder(root: Path, key: str, *, made: bool = False) -> Iterator[int]:
-    """Open a folder below the root, made where it is not there; a root that has vanished stays away."""
+def _folder(root: Path, key: str, *, create: bool = False) -> Iterator[int]:
+    """Open a folder below the root, created if asked; a root that has vanished is never created."""
     descriptor = os.open(root, _FOLDER)
     try:
         parts = key.split("/") if key else []
         for depth, name in enumerate(parts, 1):
-            inner = _inner(descriptor, name, "/".join(parts[:depth]), made=made)
+            inner = _inner(descriptor, name, "/".join(parts[:depth]), create=create)
             os.close(descriptor)
             descriptor = inner
         yield descriptor
@@ -149,13 +143,13 @@ def _folder(root: Path, key: str, *, made: bool = False) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _inner(parent: int, name: str, key: str, *, made: bool) -> int:
+def _inner(parent: int, name: str, key: str, *, create: bool) -> int:
     """Open a folder in an open one; a new one is synced into the one above."""
     flags = _FOLDER | os.O_NOFOLLOW
     try:
         return os.open(name, flags, dir_fd=parent)
     except FileNotFoundError:
-        if not made:
+        if not create:
             raise
     except OSError as error:
         raise _irregular(error, parent, name, key) from None
@@ -170,28 +164,17 @@ def _inner(parent: int, name: str, key: str, *, made: bool) -> int:
 
 def _irregular(error: OSError, parent: int, name: str, key: str) -> OSError:
     """Return what an error of opening a name means."""
-    if error.errno not in _OTHERWISE:
+    if error.errno not in _IRREGULAR:
         return error
     linked = stat.S_ISLNK(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
     return IrregularError(key, "link" if linked else "irregular")
 
 
-def _write_new(parent: int, name: str, data: bytes | bytearray) -> None:
-    descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666, dir_fd=parent)
-    try:
-        rest = memoryview(data)
-        while len(rest):
-            rest = rest[os.write(descriptor, rest) :]
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _walk(descriptor: int, above: Sequence[str]) -> Iterator[tuple[str, Entry]]:
-    """Yield every key below an open folder and what stands there, a folder before what is in it."""
+    """Yield every key below an open folder and the kind of its entry, a folder before its contents."""
     with os.scandir(descriptor) as scanned:
-        found = sorted((each.name, _entry(each)) for each in scanned)
-    for name, entry in found:
+        children = sorted((each.name, _entry(each)) for each in scanned)
+    for name, entry in children:
         parts = [*above, name]
         yield "/".join(parts), entry
         if entry != "folder" or len(parts) == _DEEPEST:
@@ -214,9 +197,9 @@ def _entry(each: "os.DirEntry[str]") -> Entry:
     return "file" if each.is_file(follow_symlinks=False) else "irregular"
 
 
-def _all_of(descriptor: int, start: int, length: int) -> bytes:
-    parts, done = [], 0
-    while done < length and (part := os.pread(descriptor, length - done, start + done)):
+def _read_all(descriptor: int, start: int, length: int) -> bytes:
+    parts, count = [], 0
+    while count < length and (part := os.pread(descriptor, length - count, start + count)):
         parts.append(part)
-        done += len(part)
+        count += len(part)
     return parts[0] if len(parts) == 1 else b"".join(parts)

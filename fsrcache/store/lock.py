@@ -32,7 +32,7 @@ def writer_lock(folder: Path, part: tuple[int, int]) -> Iterator[None]:
     Parameters
     ----------
     folder
-        The store's, which exists.
+        Folder of the store, which exists.
     part
         ``(i, n)``, i from 1.
 
@@ -67,7 +67,7 @@ def writer_lock(folder: Path, part: tuple[int, int]) -> Iterator[None]:
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Hold the folder itself, for a moment; not inside itself.
+    """Hold the folder itself, for a moment; it cannot be held twice.
 
     Raises
     ------
@@ -109,7 +109,7 @@ def remove_stale_locks(folder: Path) -> None:
 
 
 def remove_odd_locks(folder: Path) -> dict[str, Odd]:
-    """Remove what has the name of a lock and is no file, itself and not what it points to; tell what it was."""
+    """Remove what has the name of a lock and is no file, never what it points to; return what it was, by name."""
     removed: dict[str, Odd] = {}
     with _opened(folder) as inside, alone(folder):
         for name, _ in _locks(inside):
@@ -130,7 +130,7 @@ def _opened(folder: Path) -> Iterator[int]:
 
 
 def _new_lock(inside: int, name: str, part: tuple[int, int]) -> int:
-    """Make a lock and hold it, in place of one that a dead writer left."""
+    """Make a lock and hold it; one that a dead writer left is replaced."""
     with suppress(FileNotFoundError):
         os.unlink(name, dir_fd=inside)
     descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666, dir_fd=inside)
@@ -146,12 +146,12 @@ def _new_lock(inside: int, name: str, part: tuple[int, int]) -> int:
 
 
 def _locks(inside: int) -> list[tuple[str, tuple[int, int]]]:
-    found = [(name, LOCK_NAME.fullmatch(name)) for name in sorted(os.listdir(inside))]
-    return [(name, (int(match[1]), int(match[2]))) for name, match in found if match]
+    matches = [(name, LOCK_NAME.fullmatch(name)) for name in sorted(os.listdir(inside))]
+    return [(name, (int(match[1]), int(match[2]))) for name, match in matches if match]
 
 
 def _mode(inside: int, name: str) -> int:
-    """Return the mode of what stands in a folder under a name; that of a regular file where it has just gone."""
+    """Return the mode of an entry of a folder; that of a regular file where it has just gone."""
     try:
         return os.stat(name, dir_fd=inside, follow_symlinks=False).st_mode
     except FileNotFoundError:

@@ -1,21 +1,25 @@
-"""Where a store's files lie: a local folder, or whatever Zarr opens; whole objects in, ranges of them out."""
+"""The files of a store, in a local folder or in whatever Zarr opens: whole files in, ranges of them out."""
 
 import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from fsrcache.errors import RequestError
+from fsrcache.errors import FsrcacheError, RequestError
+from fsrcache.files import PARTIAL as PARTIAL
 from fsrcache.records import shortened
-from fsrcache.store.local import Entry, LocalObjects
-from fsrcache.store.redact import redacted, secrets_of, secrets_of_url
+from fsrcache.store.local import Entry, IrregularError, LocalObjects
+from fsrcache.store.redact import redacted, secrets_of, secrets_of_client, secrets_of_url
 from fsrcache.store.remote import ZarrObjects
 
 if TYPE_CHECKING:
     from zarr.abc.store import Store
+
+_IRREGULAR = "`fsrcache verify STORE` names every such entry; --repair removes them, and nothing that they point to."
 
 
 class Objects(Protocol):
@@ -26,54 +30,57 @@ class Objects(Protocol):
     Attributes
     ----------
     name
-        Of the place, for people: without credentials.
+        Location in words, without credentials.
     folder
-        The local folder, absolute, where it is one.
+        The local folder, absolute; None elsewhere.
     """
 
     name: str
     folder: Path | None
 
-    def read(self, key: str, *, start: int = 0, length: int | None = None) -> bytes | None:
+    def read(self, key: str, *, start: int = 0, length: int | None = None, most: int | None = None) -> bytes | None:
         """Return the bytes of a file from ``start``, counted from its end if negative; None where there is none.
 
-        ``length`` is how many; only out of a local folder may there be fewer.
+        ``length`` is how many; only a local folder may return fewer. ``most`` is how many are expected at most: a local
+        folder returns one more of a longer file, other storage all, as some knows no range beyond an object's end.
         """
 
     def write(self, key: str, data: bytes | bytearray) -> None:
         """Write a file whole: after a crash the old one, the new one or none is there."""
 
     def remove(self, key: str) -> None:
-        """Remove what may be there."""
+        """Remove a file if there is one."""
 
     def keys(self) -> Iterator[str]:
-        """Yield the keys of all files; none where there is no such place."""
+        """Yield the keys of all files; none where the location does not exist."""
 
     def entries(self) -> Mapping[str, Entry]:
-        """Return what there is by key: files, and in a local folder what else."""
+        """Return the kind of every entry by key: files, and in a local folder everything else too."""
 
 
-def objects_at(place: "str | PathLike[str] | Store", *, storage_options: Mapping[str, Any] | None = None) -> Objects:
+def objects_at(location: "str | PathLike[str] | Store", *, storage_options: Mapping[str, Any] | None = None) -> Objects:
     """Return the files at a path, at a URL that Zarr opens through fsspec, or in a Zarr store.
 
     Parameters
     ----------
-    place
+    location
         A folder, ``s3://bucket/path`` or alike, or a store object, such as zarr's ObjectStore or icechunk's. A leading
         ``~`` of a folder is expanded.
     storage_options
-        Of fsspec, for a URL.
+        Options of fsspec, for a URL.
 
     Raises
     ------
     RequestError
-        If the place is none, the URL cannot be opened, or the system has no descriptors of folders.
+        If this is no location, the URL cannot be opened, or the system has no descriptors of folders.
     """
-    if not isinstance(place, str | PathLike):
-        if not hasattr(place, "list_prefix"):
-            raise RequestError(f"The place of a store is {shortened(place)}.", "Name a folder, a URL or a Zarr store.")
-        return ZarrObjects(place, name=f"a {type(place).__name__}", secrets=_secrets_of_store(place))
-    text = os.fsdecode(place)
+    if not isinstance(location, str | PathLike):
+        if not hasattr(location, "list_prefix"):
+            raise RequestError(
+                f"The location of a store is {shortened(location)}.", "Name a folder, a URL or a Zarr store."
+            )
+        return ZarrObjects(location, name=f"a {type(location).__name__}", secrets=secrets_of_client(location))
+    text = os.fsdecode(location)
     if "://" not in text or text.startswith("file://"):
         if os.open not in os.supports_dir_fd:
             raise RequestError(
@@ -94,24 +101,22 @@ def objects_at(place: "str | PathLike[str] | Store", *, storage_options: Mapping
     try:
         store = FsspecStore.from_url(text.rstrip("/"), storage_options=options)
     except Exception as error:  # a missing package, an unknown protocol, wrong options: fsspec raises anything
-        said = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         raise RequestError(
-            f"{redacted(text, hidden)} cannot be opened: {redacted(said, hidden)}.",
+            f"{redacted(text, hidden)} cannot be opened: {redacted(reason, hidden)}.",
             "Name a folder or a URL that fsspec knows; s3:// needs the package s3fs, gs:// gcsfs.",
         ) from None
     return ZarrObjects(store, name=redacted(text, hidden), secrets=hidden)
 
 
-def read_at_most(objects: Objects, key: str, most: int, *, start: int = 0) -> bytes | None:
-    """Return the bytes of a file from ``start``, out of a local folder no more than one beyond ``most``.
-
-    Elsewhere all: some Zarr stores know no range that goes beyond the end of an object.
-    """
-    return objects.read(key, start=start, length=most + 1 if objects.folder else None)
-
-
-def _secrets_of_store(store: Any) -> tuple[str, ...]:
-    """Return the secrets that the client in a Zarr store was given: fsspec's and obstore's say."""
-    inner = getattr(store, "fs", None), getattr(store, "store", None)
-    options = getattr(inner[0], "storage_options", None), getattr(inner[1], "config", None)
-    return tuple(secret for found in options if isinstance(found, Mapping) for secret in secrets_of(found))
+@contextmanager
+def storage_errors(what: str, *, remedy: str) -> Iterator[None]:
+    """Turn what the storage or its clients raise into an FsrcacheError that begins with ``what``."""
+    try:
+        yield
+    except IrregularError as error:
+        raise FsrcacheError(f"{what}: {error.strerror}.", _IRREGULAR) from None
+    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+        text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        reason = redacted(" ".join(text.split())).rstrip(".") or type(error).__name__
+        raise FsrcacheError(f"{what}: {reason}.", remedy) from None

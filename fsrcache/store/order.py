@@ -11,18 +11,18 @@ def row_order(
 ) -> NDArray[np.int64]:
     """Return the order in which a split's rows are stored: sorted by hash, label and id, then shuffled once.
 
-    Contiguous rows of a store are so random draws, and pictures that were moved or listed otherwise stay in their rows.
+    Contiguous rows of a store are thus random draws, and moving pictures or listing them otherwise changes nothing.
 
     Parameters
     ----------
     hashes
-        uint8 ``[n, 16]``, of the decoded pictures.
+        Hashes of the decoded pictures, uint8 ``[n, 16]``.
     labels
-        uint8 ``[n]``.
+        Labels, uint8 ``[n]``.
     ids
-        ``n`` names; they tell apart only equal pictures of equal label.
+        ``n`` names, which order equal pictures of equal label.
     seed
-        Of the shuffle.
+        Seed of the shuffle.
 
     Returns
     -------
@@ -31,8 +31,8 @@ def row_order(
     """
     halves = np.ascontiguousarray(hashes).view(">u8").astype(np.uint64)  # [n, 2]
     order = np.lexsort((labels, halves[:, 1], halves[:, 0]))  # the last key is the first to sort by
-    told_apart = (halves[order[1:]] != halves[order[:-1]]).any(axis=1) | (labels[order[1:]] != labels[order[:-1]])
-    starts = np.flatnonzero(np.concatenate([[True], told_apart, [True]]))
+    differs = (halves[order[1:]] != halves[order[:-1]]).any(axis=1) | (labels[order[1:]] != labels[order[:-1]])
+    starts = np.flatnonzero(np.concatenate([[True], differs, [True]]))
     for i in np.flatnonzero(np.diff(starts) > 1):
         alike = slice(starts[i], starts[i + 1])
         order[alike] = sorted(order[alike], key=lambda picture: str(ids[picture]))

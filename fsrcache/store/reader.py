@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from fsrcache.errors import FsrcacheError
 from fsrcache.held_out import held_out
+from fsrcache.records import shortened
+from fsrcache.store.existing import read_root
 from fsrcache.store.fetch import Checksums, fetch_rows
-from fsrcache.store.layout import ROOT, Place, columns, digest, outputs
-from fsrcache.store.objects import objects_at, read_at_most
+from fsrcache.store.layout import ROOT, ArrayLayout, columns, digest, outputs
+from fsrcache.store.metadata import MOST_BYTES
+from fsrcache.store.objects import objects_at, storage_errors
 from fsrcache.store.remote import ZarrObjects, client_errors
-from fsrcache.store.root import MOST_BYTES, read_root, storage_errors
 from fsrcache.store.shard import DamagedError, decode
 from fsrcache.store.stored import StoredArray
 
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store
 
 _AGAIN = "Run the same `fsrcache extract` command again: it goes on where it stopped."
-_DAMAGED = "`fsrcache verify STORE` tells all that is damaged; after --repair the next extract writes it anew."
+_DAMAGED = "`fsrcache verify STORE` names every damaged file; after --repair the next extract writes it anew."
 
 
 class FeatureStore:
@@ -36,14 +38,14 @@ class FeatureStore:
         (``s3://bucket/features.zarr``); or any Zarr store object. One whose metadata are not those that were written,
         such as an icechunk repository that the arrays were copied into, is read and checked by Zarr.
     check
-        Whether every chunk that is read must be what was written in its place, by its checksum and the file's seal.
+        Whether every chunk that is read must be what was written there, by its checksum and the file's seal.
     storage_options
-        Of fsspec, for a URL.
+        Options of fsspec, for a URL.
 
     Attributes
     ----------
     name, spec
-        The place, for people, and what the store is about.
+        Location in words, and what the store is about.
 
     Raises
     ------
@@ -67,17 +69,32 @@ class FeatureStore:
         self._check = check
         self._checksums: dict[str, Checksums] = {}  # of shards elsewhere than in a folder, by key
         self.name = self._objects.name
-        known = read_root(self._objects)
-        if known is None:
+        root = read_root(self._objects)
+        if root is None:
             raise FsrcacheError(
                 f"There is no feature store at {self.name}.", "Run `fsrcache extract --scales 2..8` first."
             )
-        self.spec = known.spec
-        if known.shards is None:
+        self.spec = root.spec
+        if root.shards is None:
             raise FsrcacheError(f"The store {self.name} is incomplete: its extraction did not come to its end.", _AGAIN)
-        self._digests = known.shards
+        self._digests = root.shards
         self._foreign = (
-            not isinstance(place, str | PathLike) and read_at_most(self._objects, ROOT, MOST_BYTES) != known.document()
+            not isinstance(place, str | PathLike) and self._objects.read(ROOT, most=MOST_BYTES) != root.document()
+        )
+
+    def __repr__(self) -> str:
+        """Return in a line what there is: rows by split, scales, widths and dtype of a row, the extractor."""
+        if not hasattr(self, "spec"):  # it could not be opened
+            return f"FeatureStore({getattr(self, 'name', '')!r})"
+        spec = self.spec
+        rows = ", ".join(f"{split} {count:,}" for split, count in spec.rows.items())
+        side = spec.recipe.get("spd_side")
+        form = f", the triangle of {side} x {side}" if type(side) is int else ""
+        others = "".join(f", {name} {spec.widths[name]}" for name in spec.widths if name != "features")
+        extractor = shortened(spec.recipe.get("extractor", "unknown")).strip("'")
+        return (
+            f"FeatureStore({self.name!r}: {rows}; scales {shortened(spec.scales)[1:-1].rstrip(',')}; "
+            f"features {spec.dtype} {spec.widths['features']:,}{form}{others}; extractor {extractor})"
         )
 
     @property
@@ -133,21 +150,21 @@ class FeatureStore:
 
     def _column(self, split: str, name: str) -> NDArray[Any]:
         self._check_split(split)
-        place = columns(self.spec, split)[name]
+        array = columns(self.spec, split)[name]
         if self._foreign:
-            with self._reading(place):
-                values = np.asarray(self._zarr_array(place)[:])
-                return np.array(values.tolist(), dtype=np.str_) if place.dtype == "string" else values
+            with self._reading(array):
+                values = np.asarray(self._zarr_array(array)[:])
+                return np.array(values.tolist(), dtype=np.str_) if array.dtype == "string" else values
         parts = []
-        for block, key in enumerate(place.keys):
-            with self._reading(place):
-                if (data := read_at_most(self._objects, key, place.column_bytes)) is None:
+        for block, key in enumerate(array.keys):
+            with self._reading(array):
+                if (data := self._objects.read(key, most=array.column_bytes)) is None:
                     raise OSError(f"{key} is not there")
                 try:
-                    parts.append(decode(place, data, block=block))
+                    parts.append(decode(array, data, block=block))
                 except DamagedError as error:
                     raise OSError(f"{key} is damaged, {error}") from None
-                if digest(data) != self._digests[place.name][block]:
+                if digest(data) != self._digests[array.name][block]:
                     raise OSError(f"{key} is not what was written there")
         return np.concatenate(parts)
 
@@ -160,37 +177,37 @@ class FeatureStore:
             )
         if name not in self.spec.widths:
             raise FsrcacheError(f"The store {self.name} holds no {name}, only {', '.join(self.spec.widths)}.")
-        place = outputs(self.spec, split, scale=scale)[name]
+        array = outputs(self.spec, split, scale=scale)[name]
         if not self._foreign:
-            return StoredArray(place, partial(self._fetch, place))
-        with self._reading(place):
-            return StoredArray(place, partial(self._read_by_zarr, place, self._zarr_array(place)))
+            return StoredArray(array, partial(self._fetch, array))
+        with self._reading(array):
+            return StoredArray(array, partial(self._read_by_zarr, array, self._zarr_array(array)))
 
-    def _fetch(self, place: Place, out: NDArray[Any], *, start: int) -> None:
-        with self._reading(place):
-            seals = self._digests[place.name] if self._check else None
-            fetch_rows(self._objects, place, out, start=start, seals=seals, known=self._checksums)
+    def _fetch(self, array: ArrayLayout, out: NDArray[Any], *, start: int) -> None:
+        with self._reading(array):
+            seals = self._digests[array.name] if self._check else None
+            fetch_rows(self._objects, array, out, start=start, seals=seals, known=self._checksums)
 
-    def _read_by_zarr(self, place: Place, array: Any, out: NDArray[Any], *, start: int) -> None:
-        with self._reading(place):
-            out[:] = array[start : start + len(out)]
+    def _read_by_zarr(self, array: ArrayLayout, opened: Any, out: NDArray[Any], *, start: int) -> None:
+        with self._reading(array):
+            out[:] = opened[start : start + len(out)]
 
-    def _zarr_array(self, place: Place) -> Any:
+    def _zarr_array(self, array: ArrayLayout) -> Any:
         import zarr
 
         assert isinstance(self._objects, ZarrObjects)
-        array = zarr.open_array(self._objects.store, path=place.name, mode="r")
-        if array.shape != place.shape:
-            raise OSError(f"it is {list(array.shape)}, not {list(place.shape)}")
-        return array
+        opened = zarr.open_array(self._objects.store, path=array.name, mode="r")
+        if opened.shape != array.shape:
+            raise OSError(f"it is {list(opened.shape)}, not {list(array.shape)}")
+        return opened
 
     def _check_split(self, split: str) -> None:
         if split not in self.splits:
             raise FsrcacheError(f"The store {self.name} has no split {split!r}; it has {', '.join(self.splits)}.")
 
     @contextmanager
-    def _reading(self, place: Place) -> Iterator[None]:
-        with storage_errors(f"{place.name} of the store {self.name} cannot be read", remedy=_DAMAGED):
+    def _reading(self, array: ArrayLayout) -> Iterator[None]:
+        with storage_errors(f"{array.name} of the store {self.name} cannot be read", remedy=_DAMAGED):
             if isinstance(self._objects, ZarrObjects):  # Zarr lets through what a client raises
                 with client_errors(self._objects.secrets):
                     yield

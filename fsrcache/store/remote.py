@@ -22,13 +22,13 @@ class ZarrObjects:
     Parameters
     ----------
     store
-        Any.
+        A Zarr store of any kind.
     name
-        For people.
+        Location in words.
     secrets
         Texts that no error may repeat.
     patience
-        Seconds until a request that was not answered is given up.
+        Seconds before a request without an answer is given up.
     """
 
     def __init__(self, store: "Store", *, name: str, secrets: tuple[str, ...] = (), patience: float = PATIENCE) -> None:
@@ -38,7 +38,7 @@ class ZarrObjects:
         self.secrets = secrets
         self._patience = patience
 
-    def read(self, key: str, *, start: int = 0, length: int | None = None) -> bytes | None:
+    def read(self, key: str, *, start: int = 0, length: int | None = None, most: int | None = None) -> bytes | None:  # noqa: ARG002
         """Return bytes of an object, never asked for without a range: s3fs would ask for its size first."""
         from zarr.abc.store import OffsetByteRequest, RangeByteRequest, SuffixByteRequest
         from zarr.core.buffer import default_buffer_prototype
@@ -48,28 +48,28 @@ class ZarrObjects:
             wanted = SuffixByteRequest(-start)
         elif length is not None:
             wanted = RangeByteRequest(start, start + length)
-        found = self._done(self.store.get(key, default_buffer_prototype(), byte_range=wanted))
-        return None if found is None else bytes(found.to_bytes())
+        buffer = self._wait(self.store.get(key, default_buffer_prototype(), byte_range=wanted))
+        return None if buffer is None else bytes(buffer.to_bytes())
 
     def write(self, key: str, data: bytes | bytearray) -> None:
         """Write an object whole."""
         from zarr.core.buffer import default_buffer_prototype
 
-        self._done(self.store.set(key, default_buffer_prototype().buffer.from_bytes(bytes(data))))
+        self._wait(self.store.set(key, default_buffer_prototype().buffer.from_bytes(bytes(data))))
 
     def remove(self, key: str) -> None:
-        """Remove an object that may be there."""
-        self._done(_removed(self.store, key))
+        """Remove an object if there is one."""
+        self._wait(_remove(self.store, key))
 
     def keys(self) -> Iterator[str]:
         """Yield the keys of all objects, sorted."""
-        yield from self._done(_listed(self.store))
+        yield from self._wait(_list_keys(self.store))
 
     def entries(self) -> dict[str, Entry]:
         """Return all objects by key: files, each of them."""
         return dict.fromkeys(self.keys(), "file")
 
-    def _done(self, work: Any) -> Any:
+    def _wait(self, work: Any) -> Any:
         """Wait for a coroutine on Zarr's own loop, which its stores are bound to."""
         from zarr.core.sync import sync
 
@@ -86,12 +86,14 @@ def client_errors(secrets: tuple[str, ...]) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        said = " ".join(str(error).split()) or ("no answer in time" if isinstance(error, TimeoutError) else repr(error))
+        reason = " ".join(str(error).split()) or (
+            "no answer in time" if isinstance(error, TimeoutError) else repr(error)
+        )
         number = getattr(error, "errno", None)
-        raise OSError(number if isinstance(number, int) else errno.EIO, redacted(said, secrets)) from None
+        raise OSError(number if isinstance(number, int) else errno.EIO, redacted(reason, secrets)) from None
 
 
-async def _removed(store: "Store", key: str) -> None:
+async def _remove(store: "Store", key: str) -> None:
     from zarr.storage import FsspecStore
 
     with suppress(FileNotFoundError):
@@ -101,7 +103,7 @@ async def _removed(store: "Store", key: str) -> None:
             await store.delete(key)
 
 
-async def _listed(store: "Store") -> list[str]:
+async def _list_keys(store: "Store") -> list[str]:
     from zarr.storage import FsspecStore
 
     if not isinstance(store, FsspecStore):
@@ -110,12 +112,12 @@ async def _listed(store: "Store") -> list[str]:
     if not _walks(store.fs):  # s3fs names the folder itself where it was empty a moment ago
         return sorted([key async for key in store.list_prefix("") if key != root])
     try:  # told to raise: by default a walk takes a folder that cannot be listed for an empty one
-        found = await store.fs._find(root, withdirs=False, on_error="raise")
+        paths = await store.fs._find(root, withdirs=False, on_error="raise")
     except FileNotFoundError:
         if await store.fs._exists(root):
             raise
         return []
-    return sorted(path.removeprefix(f"{store.path}/") for path in found if path != root)
+    return sorted(path.removeprefix(f"{store.path}/") for path in paths if path != root)
 
 
 def _walks(fs: Any) -> bool:

@@ -18,7 +18,8 @@ import fastcrc
 import numpy as np
 from numpy.typing import NDArray
 
-from fsrcache.store.layout import CRC_BYTES, DIGEST_BYTES, MOST_LETTERS, Place, digest
+from fsrcache.errors import FsrcacheError
+from fsrcache.store.layout import CRC_BYTES, DIGEST_BYTES, MOST_LETTERS, ArrayLayout, digest
 
 _ABSENT = 2**64 - 1
 
@@ -31,7 +32,7 @@ class DamagedError(Exception):
     Parameters
     ----------
     kind
-        Short (or too long), corrupt, or not finite.
+        ``short`` (or too long), ``corrupt``, or ``not_finite``.
     """
 
     def __init__(self, kind: Damage) -> None:
@@ -39,59 +40,59 @@ class DamagedError(Exception):
         self.kind = kind
 
 
-def encode(place: Place, values: Any, *, block: int) -> bytes | bytearray:
+def encode(array: ArrayLayout, values: Any, *, block: int) -> bytes | bytearray:
     """Return the bytes of a block's file for its rows [rows, ...]."""
-    if place.dtype == "string":
+    if array.dtype == "string":
         texts = bytearray(struct.pack("<I", len(values)))
         for value in values:
             text = name_bytes(value)
             texts += struct.pack("<I", len(text)) + text
         return texts + struct.pack("<I", crc32c(texts))
-    kind = np.dtype(place.dtype).newbyteorder("<")
-    length = place.chunk or place.block
-    chunk_bytes, present = length * place.row_bytes, -(-len(values) // length)
+    kind = np.dtype(array.dtype).newbyteorder("<")
+    length = array.chunk or array.block
+    chunk_bytes, present = length * array.row_bytes, -(-len(values) // length)
     step = chunk_bytes + CRC_BYTES
-    out = bytearray(place.shard_bytes(block) if place.chunk else step)
+    out = bytearray(array.shard_bytes(block) if array.chunk else step)
     checksums = []
     for i in range(present):
         chunk = np.frombuffer(out, np.uint8, chunk_bytes, i * step)
         rows = values[i * length : (i + 1) * length]
-        chunk.view(kind).reshape(length, *place.shape[1:])[: len(rows)] = rows
+        chunk.view(kind).reshape(length, *array.shape[1:])[: len(rows)] = rows
         checksums.append(crc32c(chunk))
         struct.pack_into("<I", out, i * step + chunk_bytes, checksums[-1])
-    if place.chunk:
-        seal = seal_bytes(place, block, checksums=checksums, chunks=memoryview(out)[: present * step])
-        out[present * step :] = seal + index_bytes(place, present)
+    if array.chunk:
+        seal = seal_bytes(array, block, checksums=checksums, chunks=memoryview(out)[: present * step])
+        out[present * step :] = seal + index_bytes(array, present)
     return out
 
 
-def decode(place: Place, data: bytes, *, block: int) -> NDArray[Any]:
+def decode(array: ArrayLayout, data: bytes, *, block: int) -> NDArray[Any]:
     """Return the rows of a block's file, everything in it checked.
 
     Raises
     ------
     DamagedError
-        With what is wrong.
+        If something is wrong with it.
     """
-    rows = place.rows(block)
-    if place.dtype == "string":
+    rows = array.rows(block)
+    if array.dtype == "string":
         return _decode_texts(data, rows)
-    if place.chunk is None:
-        kind = np.dtype(place.dtype).newbyteorder("<")
-        values = np.frombuffer(_checked(data, place.block * place.row_bytes), kind)
-        return values.reshape(place.block, *place.shape[1:])[:rows]
-    check_tail(place, data, block=block)
+    if array.chunk is None:
+        kind = np.dtype(array.dtype).newbyteorder("<")
+        values = np.frombuffer(_checked(data, array.block * array.row_bytes), kind)
+        return values.reshape(array.block, *array.shape[1:])[:rows]
+    check_tail(array, data, block=block)
     body = memoryview(data)
-    chunk_bytes, present = place.chunk * place.row_bytes, -(-rows // place.chunk)
+    chunk_bytes, present = array.chunk * array.row_bytes, -(-rows // array.chunk)
     step = chunk_bytes + CRC_BYTES
     checksums = [int.from_bytes(body[(i + 1) * step - CRC_BYTES : (i + 1) * step], "little") for i in range(present)]
-    seal = seal_bytes(place, block, checksums=checksums, chunks=body[: present * step])
-    if body[present * step : present * step + place.seal_bytes] != seal:
+    seal = seal_bytes(array, block, checksums=checksums, chunks=body[: present * step])
+    if body[present * step : present * step + array.seal_bytes] != seal:
         raise DamagedError("corrupt")
-    out = np.empty((present * place.chunk, place.shape[1]), np.dtype(place.dtype).newbyteorder("<"))
+    out = np.empty((present * array.chunk, array.shape[1]), np.dtype(array.dtype).newbyteorder("<"))
     for i in range(present):
         part = _checked(body[i * step : (i + 1) * step], chunk_bytes)
-        out[i * place.chunk : (i + 1) * place.chunk] = np.frombuffer(part, out.dtype).reshape(-1, place.shape[1])
+        out[i * array.chunk : (i + 1) * array.chunk] = np.frombuffer(part, out.dtype).reshape(-1, array.shape[1])
     if not np.isfinite(out).all():
         raise DamagedError("not_finite")
     if out[rows:].any():
@@ -99,82 +100,90 @@ def decode(place: Place, data: bytes, *, block: int) -> NDArray[Any]:
     return out[:rows]
 
 
-def digest_of(place: Place, data: bytes) -> str:
-    """Return the digest of a file as the root keeps it: of a column of all its bytes, of a shard the seal in it."""
-    if not place.chunk:
+def digest_of(array: ArrayLayout, data: bytes) -> str:
+    """Return the digest of a file as the root keeps it: for a column that of all its bytes, for a shard its seal."""
+    if not array.chunk:
         return digest(data)
-    end = max(len(data) - place.tail_bytes + place.seal_bytes, 0)
+    end = max(len(data) - array.tail_bytes + array.seal_bytes, 0)
     return bytes(data[max(end - DIGEST_BYTES, 0) : end]).hex()
 
 
-def check_tail(place: Place, data: bytes, *, block: int) -> bytes:
-    """Return the seal in the tail of a shard, or in those of its bytes that end it, if size, index and seal are right.
+def check_tail(array: ArrayLayout, data: bytes, *, block: int) -> bytes:
+    """Return the seal of a shard, or of its tail alone, if size, index and seal are right.
 
     Raises
     ------
     DamagedError
-        With what is wrong.
+        If something is wrong with it.
     """
-    if len(data) < place.tail_bytes or (len(data) != place.tail_bytes and len(data) != place.shard_bytes(block)):
+    if len(data) < array.tail_bytes or (len(data) != array.tail_bytes and len(data) != array.shard_bytes(block)):
         raise DamagedError("short")
-    assert place.chunk is not None
-    tail = bytes(data[len(data) - place.tail_bytes :])
-    if tail[place.seal_bytes :] != index_bytes(place, -(-place.rows(block) // place.chunk)):
+    assert array.chunk is not None
+    tail = bytes(data[len(data) - array.tail_bytes :])
+    if tail[array.seal_bytes :] != index_bytes(array, -(-array.rows(block) // array.chunk)):
         raise DamagedError("corrupt")
-    seal = tail[place.seal_bytes - DIGEST_BYTES : place.seal_bytes]
-    sealed_checksums(place, tail[: place.seal_bytes], block=block, seal=seal)
+    seal = tail[array.seal_bytes - DIGEST_BYTES : array.seal_bytes]
+    sealed_checksums(array, tail[: array.seal_bytes], block=block, seal=seal)
     return seal
 
 
-def sealed_checksums(place: Place, data: bytes, *, block: int, seal: bytes) -> NDArray[np.uint32]:
-    """Return the checksums of a shard's chunks, out of the bytes that end with its seal, which must be the given one.
+def sealed_checksums(array: ArrayLayout, data: bytes, *, block: int, seal: bytes) -> NDArray[np.uint32]:
+    """Return the checksums of a shard's chunks, from the bytes that end with its seal, which must be ``seal``.
 
     Raises
     ------
     DamagedError
-        If it is not.
+        If the seal is another.
     """
-    if len(data) != place.seal_bytes:
+    if len(data) != array.seal_bytes:
         raise DamagedError("short")
-    if data[-DIGEST_BYTES:] != seal or _seal(place, block, data[:-DIGEST_BYTES]) != seal:
+    if data[-DIGEST_BYTES:] != seal or _seal(array, block, data[:-DIGEST_BYTES]) != seal:
         raise DamagedError("corrupt")
     return np.frombuffer(data, "<u4", len(data[: -2 * DIGEST_BYTES]) // CRC_BYTES)
 
 
-def seal_bytes(place: Place, block: int, *, checksums: Sequence[int], chunks: Any) -> bytes:
+def seal_bytes(array: ArrayLayout, block: int, *, checksums: Sequence[int], chunks: Any) -> bytes:
     """Return the checksums, the digest and the seal of a shard."""
-    assert place.chunk is not None
-    absent = place.block // place.chunk - len(checksums)
+    assert array.chunk is not None
+    absent = array.block // array.chunk - len(checksums)
     sealed = struct.pack(f"<{len(checksums)}I{CRC_BYTES * absent}x", *checksums) + bytes.fromhex(digest(chunks))
-    return sealed + _seal(place, block, sealed)
+    return sealed + _seal(array, block, sealed)
 
 
-def index_bytes(place: Place, present: int) -> bytes:
-    """Return the index of a shard whose first chunks are there, and its checksum."""
-    assert place.chunk is not None
-    chunk_bytes = place.chunk * place.row_bytes + CRC_BYTES
-    index = np.full((place.block // place.chunk, 2), _ABSENT, "<u8")
+def index_bytes(array: ArrayLayout, present: int) -> bytes:
+    """Return the index of a shard whose first ``present`` chunks exist, and its checksum."""
+    assert array.chunk is not None
+    chunk_bytes = array.chunk * array.row_bytes + CRC_BYTES
+    index = np.full((array.block // array.chunk, 2), _ABSENT, "<u8")
     index[:present, 0] = np.arange(present, dtype=np.uint64) * np.uint64(chunk_bytes)
     index[:present, 1] = chunk_bytes
     return index.tobytes() + struct.pack("<I", crc32c(index))
 
 
+def damaged_file(key: str, error: DamagedError, *, store: str) -> FsrcacheError:
+    """Return the error of a file that cannot be what was written; ``store`` is the store's name."""
+    return FsrcacheError(
+        f"{key} of the store {store} is damaged: {error}.",
+        "Run `fsrcache verify STORE --repair`, then the same command again.",
+    )
+
+
 def name_bytes(name: object) -> bytes:
-    """Return a picture's name in UTF-8; what is no text of Unicode, as in names of files that are none, is escaped."""
+    """Return a picture's name in UTF-8; what is no Unicode, as some names of files, is escaped."""
     return str(name).encode(errors="backslashreplace")
 
 
-def _seal(place: Place, block: int, sealed: bytes) -> bytes:
-    return blake2b(place.key(block).encode() + sealed, digest_size=DIGEST_BYTES).digest()
+def _seal(array: ArrayLayout, block: int, sealed: bytes) -> bytes:
+    return blake2b(array.key(block).encode() + sealed, digest_size=DIGEST_BYTES).digest()
 
 
 def crc32c(data: Any, value: int = 0) -> int:
-    """Return the CRC-32C of a contiguous buffer, gone on with from ``value``; from 16 KiB on outside the GIL."""
+    """Return the CRC-32C of a contiguous buffer, continued from ``value``; from 16 KiB on without the GIL."""
     return fastcrc.crc32.iscsi(data, value)
 
 
 def _checked(data: bytes | memoryview, length: int) -> bytes | memoryview:
-    """Return what stands before a checksum that holds."""
+    """Return the bytes before a checksum, which must hold."""
     if len(data) != length + CRC_BYTES:
         raise DamagedError("short")
     body = data[:length]

@@ -41,29 +41,29 @@ class ShuffledRows:
     Parameters
     ----------
     arrays
-        Of the same rows and chunks, such as the features of a split at scales 4 and 1, and the probabilities.
+        Arrays of the same rows and chunks, such as the features of a split at scales 4 and 1, and the probabilities.
     batch
         Rows of a batch; the last one of an epoch may be short.
     seed
-        From 0.
+        Random seed, from 0.
     memory
-        Bytes of the buffers: those of the resident chunks and as many that are read ahead.
+        Bytes of the buffers, half for the resident chunks and half for those read ahead.
     rows
-        bool ``[n]``: which rows there are, such as those not held out; all if None.
+        Mask of the rows to yield, bool ``[n]``, such as those not held out; None for all.
     requests
         Reads under way at once; an object storage's latency wants 64.
 
     Attributes
     ----------
     resident
-        How many chunks of every array are shuffled together.
+        Number of chunks of every array that are shuffled together.
     count
         Rows of an epoch.
 
     Raises
     ------
     FsrcacheError
-        If the arrays do not go together, there are no rows, or the memory does not hold two chunks of each.
+        If the arrays differ in rows or chunks, no row is left, or the memory does not hold two chunks of each.
 
     Examples
     --------
@@ -84,7 +84,9 @@ class ShuffledRows:
     ) -> None:
         forms = {(len(array), array.chunk) for array in arrays}
         if len(forms) != 1:
-            raise FsrcacheError(f"Arrays of (rows, chunk) {sorted(forms)} cannot be read together.", "Name others.")
+            raise FsrcacheError(
+                f"Arrays of (rows, chunk) {sorted(forms)} cannot be read together.", "Pass arrays of one split."
+            )
         ((length, self._chunk),) = forms
         wanted = np.ones(length, np.bool_) if rows is None else np.asarray(rows)
         if wanted.shape != (length,) or wanted.dtype != np.bool_ or not wanted.any():
@@ -115,32 +117,32 @@ class ShuffledRows:
         Parameters
         ----------
         number
-            Of the epoch, from 0.
+            Number of the epoch, from 0.
         skip
-            Rows that were seen already: the epoch goes on behind them, without reading them.
+            Number of rows to leave out at its beginning, which are not read.
 
         Raises
         ------
         FsrcacheError
-            If there are not so many rows, the storage fails, or a checksum is wrong.
+            If ``skip`` exceeds the rows, the storage fails, or a checksum is wrong.
         """
         if not 0 <= skip <= self.count:
             raise FsrcacheError(f"{skip} rows of an epoch of {self.count} cannot be skipped.")
-        left, done = self.count - skip, 0
+        left, filled = self.count - skip, 0
         numbers, out = self._empty(left)
         with closing(self._resident(number, skip)) as resident:
             for pool, buffers in resident:
                 at = 0
                 while at < len(pool.rows):
-                    taken = slice(at, at + len(numbers) - done)
-                    filled = slice(done, done + len(pool.rows[taken]))
-                    numbers[filled] = pool.rows[taken]
-                    for target, buffer in zip(out, buffers, strict=True):
-                        np.take(buffer, pool.slots[taken], axis=0, out=target[filled], mode="clip")  # "raise" copies
-                    at, done = taken.stop, filled.stop
-                    if done == len(numbers):
+                    part = slice(at, at + len(numbers) - filled)
+                    target = slice(filled, filled + len(pool.rows[part]))
+                    numbers[target] = pool.rows[part]
+                    for batch, buffer in zip(out, buffers, strict=True):
+                        np.take(buffer, pool.slots[part], axis=0, out=batch[target], mode="clip")  # "raise" copies
+                    at, filled = part.stop, target.stop
+                    if filled == len(numbers):
                         yield numbers, *out
-                        left, done = left - done, 0
+                        left, filled = left - filled, 0
                         numbers, out = self._empty(left)
 
     def _empty(self, left: int) -> tuple[NDArray[np.int64], Buffers]:
@@ -157,19 +159,19 @@ class ShuffledRows:
         held = [self._buffers() for _ in parts[first : first + 2]]
         readers = ThreadPoolExecutor(self._requests, "shuffle")
 
-        def begin(place: int) -> tuple[_Pool, list[Future[None]]]:
-            pool = self._pool(parts[place], _random(self._seed, number, place))
-            return pool, list(self._reads(readers, pool, held[place % len(held)]))
+        def begin(index: int) -> tuple[_Pool, list[Future[None]]]:
+            pool = self._pool(parts[index], _random(self._seed, number, index))
+            return pool, list(self._reads(readers, pool, held[index % len(held)]))
 
         try:
             coming = begin(first) if first < len(parts) else None
-            for place in range(first, len(parts)):
+            for index in range(first, len(parts)):
                 assert coming is not None
                 pool, reads = coming
                 for read in reads:
                     read.result()
-                coming = begin(place + 1) if place + 1 < len(parts) else None
-                yield pool._replace(slots=pool.slots[skip:], rows=pool.rows[skip:]), held[place % len(held)]
+                coming = begin(index + 1) if index + 1 < len(parts) else None
+                yield pool._replace(slots=pool.slots[skip:], rows=pool.rows[skip:]), held[index % len(held)]
                 skip = 0
         finally:
             readers.shutdown(cancel_futures=True)

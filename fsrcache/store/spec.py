@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from hashlib import sha256
 from operator import index
 from typing import Any, Self
@@ -37,9 +37,9 @@ class StoreSpec:
     Attributes
     ----------
     version
-        Of the format.
+        Version of the format.
     digests
-        Hexadecimal, of the ``pictures``, ``labels``, ``order``, ``weights`` and ``preprocessing``.
+        Hexadecimal digests of ``pictures``, ``labels``, ``order``, ``weights`` and ``preprocessing``.
     classes
         The ``K`` class names, at most 65,536, of at most 1024 letters.
     scales
@@ -48,13 +48,13 @@ class StoreSpec:
         Numbers a row: ``features`` (``P``), and, where they are kept, ``embeddings`` (``E``) and ``probabilities``
         (``K``).
     dtype
-        Of features and embeddings, ``float16`` or ``float32``; probabilities are float32.
+        Type of features and embeddings, ``float16`` or ``float32``; probabilities are float32.
     recipe
-        How the features were made, as JSON values by name, for those who come later; stores agree on it.
+        How the features were made, as JSON values by name; stores of the same content agree on it.
     data
         The data in one line, for people.
     rows
-        ``n`` of every split that has pictures, at most 2^36; together with scales and outputs they make at most 2^20
+        Rows ``n`` of every split that has pictures, at most 2^36; with the scales and outputs they make at most 2^20
         files.
     chunk
         Rows of an inner chunk, the unit of reading.
@@ -64,7 +64,7 @@ class StoreSpec:
     Raises
     ------
     FsrcacheError
-        If a field cannot be; the message names it and its value.
+        If a field has a value that it may not have; the message names both.
     """
 
     version: int = VERSION
@@ -134,17 +134,17 @@ class StoreSpec:
         scales: tuple[int, ...] = (1,),
         data: str = "",
     ) -> Self:
-        """Return what a store of any network's vectors is about, cut as is best for their width.
+        """Return the spec of a store of any network's vectors, its chunks cut to their width.
 
         Parameters
         ----------
         width
-            Numbers of a vector.
+            Numbers a vector.
         rows, classes, dtype, scales, data
-            As the attributes.
+            Values of the attributes.
         content
-            What the store's digests are made of: bytes or text that differ where ``pictures``, ``labels``, ``order``,
-            ``weights`` or ``preprocessing`` do, so that a store is not taken for another; those left out never differ.
+            Bytes or text by the name of a digest: ``pictures``, ``labels``, ``order``, ``weights``, ``preprocessing``.
+            Where they differ, a store is of other content; names left out never differ.
         """
         if not _mapping(content) or not set(content) <= set(DIGESTS):
             raise FsrcacheError(f"The content has {sorted(set(content) - set(DIGESTS))}; it is some of {DIGESTS}.")
@@ -188,6 +188,10 @@ class StoreSpec:
         start = block * self.block
         return slice(start, min(start + self.block, self.rows[split]))
 
+    def with_scales(self, scales: tuple[int, ...]) -> "StoreSpec":
+        """Return the spec with these scales beside its own."""
+        return replace(self, scales=tuple(sorted({*self.scales, *scales})))
+
     def to_dict(self) -> dict[str, Any]:
         """Return the record as JSON values."""
         record = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -195,12 +199,12 @@ class StoreSpec:
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Self:
-        """Return the record that ``to_dict`` gave.
+        """Return the spec of a record, the inverse of ``to_dict``.
 
         Raises
         ------
         FsrcacheError
-            If a field is missing, unknown or cannot be, or the version is another.
+            If a field is missing, unknown or wrong, or the version is unknown.
         """
         names = [field.name for field in fields(cls)]
         if record.get("version") == VERSION:  # another version may well have other fields
@@ -236,18 +240,18 @@ def chunk_and_block(row_bytes: int, rows: Mapping[str, int]) -> tuple[int, int]:
     Parameters
     ----------
     row_bytes
-        Of a row's features.
+        Bytes of a row's features.
     rows
-        Of every split.
+        Rows of every split.
     """
     most = max(rows.values())
     fitting = max(1, _CHUNK_BYTES // row_bytes)
     chunk = min(1 << (fitting.bit_length() - 1), most)
     chunks = -(-most // chunk)
-    of_a_block = min(_USUAL_CHUNKS, max(1, chunks // _FEWEST_BLOCKS))
-    while of_a_block < _MOST_CHUNKS and chunks > of_a_block * _MOST_BLOCKS:
-        of_a_block *= 2
-    return chunk, chunk * of_a_block
+    block_chunks = min(_USUAL_CHUNKS, max(1, chunks // _FEWEST_BLOCKS))
+    while block_chunks < _MOST_CHUNKS and chunks > block_chunks * _MOST_BLOCKS:
+        block_chunks *= 2
+    return chunk, chunk * block_chunks
 
 
 _DAMAGED = "The store's record is damaged: `fsrcache verify STORE --repair` rewrites it where it can."
@@ -293,7 +297,7 @@ def _scales(value: object) -> bool:
 
 
 def _plain(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a recipe as it will be read, out of the record that is in a document's attributes."""
+    """Return a recipe as it will be read from a document's attributes."""
     try:
         text = json.dumps([[[dict(recipe)]]], allow_nan=False, sort_keys=True, ensure_ascii=False)
         plain: dict[str, Any] = parse_json(text.encode(), where="it")[0][0][0]

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fsrcache.store.layout import Place
+from fsrcache.store.layout import ArrayLayout
 
 Rows = NDArray[np.integer]
 
@@ -21,16 +21,16 @@ class Source(Protocol):
 
 
 class StoredArray:
-    """Vectors ``[n, width]`` in a store: slices and integer arrays of rows give NumPy arrays, read then and there.
+    """Vectors ``[n, width]`` in a store: slices and integer arrays of rows give NumPy arrays, read at that moment.
 
     It pickles as its store does, without rows: a loader's worker processes each read for themselves.
 
     Parameters
     ----------
-    place
-        Which array.
+    layout
+        Layout of the array.
     source
-        Reads its rows.
+        Reader of its rows.
 
     Attributes
     ----------
@@ -38,11 +38,11 @@ class StoredArray:
         ``[n, width]``, the NumPy dtype, and the rows of a chunk, the unit of reading.
     """
 
-    def __init__(self, place: Place, source: Source) -> None:
-        assert place.chunk is not None
-        self.shape: tuple[int, int] = (place.shape[0], place.shape[1])
-        self.dtype = np.dtype(place.dtype)
-        self.chunk = place.chunk
+    def __init__(self, layout: ArrayLayout, source: Source) -> None:
+        assert layout.chunk is not None
+        self.shape: tuple[int, int] = (layout.shape[0], layout.shape[1])
+        self.dtype = np.dtype(layout.dtype)
+        self.chunk = layout.chunk
         self._read = source
 
     ndim = 2
@@ -80,9 +80,9 @@ class StoredArray:
         Parameters
         ----------
         out
-            C-contiguous ``[rows, width]`` of the array's dtype, such as a pinned tensor's ``numpy()``.
+            Buffer, C-contiguous ``[rows, width]`` of the array's dtype, such as a pinned tensor's ``numpy()``.
         start
-            The first row.
+            First row.
 
         Raises
         ------
@@ -115,29 +115,29 @@ class StoredArray:
             start, stop, step = rows.indices(len(self))
             if step == 1:
                 return self._range(start, max(start, stop))
-            return self._taken(np.arange(start, stop, step))
+            return self._gather(np.arange(start, stop, step))
         index = np.asarray(rows)
         if index.dtype == np.bool_:
-            return self._taken(np.flatnonzero(index))
+            return self._gather(np.flatnonzero(index))
         index = index.astype(np.int64)
         beyond = index[(index < -len(self)) | (index >= len(self))]
         if beyond.size:
             raise IndexError(f"Row {beyond.flat[0]} was asked for; there are {len(self)}.")
-        taken = self._taken(np.where(index < 0, index + len(self), index).reshape(-1))
-        return taken.reshape(*index.shape, self.shape[1])
+        chosen = self._gather(np.where(index < 0, index + len(self), index).reshape(-1))
+        return chosen.reshape(*index.shape, self.shape[1])
 
     def _range(self, start: int, stop: int) -> NDArray[Any]:
         out = np.empty((stop - start, self.shape[1]), self.dtype)
         self.read_into(out, start=start)
         return out
 
-    def _taken(self, rows: Rows) -> NDArray[Any]:
+    def _gather(self, rows: Rows) -> NDArray[Any]:
         """Return rows in any order, every chunk that holds some of them read once."""
         out = np.empty((len(rows), self.shape[1]), self.dtype)
         order = np.argsort(rows, kind="stable")
         chunks = rows[order] // self.chunk
-        for places in np.split(order, np.flatnonzero(np.diff(chunks)) + 1) if len(rows) else []:
-            wanted = rows[places]
+        for targets in np.split(order, np.flatnonzero(np.diff(chunks)) + 1) if len(rows) else []:
+            wanted = rows[targets]
             first, last = int(wanted[0]), int(wanted[-1]) + 1
-            out[places] = self._range(first, last)[wanted - first]
+            out[targets] = self._range(first, last)[wanted - first]
         return out

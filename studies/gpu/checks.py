@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from fsrcache.errors import FsrcacheError
+from fsrcache.files import write_whole
 
 LOST = 3  # the exit code of a part after which its device answers nothing any more
 _TAIL = 1500  # characters of a traceback that are kept
@@ -191,9 +192,7 @@ def read_part(path: Path) -> dict[str, Any] | None:
 
 def write_json(path: Path, record: dict[str, Any]) -> None:
     """Write a record that is there whole or not at all, whenever the process ends; NaN and infinity become words."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(_plain(record), indent=1, ensure_ascii=False) + "\n")
-    partial.replace(path)
+    write_whole(path, (json.dumps(_plain(record), indent=1, ensure_ascii=False) + "\n").encode())
 
 
 def _plain(value: Any) -> Any:

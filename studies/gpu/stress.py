@@ -62,7 +62,7 @@ def _arguments(device: torch.device) -> Mapping[str, tuple[Any, ...]]:
         "symmetric_gather": (cache.half(), rows, mean, scale, torch.float32),
         "symmetric_gather_backward": (pictures, cache, rows, scale, True),
         "log_eig": (S, 1e-4),
-        "log_eig_backward": (drawn(6, 33, 33, device=device), eigenvalues, eigenvectors, 1e-4),
+        "log_eig_backward": (drawn(6, 33, 33, device=device), S, eigenvalues, eigenvectors, 1e-4),
         "log_eig_gemm": (S, 1e-4),
     }
     return arguments

@@ -118,7 +118,7 @@ def _step_by_step(setting: Setting, config: TrainConfig) -> Found:
     yield "plain: median of terms, of gradients", (sorted(between["plain"])[steps // 2], sorted(gradients)[steps // 2])
     allowed = 0 if config.critic is None else max(2, math.ceil(_EXCUSED * steps))
     yield "plain: steps that differ", Limited(outside, allowed)
-    eager.bad.check()
+    eager.finite.check()
 
 
 def _of_terms(ours: list[list[float]], theirs: list[list[float]], largest: list[float]) -> list[float]:
@@ -194,13 +194,13 @@ def _noticed(setting: Setting, config: TrainConfig) -> Found:
     trainer = _make(setting, replace(config, l2_steps=0))
     for step in range(8):
         trainer.step(step)
-    trainer.bad.check()
+    trainer.finite.check()
     with torch.no_grad():
         next(trainer.networks.head.parameters()).fill_(torch.nan)
     trainer.step(8)
     trainer.step(9)
     try:
-        trainer.bad.check()
+        trainer.finite.check()
     except FsrcacheError as error:
         yield "what was said", error.what
         yield "names another step", Limited(float("step 8" not in error.what), 0)

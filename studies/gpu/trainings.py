@@ -1,4 +1,4 @@
-"""Trainings on drawn features: what takes steps without a store."""
+"""Trainings on drawn features, without a store."""
 
 from typing import Literal
 
@@ -6,7 +6,8 @@ import torch
 
 from fsrcache.extractors.covpool import Head
 from fsrcache.models.critic import VGGCritic
-from fsrcache.models.generator import MLPGenerator, make_generator
+from fsrcache.models.form import FeatureForm
+from fsrcache.models.generators.forms import form_of, make_generator
 from fsrcache.presets import TrainConfig
 from fsrcache.spd import vech_length
 from fsrcache.training.data.batches import Batches
@@ -44,25 +45,28 @@ def drawn_iteration(
     plain: bool = False,
     ahead: int,
 ) -> Trainer:
-    """Return a training at its first step; the same arguments give the same weights.
+    """Return a trainer at its first step; the same arguments give the same weights.
 
     Parameters
     ----------
-    config, side
-        How, and D.
+    config
+        Settings of the training.
+    side
+        Side D of the features.
     device
-        Where; on a GPU steps are captured unless they are eager or plain.
+        Device of the training; on a GPU steps are captured unless they are eager or plain.
     mode
-        Where the cache lies.
+        Location of the cache.
     ahead
-        The most steps that are prepared at once.
+        Largest number of steps that are prepared at once.
     """
     cache = drawn_cache(side, device if mode == "device" else torch.device("cpu"))
     torch.manual_seed(0)
     length = vech_length(side)
-    generator = make_generator(config.generator, length, plain=plain)
-    if isinstance(generator, MLPGenerator):
-        generator.standardise_by(*(moment.cpu() for moment in cache.moments()))
+    generator = make_generator(config.generator, FeatureForm(length, side), plain=plain)
+    standardise = form_of(config.generator).standardise
+    if standardise is not None:
+        standardise(generator, *(moment.cpu() for moment in cache.moments()))
     critic = None if config.critic is None else VGGCritic(config.critic, side).to(device)
     head = Head(length, _HIDDEN, _EMBEDDING, _CLASSES).to(device).eval().requires_grad_(False)
     batches = Batches(cache, config, mode=mode, seed=0, device=device, ahead=ahead)

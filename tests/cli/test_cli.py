@@ -55,6 +55,23 @@ def test_data_prints_and_answers_in_json(folder, tmp_path):
     assert (record["side"], record["resized"], record["unreadable"]) == (10, 0, [])
 
 
+@pytest.mark.parametrize("columns", [80, 38, 30, 24, 10])
+def test_figures_are_never_cut_or_folded(columns, tmp_path):
+    usages = ["Training"] * 7 + ["PublicTest"] + ["PrivateTest"] * 2
+    rows = [f"{number % 7},{number % 251},{usages[number // 7 % 10]}" for number in range(7000)]
+    (tmp_path / "fer2013.csv").write_text("\n".join(["emotion,pixels,Usage", *rows]) + "\n")
+    done = run("data", tmp_path / "fer2013.csv", COLUMNS=str(columns))
+    lines = done.stdout.splitlines()
+    words = [line.split() for line in lines]
+    assert any(line[-3:] == ["train", "val", "test"] for line in words)
+    counted = [line[-3:] for line in words if line[-3:] in (["700", "100", "200"], ["4,900", "700", "1,400"])]
+    assert counted == [["700", "100", "200"]] * 7 + [["4,900", "700", "1,400"]]
+    assert "…" not in done.stdout
+    table = lines[1 : next(number for number, line in enumerate(lines) if line.startswith("sizes"))]
+    assert max(map(len, table)) <= max(columns, 2 * 3 + 2 + 7 + 5 + 7)
+    assert "surprisefeardisgusthappinesssadnessangerneutral" in "".join(line.split()[0] for line in table)
+
+
 def test_data_exit_codes(folder):
     (folder / "train/sad/broken.png").write_text("-")
     assert run("data", folder).returncode == 0

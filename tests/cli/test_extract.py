@@ -36,10 +36,10 @@ def test_parts_and_a_dry_run(pretrained, undisturbed, files):
     second = run(*COMMAND, cwd=pretrained, RANK="0", WORLD_SIZE="2").answer  # as torchrun does
     assert second["complete"]
     assert first["blocks"] + second["blocks"] == planned["blocks"]
-    told = run("info", "--json", cwd=pretrained).answer
-    assert (told["objects"], told["blocks"]) == (planned["objects"], planned["blocks"])
+    store_record = run("info", "--json", cwd=pretrained).answer
+    assert (store_record["objects"], store_record["blocks"]) == (planned["objects"], planned["blocks"])
     ids = sum(path.stat().st_size for path in store.rglob("ids/c/0"))
-    assert 0 <= told["bytes"] + ids - planned["bytes"] < 100  # counts and checksums of texts
+    assert 0 <= store_record["bytes"] + ids - planned["bytes"] < 100  # counts and checksums of texts
     assert run("verify", cwd=pretrained).returncode == 0
     assert files(store) == undisturbed
 

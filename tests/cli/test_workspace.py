@@ -105,7 +105,7 @@ def test_more_epochs_than_there_may_be_are_a_wrong_request(tmp_path):
     arguments = ["pretrain", "--workspace", str(tmp_path / "none"), "--data", "drawn:14", "--epochs", str(2**64)]
     done = CliRunner().invoke(group, arguments)
     assert isinstance(done.exception, RequestError)
-    assert "PretrainConfig.epochs is 18446744073709551616" in done.exception.what
+    assert "epochs is 18446744073709551616" in done.exception.what
 
 
 def test_data_named_again_mend_what_is_remembered(pretrained):
@@ -126,11 +126,11 @@ def test_a_store_without_its_recipe_is_said(tmp_path, example):
 
 
 @pytest.mark.parametrize("option", ["--workspace", "--store", "--data"])
-def test_an_empty_place_is_none(tmp_path, monkeypatch, option):
+def test_an_empty_path_is_none(tmp_path, monkeypatch, option):
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(group, ["extract", option, ""])
     assert done.exit_code == 2
-    assert "there is nothing in it; name a place" in done.stderr
+    assert "it is empty; name a path" in done.stderr
 
 
 @pytest.mark.parametrize("variable", [True, False])
@@ -140,14 +140,14 @@ def test_the_home_folder_stands_for_a_tilde(tmp_path, monkeypatch, variable):
     (tmp_path / "data").mkdir()
     if variable:
         monkeypatch.setenv("FSRCACHE_WORKSPACE", "~/fsr")
-    place = [] if variable else ["--workspace", "~/fsr"]
-    done = CliRunner().invoke(group, ["train", *place])
+    workspace = [] if variable else ["--workspace", "~/fsr"]
+    done = CliRunner().invoke(group, ["train", *workspace])
     assert f"{tmp_path}/fsr/features.zarr" in done.exception.what
-    done = CliRunner().invoke(group, ["train", *place, "--store", "~/other.zarr"])
+    done = CliRunner().invoke(group, ["train", *workspace, "--store", "~/other.zarr"])
     assert f"{tmp_path}/other.zarr" in done.exception.what
-    done = CliRunner().invoke(group, ["pretrain", *place, "--data", "~/data"])
+    done = CliRunner().invoke(group, ["pretrain", *workspace, "--data", "~/data"])
     assert f"{tmp_path}/data" in done.exception.what
-    done = CliRunner().invoke(group, ["train", *place, "--store", "~nobody-of-this-name/x"])
+    done = CliRunner().invoke(group, ["train", *workspace, "--store", "~nobody-of-this-name/x"])
     assert done.exit_code == 2
     assert "there is no home folder for '~nobody-of-this-name/x'" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["data"]

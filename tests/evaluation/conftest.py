@@ -5,6 +5,7 @@ import pytest
 
 from fsrcache.evaluation.tables import Context, score_table
 
+ROWS = ("bicubic", "fine-tuned", "FSR-FER")
 LABELS = np.array([0, 1, 2, 3] * 5, np.uint8)
 
 
@@ -21,7 +22,8 @@ def context():
         extractor="CovPoolFER, *HR only*",
         generator="best, 16,000 steps",
         checkpoint="last step",
-        seeds="1 (seed 0)",
+        seeds="FSR-FER 0",
+        rows={"bicubic": "as it is"},
         notes=("A note.",),
     )
 
@@ -29,17 +31,17 @@ def context():
 @pytest.fixture
 def predictions():
     return {
-        ("FSR-FER", "frozen", 2): right(14),
-        ("FSR-FER", "frozen", 1): right(17),
-        ("bicubic", "frozen", 4): right(6),
-        ("bicubic", "frozen", 1): right(16),
-        ("bicubic", "frozen", 2): right(12),
-        ("FSR-FER", "frozen", 4): right(13),
-        ("bicubic", "refit-linear", 2): right(11),
+        ("FSR-FER", "frozen", 2, 0): right(14),
+        ("FSR-FER", "frozen", 1, 0): right(17),
+        ("bicubic", "frozen", 4, None): right(6),
+        ("bicubic", "frozen", 1, None): right(16),
+        ("bicubic", "frozen", 2, None): right(12),
+        ("FSR-FER", "frozen", 4, 0): right(13),
+        ("bicubic", "refit-linear", 2, None): right(11),
     }
 
 
 @pytest.fixture
 def table(predictions, context):
     twins = np.arange(20) < 4
-    return score_table(predictions, LABELS, split="val", context=context, twins=twins)
+    return score_table(predictions, LABELS, split="val", context=context, twins=twins, order=ROWS)

@@ -2,17 +2,13 @@
 
 import json
 import sys
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
 from fsrcache.cli.main import main
 from fsrcache.errors import RequestError
-from fsrcache.evaluation.evaluate import evaluate as scores
-
-SPEC = SimpleNamespace(data="FER2013", recipe={"side": 48})
+from fsrcache.verbs.evaluate import evaluate as verb
 
 
 @pytest.fixture
@@ -21,8 +17,7 @@ def evaluate(table, tmp_path, monkeypatch, capsys):
     run = tmp_path / "runs" / "default"
     run.mkdir(parents=True)
     (run / "generator.safetensors").touch()
-    monkeypatch.setattr("fsrcache.cli.evaluate.FeatureStore", lambda _: SimpleNamespace(spec=SPEC))
-    monkeypatch.setattr("fsrcache.cli.evaluate.work", lambda *_, **__: table)
+    monkeypatch.setattr("fsrcache.cli.evaluate.verb", lambda *_, **__: table)
     monkeypatch.setenv("COLUMNS", "80")
 
     def command(*words):
@@ -96,11 +91,13 @@ def test_the_table_is_as_wide_as_the_terminal(evaluate, monkeypatch, width):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [({"seed": 2**64}, "seed is 18446744073709551616"), ({"seed": -1}, "seed is -1"), ({"seed": 1.0}, "seed is 1.0"),
-     ({"heads": "frozen"}, "heads are 'frozen'"), ({"heads": ("svm",)}, "svm")],
+     ({"heads": "frozen"}, "heads are 'frozen'"), ({"heads": ("svm",)}, "svm"), ({"heads": ()}, r"heads are \(\)"),
+     ({"names": "default"}, "names are 'default'"), ({"names": ()}, r"names are \(\)"),
+     ({"names": ("fine", "../up")}, "'../up' is no name for a run")],
 )  # fmt: skip
-def test_what_is_no_seed_or_head_is_named_before_any_work(changes, words):
+def test_what_is_no_seed_or_head_is_named_before_any_work(tmp_path, changes, words):
     with pytest.raises(RequestError, match=words):
-        scores(None, Path(), generator=Path(), device=None, **changes)
+        verb(tmp_path, device="cpu", **changes)
 
 
 def test_a_seed_beyond_the_range_is_a_wrong_request(evaluate):

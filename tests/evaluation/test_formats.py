@@ -30,8 +30,8 @@ def test_json_has_the_promised_names_and_no_nan(table):
     read = json.loads(json.dumps(to_json(table), allow_nan=False))
     assert read["split"] == "val"
     assert set(PROMISED) <= set(read["rows"][0])
-    assert read["rows"] == [asdict(score) for score in table.rows]
-    assert read["rows_without_twins"] == [asdict(score) for score in table.rows_without_twins]
+    for name in ("rows", "rows_without_twins"):
+        assert read[name] == [asdict(score) | {"seeds": list(score.seeds)} for score in getattr(table, name)]
     assert read["context"] == footnotes(table)
 
 
@@ -41,8 +41,10 @@ def test_csv_round_trip(table):
     assert [entry.pop("twins") for entry in read] == ["with"] * 7 + ["without"] * 7
     for entry, score in zip(read, (*table.rows, *table.rows_without_twins), strict=True):
         for name, value in asdict(score).items():
-            assert entry[name] == "" if value is None else type(value)(entry[name]) == value
-    assert "# seeds: 1 (seed 0)\n" in text
+            form = type(value) if name != "seeds" else lambda text: tuple(map(int, text.split()))
+            assert entry[name] == "" if value is None else form(entry[name]) == value
+    assert "# seeds: FSR-FER 0\n" in text
+    assert "# row bicubic: as it is\n" in text
     assert text.count("\n#") == len(footnotes(table))
 
 
@@ -76,7 +78,9 @@ def test_terminal_never_cuts_a_figure(context, width, paper):
     labels = np.zeros(2000, int)
     right = {"bicubic": 1001, "fine-tuned": 1003, "FSR-FER": 2000}
     many = {
-        (row, head, scale): np.where(np.arange(2000) < count + (scale == 1 and row == "bicubic"), 0, 1)
+        (row, head, scale, None if row == "bicubic" else 0): np.where(
+            np.arange(2000) < count + (scale == 1 and row == "bicubic"), 0, 1
+        )
         for row, count in right.items()
         for head in ("frozen", "refit-mlp", "refit-linear")
         for scale in range(1, 17)
@@ -97,7 +101,7 @@ def test_terminal_never_cuts_a_figure(context, width, paper):
 
 def test_a_wide_terminal_shows_all_scales_side_by_side(predictions, context):
     labels = np.array([0, 1, 2, 3] * 5)
-    many = {("bicubic", "frozen", scale): labels for scale in range(1, 17)}
+    many = {("bicubic", "frozen", scale, None): labels for scale in range(1, 17)}
     table = score_table(predictions | many, labels, split="val", context=context)
     heads = [[line.split()[2:] for line in printed(table, width=width, measures=("accuracy",)).splitlines()
               if line.startswith("head         row")] for width in (200, 80)]  # fmt: skip
@@ -117,12 +121,15 @@ def test_best_of_a_column_is_marked(table):
 
 
 def test_ties_share_the_mark(predictions, context):
-    predictions["bicubic", "frozen", 1] = predictions["FSR-FER", "frozen", 1]
+    predictions["bicubic", "frozen", 1, None] = predictions["FSR-FER", "frozen", 1, 0]
     lines = blocks(score_table(predictions, np.array([0, 1, 2, 3] * 5), split="val", context=context))[0].lines
     assert [line.cells[0].best for line in lines] == [True, True, False]
 
 
-def test_every_measure_can_be_shown(table):
+def test_every_measure_can_be_shown(predictions, context):
+    predictions["FSR-FER", "frozen", 2, 1] = predictions["FSR-FER", "frozen", 1, 0]  # another seed: a deviation
+    twins = np.arange(20) < 4
+    table = score_table(predictions, np.array([0, 1, 2, 3] * 5), split="val", context=context, twins=twins)
     titles = [block.title for block in blocks(table, measures=tuple(MEASURES))]
     assert len(titles) == len(MEASURES) + 1
     assert ".016" in printed(table, measures=("mcnemar_p",))
@@ -178,3 +185,29 @@ def test_the_paper_is_copied_right():
         for scale, accuracy in line.items()
     }
     assert {key for key, count in right.items() if abs(count - round(count)) > 0.0005 * TEST_PICTURES / 100} == typed
+
+
+def test_a_deviation_stands_behind_the_number_where_there_are_seeds(predictions, context):
+    predictions["FSR-FER", "frozen", 2, 7] = predictions["FSR-FER", "frozen", 4, 0]  # 13 of 20, beside 14
+    table = score_table(predictions, np.array([0, 1, 2, 3] * 5), split="val", context=context, order=("bicubic",))
+    assert "FSR-FER 85.0~ 67.5~ ±3.5 65.0" in " ".join(printed(table).split())
+    assert r"| frozen | FSR-FER | **85.0\~** | **67.5\~ ±3.5** | **65.0** |" in to_markdown(table)
+    assert "± standard deviation over seeds" in printed(table)
+    assert printed(table).count("±3.5") == 1
+    score = next(one for one in to_json(table)["rows"] if one["row"] == "FSR-FER" and one["scale"] == 2)
+    assert (score["seed"], score["seeds"]) == (None, (0, 7))
+    assert ",0 7," in to_csv(table)
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_long_names_of_rows_leave_room_for_several_scales(context, width):
+    name = "FSR-FER (wider-and-noisier-for-a-long-time-with-mixing-and-averaging)"
+    labels = np.array([0, 1, 2, 3] * 5)
+    many = {(row, "refit-linear", scale, None): labels for row in ("bicubic", name) for scale in range(1, 9)}
+    text = printed(score_table(many, labels, split="val", context=context), width=width, measures=("accuracy",))
+    lines = text.splitlines()
+    assert max(len(line.rstrip()) for line in lines) <= width
+    assert sum(line.startswith("head") and "row" in line for line in lines) <= 4
+    assert "…" not in text
+    names = slice(13, 13 + max(12, width // 4))  # the column of the rows
+    assert name.replace(" ", "") in "".join(line[names] for line in lines).replace(" ", "")

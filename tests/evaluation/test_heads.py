@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from fsrcache.errors import FsrcacheError, RequestError
-from fsrcache.evaluation.heads import Fit, predict, refit_linear, refit_mlp
+from fsrcache.evaluation.heads import Fit, Logits, probabilities_of, refit_linear, refit_mlp
 
 FIT = Fit(epochs=6, batch=64, learning_rate=1e-2, weight_decay=1e-2, label_smoothing=0.0)
 
@@ -45,7 +45,7 @@ def test_a_separable_problem_is_learnt_at_every_scale(refit):
     features, labels = clusters(seed=1)
     assert not head.training
     for scale, array in features.items():
-        assert (predict(head, array) == labels).mean() > 0.97, scale
+        assert (probabilities_of(head, array).argmax(1) == labels).mean() > 0.97, scale
 
 
 @pytest.mark.parametrize("refit", [linear, mlp])
@@ -77,8 +77,28 @@ def test_linear_is_logistic_regression():
 
 def test_fewer_pairs_than_a_minibatch():
     features, labels = clusters(n=5)
-    assert predict(linear(features, labels, 0), features[1]).shape == (5,)
-    assert predict(linear(features, labels, 0), features[1][:0]).shape == (0,)
+    head = linear(features, labels, 0)
+    assert probabilities_of(head, features[1]).shape == (5, 3)
+    assert probabilities_of(head, features[1][:0]).shape == (0, 3)
+
+
+def test_probabilities_are_the_softmax_of_the_logits():
+    features = np.random.default_rng(0).standard_normal((4099, 4)).astype(np.float16)  # more than are read at a time
+    network = nn.Linear(4, 3)
+
+    class Head(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.network = network
+
+        def forward(self, values):
+            return values, self.network(values)
+
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(features).float()).softmax(1).numpy()
+    found = probabilities_of(Logits(Head()), features)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 def test_errors_say_what_and_what_to_do():
@@ -129,4 +149,4 @@ def test_a_head_and_a_fit_that_are_none_are_named():
     with pytest.raises(RequestError, match=r"Fit\.learning_rate is nan"):
         replace(FIT, learning_rate=float("nan"))
     with pytest.raises(RequestError, match=r"features is \["):
-        predict(small_head(), [[1.0]])
+        probabilities_of(small_head(), [[1.0]])

@@ -128,7 +128,7 @@ def test_classes_that_are_none_are_named(measure, labels, predictions, words):
         (lambda: standard_error(0.5, 0), "n is 0"),
         (lambda: wilson_interval(3, 2), "correct is 3"),
         (lambda: wilson_interval(3, 0), "n is 0"),
-        (lambda: wilson_interval(1.0, 2), "correct is 1.0"),
+        (lambda: wilson_interval("1", 2), "correct is '1'"),
         (lambda: wilson_interval(1, 2, confidence=95), "confidence is 95"),
         (lambda: gap_closed(math.nan, bicubic=0.1, hr=0.2), "accuracy is nan"),
         (lambda: gap_closed(0.1, bicubic="0.1", hr=0.2), "bicubic is '0.1'"),

@@ -2,8 +2,10 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import matplotlib as mpl
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -11,6 +13,7 @@ from fsrcache.benchmarks.figures import write_bench_figure
 from fsrcache.errors import FsrcacheError, RequestError
 from fsrcache.evaluation.plots import accuracy_figure
 from fsrcache.evaluation.style import write_figure
+from fsrcache.evaluation.tables import score_table
 from studies.profile_step import draw
 
 # What people set for figures of their own.
@@ -112,3 +115,66 @@ def test_a_side_that_is_none_is_named(table, side):
 def test_pyplot_is_never_loaded():
     code = "import sys, fsrcache.evaluation.plots; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def many_rows(context, count, *, heads=("frozen",), classes=7):
+    labels = np.arange(40) % 4
+    names = ["bicubic", *(f"row {number}" for number in range(1, count))]
+    made = {
+        (name, head, scale, None): np.where(np.arange(40) < 38 - scale - number, labels, (labels + 1) % 4)
+        for number, name in enumerate(names) for head in heads for scale in (1, 2, 4)
+    }  # fmt: skip
+    return score_table(made, labels, split="val", context=context, order=names, classes=classes)
+
+
+def test_fifteen_rows_are_told_apart_in_small_multiples(context, tmp_path):
+    figure = accuracy_figure(many_rows(context, 15, heads=("frozen", "refit-mlp")), side=48)
+    panels = figure.axes
+    assert len(panels) == 8  # two heads, four groups of rows
+    drawn = [[line for line in panel.lines if not line.get_label().startswith("_")] for panel in panels]
+    assert [len(lines) for lines in drawn] == [5, 5, 4, 4] * 2
+    assert all(lines[0].get_label() == "bicubic" for lines in drawn)
+    looks = {
+        line.get_label(): (line.get_color(), line.get_marker(), line.get_linestyle())
+        for lines in drawn
+        for line in lines
+    }
+    assert len(looks) == len(set(looks.values())) == 15
+    for lines in drawn:
+        assert len({line.get_color() for line in lines}) == len(lines)
+    legends = [panel.get_legend() for panel in panels]
+    assert [legend is not None for legend in legends] == [False] * 4 + [True] * 4
+    named = {text.get_text() for legend in legends[4:] for text in legend.get_texts()}
+    assert named == set(looks)
+    write_figure(figure, tmp_path / "figure.png", dpi=60)
+    for panel, legend in zip(panels[4:], legends[4:], strict=True):  # outside the axes, and on the page
+        box = legend.get_window_extent()
+        assert box.y1 <= panel.get_window_extent().y0
+        assert box.y0 >= 0
+
+
+def test_a_row_keeps_its_look_whatever_others_are_there(context):
+    whole = accuracy_figure(many_rows(context, 5)).axes[0].lines
+    table = many_rows(context, 5)
+    fewer = replace(table, rows=tuple(score for score in table.rows if score.row in ("bicubic", "row 4")))
+    few = accuracy_figure(fewer).axes[0].lines
+    assert [line.get_label() for line in few][:2] == ["bicubic", "row 4"]
+    assert few[1].get_color() == next(line for line in whole if line.get_label() == "row 4").get_color()
+
+
+def test_chance_is_a_line(context):
+    panel = accuracy_figure(many_rows(context, 2, classes=4)).axes[0]
+    assert [line.get_ydata()[0] for line in panel.lines if len(set(line.get_ydata())) == 1] == [25]
+    assert [text.get_text() for text in panel.texts] == ["chance"]
+    assert not accuracy_figure(many_rows(context, 2, classes=None)).axes[0].texts
+
+
+def test_a_long_name_does_not_leave_the_page(context, tmp_path):
+    labels = np.arange(40) % 4
+    names = ["bicubic", "FSR-FER", f"FSR-FER ({'long-' * 12})", f"FSR-FER ({'other-' * 10})"]
+    made = {(name, "frozen", scale, None): labels for name in names for scale in (1, 2)}
+    figure = accuracy_figure(score_table(made, labels, split="val", context=context, order=names))
+    write_figure(figure, tmp_path / "figure.png", dpi=60)
+    box = figure.legends[0].get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.x1

@@ -32,7 +32,7 @@ def test_what_is_undefined_is_none(table):
 
 
 def test_no_gap_where_bicubic_is_as_good_as_hr(predictions, context):
-    predictions["bicubic", "frozen", 2] = predictions["bicubic", "frozen", 1]
+    predictions["bicubic", "frozen", 2, None] = predictions["bicubic", "frozen", 1, None]
     scores = score_table(predictions, np.array([0, 1, 2, 3] * 5), split="val", context=context).rows
     assert pick(scores, "FSR-FER", "frozen", 2).gap_closed is None
     assert pick(scores, "FSR-FER", "frozen", 4).gap_closed is not None
@@ -76,12 +76,12 @@ def test_context_answers_the_reviewer(table):
 
 def test_errors_name_what_does_not_fit(predictions, context):
     labels = np.array([0, 1, 2, 3] * 5)
-    with pytest.raises(FsrcacheError, match=r"'FSR-FER', 'frozen', 2.*\(19,\).*20 labels"):
-        score_table({("FSR-FER", "frozen", 2): labels[:19]}, labels, split="val", context=context)
+    with pytest.raises(FsrcacheError, match=r"'FSR-FER', 'frozen', 2, 0.*\(19,\).*20 labels"):
+        score_table({("FSR-FER", "frozen", 2, 0): labels[:19]}, labels, split="val", context=context)
     with pytest.raises(FsrcacheError, match="twins has shape"):
         score_table(predictions, labels, split="val", context=context, twins=np.ones(3, bool))
     with pytest.raises(FsrcacheError, match="no pictures"):
-        score_table({("bicubic", "frozen", 1): labels[:0]}, labels[:0], split="test", context=context)
+        score_table({("bicubic", "frozen", 1, None): labels[:0]}, labels[:0], split="test", context=context)
     with pytest.raises(FsrcacheError, match="no predictions"):
         score_table({}, labels, split="test", context=context)
 
@@ -90,10 +90,11 @@ def test_errors_name_what_does_not_fit(predictions, context):
     ("changes", "words"),
     [
         ({"predictions": [1]}, r"predictions is \[1\]"),
-        ({"predictions": {("bicubic", "frozen", 1.5): np.zeros(20, int)}}, "predictions.* is 1.5"),
-        ({"predictions": {("bicubic", "frozen"): np.zeros(20, int)}}, "predictions"),
-        ({"predictions": {("bicubic", "frozen", 1): [0] * 20}}, r"\('bicubic', 'frozen', 1\) is \[0, 0"),
-        ({"predictions": {("bicubic", "frozen", 1): np.full(20, -1)}}, "predictions has the class -1"),
+        ({"predictions": {("bicubic", "frozen", 1.5, None): np.zeros(20, int)}}, "predictions.* is 1.5"),
+        ({"predictions": {("bicubic", "frozen", 1): np.zeros(20, int)}}, "predictions"),
+        ({"predictions": {("bicubic", "frozen", 1, -3): np.zeros(20, int)}}, "predictions.* is -3"),
+        ({"predictions": {("bicubic", "frozen", 1, 0): [0] * 20}}, r"\('bicubic', 'frozen', 1, 0\) is \[0, 0"),
+        ({"predictions": {("bicubic", "frozen", 1, None): np.full(20, -1)}}, "predictions has the class -1"),
         ({"labels": [0] * 20}, r"labels is \[0, 0"),
         ({"twins": [True] * 20}, r"twins is \[True"),
         ({"split": None}, "split is None"),
@@ -105,3 +106,46 @@ def test_what_is_no_such_argument_is_named(predictions, context, changes, words)
     given |= changes
     with pytest.raises(RequestError, match=words):
         score_table(given.pop("predictions"), given.pop("labels"), **given)
+
+
+def test_seeds_are_averaged(predictions, context):
+    labels = np.array([0, 1, 2, 3] * 5)
+    predictions["FSR-FER", "frozen", 2, 3] = predictions["bicubic", "frozen", 4, None]  # 6 of 20 right, beside 14
+    score = pick(score_table(predictions, labels, split="val", context=context).rows, "FSR-FER", "frozen", 2)
+    assert (score.seed, score.seeds) == (None, (0, 3))
+    assert score.accuracy == pytest.approx(100 * (14 + 6) / 40)
+    assert score.deviation == pytest.approx(100 * (0.4**2 / 2) ** 0.5)
+    assert (score.low, score.high) == pytest.approx([100 * end for end in wilson_interval(10, 20)])
+    assert score.gap_closed == pytest.approx(100 * (10 - 12) / (16 - 12))
+    assert score.mcnemar_p == 1 / 2  # of the seed that is 2 ahead, not 2 / 2**6 of the one that is 6 behind
+    alone = pick(score_table(predictions, labels, split="val", context=context).rows, "FSR-FER", "frozen", 4)
+    assert (alone.seed, alone.seeds, alone.deviation) == (0, (0,), None)
+    for name in ("mean_class_accuracy", "macro_f1"):
+        single = [
+            getattr(pick(score_table(
+                {key: value for key, value in predictions.items() if key[3] in (None, seed)},
+                labels, split="val", context=context).rows, "FSR-FER", "frozen", 2), name)
+            for seed in (0, 3)
+        ]  # fmt: skip
+        assert getattr(score, name) == pytest.approx(sum(single) / 2)
+
+
+def test_an_interval_of_a_mean_lies_between_those_of_whole_counts():
+    low, high = wilson_interval(13.5, 20)
+    assert wilson_interval(13, 20)[0] < low < wilson_interval(14, 20)[0]
+    assert wilson_interval(13, 20)[1] < high < wilson_interval(14, 20)[1]
+
+
+def test_the_order_of_rows_is_what_was_asked_for(predictions, context):
+    labels = np.array([0, 1, 2, 3] * 5)
+    table = score_table(predictions, labels, split="val", context=context, order=("FSR-FER", "none", "bicubic"))
+    assert [score.row for score in table.rows][:4] == ["FSR-FER"] * 3 + ["bicubic"]
+    assert table.order == ("FSR-FER", "none", "bicubic")
+
+
+def test_footnotes_say_what_seeds_and_rows_are(table, predictions, context):
+    assert footnotes(table)["row bicubic"] == "as it is"
+    assert "largest" not in footnotes(table)["statistics"]
+    predictions["FSR-FER", "frozen", 2, 3] = predictions["FSR-FER", "frozen", 4, 0]
+    several = score_table(predictions, np.array([0, 1, 2, 3] * 5), split="val", context=context)
+    assert "the largest p-value" in footnotes(several)["statistics"]

@@ -173,9 +173,9 @@ def test_numbers_of_other_kinds_are_numbers():
 
 @pytest.mark.parametrize("pictures", [[[0]], [[0], [0, 1]], None, np.zeros((2, 4, 4, 0), np.uint8), np.zeros((4, 4))])
 def test_batches_that_are_none_are_refused(pictures):
-    with pytest.raises(RequestError, match="imresize_batch takes uint8"):
+    with pytest.raises(RequestError, match="imresize_batch expects uint8"):
         imresize_batch(pictures, scale=1)
-    with pytest.raises(RequestError, match="imresize_tensor takes"):
+    with pytest.raises(RequestError, match="imresize_tensor expects"):
         imresize_tensor(pictures, scale=1)
 
 

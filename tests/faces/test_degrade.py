@@ -58,3 +58,10 @@ def test_right_ones():
     for scale in (2, np.int64(2)):
         assert low_resolution_view(PICTURES, scale, Degradation(jpeg=90)).shape == PICTURES.shape
     assert low_resolution_view(PICTURES[..., :1], 3, Degradation(form="size")).shape == (2, 12, 12, 1)
+
+
+@pytest.mark.parametrize("other", [{"form": "size"}, {"border": "mirror"}, {"jpeg": 30}])
+def test_every_option_of_the_degradation_changes_the_view(other):
+    view = low_resolution_view(PICTURES, 5, Degradation(**other))
+    assert view.shape == PICTURES.shape
+    assert (view != low_resolution_view(PICTURES, 5)).any()

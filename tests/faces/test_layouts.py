@@ -1,15 +1,20 @@
 """Each layout is found out, read to the label and split, and refused in words when it is wrong."""
 
-from pathlib import Path
+from functools import partial
+from pathlib import Path, PurePath
+from types import ModuleType
 
 import numpy as np
 import pytest
 
 from fsrcache.errors import FsrcacheError, RequestError
-from fsrcache.faces.expressions import EXPRESSIONS, SPLITS
+from fsrcache.faces import index
+from fsrcache.faces.decode import decode
+from fsrcache.faces.expressions import EXPRESSIONS, SPLITS, understand_expressions
 from fsrcache.faces.index import list_faces
-from fsrcache.faces.listing import Listing
+from fsrcache.faces.listing import Listing, file_listing
 from fsrcache.faces.survey import survey
+from fsrcache.faces.walk import LeftOut, walk_pictures
 
 NOTES = "TEST/Contempt/notes.txt"
 
@@ -175,7 +180,7 @@ def test_ferplus(ferplus, tile):
 def test_ferplus_must_go_with_its_rows(ferplus):
     text = ferplus.read_text()
     ferplus.write_text(text.replace("PublicTest", "Training"))
-    with pytest.raises(FsrcacheError, match="does not go with"):
+    with pytest.raises(FsrcacheError, match="does not match"):
         list_faces(ferplus)
     ferplus.write_text(text.replace("6,4", "six,4"))
     with pytest.raises(FsrcacheError, match="Line 2"):
@@ -264,7 +269,7 @@ def test_drawn():
     assert np.array_equal(np.bincount(listing.splits), [98, 14, 28])
     assert all((np.bincount(listing.labels[listing.splits == split]) > 0).all() for split in range(3))
     for wrong in ("drawn:0", "drawn:many", "drawn:²", "drawn:99999999999999"):
-        with pytest.raises(RequestError, match="how many"):
+        with pytest.raises(RequestError, match="number of faces"):
             list_faces(Path(wrong))
 
 
@@ -295,7 +300,7 @@ def test_the_word_drawn_and_a_folder_of_that_name(tmp_path, write, monkeypatch):
     write(tmp_path / "drawn/train/happy/1.png", 1)
     for word in ("drawn", Path("drawn")):
         with pytest.raises(
-            RequestError, match=r"Write \./drawn for what lies there, drawn:1400 for the built-in faces"
+            RequestError, match=r"Write \./drawn for the file or folder, drawn:1400 for the built-in faces"
         ):
             list_faces(word)
     assert len(list_faces("drawn:1400").names) == 1400
@@ -306,9 +311,48 @@ def test_the_word_drawn_and_a_folder_of_that_name(tmp_path, write, monkeypatch):
 
 
 @pytest.mark.parametrize("path", [None, 7, "", b"drawn", ["drawn"], "a\0b"])
-def test_what_is_no_path(path):
+def test_other_paths_are_refused(path):
     with pytest.raises(RequestError, match="The data are"):
         list_faces(path)
+
+
+def test_a_layout_from_outside_is_one_module_and_one_line(tmp_path, write, monkeypatch):
+    """Its pictures are named ``happy-1.png`` in one folder, and all are test."""
+    outside = ModuleType("outside")
+    outside.NAME, outside.TITLE = "prefixes", "files named after their class"
+    outside.recognises = lambda path: (path / "PREFIXES").is_file()
+
+    def read(path, *, votes):  # noqa: ARG001  # a layout's signature
+        left_out = LeftOut()
+        entries = ((parts[0], parts[0].split("-")[0], SPLITS.index("test")) for parts in walk_pictures(path, left_out))
+        understand = partial(understand_expressions, where=str(path))
+        return file_listing("prefixes", path, entries=entries, understand=understand, left_out=left_out)
+
+    outside.read = read
+    write(tmp_path / "happy-1.png", 1)
+    write(tmp_path / "sad-2.png", 2)
+    with pytest.raises(FsrcacheError, match="not recognised"):
+        list_faces(tmp_path)
+    (tmp_path / "PREFIXES").touch()
+    monkeypatch.setattr(index, "LAYOUTS", (*index.LAYOUTS, outside))
+    assert index.formats()[-1] == "prefixes"
+    assert index.title_of("prefixes") == "files named after their class"
+    for listing in (list_faces(tmp_path), list_faces(str(tmp_path), layout="prefixes")):
+        assert listing.layout == "prefixes"
+        assert rows_of(listing) == {"happy-1.png": ("happiness", "test"), "sad-2.png": ("sadness", "test")}
+    assert not survey(listing).unreadable
+
+
+def test_text_and_other_kinds_of_paths(rafdb):
+    class Location:
+        def __fspath__(self):
+            return str(rafdb)
+
+    names = [str(name) for name in list_faces(rafdb).names]
+    for path in (str(rafdb), PurePath(rafdb), Location()):
+        assert [str(name) for name in list_faces(path).names] == names
+    picture = rafdb / names[0] if (rafdb / names[0]).exists() else rafdb / "basic" / names[0]
+    assert np.array_equal(decode(str(picture)), decode(picture))
 
 
 def listing_with(**others):

@@ -210,5 +210,5 @@ def test_nothing_found_says_what_was_left_out(data):
     for picture in data.rglob("*.*"):
         picture.unlink()
     (data / "train/happy/.hidden.png").touch()
-    with pytest.raises(FsrcacheError, match=r"No labelled picture was found\. Left out: 1 \(hidden file\)"):
+    with pytest.raises(FsrcacheError, match=r"There is no labelled picture\. Left out: 1 \(hidden file\)"):
         usable_faces(list_faces(data))

@@ -306,7 +306,7 @@ def test_what_the_input_requires_and_where_it_is_from():
         (nn.Sequential(nn.ModuleList([nn.Linear(3, 1)])), torch.zeros(2, 3), "layer 0: ModuleList"),
         # a convolution of pictures without a batch, and axes that are made one: samples would be mixed
         (nn.Sequential(nn.Conv2d(2, 2, 8), nn.Flatten(0)), torch.zeros(2, 8, 8), r"layer 0, Conv2d.*\[2, 8, 8\]"),
-        (nn.Sequential(nn.Flatten(0), nn.Linear(6, 2)), torch.zeros(2, 3), r"layer 0, Flatten.*\[6\] of \[2, 3\]"),
+        (nn.Sequential(nn.Flatten(0), nn.Linear(6, 2)), torch.zeros(2, 3), r"layer 0, Flatten.*\[2, 3\] into \[6\]"),
         (nn.Sequential(nn.Linear(3, 1), nn.Flatten(0), nn.Linear(2, 2)), torch.zeros(2, 3), "layer 2, Linear"),
     ],
 )

@@ -82,16 +82,67 @@ def test_they_are_proper_ops():
     torch.testing.assert_close(compiled(x, w), bimap_covariance_pool(x, w, 1e-4).sin())
 
 
+def test_the_map_first_is_differentiated_twice():
+    x, w = features((2, 3, 5)).requires_grad_(), features((2, 3)).requires_grad_()
+    assert torch.autograd.gradgradcheck(lambda x, w: bimap_covariance_pool(x, w, 1e-2), (x, w))
+
+
+W = torch.linalg.qr(features((6, 4)) - 3)[0].mT
+POOLS = {
+    "covariance_pool": covariance_pool,
+    "bimap_covariance_pool": lambda x, *ridge: bimap_covariance_pool(x, W, *ridge),
+}
+
+
+@pytest.mark.parametrize("pool", POOLS.values(), ids=POOLS)
+def test_pictures_and_single_samples(pool):
+    x = features((3, 6, 4, 5)).requires_grad_()
+    for maps in (x, x.to(memory_format=torch.channels_last)):
+        expected = pool(x.flatten(2), 1e-2)
+        pooled = pool(maps, 1e-2)
+        torch.testing.assert_close(pooled, expected, rtol=1e-12, atol=1e-14)
+        single = pool(maps[1].flatten(1), 1e-2)
+        torch.testing.assert_close(single, expected[1], rtol=1e-12, atol=1e-14)
+    upstream = torch.randn(expected.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    (wanted,) = torch.autograd.grad(pool(x.flatten(2), 1e-2), x, upstream)
+    (got,) = torch.autograd.grad(pool(x, 1e-2), x, upstream)
+    assert torch.equal(got, wanted)
+    torch.testing.assert_close(torch.autograd.grad(single, x, upstream[1])[0][1], wanted[1], rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(torch.func.vmap(pool)(x.flatten(2)), pool(x), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("pool", POOLS.values(), ids=POOLS)
+def test_the_default_ridge_and_symmetry_to_rounding(pool):
+    x = features((3, 6, 40))
+    pooled = pool(x)
+    assert torch.equal(pooled, pool(x, 1e-4))
+    assert (pooled - pooled.mT).abs().max() <= 1e-15 * pooled.abs().max()
+    assert torch.linalg.eigvalsh(pooled).min() > 0
+
+
+@pytest.mark.parametrize("pool", POOLS.items(), ids=POOLS)
 @pytest.mark.parametrize(
-    "x", [torch.zeros(3, 4), torch.zeros(1, 0, 4), torch.zeros(1, 4, 0), torch.zeros(1, 4, 4, dtype=torch.int64)]
-)
-def test_other_features_are_refused(x):
-    with pytest.raises(FsrcacheError, match="covariance_pool got features of shape"):
-        covariance_pool(x, 1e-4)
+    "x",
+    [torch.zeros(4), torch.zeros(1, 0, 4), torch.zeros(1, 4, 0), torch.zeros(1, 4, 4, dtype=torch.int64),
+     torch.zeros(0, 4), torch.zeros(4, 0), torch.zeros(1, 4, 0, 3), torch.zeros(1, 1, 4, 3, 3), np.zeros((1, 4, 4)),
+     None],
+)  # fmt: skip
+def test_other_features_are_refused(x, pool):
+    with pytest.raises(FsrcacheError, match=f"^{pool[0]} got features of (shape|type)"):
+        pool[1](x)
 
 
-def test_other_maps_and_ridges_are_refused():
-    with pytest.raises(FsrcacheError, match="ridge -1"):
-        covariance_pool(torch.zeros(1, 4, 4), -1.0)
-    with pytest.raises(FsrcacheError, match=r"map of shape \[2, 5\]"):
-        bimap_covariance_pool(torch.zeros(1, 4, 4), torch.zeros(2, 5), 1e-4)
+@pytest.mark.parametrize("pool", POOLS.values(), ids=POOLS)
+@pytest.mark.parametrize("ridge", [-1.0, float("nan"), float("inf"), "1e-4", True, torch.tensor(1e-4)])
+def test_other_ridges_are_refused(pool, ridge):
+    with pytest.raises(FsrcacheError, match="got the ridge"):
+        pool(torch.zeros(1, 6, 4), ridge)
+
+
+def test_other_maps_are_refused():
+    with pytest.raises(
+        FsrcacheError, match=r"map of shape \[2, 5\], torch.float32 on cpu for features of shape \[1, 4, 4\]"
+    ):
+        bimap_covariance_pool(torch.zeros(1, 4, 4), torch.zeros(2, 5))
+    with pytest.raises(FsrcacheError, match="map of type list for"):
+        bimap_covariance_pool(torch.zeros(1, 4, 4), [[1.0] * 4])

@@ -65,13 +65,6 @@ def test_gradient():
     assert zero.grad.tolist() == [[0.0] * 3] * 2
 
 
-def test_a_second_differentiation_is_an_error():
-    g = gradients((2, 3)).requires_grad_()
-    (first,) = torch.autograd.grad(gradient_norm(g, 6.0).sum(), g, create_graph=True)
-    with pytest.raises(RuntimeError):
-        torch.autograd.grad(first.sum(), g)
-
-
 def test_none_and_nan():
     assert gradient_norm(torch.zeros(0, 4), 6.0).shape == (0,)
     value, direction, powers = penalty_direction(torch.zeros(0, 4), 2.0, 6.0)
@@ -114,14 +107,14 @@ def test_they_are_proper_ops():
     torch.testing.assert_close(compiled(g), gradient_norm(g, 6.0).sum() + penalty_direction(g, 2.0, 6.0)[0])
 
 
-@pytest.mark.parametrize("g", [torch.zeros(3), torch.zeros(2, 0), torch.zeros(2, 3, dtype=torch.int64)])
+@pytest.mark.parametrize("g", [torch.zeros(3), torch.zeros(2, 0), torch.zeros(2, 3, dtype=torch.int64), [[1.0]]])
 @pytest.mark.parametrize("op", [lambda g: gradient_norm(g, 6.0), lambda g: penalty_direction(g, 2.0, 6.0)])
 def test_other_gradients_are_refused(g, op):
-    with pytest.raises(FsrcacheError, match="got gradients of shape"):
+    with pytest.raises(FsrcacheError, match=r"got gradients of (shape|type list)"):
         op(g)
 
 
-@pytest.mark.parametrize("power", [0.0, -1.0, float("nan")])
+@pytest.mark.parametrize("power", [0.0, -1.0, float("nan"), float("inf"), "6", True])
 def test_other_powers_are_refused(power):
     with pytest.raises(FsrcacheError, match=f"got the power {power}"):
         gradient_norm(torch.zeros(2, 3), power)

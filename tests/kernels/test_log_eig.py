@@ -180,13 +180,6 @@ def test_half_precision_comes_out_in_fp32():
     assert (log_eig(matrix.half(), 1e-4) - log_eig(matrix, 1e-4)).abs().max() < 2e-2
 
 
-def test_a_second_differentiation_is_an_error():
-    matrix = spd([0.5, 1.0, 2.0]).requires_grad_()
-    (gradient,) = torch.autograd.grad(log_eig(matrix, 1e-4).square().sum(), matrix, create_graph=True)
-    with pytest.raises(RuntimeError):
-        torch.autograd.grad(gradient.sum(), matrix)
-
-
 @pytest.mark.slow
 def test_it_is_a_proper_op():
     matrix = spd([0.5, 1.0, 2.0]).float().requires_grad_()
@@ -195,13 +188,15 @@ def test_it_is_a_proper_op():
     torch.testing.assert_close(compiled(matrix), log_eig(matrix, 1e-4) * 2)
 
 
-@pytest.mark.parametrize("matrix", [torch.zeros(3, 3), torch.zeros(1, 2, 3), torch.zeros(1, 3, 3, dtype=torch.int64)])
+@pytest.mark.parametrize(
+    "matrix", [torch.zeros(3, 3), torch.zeros(1, 2, 3), torch.zeros(1, 3, 3, dtype=torch.int64), None]
+)
 def test_other_matrices_are_refused(matrix):
-    with pytest.raises(FsrcacheError, match="log_eig got matrices of shape"):
+    with pytest.raises(FsrcacheError, match=r"log_eig got matrices of (shape|type NoneType)"):
         log_eig(matrix, 1e-4)
 
 
-@pytest.mark.parametrize("floor", [0.0, -1.0, float("nan"), float("inf"), 1e-40])
+@pytest.mark.parametrize("floor", [0.0, -1.0, float("nan"), float("inf"), 1e-40, "1e-4"])
 def test_a_floor_that_is_no_positive_number_is_refused(floor):
     with pytest.raises(FsrcacheError, match=f"log_eig got the floor {floor}"):
         log_eig(torch.eye(3)[None], floor)

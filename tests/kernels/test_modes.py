@@ -24,11 +24,10 @@ from fsrcache.kernels.bimap_covariance_pool import bimap_covariance_pool_referen
 from fsrcache.kernels.covariance_pool import covariance_pool_backward_reference, covariance_pool_reference
 from fsrcache.kernels.log_eig import log_eig_reference, slope
 from fsrcache.kernels.log_eig_gemm import launch_log_eig_gemm
-from fsrcache.kernels.modes import multiplier, without_autocast
+from fsrcache.kernels.modes import multiplier, op_body, refuse_second_derivative, transformed, without_autocast
 from fsrcache.spd import orthonormal, tangent, unvech, vech
 
-# of torch.func itself
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:There is a performance drop")
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # of torch.func itself
 
 
 def random(*shape, dtype=torch.float64, seed=0):
@@ -63,6 +62,10 @@ OPS = {
     "unvech": (unvech, random(2, 15)),
 }
 DIFFERENTIABLE = {name: case for name, case in OPS.items() if name not in ("tangent", "unvech")}
+DIFFERENTIABLE_ONCE = {
+    "fsrcache::log_eig_gemm": (lambda S: torch.ops.fsrcache.log_eig_gemm(S, 1e-4), MATRICES),
+    **{name: OPS[name] for name in ("covariance_pool", "log_eig", "gradient_norm", "symmetric_gather")},
+}
 
 
 def with_gradient(function, argument):
@@ -188,6 +191,19 @@ def test_a_second_derivative_by_transforms(name):
     torch.testing.assert_close(
         curvature, (slope(argument + step) - slope(argument - step)) / 2e-6, rtol=1e-4, atol=1e-4
     )
+
+
+@pytest.mark.parametrize("linear", [False, True])
+@pytest.mark.parametrize("name", DIFFERENTIABLE_ONCE)
+def test_a_second_backward_is_refused(name, linear):
+    """Behind a linear function the gradient depends on the argument through the op's own saved tensors alone."""
+    function, argument = DIFFERENTIABLE_ONCE[name]
+    leaf = argument.clone().requires_grad_()
+    value = function(leaf) if linear else function(leaf).square()
+    (gradient,) = torch.autograd.grad(value.sum(), leaf, create_graph=True)
+    op = name.split()[0].removeprefix("fsrcache::")
+    with pytest.raises(FsrcacheError, match=f"{op} is differentiated once, not twice"):
+        torch.autograd.grad(gradient.sum() + leaf.sum(), leaf)
 
 
 @pytest.mark.parametrize("outer", [torch.func.jacfwd, torch.func.jacrev])
@@ -338,3 +354,52 @@ def test_no_warning():
         warnings.simplefilter("error")
         covariance_pool(MAPS, 0.01)
         closed_form_penalty(critic(torch.float64), MAPS)
+
+
+@pytest.mark.parametrize("name", DIFFERENTIABLE)
+def test_vmap_gives_no_warning(name):
+    function, argument = DIFFERENTIABLE[name]
+    leaf = argument.clone().requires_grad_()
+    value = function(leaf)
+    torch.set_warn_always(True)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            torch.func.vmap(function)(torch.stack([argument, argument]))
+            torch.func.vmap(torch.func.grad(lambda one: function(one).sum()))(torch.stack([argument, argument]))
+            torch.autograd.grad(value, leaf, torch.ones(2, *value.shape, dtype=value.dtype), is_grads_batched=True)
+    finally:
+        torch.set_warn_always(False)
+
+
+@torch.library.custom_op("outside::energy", mutates_args=())
+@op_body
+def _energy(x: torch.Tensor) -> torch.Tensor:
+    return (x @ x.mT).sum((-2, -1))
+
+
+@torch.library.custom_op("outside::energy_backward", mutates_args=())
+@op_body
+def _energy_backward(gradient: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    return 2 * gradient[:, None, None] * x.sum(1, keepdim=True).expand_as(x)
+
+
+_energy.register_autograd(
+    lambda ctx, gradient: _energy_backward(gradient, *ctx.saved_tensors),
+    setup_context=lambda ctx, inputs, output: ctx.save_for_backward(*inputs),  # noqa: ARG005
+)
+refuse_second_derivative(_energy_backward, "energy")
+
+
+def test_an_op_from_outside_is_nothing_but_a_function():
+    def energy(x):
+        return (x @ x.mT).sum((-2, -1)) if transformed() else _energy(x)
+
+    x = MAPS.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(log_eig(covariance_pool(x)).sum() + energy(x).sum(), x, create_graph=True)
+    by_func = torch.func.grad(lambda x: log_eig(covariance_pool(x)).sum() + energy(x).sum())(MAPS)
+    torch.testing.assert_close(gradient, by_func)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert energy(MAPS.float()).dtype == torch.float32
+    with pytest.raises(FsrcacheError, match="energy is differentiated once"):
+        torch.autograd.grad(energy(x).square().sum(), x, create_graph=True)[0].sum().backward()

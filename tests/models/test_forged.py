@@ -4,14 +4,15 @@ import json
 import os
 import resource
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 import torch
 
 from fsrcache.errors import FsrcacheError
 from fsrcache.extractors.covpool import CovPoolFER, load_covpool, save_covpool
-from fsrcache.models.generator import load_generator, make_generator, save_generator
+from fsrcache.models.form import FeatureForm
+from fsrcache.models.generators.forms import load_generator, make_generator, save_generator
 from fsrcache.models.weights import read_weights, write_weights
 from fsrcache.presets import TRAINING, ExtractorConfig, MLPConfig, RRDBConfig
 
@@ -20,6 +21,7 @@ TRAINED = {
     "config": asdict(TRAINING["best"]), "seed": 0, "store": "digest", "device": "cpu", "precision": "fp32",
     "threads": 1, "plain": False, "order": "drawn", "steps": 7,
 }  # fmt: skip
+FORM = FeatureForm(36, 8)
 MISSING = object()
 LARGE = 2**20  # kilobytes
 
@@ -32,7 +34,8 @@ def files(tmp_path_factory):
         ("mlp", MLPConfig(width=8, blocks=1, rank=2, members=2)),
         ("rrdb", RRDBConfig(filters=4, growth=2, blocks=1)),
     ):
-        save_generator(folder / name, make_generator(config, 36), length=36, training=TRAINED)
+        training = {**TRAINED, "config": asdict(replace(TRAINING["best"], generator=config))}
+        save_generator(folder / name, make_generator(config, FORM), features=FORM, training=training)
     return folder
 
 
@@ -61,7 +64,7 @@ def test_what_is_not_changed_is_read(files, tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    ("name", "field", "value", "told"),
+    ("name", "field", "value", "message"),
     [
         ("extractor", "classes", MISSING, "classes is missing"),
         ("extractor", "classes", None, "classes is None"),
@@ -94,23 +97,29 @@ def test_what_is_not_changed_is_read(files, tmp_path, name):
         ("extractor", "training.scales", 3, "training.scales is 3"),
         ("extractor", "training.more", 3, "training.more is unknown"),
         ("extractor", "more", {}, "more is unknown"),
-        ("mlp", "config", MISSING, "config is missing"),
-        ("mlp", "config.form", MISSING, "config.form is missing"),
-        ("mlp", "config.form", ["mlp"], r"config.form is \['mlp'\]"),
-        ("mlp", "config.form", "rrdb", "config.filters is missing"),
-        ("mlp", "config.blocks", 10**9, "config.blocks is 1000000000"),
-        ("mlp", "config.blocks", 200, "asks for 402 layers"),
-        ("mlp", "config.members", 10**9, "config.members is 1000000000"),
-        ("mlp", "config.members", 100, "asks for 200 layers"),
-        ("mlp", "config.members", 3, "tensors are not those of its record: members.2"),
-        ("mlp", "config.width", 2**16, "tensors are not those of its record"),
-        ("mlp", "config.dropout", -0.5, "config.dropout is -0.5"),
+        ("mlp", "training.config.generator", MISSING, "training.config.generator is missing"),
+        ("mlp", "training.config.generator.form", MISSING, "training.config.generator.form is missing"),
+        ("mlp", "training.config.generator.form", ["mlp"], r"training.config.generator.form is \['mlp'\]"),
+        ("mlp", "training.config.generator.form", "rrdb", "training.config.generator.filters is missing"),
+        ("mlp", "training.config.generator.blocks", 10**9, "training.config.generator.blocks is 1000000000"),
+        ("mlp", "training.config.generator.blocks", 200, "asks for 402 layers"),
+        ("mlp", "training.config.generator.members", 10**9, "training.config.generator.members is 1000000000"),
+        ("mlp", "training.config.generator.members", 100, "asks for 200 layers"),
+        ("mlp", "training.config.generator.members", 3, "tensors are not those of its record: members.2"),
+        ("mlp", "training.config.generator.width", 2**16, "tensors are not those of its record"),
+        ("mlp", "training.config.generator.dropout", -0.5, "training.config.generator.dropout is -0.5"),
         ("mlp", "length", MISSING, "length is missing"),
         ("mlp", "length", "36", "length is '36'"),
         ("mlp", "length", -1, "length is -1"),
         ("mlp", "length", 10**30, "length is 1000000000000000000000000000000"),
-        ("mlp", "length", 35, "No symmetric matrix is a vector of 35"),
-        ("mlp", "length", 2048 * 2049 // 2, "tensors are not those of its record: deviation is F32 .36. there and F32"),
+        ("mlp", "length", 35, "A feature of 35 numbers is no triangle of a 8 x 8 matrix"),
+        ("mlp", "side", MISSING, "side is missing"),
+        ("mlp", "side", "8", "side is '8'"),
+        ("mlp", "side", 0, "side is 0"),
+        ("mlp", "side", 10**9, "side is 1000000000"),
+        ("mlp", "side", 9, "A feature of 36 numbers is no triangle of a 9 x 9 matrix"),
+        ("mlp", "side", None, "tensors are not those of its record: members.0.3.0.bias is missing there and F32"),
+        ("rrdb", "side", None, "The generator rrdb works on symmetric matrices"),
         ("mlp", "training", MISSING, "training is missing"),
         ("mlp", "training", "text", "training is 'text'"),
         ("mlp", "training.store", MISSING, "training.store is missing"),
@@ -119,22 +128,30 @@ def test_what_is_not_changed_is_read(files, tmp_path, name):
         ("mlp", "training.config.critic", 3, "training.config.critic is 3"),
         ("mlp", "training.config.generator.members", 0, "training.config.generator.members is 0"),
         ("mlp", "training.config.averaging", "0", "training.config.averaging is '0'"),
-        ("rrdb", "config.blocks", 200, "asks for 201 layers"),
-        ("rrdb", "config.unshuffle", 3, "cannot be folded by 3"),
-        ("rrdb", "config.filters", 2**16, "tensors are not those of its record"),
+        ("rrdb", "training.config.generator.blocks", 200, "asks for 201 layers"),
+        ("rrdb", "training.config.generator.unshuffle", 3, "cannot be folded by 3"),
+        ("rrdb", "training.config.generator.filters", 2**16, "tensors are not those of its record"),
     ],
 )
-def test_each_field_is_named(files, tmp_path, name, field, value, told):
+def test_each_field_is_named(files, tmp_path, name, field, value, message):
     path = tmp_path / "file"
     load = forged(files, name, path, {field: value})
     before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
-    with pytest.raises(FsrcacheError, match=told) as error:
+    with pytest.raises(FsrcacheError, match=message) as error:
         load(path)
     assert time.process_time() - began < 5
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < LARGE
     assert error.value.exit_code == 1
     assert str(path) in error.value.what
     assert len(str(error.value)) < 2000
+
+
+def test_a_length_beyond_the_tensors_is_refused(files, tmp_path):
+    load = forged(files, "mlp", tmp_path / "file", {"length": 2048 * 2049 // 2, "side": 2048})
+    with pytest.raises(
+        FsrcacheError, match=r"tensors are not those of its record: deviation is F32 .36. there and F32"
+    ):
+        load(tmp_path / "file")
 
 
 def test_a_record_nested_deep_is_refused(files, tmp_path):

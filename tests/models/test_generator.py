@@ -9,11 +9,13 @@ import torch
 from fsrcache.errors import FsrcacheError
 from fsrcache.models.critic import VGGCritic
 from fsrcache.models.dense_block import DenseBlock
-from fsrcache.models.generator import load_generator, make_generator, save_generator
+from fsrcache.models.form import FeatureForm
+from fsrcache.models.generators.forms import load_generator, make_generator, save_generator
 from fsrcache.presets import TRAINING, CriticConfig, MLPConfig, RRDBConfig
 from fsrcache.spd import unvech
 
 SIDE, LENGTH = 8, 36
+MATRICES, VECTORS = FeatureForm(LENGTH, SIDE), FeatureForm(LENGTH)
 MLP = MLPConfig(width=24, blocks=2, dropout=0.5, rank=0)
 LOW_RANK = replace(MLP, rank=3)
 RRDB = RRDBConfig(filters=4, growth=2, blocks=1)
@@ -28,10 +30,17 @@ def features(count=3):
 
 
 @pytest.mark.parametrize(
-    "config", [MLP, LOW_RANK, RRDBConfig(filters=4, growth=2, blocks=1, global_skip=True, unshuffle=2)]
+    ("config", "form"),
+    [
+        (MLP, MATRICES),
+        (LOW_RANK, MATRICES),
+        (RRDBConfig(filters=4, growth=2, blocks=1, global_skip=True, unshuffle=2), MATRICES),
+        (MLP, VECTORS),
+        (LOW_RANK, VECTORS),
+    ],
 )
-def test_a_generator_with_a_skip_starts_as_bicubic(config):
-    generator = make_generator(config, LENGTH)
+def test_a_generator_with_a_skip_starts_as_bicubic(config, form):
+    generator = make_generator(config, form)
     torch.testing.assert_close(generator(features()), features())
     # and it learns from its first step on
     optimiser = torch.optim.SGD(generator.parameters(), lr=0.1)
@@ -42,20 +51,20 @@ def test_a_generator_with_a_skip_starts_as_bicubic(config):
 
 @pytest.mark.parametrize("kernel", [3, 8])
 def test_the_papers_generator_returns_another_feature(kernel):
-    generator = make_generator(RRDBConfig(filters=4, growth=2, blocks=2, tail_kernel=kernel), LENGTH)
+    generator = make_generator(RRDBConfig(filters=4, growth=2, blocks=2, tail_kernel=kernel), MATRICES)
     out = generator(features())
     assert out.shape == (3, LENGTH)
     assert (out - features()).abs().max() > 1e-2
 
 
 def test_the_papers_generator_has_its_convolutions():
-    generator = make_generator(RRDBConfig(), 128 * 129 // 2)
+    generator = make_generator(RRDBConfig(), FeatureForm(128 * 129 // 2, 128))
     count = sum(isinstance(layer, torch.nn.Conv2d) for layer in generator.modules())
     assert count == 1 + 6 * 3 * 5 + 1 + 2
 
 
 def test_standardising_is_undone():
-    generator = make_generator(MLP, LENGTH).eval()
+    generator = make_generator(MLP, MATRICES).eval()
     generator.standardise_by(torch.full((LENGTH,), 3.0), torch.zeros(LENGTH))  # a dimension that never varies
     assert (generator.deviation == 1).all()
     deviation = torch.linspace(0.5, 2, LENGTH)
@@ -65,7 +74,7 @@ def test_standardising_is_undone():
 
 
 def test_the_residual_is_of_low_rank_and_of_the_hidden_vector():
-    generator = make_generator(LOW_RANK, LENGTH).eval()
+    generator = make_generator(LOW_RANK, MATRICES).eval()
     output = generator.members[0][-1]
     torch.nn.init.normal_(output.weights.weight)
     residual = unvech(generator(features()) - features())
@@ -75,9 +84,54 @@ def test_the_residual_is_of_low_rank_and_of_the_hidden_vector():
     torch.testing.assert_close(unvech(output(hidden)), torch.einsum("bir,br,bjr->bij", columns, weights, columns))
 
 
+def test_the_residuals_of_plain_vectors_span_few_dimensions():
+    generator = make_generator(LOW_RANK, VECTORS).eval()
+    weights, basis = generator.members[0][-1]
+    torch.nn.init.normal_(weights.weight)
+    residuals = generator(features(12)) - features(12)
+    assert torch.linalg.matrix_rank(residuals, rtol=1e-4) == LOW_RANK.rank
+    hidden = torch.randn(2, LOW_RANK.width)
+    torch.testing.assert_close(generator.members[0][-1](hidden), weights(hidden) @ basis.weight.mT)
+    assert basis.weight.shape == (LENGTH, LOW_RANK.rank)
+
+
+def test_the_papers_networks_refuse_plain_vectors():
+    reason = "works on symmetric matrices, and these features are plain vectors of 36 numbers"
+    with pytest.raises(FsrcacheError, match=reason) as error:
+        make_generator(RRDB, VECTORS)
+    assert "MLP without a critic" in error.value.remedy
+    with pytest.raises(FsrcacheError, match="critic judges symmetric matrices as pictures") as error:
+        VGGCritic(CriticConfig(), None)
+    assert "MLP without a critic" in error.value.remedy
+
+
+def test_a_triangle_has_the_length_of_its_side():
+    with pytest.raises(FsrcacheError, match="A feature of 36 numbers is no triangle of a 9 x 9 matrix"):
+        FeatureForm(36, 9)
+
+
+@pytest.mark.parametrize(
+    ("config", "tensors", "last", "size"),
+    [
+        (MLP, 20, "members.0.4.bias", 387.4741426767796),
+        (replace(LOW_RANK, members=2), 42, "members.1.4.weights.bias", 898.6437428996469),
+        (RRDB, 38, "tail.4.bias", 190.80664803504624),
+    ],
+)
+def test_a_seed_gives_the_weights_that_it_gave(config, tensors, last, size):
+    """Or the files and numbers of earlier trainings were other ones."""
+    torch.manual_seed(0)
+    generator = make_generator(config, MATRICES)
+    assert len(generator.state_dict()) == tensors
+    assert list(generator.state_dict())[-1] == last
+    assert sum(float(weight.detach().double().abs().sum()) for weight in generator.parameters()) == pytest.approx(
+        size, rel=1e-6
+    )
+
+
 def test_noise_is_added_in_training_alone():
     """On a linear generator the result's deviation is the noise's, in units of each dimension's own deviation."""
-    generator = make_generator(MLPConfig(width=LENGTH, blocks=0, dropout=0.0, noise=0.25, rank=0), LENGTH)
+    generator = make_generator(MLPConfig(width=LENGTH, blocks=0, dropout=0.0, noise=0.25, rank=0), MATRICES)
     deviation = torch.linspace(0.5, 2, LENGTH)
     generator.standardise_by(torch.zeros(LENGTH), deviation)
     generator.members[0] = torch.nn.Linear(LENGTH, LENGTH)
@@ -89,7 +143,7 @@ def test_noise_is_added_in_training_alone():
 
 
 def test_each_member_learns_from_its_share_of_the_batch_and_their_mean_is_what_counts():
-    generator = make_generator(replace(MLP, dropout=0.0, members=2), LENGTH)
+    generator = make_generator(replace(MLP, dropout=0.0, members=2), MATRICES)
     for number, member in enumerate(generator.members):
         torch.nn.init.constant_(member[-1].bias, number + 1.0)
     added = generator.train()(features(5)) - features(5)
@@ -100,20 +154,31 @@ def test_each_member_learns_from_its_share_of_the_batch_and_their_mean_is_what_c
     assert not torch.equal(first, second)  # or their mean were worth no more than one
 
 
-@pytest.mark.parametrize("config", [MLP, LOW_RANK, replace(LOW_RANK, members=2), RRDB])
-def test_files_give_the_generator_back(tmp_path, config):
-    generator = make_generator(config, LENGTH).eval()
+@pytest.mark.parametrize(
+    ("config", "form"),
+    [
+        (MLP, MATRICES),
+        (LOW_RANK, MATRICES),
+        (replace(LOW_RANK, members=2), MATRICES),
+        (RRDB, MATRICES),
+        (MLP, VECTORS),
+        (LOW_RANK, VECTORS),
+    ],
+)
+def test_files_give_the_generator_back(tmp_path, config, form):
+    generator = make_generator(config, form).eval()
     torch.nn.init.normal_(next(iter(generator.parameters())))
-    save_generator(tmp_path / "g", generator, length=LENGTH, training=TRAINING_RECORD)
-    again, training = load_generator(tmp_path / "g")
-    assert training == json.loads(json.dumps(TRAINING_RECORD))
+    training = {**TRAINING_RECORD, "config": asdict(replace(TRAINING["paper"], generator=config))}
+    save_generator(tmp_path / "g", generator, features=form, training=training)
+    again, record = load_generator(tmp_path / "g")
+    assert record == json.loads(json.dumps(training))
     assert not again.training
     assert torch.equal(again(features()), generator(features()))
 
 
 def test_an_unshuffle_that_does_not_divide_is_refused():
     with pytest.raises(FsrcacheError, match="8 x 8 feature cannot be folded by 3"):
-        make_generator(RRDBConfig(unshuffle=3), LENGTH)
+        make_generator(RRDBConfig(unshuffle=3), MATRICES)
 
 
 @pytest.mark.parametrize(("side", "halvings"), [(8, 1), (32, 3), (64, 4), (128, 5), (50, 3)])
@@ -130,7 +195,7 @@ def test_too_small_a_feature_is_refused():
 
 
 def test_the_generators_matrix_is_symmetric():
-    matrix = unvech(make_generator(RRDB, LENGTH)(features()))
+    matrix = unvech(make_generator(RRDB, MATRICES)(features()))
     assert torch.equal(matrix, matrix.mT)
 
 
@@ -154,7 +219,7 @@ def test_a_dense_block_without_concatenation_is_the_same_block(dtype, error, fil
 @pytest.mark.parametrize("skip", [True, False])
 def test_pictures_and_vectors_are_generated_alike(skip):
     torch.manual_seed(0)
-    generator = make_generator(RRDBConfig(filters=4, growth=2, blocks=1, global_skip=skip), LENGTH)
+    generator = make_generator(RRDBConfig(filters=4, growth=2, blocks=1, global_skip=skip), MATRICES)
     torch.nn.init.normal_(generator.tail[-1].weight)
     pictures = generator(unvech(features())[:, None])
     torch.testing.assert_close(pictures, unvech(generator(features()))[:, None])
@@ -165,7 +230,7 @@ def test_plain_or_not_the_weights_are_the_same():
     made = []
     for plain in (True, False):
         torch.manual_seed(0)
-        made.append(make_generator(RRDB, LENGTH, plain=plain))
+        made.append(make_generator(RRDB, MATRICES, plain=plain))
     assert all(torch.equal(*pair) for pair in zip(*(one.state_dict().values() for one in made), strict=True))
     torch.testing.assert_close(made[0](features()), made[1](features()))
 

@@ -205,7 +205,7 @@ def test_a_home_is_expanded(tmp_path, example, monkeypatch):
 
 @pytest.mark.parametrize("place", [5, None, ["s"]])
 def test_what_is_no_place_is_refused(place):
-    with pytest.raises(FsrcacheError, match="The place of a store is"):
+    with pytest.raises(FsrcacheError, match="The location of a store is"):
         FeatureStore(place)
 
 

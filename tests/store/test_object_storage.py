@@ -76,7 +76,7 @@ def test_resumed_added_to_damaged_and_repaired(example, s3_server, url, tmp_path
     with pytest.raises(FsrcacheError, match="is incomplete"):
         FeatureStore(url, storage_options=given)
     with FeatureWriter(url, example.spec, **example.columns(), storage_options=given) as writer:
-        assert writer.found == 3
+        assert writer.resumed_from == 3
         example.fill(writer)
         assert writer.finish()
     more = replace(example.spec, scales=(1, 2, 4))

@@ -12,7 +12,7 @@ import pytest
 import tensorstore
 import zarr
 
-from fsrcache.store.layout import places
+from fsrcache.store.layout import arrays
 from fsrcache.store.reader import FeatureStore
 
 WIDTHS = {"features": 6, "embeddings": 4, "probabilities": 2}
@@ -36,9 +36,9 @@ def folder(request, example, tmp_path_factory):
     return path
 
 
-def ours(store, place):
+def ours(store, array):
     """Return what our reader finds in an array."""
-    split, *rest = place.name.split("/")
+    split, *rest = array.name.split("/")
     if len(rest) == 1:
         return getattr(store, rest[0])(split)
     return getattr(store, rest[1])(split, int(rest[0][1:]))[:]
@@ -48,13 +48,13 @@ def assert_read(folder, read, *, but=()):
     """Compare what a reader gives for the name of every array, those of some types left out, with ours."""
     store = FeatureStore(folder)
     compared = 0
-    for place in places(store.spec):
-        if place.dtype not in but:
-            theirs, expected = read(place.name), ours(store, place)
+    for array in arrays(store.spec):
+        if array.dtype not in but:
+            theirs, expected = read(array.name), ours(store, array)
             assert theirs.shape == expected.shape
-            assert theirs.tolist() == expected.tolist() if place.dtype == "string" else np.array_equal(theirs, expected)
+            assert theirs.tolist() == expected.tolist() if array.dtype == "string" else np.array_equal(theirs, expected)
             compared += 1
-    assert compared == len(places(store.spec)) - 2 * len(but)
+    assert compared == len(arrays(store.spec)) - 2 * len(but)
 
 
 def test_zarr_python(folder):
@@ -94,8 +94,8 @@ def test_icechunk_holds_a_store_and_we_read_it(folder, tmp_path, kind):
     again = FeatureStore(repository.readonly_session("main").store)
     store = FeatureStore(folder)
     assert again.spec == store.spec
-    for place in places(store.spec):
-        assert ours(again, place).tolist() == ours(store, place).tolist()
+    for array in arrays(store.spec):
+        assert ours(again, array).tolist() == ours(store, array).tolist()
     rows = np.random.default_rng(0).integers(0, len(store.labels("train")), 40)
     assert np.array_equal(again.features("train", 2)[rows], store.features("train", 2)[rows])
 
@@ -115,27 +115,28 @@ def copy(source, target):
 def test_zarr_python_writes_the_same_bytes(folder, tmp_path):
     """The same metadata, empty, in another folder, and the rows written by zarr: a shard of ours has a seal more."""
     store = FeatureStore(folder)
-    for place in places(store.spec):
-        (tmp_path / place.name).mkdir(parents=True)
-        (tmp_path / place.name / "zarr.json").write_bytes((folder / place.name / "zarr.json").read_bytes())
+    for array in arrays(store.spec):
+        (tmp_path / array.name).mkdir(parents=True)
+        (tmp_path / array.name / "zarr.json").write_bytes((folder / array.name / "zarr.json").read_bytes())
         with zarr.config.set({"array.write_empty_chunks": True}):
-            array = zarr.open_array(tmp_path / place.name, mode="r+")
-            values = ours(store, place)
-            array[:] = values.astype(object) if place.dtype == "string" else values
-        for block, key in enumerate(place.keys):
+            values = ours(store, array)
+            zarr.open_array(tmp_path / array.name, mode="r+")[:] = (
+                values.astype(object) if array.dtype == "string" else values
+            )
+        for block, key in enumerate(array.keys):
             written, expected = (folder / key).read_bytes(), (tmp_path / key).read_bytes()
-            if place.chunk is None:
+            if array.chunk is None:
                 assert written == expected, key
                 continue
-            body = place.shard_bytes(block) - place.tail_bytes
-            assert len(written) == len(expected) + 4 * (place.block // place.chunk) + 16 + 16
-            assert chunks(written, place) == chunks(expected, place), key
-            assert written[:body] == b"".join(chunks(written, place)), key
+            body = array.shard_bytes(block) - array.tail_bytes
+            assert len(written) == len(expected) + 4 * (array.block // array.chunk) + 16 + 16
+            assert chunks(written, array) == chunks(expected, array), key
+            assert written[:body] == b"".join(chunks(written, array)), key
 
 
-def chunks(shard, place):
+def chunks(shard, array):
     """Return the bytes of a shard's chunks that are there, checksums included, as its index has them."""
-    count = place.block // place.chunk
+    count = array.block // array.chunk
     index = np.frombuffer(shard[-16 * count - 4 : -4], "<u8").reshape(count, 2)
     return [shard[int(start) : int(start + length)] for start, length in index if start != 2**64 - 1]
 
@@ -143,9 +144,9 @@ def chunks(shard, place):
 def test_the_metadata_are_what_zarr_says_of_them(folder):
     """Nothing in a document is unknown to zarr-python or read by it as something else."""
     store = FeatureStore(folder)
-    for place in places(store.spec):
-        ours = json.loads((folder / place.name / "zarr.json").read_bytes())
-        theirs = zarr.open_array(folder / place.name, mode="r").metadata.to_dict()
+    for array in arrays(store.spec):
+        ours = json.loads((folder / array.name / "zarr.json").read_bytes())
+        theirs = zarr.open_array(folder / array.name, mode="r").metadata.to_dict()
         theirs = json.loads(json.dumps(theirs, default=lambda value: getattr(value, "value", str(value))))
         assert {name: theirs[name] for name in ("shape", "fill_value", "chunk_grid", "dimension_names")} == {
             name: ours[name] for name in ("shape", "fill_value", "chunk_grid", "dimension_names")

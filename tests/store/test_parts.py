@@ -8,10 +8,10 @@ from itertools import permutations
 import pytest
 
 from fsrcache.errors import FsrcacheError
-from fsrcache.store import refuse
+from fsrcache.store import existing
+from fsrcache.store.existing import read_root
 from fsrcache.store.lock import writer_lock
 from fsrcache.store.reader import FeatureStore
-from fsrcache.store.root import read_root
 from fsrcache.store.verify import verify
 
 HOLD = """
@@ -35,7 +35,7 @@ def whole(tmp_path_factory, example, files):
 def test_parts_in_any_order_make_the_same_store(tmp_path, example, files, whole, order):
     for number, i in enumerate(order, 1):
         with example.writer(tmp_path / "s", part=(i, 3)) as writer:
-            assert writer.found == 0
+            assert writer.resumed_from == 0
             example.fill(writer)
             assert writer.finish() == (number == 3)
         if number < 3:
@@ -58,7 +58,7 @@ def test_parts_at_the_same_time(tmp_path, example, files, whole):
 def test_a_store_that_another_part_begins_meanwhile_is_taken_up(tmp_path, example, files, whole, monkeypatch):
     example.write(tmp_path / "s", part=(1, 2))
     answers = iter([None])  # to the first question, as before the other part had written anything
-    monkeypatch.setattr(refuse, "read_root", lambda objects: next(answers, read_root(objects)))
+    monkeypatch.setattr(existing, "read_root", lambda objects: next(answers, read_root(objects)))
     assert example.write(tmp_path / "s", part=(2, 2))
     assert files(tmp_path / "s") == whole
 

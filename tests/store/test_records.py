@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fsrcache.errors import FsrcacheError
-from fsrcache.store.layout import sealed
+from fsrcache.store.metadata import sealed
 from fsrcache.store.reader import FeatureStore
 from fsrcache.store.spec import StoreSpec
 from fsrcache.store.verify import verify

@@ -126,7 +126,7 @@ def test_resuming_writes_only_what_is_missing(tmp_path, example, files):
     before = files(tmp_path / "s")
     (tmp_path / "s/train/x1/features/c/0/half.partial").write_text("left by a kill")
     with example.writer(tmp_path / "s") as writer:
-        assert writer.found == 3
+        assert writer.resumed_from == 3
         assert len(writer.missing()) == (3 + 1) * 2 - 3
         with pytest.raises(FsrcacheError, match="lacks 5 blocks"):
             writer.finish()

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from fsrcache.errors import FsrcacheError
-from fsrcache.store.layout import group_document, outputs, sealed
+from fsrcache.store.layout import outputs
+from fsrcache.store.metadata import group_document, sealed
 from fsrcache.store.reader import FeatureStore
 from fsrcache.store.shard import crc32c, digest_of, encode
 from fsrcache.store.verify import Problem, repair, verify

@@ -9,14 +9,16 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from fsrcache.extraction.extract import extract, sources
+from fsrcache.extraction.extract import extract_features
+from fsrcache.extraction.source import face_source
 from fsrcache.extractors.covpool import load_covpool
 from fsrcache.faces.faces import usable_faces
 from fsrcache.faces.index import list_faces
-from fsrcache.models.generator import MLPGenerator
+from fsrcache.models.form import FeatureForm
+from fsrcache.models.generators.mlp import MLPGenerator
 from fsrcache.presets import TRAINING, ExtractorConfig, MLPConfig, PretrainConfig
 from fsrcache.store.reader import FeatureStore
-from fsrcache.training.classifier.pretraining import pretrain
+from fsrcache.training.classifier.pretraining import pretrain_extractor
 from fsrcache.training.data.batches import Batches
 from fsrcache.training.data.loader import load_cache
 from fsrcache.training.run.loop import score
@@ -30,12 +32,12 @@ from studies.views import store_with_views, with_views
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory):
     folder = tmp_path_factory.mktemp("workspace")
-    place = Workspace(folder)
+    files = Workspace(folder)
     faces = usable_faces(list_faces(Path("drawn:280")), side=24)
     shape = ExtractorConfig(side=24, stages=((8,), (16,)), spd_side=16, hidden=16, embedding=6)
-    pretrain(faces, shape, PretrainConfig(epochs=1, batch=32), target=place.extractor, folder=folder / "pre",
+    pretrain_extractor(faces, shape, PretrainConfig(epochs=1, batch=32), target=files.extractor, folder=folder / "pre",
              device=torch.device("cpu"))  # fmt: skip
-    extract(sources(faces, place.extractor, device=torch.device("cpu")), store=place.store, scales=[2, 4],
+    extract_features(face_source(faces, files.extractor, device=torch.device("cpu")), store=files.store, scales=[2, 4],
             data="drawn faces")  # fmt: skip
     return folder
 
@@ -66,25 +68,25 @@ def test_variants(workspace, tmp_path):
 @pytest.mark.parametrize("name", FORMS)
 def test_forms(workspace, name):
     """At the beginning a form returns its input, and it learns; scores are the head's own on the features alone."""
-    place = Workspace(workspace)
-    store = FeatureStore(place.store)
+    files = Workspace(workspace)
+    store = FeatureStore(files.store)
     cache = load_cache(store, "train", rows=np.arange(len(store.labels("train"))), device=torch.device("cpu"))
-    plain = score(torch.nn.Identity(), load_covpool(place.extractor).head, cache, store.scales)
+    plain = score(torch.nn.Identity(), load_covpool(files.extractor).head, cache, store.scales)
     weights = {"classification_weight": 1.0, "distillation_weight": 0.0, "perceptual_weight": 0.0, "l2_weight": 0.0}
     config = replace(TRAINING["best"], steps=150, batch=32, learning_rate=0.0, **weights)
-    assert train_form(name, store, place.extractor, config, seed=0)(cache) == plain
-    learnt = train_form(name, store, place.extractor, replace(config, learning_rate=2e-3), seed=0)(cache)
+    assert train_form(name, store, files.extractor, config, seed=0)(cache) == plain
+    learnt = train_form(name, store, files.extractor, replace(config, learning_rate=2e-3), seed=0)(cache)
     assert sum(learnt.values()) > sum(plain.values()) + 10
 
 
 def test_a_critic_on_embeddings_learns_by_its_definition(workspace):
     """Its gradient is that of WGAN-div: scores of fine embeddings down, of generated ones up, and the penalty."""
-    place = Workspace(workspace)
-    store, head = FeatureStore(place.store), load_covpool(place.extractor).head
+    files = Workspace(workspace)
+    store, head = FeatureStore(files.store), load_covpool(files.extractor).head
     cache = load_cache(store, "train", rows=np.arange(len(store.labels("train"))), device=torch.device("cpu"))
     config = replace(TRAINING["best"], critic=None, batch=16, learning_rate=0.0, penalty_power=2.0, precision="fp32")
     batches = Batches(cache, config, mode="ram", seed=0, device=torch.device("cpu"), ahead=1)
-    generator = MLPGenerator(MLPConfig(width=16, dropout=0.0), store.spec.widths["features"])
+    generator = MLPGenerator(MLPConfig(width=16, dropout=0.0), FeatureForm(136, 16))
     with torch.no_grad():
         generator.members[0][-1].weights.bias.fill_(0.1)  # so that something is generated
     critic = _embedding_critic(store.spec.widths["embeddings"])
@@ -106,9 +108,9 @@ def test_a_critic_on_embeddings_learns_by_its_definition(workspace):
 
 @pytest.mark.slow
 def test_views(workspace):
-    place = Workspace(workspace)
-    place.remember(Data("drawn:280"))
-    plain, viewed = FeatureStore(place.store), store_with_views(place)
+    files = Workspace(workspace)
+    files.remember(Data("drawn:280"))
+    plain, viewed = FeatureStore(files.store), store_with_views(files)
     names, views = list(plain.ids("train")), list(viewed.ids("train"))
     assert sorted(views) == sorted([*names, *(f"{name} view" for name in names)])
     assert viewed.ids("val").tolist() == plain.ids("val").tolist()
@@ -162,21 +164,7 @@ def test_no_path_is_kept():
     assert fer2013._without_paths(answer, Path("c")) == kept
 
 
-def test_means_over_seeds():
-    def rows(accuracy, gap):
-        return [{"row": "FSR-FER", "head": "frozen", "scale": 1, "accuracy": 66.0, "gap_closed": None},
-                {"row": "FSR-FER", "head": "frozen", "scale": 2, "accuracy": accuracy, "gap_closed": gap},
-                {"row": "bicubic", "head": "frozen", "scale": 2, "accuracy": 1.0, "gap_closed": 0.0}]  # fmt: skip
-
-    figures = fer2013.over_seeds([rows(50.0, 40.0), rows(54.0, 60.0)])
-    assert figures[0]["accuracy"] == 66.0
-    assert "gap_closed" not in figures[0]
-    assert figures[1]["accuracy"] == 52.0
-    assert figures[1]["gap_closed"] == 50.0
-    assert figures[1]["accuracy_deviation"] == pytest.approx(8**0.5)
-    lines = fer2013.means(figures).splitlines()
-    assert lines[2] == "| total accuracy, % | 66.0 | 52.0 |"
-    assert len(lines) == 6
-    alone = fer2013.means(fer2013.over_seeds([rows(50.0, 40.0)])).splitlines()
-    assert len(alone) == 4
-    assert alone[0].startswith("| FSR-FER, frozen head, one seed |")
+def test_all_seeds_are_one_table():
+    commands = dict(fer2013._commands(rivals=True, mixed=False, seeds=2))
+    assert list(commands) == ["pretrain", "extract", "baselines", "train-seed-0", "train-seed-1", "evaluate"]
+    assert commands["evaluate"][:5] == ("evaluate", "--name", "seed-0", "--name", "seed-1")

@@ -5,12 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from fsrcache.extraction.extract import extract, sources
+from fsrcache.extraction.extract import extract_features
+from fsrcache.extraction.source import face_source
 from fsrcache.faces.faces import usable_faces
 from fsrcache.faces.index import list_faces
 from fsrcache.presets import ExtractorConfig, PretrainConfig
 from fsrcache.store.reader import FeatureStore
-from fsrcache.training.classifier.pretraining import pretrain
+from fsrcache.training.classifier.pretraining import pretrain_extractor
 
 CPU = torch.device("cpu")
 
@@ -21,9 +22,9 @@ def extractor(tmp_path_factory):
     faces = usable_faces(list_faces(Path("drawn:280")), side=24)
     shape = ExtractorConfig(side=24, stages=((8,), (12,)), spd_side=8, hidden=16, embedding=6)
     schedule = PretrainConfig(epochs=1, batch=32)
-    pretrain(faces, shape, schedule, target=folder / "extractor", folder=folder / "pre", device=CPU)
-    found = sources(faces, folder / "extractor", device=CPU)
-    extract(found, store=folder / "store", scales=[2, 4], data="drawn faces")
+    pretrain_extractor(faces, shape, schedule, target=folder / "extractor", folder=folder / "pre", device=CPU)
+    source = face_source(faces, folder / "extractor", device=CPU)
+    extract_features(source, store=folder / "store", scales=[2, 4], data="drawn faces")
     return folder / "extractor"
 
 

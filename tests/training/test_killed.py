@@ -17,12 +17,12 @@ from fsrcache.models.weights import read_weights
 # everything: to start Python and torch takes longer than the training. Checkpoints are made at every status line.
 PROGRAM = """
 import json, os, sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 import torch
 from fsrcache.presets import TRAINING, CriticConfig, MLPConfig
 from fsrcache.store.reader import FeatureStore
-from fsrcache.training.run.train import train
+from fsrcache.training.run.train import train_generator
 
 torch.set_num_threads(1)
 root = Path(sys.argv[1])
@@ -32,9 +32,9 @@ for line in sys.stdin:
     folder = Path(line.strip())
     child = os.fork()
     if child == 0:
-        record = train(FeatureStore(root / "store"), root / "extractor", config, folder=folder,
-                       device=torch.device("cpu"), seed=7, checkpoint_seconds=0.0)
-        (folder / "record.json").write_text(json.dumps(record))
+        record = train_generator(FeatureStore(root / "store"), root / "extractor", config, folder=folder,
+                                 device=torch.device("cpu"), seed=7, checkpoint_seconds=0.0)
+        (folder / "record.json").write_text(json.dumps(asdict(record)))
         os._exit(0)
     print(child, flush=True)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)

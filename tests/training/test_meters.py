@@ -37,8 +37,8 @@ def test_all_terms_of_an_update_take_as_many_launches_as_one():
     names = ("l2", "critic", "penalty", "distillation")
     meters, bad = Meters(names, torch.device("cpu")), FiniteCheck(names, torch.device("cpu"))
     terms, step = {name: torch.rand(()) for name in names}, torch.tensor(7)
-    for given in (terms, {"l2": terms["l2"]}):
+    for values in (terms, {"l2": terms["l2"]}):
         with Launches() as launches:
-            meters.add(given)
-            bad.see(step, given)
+            meters.add(values)
+            bad.add(step, values)
         assert launches.count <= 8

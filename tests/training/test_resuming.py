@@ -15,11 +15,12 @@ from fsrcache.faces.faces import usable_faces
 from fsrcache.faces.index import list_faces
 from fsrcache.models.weights import read_record, read_weights, write_weights
 from fsrcache.presets import TRAINING, ExtractorConfig, MLPConfig, PretrainConfig
-from fsrcache.training.classifier.pretraining import pretrain
+from fsrcache.training.classifier.pretraining import pretrain_extractor
 from fsrcache.training.data import memory
 from fsrcache.training.run.checkpoint import previous
+from fsrcache.training.run.features import choose_location
 from fsrcache.training.run.history import append_history, cut_history
-from fsrcache.training.run.train import train
+from fsrcache.training.run.train import train_generator
 
 CPU = torch.device("cpu")
 CONFIG = replace(TRAINING["best"], generator=MLPConfig(width=16, blocks=1, rank=2), steps=48, batch=4, precision="fp32")
@@ -27,13 +28,13 @@ NEWEST = "checkpoint.safetensors"
 
 
 class StopError(Exception):
-    """Raised by a on_progress in place of Ctrl-C."""
+    """Raised by a callback in place of Ctrl-C."""
 
 
-def watched(said, *, stop=0):
+def watched(reports, *, stop=0):
     def on_progress(progress):
-        said.append(progress)
-        if len(said) == stop:
+        reports.append(progress)
+        if len(reports) == stop:
             raise StopError
 
     return on_progress
@@ -43,15 +44,17 @@ def watched(said, *, stop=0):
 def run(store, extractor, tmp_path):
     """Return what trains in a folder of its own, here or from a given step."""
 
-    def train_here(*, folder="run", stop=0, said=None, config=CONFIG, **options):
-        on_progress = watched([] if said is None else said, stop=stop)
+    def train_here(*, folder="run", stop=0, reports=None, config=CONFIG, **options):
+        on_progress = watched([] if reports is None else reports, stop=stop)
         if not stop:
-            return train(
+            return train_generator(
                 store, extractor, config, folder=tmp_path / folder, device=CPU, on_progress=on_progress, **options
             )
         with pytest.raises(StopError):
-            train(store, extractor, config, folder=tmp_path / folder, device=CPU, on_progress=on_progress,
-                  checkpoint_seconds=0.0,                  **options)  # fmt: skip
+            train_generator(
+                store, extractor, config,
+                folder=tmp_path / folder, device=CPU, on_progress=on_progress, checkpoint_seconds=0.0, **options,
+            )  # fmt: skip
         return None
 
     return train_here
@@ -79,29 +82,43 @@ def little(monkeypatch, free):
 
 def test_less_memory_changes_no_streamed_run(run, tmp_path, monkeypatch):
     little(monkeypatch, 0)
-    assert run(folder="whole", cache="auto")["cache"] == "stream"
+    assert run(folder="whole", cache="auto").cache == "stream"
     run(cache="auto", stop=20)
     little(monkeypatch, 1 << 40)  # where ``auto`` would take the memory
-    said = []
-    ended = run(cache="auto", said=said)
-    assert ended["cache"] == "stream"
-    assert ended["resumed_from"] > 0
-    assert "the run was begun so" in said[0].note
+    reports = []
+    result = run(cache="auto", reports=reports)
+    assert result.cache == "stream"
+    assert result.resumed_from > 0
+    assert "the run was begun so" in reports[0].note
     one, other = ((tmp_path / name / "generator.safetensors").read_bytes() for name in ("whole", "run"))
     assert one == other
 
 
-def test_a_run_from_memory_that_fits_no_more_is_refused_and_goes_on_when_told(run, stopped, tmp_path, monkeypatch):
+def test_a_run_from_memory_that_fits_no_more_is_refused_and_goes_on_when_asked(run, stopped, tmp_path, monkeypatch):
     run(folder="whole")
     before = (stopped / NEWEST).read_bytes()
     little(monkeypatch, 0)
-    with pytest.raises(FsrcacheError, match=r"drawn from memory, where its features do not fit now: .* free") as told:
+    with pytest.raises(
+        FsrcacheError, match=r"drawn from memory, where its features do not fit now: .* free"
+    ) as message:
         run(cache="auto")
-    assert "--cache ram" in told.value.remedy
+    assert "--cache ram" in message.value.remedy
     assert (stopped / NEWEST).read_bytes() == before
-    ended = run(cache="device")
-    assert ended["resumed_from"] > 0
+    result = run(cache="device")
+    assert result.resumed_from > 0
     assert (stopped / "generator.safetensors").read_bytes() == (tmp_path / "whole/generator.safetensors").read_bytes()
+
+
+def test_less_memory_on_the_device_changes_no_run_from_memory(store, stopped, monkeypatch):
+    """``auto`` may move the features of a run that was begun with more memory: the order is the same."""
+    modes = {}
+    for free in (0, 1 << 40):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _, free=free: (free, free))
+        modes[free] = choose_location(store, "auto", device=torch.device("cuda"), folder=stopped).mode
+    assert modes == {0: "ram", 1 << 40: "device"}
+    settings = read_record(stopped / NEWEST, kind="checkpoint")["settings"]
+    assert settings["order"] == "drawn"
+    assert not {"ram", "auto", "device memory"} & {value for value in settings.values() if isinstance(value, str)}
 
 
 def test_another_order_is_refused(run, stopped):
@@ -132,7 +149,7 @@ def put(*path, value):
 
 
 @pytest.mark.parametrize(
-    ("path", "value", "told"),
+    ("path", "value", "message"),
     [
         (("state",), None, "state is missing"),
         (("state",), 3, "state is 3"),
@@ -155,10 +172,10 @@ def put(*path, value):
         (("settings", "seed"), 1, "are not those that were written"),
     ],
 )
-def test_a_record_of_a_checkpoint_is_checked(run, stopped, path, value, told):
+def test_a_record_of_a_checkpoint_is_checked(run, stopped, path, value, message):
     for file in (stopped / NEWEST, previous(stopped / NEWEST)):
         forge(file, put(*path, value=value))
-    with pytest.raises(FsrcacheError, match=told) as error:
+    with pytest.raises(FsrcacheError, match=message) as error:
         run()
     assert NEWEST in error.value.what
     assert not (stopped / "generator.safetensors").exists()
@@ -167,9 +184,9 @@ def test_a_record_of_a_checkpoint_is_checked(run, stopped, path, value, told):
 def test_the_checkpoint_before_a_forged_one_is_gone_on_from(run, stopped, tmp_path):
     run(folder="whole")
     forge(stopped / NEWEST, put("state", "step", value=-1))
-    ended = run()
-    assert 0 < ended["resumed_from"] < 48
-    assert "state.step is -1" in ended["fell_back"]
+    result = run()
+    assert 0 < result.resumed_from < 48
+    assert "state.step is -1" in result.fell_back
     assert (stopped / "generator.safetensors").read_bytes() == (tmp_path / "whole/generator.safetensors").read_bytes()
 
 
@@ -184,9 +201,9 @@ def test_lines_that_are_no_history_are_left_out_and_told(run, stopped):
     odd = [b"\xff\xfe\x00\n", b'{"step": NaN}\n', b"[1, 2]\n", b'{"l2": 1.0}\n', b'{"step": -4}\n', b'{"step": "5"}\n',
            b'{"step": 1e999}\n', b"\n", b"[" * 50_000 + b"\n", b'{"step": 2, "l2": [1]}\n', good[0]]  # fmt: skip
     history.write_bytes(b"".join([*good[:4], *odd, *good[4:], b'{"step": 6, "l']))
-    said = []
-    run(said=said)
-    assert [progress.note for progress in said if "history" in progress.note] == [
+    reports = []
+    run(reports=reports)
+    assert [progress.note for progress in reports if "history" in progress.note] == [
         "history.jsonl: 11 lines that are no history were left out, line 5 first."
     ]
     assert lines_of(history) == list(range(1, 49))
@@ -228,8 +245,8 @@ def test_what_can_be_no_history_is_refused_at_once(run, stopped, tmp_path, what)
     else:
         history.symlink_to(other if what == "link" else "/dev/full")
     before = other.read_bytes()
-    told = {"link": "is a link", "full": "is a link", "large": "has 9,663,676,416 bytes"}.get(what, f"a {what}")
-    with pytest.raises(FsrcacheError, match=f"history.jsonl .*{told}"):
+    message = {"link": "is a link", "full": "is a link", "large": "has 9,663,676,416 bytes"}.get(what, f"a {what}")
+    with pytest.raises(FsrcacheError, match=f"history.jsonl .*{message}"):
         run()
     assert other.read_bytes() == before
 
@@ -248,7 +265,7 @@ def test_a_full_device_is_said_in_words(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"seed": 2**64}, "seed is 18446744073709551616"),
         ({"seed": -1}, "seed is -1"),
@@ -257,8 +274,8 @@ def test_a_full_device_is_said_in_words(tmp_path):
         ({"log": "wandb"}, "no log 'wandb'"),
     ],
 )
-def test_arguments_that_are_none_are_refused(run, tmp_path, options, told):
-    with pytest.raises(RequestError, match=told):
+def test_arguments_that_are_none_are_refused(run, tmp_path, options, message):
+    with pytest.raises(RequestError, match=message):
         run(**options)
     assert not (tmp_path / "run").exists()
 
@@ -266,7 +283,7 @@ def test_arguments_that_are_none_are_refused(run, tmp_path, options, told):
 @pytest.mark.parametrize("device", ["cpu", torch.device("meta"), None])
 def test_a_device_that_is_none_is_refused(store, extractor, tmp_path, device):
     with pytest.raises(RequestError, match="The device is"):
-        train(store, extractor, CONFIG, folder=tmp_path, device=device)
+        train_generator(store, extractor, CONFIG, folder=tmp_path, device=device)
 
 
 def test_a_pretrainings_checkpoint_is_checked(tmp_path):
@@ -274,14 +291,14 @@ def test_a_pretrainings_checkpoint_is_checked(tmp_path):
     shape = ExtractorConfig(side=24, stages=((4,), (6,)), spd_side=4, hidden=8, embedding=4)
 
     def again():
-        return pretrain(faces, shape, PretrainConfig(epochs=2, batch=32), target=tmp_path / "e",
+        return pretrain_extractor(faces, shape, PretrainConfig(epochs=2, batch=32), target=tmp_path / "e",
                         folder=tmp_path / "pre", device=CPU)  # fmt: skip
 
-    assert again()["resumed_from"] == 0
-    assert again()["resumed_from"] == 2
+    assert again().resumed_from == 0
+    assert again().resumed_from == 2
     newest = tmp_path / "pre" / NEWEST
     kept = newest.read_bytes()
-    for path, value, told in (
+    for path, value, message in (
         (("state", "history"), "text", "state.history is 'text'"),
         (("state", "history", 1), 5, r"state.history\[1\] is 5"),
         (("state", "history", 1, "epoch"), 7, "and not one for each epoch"),
@@ -291,7 +308,7 @@ def test_a_pretrainings_checkpoint_is_checked(tmp_path):
         newest.write_bytes(kept)
         forge(newest, put(*path, value=value))
         previous(newest).unlink(missing_ok=True)
-        with pytest.raises(FsrcacheError, match=told):
+        with pytest.raises(FsrcacheError, match=message):
             again()
     newest.write_bytes(kept)
     (tmp_path / "pre/history.jsonl").unlink()

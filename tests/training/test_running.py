@@ -13,16 +13,17 @@ from click.testing import CliRunner
 import fsrcache.training.run.train as train_module
 from fsrcache.cli.train import train as command
 from fsrcache.errors import FsrcacheError, RequestError
-from fsrcache.models.generator import load_generator, make_generator
+from fsrcache.models.form import FeatureForm
+from fsrcache.models.generators.forms import load_generator, make_generator
 from fsrcache.models.weights import read_weights
 from fsrcache.presets import TRAINING, CriticConfig, MLPConfig, RRDBConfig, TrainConfig
 from fsrcache.training.data.batches import plan_steps
 from fsrcache.training.data.memory import free_memory, locate_cache
 from fsrcache.training.run import loop
 from fsrcache.training.run.checkpoint import previous, run_lock
-from fsrcache.training.run.estimate import estimate
+from fsrcache.training.run.estimate import estimate_training
 from fsrcache.training.run.tensorboard import tagged
-from fsrcache.training.run.train import train
+from fsrcache.training.run.train import train_generator
 from fsrcache.training.step.updates import effective_share
 
 CPU = torch.device("cpu")
@@ -33,7 +34,7 @@ PAPER = TrainConfig(
 
 
 class StopError(Exception):
-    """Raised by a on_progress in place of Ctrl-C."""
+    """Raised by a callback in place of Ctrl-C."""
 
 
 def watched(records, *, stop=0):
@@ -48,30 +49,30 @@ def watched(records, *, stop=0):
 @pytest.mark.parametrize("config", [MLP, PAPER], ids=["best", "paper"])
 def test_a_planted_nan_is_named_and_nothing_is_written_after_it(store, extractor, tmp_path, monkeypatch, config):
     """One face's feature at one scale is not a number: the step that first draws it is where the run ends."""
-    built = {}
+    expected = {}
 
     def planted(*arguments, **options):
-        batches = make(*arguments, **options)
-        cache, config = batches.trainer.batches.source, batches.trainer.config
+        trainer = make(*arguments, **options)
+        cache, config = trainer.batches.source, trainer.config
         drawn = plan_steps(cache.shape, config, seed=5, first=0, count=config.steps).chosen  # [steps, draws, 2, B]
         pairs = drawn.permute(0, 1, 3, 2).flatten(0, 2).numpy()  # [steps draws B, 2], in the order of drawing
         unique, first = np.unique(pairs, axis=0, return_index=True)
-        face, place = unique[first.argmax()].tolist()  # of all, the pair that is drawn last for the first time
-        bad = ((drawn[:, :, 0] == face) & (drawn[:, :, 1] == place)).any(-1)  # [steps, draws]
-        built["step"] = step = int(bad.any(-1).nonzero()[0, 0])
+        face, scale_index = unique[first.argmax()].tolist()  # of all, the pair that is drawn last for the first time
+        bad = ((drawn[:, :, 0] == face) & (drawn[:, :, 1] == scale_index)).any(-1)  # [steps, draws]
+        expected["step"] = step = int(bad.any(-1).nonzero()[0, 0])
         judged = config.critic is not None and bool(bad[step, 0])
-        built["term"] = "critic" if judged else "adversarial" if config.critic else "perceptual"
-        cache.features[place, face] = math.nan
-        return batches
+        expected["term"] = "critic" if judged else "adversarial" if config.critic else "perceptual"
+        cache.features[scale_index, face] = math.nan
+        return trainer
 
-    make = train_module.build
-    monkeypatch.setattr(train_module, "build", planted)
+    make = train_module.make_trainer
+    monkeypatch.setattr(train_module, "make_trainer", planted)
     monkeypatch.setattr(loop, "MOST_STEPS", 3)
-    with pytest.raises(FsrcacheError, match=r"The \w+ term was not finite at step \d+\.") as told:
-        train(store, extractor, config, folder=tmp_path, device=CPU, seed=5, checkpoint_seconds=0.0)
-    step = built["step"]
+    with pytest.raises(FsrcacheError, match=r"The \w+ term was not finite at step \d+\.") as message:
+        train_generator(store, extractor, config, folder=tmp_path, device=CPU, seed=5, checkpoint_seconds=0.0)
+    step = expected["step"]
     assert step > 5
-    assert f"The {built['term']} term was not finite at step {step}." in str(told.value)
+    assert f"The {expected['term']} term was not finite at step {step}." in str(message.value)
     assert not (tmp_path / "generator.safetensors").exists()
     newest = tmp_path / "checkpoint.safetensors"
     for path in (newest, previous(newest)):
@@ -88,27 +89,34 @@ def test_weights_that_a_last_step_made_infinite_are_not_kept(store, extractor, t
     monkeypatch.setattr("fsrcache.training.step.trainer.halved", lambda step, **_: 1e39 if step == 47 else 1e-4)
     config = replace(MLP, schedule="milestones")
     with pytest.raises(FsrcacheError, match="weights were not finite after step 48"):
-        train(store, extractor, config, folder=tmp_path, device=CPU, checkpoint_seconds=1e9)
+        train_generator(store, extractor, config, folder=tmp_path, device=CPU, checkpoint_seconds=1e9)
     assert not (tmp_path / "checkpoint.safetensors").exists()
     assert not (tmp_path / "generator.safetensors").exists()
 
 
-def test_a_damaged_checkpoint_is_passed_over_and_told(store, extractor, tmp_path):
-    whole = train(store, extractor, MLP, folder=tmp_path / "a", device=CPU)
-    assert whole["fell_back"] == ""
+def test_a_damaged_checkpoint_is_passed_over_and_reported(store, extractor, tmp_path):
+    whole = train_generator(store, extractor, MLP, folder=tmp_path / "a", device=CPU)
+    assert whole.fell_back == ""
     with pytest.raises(StopError):
-        train(store, extractor, MLP, folder=tmp_path / "b", device=CPU, checkpoint_seconds=0.0,
-              on_progress=watched([], stop=12))  # fmt: skip
+        train_generator(
+            store,
+            extractor,
+            MLP,
+            folder=tmp_path / "b",
+            device=CPU,
+            checkpoint_seconds=0.0,
+            on_progress=watched([], stop=12),
+        )
     newest = tmp_path / "b/checkpoint.safetensors"
     step = read_weights(newest, kind="checkpoint")[1]["state"]["step"]
     newest.write_bytes(newest.read_bytes()[:-100])
-    said = []
-    resumed = train(store, extractor, MLP, folder=tmp_path / "b", device=CPU, on_progress=watched(said))
-    assert resumed["resumed_from"] == step - 1
-    assert "checkpoint.safetensors cannot be read" in resumed["fell_back"]
-    assert resumed["fell_back"] in [progress.note for progress in said]
-    first = next(progress for progress in said if progress.phase == "training")
-    assert first.done == resumed["resumed_from"]  # or rate and time left would count steps of an earlier run
+    reports = []
+    resumed = train_generator(store, extractor, MLP, folder=tmp_path / "b", device=CPU, on_progress=watched(reports))
+    assert resumed.resumed_from == step - 1
+    assert "checkpoint.safetensors cannot be read" in resumed.fell_back
+    assert resumed.fell_back in [progress.note for progress in reports]
+    first = next(progress for progress in reports if progress.phase == "training")
+    assert first.done == resumed.resumed_from  # or rate and time left would count steps of an earlier run
     assert (tmp_path / "a/generator.safetensors").read_bytes() == (tmp_path / "b/generator.safetensors").read_bytes()
 
 
@@ -122,47 +130,54 @@ def test_patience_ends_a_training_and_keeps_the_best(store, extractor, tmp_path,
 
     monkeypatch.setattr(loop, "score", score)
     config = replace(MLP, patience=2)
-    ended = train(store, extractor, config, folder=tmp_path, device=CPU, checkpoint_seconds=1e9)
-    assert ended["steps"] == 32  # scored at every eighth step: two were no better than the second
+    result = train_generator(store, extractor, config, folder=tmp_path, device=CPU, checkpoint_seconds=1e9)
+    assert result.steps == 32  # scored at every eighth step: two were no better than the second
     kept, record = load_generator(tmp_path / "generator.safetensors")
     assert record["steps"] == 16
     assert all(torch.equal(weight, seen[1][name]) for name, weight in kept.state_dict().items())
-    again = train(store, extractor, config, folder=tmp_path, device=CPU)
-    assert (again["resumed_from"], again["steps"], again["samples_per_second"]) == (32, 32, None)
+    again = train_generator(store, extractor, config, folder=tmp_path, device=CPU)
+    assert (again.resumed_from, again.steps, again.samples_per_second) == (32, 32, None)
     assert load_generator(tmp_path / "generator.safetensors")[1]["steps"] == 16
     assert TRAINING["paper"].patience == TRAINING["authors"].patience == TRAINING["best"].patience == 0
 
 
 def test_patience_resumed_is_patience_undisturbed(store, extractor, tmp_path):
     config = replace(MLP, patience=3, averaging=0.9, learning_rate=1e-2)
-    whole = train(store, extractor, config, folder=tmp_path / "a", device=CPU)
+    whole = train_generator(store, extractor, config, folder=tmp_path / "a", device=CPU)
     with pytest.raises(StopError):
-        train(store, extractor, config, folder=tmp_path / "b", device=CPU, checkpoint_seconds=0.0,
-              on_progress=watched([], stop=20))  # fmt: skip
-    resumed = train(store, extractor, config, folder=tmp_path / "b", device=CPU)
-    assert 0 < resumed["resumed_from"] < whole["steps"] == resumed["steps"]
+        train_generator(
+            store,
+            extractor,
+            config,
+            folder=tmp_path / "b",
+            device=CPU,
+            checkpoint_seconds=0.0,
+            on_progress=watched([], stop=20),
+        )
+    resumed = train_generator(store, extractor, config, folder=tmp_path / "b", device=CPU)
+    assert 0 < resumed.resumed_from < whole.steps == resumed.steps
     assert (tmp_path / "a/generator.safetensors").read_bytes() == (tmp_path / "b/generator.safetensors").read_bytes()
 
 
 def test_a_folder_has_one_training_at_a_time(store, extractor, tmp_path):
     with run_lock(tmp_path), pytest.raises(FsrcacheError, match="Another process is training in"):
-        train(store, extractor, MLP, folder=tmp_path, device=CPU)
+        train_generator(store, extractor, MLP, folder=tmp_path, device=CPU)
     assert not list(tmp_path.iterdir())
-    assert train(store, extractor, MLP, folder=tmp_path, device=CPU)["resumed_from"] == 0
+    assert train_generator(store, extractor, MLP, folder=tmp_path, device=CPU).resumed_from == 0
 
 
 def test_a_status_line_has_rates(store, extractor, tmp_path):
-    said = []
-    record = train(store, extractor, MLP, folder=tmp_path, device=CPU, on_progress=watched(said))
-    assert "Cache: ram (" in said[0].note
-    line = said[-1]
+    reports = []
+    result = train_generator(store, extractor, MLP, folder=tmp_path, device=CPU, on_progress=watched(reports))
+    assert "Cache: ram (" in reports[0].note
+    line = reports[-1]
     assert {"l2", "perceptual", "distillation", "samples_per_second", "data_wait_share"} == set(line.values)
     assert line.values["samples_per_second"] > 0
     assert 0 < line.values["data_wait_share"] < 1
-    assert record["samples_per_second"] > 0
-    assert 0 < record["data_wait_share"] < 1
-    assert record["losses"] == {name: line.values[name] for name in ("perceptual", "l2", "distillation")}
-    assert train(store, extractor, MLP, folder=tmp_path, device=CPU)["losses"] == record["losses"]
+    assert result.samples_per_second > 0
+    assert 0 < result.data_wait_share < 1
+    assert result.losses == {name: line.values[name] for name in ("perceptual", "l2", "distillation")}
+    assert train_generator(store, extractor, MLP, folder=tmp_path, device=CPU).losses == result.losses
 
 
 def test_where_a_cache_lies():
@@ -179,37 +194,39 @@ def test_where_a_cache_lies():
 def test_pinned_memory_comes_in_powers_of_two(monkeypatch, free, mode):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (0, 0))
     monkeypatch.setattr("fsrcache.training.data.memory.free_memory", lambda: int(free))
-    place = locate_cache("auto", 10**10, device=torch.device("cuda"))
-    assert place.mode == mode
-    assert "10.00 GB (pinned in 17.18 GB), " in place.reason
+    location = locate_cache("auto", 10**10, device=torch.device("cuda"))
+    assert location.mode == mode
+    assert "10.00 GB (pinned in 17.18 GB), " in location.reason
     assert locate_cache("ram", 1 << 30, device=torch.device("cuda")).reason.endswith("(pinned in 1.07 GB)")
     assert locate_cache("auto", 10**10, device=CPU).mode == "ram"
 
 
 def test_the_dry_run_counts_and_writes_nothing(store, extractor):
     before = sorted(path for path in extractor.parent.rglob("*"))
-    record = estimate(store, extractor, PAPER, device=CPU)
+    record = estimate_training(store, extractor, PAPER, device=CPU)
     assert sorted(path for path in extractor.parent.rglob("*")) == before
-    generator = make_generator(PAPER.generator, store.spec.widths["features"])
-    assert record["parameters"]["generator"] == sum(weight.numel() for weight in generator.parameters())
+    generator = make_generator(PAPER.generator, FeatureForm(36, 8))
+    assert record.parameters["generator"] == sum(weight.numel() for weight in generator.parameters())
     # one in, three dense blocks, the trunk, two at the end: 3x3 kernels on 8 x 8 positions
     block = 4 * 2 + 6 * 2 + 8 * 2 + 10 * 2 + 12 * 4
     kernels = 1 * 4 + 3 * block + 4 * 4 + 4 * 4 + 4 * 1
-    assert record["gmac_per_sample"]["generator"] == pytest.approx(64 * 9 * kernels / 1e9)
-    assert record["gmac_per_sample"]["step"] > 3 * record["gmac_per_sample"]["generator"]  # forward and backward
+    assert record.gmac_per_sample["generator"] == pytest.approx(64 * 9 * kernels / 1e9)
+    assert record.gmac_per_sample["step"] > 3 * record.gmac_per_sample["generator"]  # forward and backward
     faces = int((~store.held_out()).sum())
     features = len(store.scales) * faces * 36 * 2
-    assert features < record["memory"]["cache"] < 2 * features
-    parts = record["memory"]
+    assert features < record.memory["cache"] < 2 * features
+    parts = record.memory
     assert parts["total"] == parts["cache"] + parts["weights"] + parts["optimiser"]
-    assert parts["optimiser"] > 2 * 4 * sum(record["parameters"][name] for name in ("generator", "critic"))
-    assert record["seconds"] == pytest.approx(PAPER.steps / record["steps_per_second"])
-    assert record["measured_steps"] >= 1
+    assert parts["optimiser"] > 2 * 4 * sum(record.parameters[name] for name in ("generator", "critic"))
+    assert record.seconds == pytest.approx(PAPER.steps / record.steps_per_second)
+    assert record.measured_steps >= 1
 
 
 def test_a_whole_step_is_counted_alike_by_both_ways(store, extractor):
     """The closed form takes ten passes of the critic for a sample, the double backward twelve, and one generation."""
-    fast, plain = (estimate(store, extractor, PAPER, device=CPU, plain=way)["gmac_per_sample"] for way in (False, True))
+    fast, plain = (
+        estimate_training(store, extractor, PAPER, device=CPU, plain=way).gmac_per_sample for way in (False, True)
+    )
     assert fast["critic"] == plain["critic"]
     assert 0.5 < (plain["step"] - fast["step"] - fast["generator"]) / fast["critic"] < 3.5
 
@@ -221,9 +238,17 @@ def test_tensorboard(store, extractor, tmp_path, config):
     config = replace(config, steps=16)
     for stop, seconds in ((5, 0.0), (9, 1e9)):  # the second writes events that come after the checkpoint
         with pytest.raises(StopError):
-            train(store, extractor, config, folder=tmp_path, device=CPU, log="tensorboard", checkpoint_seconds=seconds,
-                  on_progress=watched([], stop=stop))  # fmt: skip
-    train(store, extractor, config, folder=tmp_path, device=CPU, log="tensorboard")
+            train_generator(
+                store,
+                extractor,
+                config,
+                folder=tmp_path,
+                device=CPU,
+                log="tensorboard",
+                checkpoint_seconds=seconds,
+                on_progress=watched([], stop=stop),
+            )
+    train_generator(store, extractor, config, folder=tmp_path, device=CPU, log="tensorboard")
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     tags = set(events.Tags()["scalars"])
     wanted = {"loss/l2", "loss/perceptual", "weights/mean", "weights/effective", "gradient_norm/generator",
@@ -243,15 +268,15 @@ def test_tensorboard(store, extractor, tmp_path, config):
 def test_what_is_logged_changes_no_step(store, extractor, tmp_path):
     config = replace(PAPER, steps=6)
     for log in (None, "tensorboard"):
-        train(store, extractor, config, folder=tmp_path / str(log), device=CPU, log=log)
+        train_generator(store, extractor, config, folder=tmp_path / str(log), device=CPU, log=log)
     files = [(tmp_path / str(log) / "generator.safetensors").read_bytes() for log in (None, "tensorboard")]
     assert files[0] == files[1]
 
 
-def test_a_missing_tensorboard_is_told_before_any_work(store, extractor, tmp_path, monkeypatch):
+def test_a_missing_tensorboard_is_reported_before_any_work(store, extractor, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(RequestError, match=r"pip install 'fsrcache\[tensorboard\]'"):
-        train(store, extractor, MLP, folder=tmp_path / "run", device=CPU, log="tensorboard")
+        train_generator(store, extractor, MLP, folder=tmp_path / "run", device=CPU, log="tensorboard")
     assert not (tmp_path / "run").exists()
 
 

@@ -10,8 +10,8 @@ from fsrcache.errors import FsrcacheError
 from fsrcache.presets import TRAINING, CriticConfig, MLPConfig
 from fsrcache.training.data.loader import load_cache
 from fsrcache.training.data.stream import Stream
-from fsrcache.training.run.estimate import estimate
-from fsrcache.training.run.train import train
+from fsrcache.training.run.estimate import estimate_training
+from fsrcache.training.run.train import train_generator
 
 CPU = torch.device("cpu")
 CONFIG = replace(
@@ -34,26 +34,26 @@ def test_pairs_are_the_stores(store, stream):
     probabilities = np.stack([store.probabilities("train", scale)[:] for scale in store.scales])
     seen = []
     for step in range(3 * stream.shape[1] // 11):
-        places = torch.from_numpy(np.random.default_rng(step).integers(0, 3, 11))
-        pairs = stream.pairs(step, places)
-        for i, place in enumerate(places.tolist()):
+        chosen = torch.from_numpy(np.random.default_rng(step).integers(0, 3, 11))
+        pairs = stream.pairs(step, chosen)
+        for i, scale_index in enumerate(chosen.tolist()):
             (row,) = np.flatnonzero((features[0] == pairs.features[0, i].numpy()).all(1) & kept)
             seen.append(row)
-            assert np.array_equal(pairs.features[1, i], features[place, row])
+            assert np.array_equal(pairs.features[1, i], features[scale_index, row])
             assert np.array_equal(pairs.embeddings[i], embeddings[row])
             assert int(pairs.labels[i]) == labels[row]
-            assert pairs.probabilities[:, i].tolist() == probabilities[[0, place], row, labels[row]].tolist()
-            assert pairs.scales[:, i].tolist() == [1, store.scales[place]]
+            assert pairs.probabilities[:, i].tolist() == probabilities[[0, scale_index], row, labels[row]].tolist()
+            assert pairs.scales[:, i].tolist() == [1, store.scales[scale_index]]
     faces = stream.shape[1]
     assert sorted(seen[:faces]) == sorted(seen[faces : 2 * faces]) == np.flatnonzero(kept).tolist()
     assert seen[:faces] != seen[faces : 2 * faces]
 
 
 def test_a_stream_goes_on_anywhere(stream):
-    places = torch.ones(11, dtype=torch.int64)
-    whole = [stream.pairs(step, places).features for step in range(60)]
+    second = torch.ones(11, dtype=torch.int64)
+    whole = [stream.pairs(step, second).features for step in range(60)]
     for step in (0, 33, 34, 16, 59):
-        assert torch.equal(stream.pairs(step, places).features, whole[step])
+        assert torch.equal(stream.pairs(step, second).features, whole[step])
 
 
 def test_moments_are_those_of_a_cache(store, stream):
@@ -70,17 +70,25 @@ def test_a_streamed_training_resumed_is_undisturbed(store, extractor, tmp_path):
         if len(seen) == 20:
             raise KeyboardInterrupt
 
-    whole = train(store, extractor, CONFIG, folder=tmp_path / "a", device=CPU, cache="stream")
-    assert whole["cache"] == "stream"
+    whole = train_generator(store, extractor, CONFIG, folder=tmp_path / "a", device=CPU, cache="stream")
+    assert whole.cache == "stream"
     with pytest.raises(KeyboardInterrupt):
-        train(store, extractor, CONFIG, folder=tmp_path / "b", device=CPU, cache="stream", checkpoint_seconds=0.0,
-              on_progress=stop)  # fmt: skip
-    resumed = train(store, extractor, CONFIG, folder=tmp_path / "b", device=CPU, cache="stream")
-    assert 0 < resumed["resumed_from"] < 48
+        train_generator(
+            store,
+            extractor,
+            CONFIG,
+            folder=tmp_path / "b",
+            device=CPU,
+            cache="stream",
+            checkpoint_seconds=0.0,
+            on_progress=stop,
+        )
+    resumed = train_generator(store, extractor, CONFIG, folder=tmp_path / "b", device=CPU, cache="stream")
+    assert 0 < resumed.resumed_from < 48
     assert (tmp_path / "a/generator.safetensors").read_bytes() == (tmp_path / "b/generator.safetensors").read_bytes()
     with pytest.raises(FsrcacheError, match=r"batches are streamed, .*; --cache ram gives them in another order"):
-        train(store, extractor, CONFIG, folder=tmp_path / "b", device=CPU, cache="ram")
+        train_generator(store, extractor, CONFIG, folder=tmp_path / "b", device=CPU, cache="ram")
 
 
 def test_a_dry_run_streams_too(store, extractor):
-    assert estimate(store, extractor, CONFIG, device=CPU, cache="stream")["cache"] == "stream"
+    assert estimate_training(store, extractor, CONFIG, device=CPU, cache="stream").cache == "stream"

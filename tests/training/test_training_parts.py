@@ -137,10 +137,10 @@ def test_a_history_is_cut_where_the_run_goes_on(tmp_path):
 
 def test_the_first_bad_step_and_term_are_named():
     bad = FiniteCheck(("l2", "penalty"), torch.device("cpu"))
-    bad.see(0, {"l2": torch.tensor(1.0)})
+    bad.add(0, {"l2": torch.tensor(1.0)})
     bad.check()
-    bad.see(3, {"penalty": torch.tensor(torch.inf), "l2": torch.tensor(1.0)})
-    bad.see(4, {"l2": torch.tensor(torch.nan)})
+    bad.add(3, {"penalty": torch.tensor(torch.inf), "l2": torch.tensor(1.0)})
+    bad.add(4, {"l2": torch.tensor(torch.nan)})
     with pytest.raises(FsrcacheError, match="penalty term was not finite at step 3"):
         bad.check()
 
@@ -148,7 +148,7 @@ def test_the_first_bad_step_and_term_are_named():
 @pytest.mark.parametrize("value", [torch.inf, -torch.inf, torch.nan])
 def test_the_first_of_the_terms_is_named_where_two_are_bad_at_once(value):
     bad = FiniteCheck(("l2", "penalty"), torch.device("cpu"))
-    bad.see(torch.tensor(5), {"penalty": torch.tensor(value), "l2": torch.tensor(-value)})
+    bad.add(torch.tensor(5), {"penalty": torch.tensor(value), "l2": torch.tensor(-value)})
     with pytest.raises(FsrcacheError, match="l2 term was not finite at step 5"):
         bad.check()
 
@@ -171,14 +171,14 @@ def draw(count, *, full_resolution):
 
 def test_a_pair_is_the_same_face():
     batch = cache().pairs(draw(64, full_resolution=0.25))
-    place = {1: 0, 2: 1, 4: 2}
+    index_of = {1: 0, 2: 1, 4: 2}
     for i in range(64):
         face, scale = int(batch.labels[i]), int(batch.scales[i])
-        first = place[scale] * 10.0 + 2 * face
+        first = index_of[scale] * 10.0 + 2 * face
         assert batch.lr_features[i].tolist() == [first, first + 1]
         assert batch.hr_features[i].tolist() == [2.0 * face, 2.0 * face + 1]
         assert batch.hr_embeddings[i].tolist() == [20.0 * face, 20.0 * face + 10]
-        assert batch.lr_probabilities[i].item() == pytest.approx((place[scale] * 5 + face) / 15)
+        assert batch.lr_probabilities[i].item() == pytest.approx((index_of[scale] * 5 + face) / 15)
         assert batch.hr_probabilities[i].item() == pytest.approx(face / 15)
     share = float((batch.scales == 1).double().mean())
     assert 0.1 < share < 0.4

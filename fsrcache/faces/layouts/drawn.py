@@ -1,4 +1,4 @@
-"""The built-in faces as data: ``drawn`` or ``drawn:COUNT`` in place of a path."""
+"""The built-in faces as data: ``drawn`` or ``drawn:COUNT`` instead of a path."""
 
 import re
 from pathlib import Path
@@ -19,7 +19,7 @@ _SPLIT_OF_ROUND = ("train",) * 7 + ("val",) + ("test",) * 2
 
 
 def recognises(path: Path) -> bool:
-    """Tell whether a path is the word ``drawn``, alone or with a count, whatever lies in the working folder."""
+    """Return whether a path is the word ``drawn``, alone or with a count, whatever lies in the working folder."""
     return re.fullmatch(r"drawn(:.*)?", str(path)) is not None
 
 
@@ -31,12 +31,12 @@ def read(path: Path, *, votes: str) -> Listing:  # noqa: ARG001  # a layout's si
         and (not (number.isascii() and number.isdecimal() and len(number) <= 8) or not 1 <= int(number) <= MAX_COUNT)
     ):
         raise RequestError(
-            f"{path} does not say how many faces to draw.", f"Write drawn or drawn:COUNT, at most {MAX_COUNT}."
+            f"{path} has no valid number of faces to draw.", f"Write drawn or drawn:COUNT, at most {MAX_COUNT}."
         )
     if path.exists() and not number:
         raise RequestError(
             f"{path} means the built-in faces, and something in the working folder has that name too.",
-            f"Write ./{path} for what lies there, drawn:{DEFAULT_COUNT} for the built-in faces.",
+            f"Write ./{path} for the file or folder, drawn:{DEFAULT_COUNT} for the built-in faces.",
         )
     count = int(number) if number else DEFAULT_COUNT
     return Listing(

@@ -26,23 +26,23 @@ _VALUES = {str(value): value for value in range(256)}
 
 
 def recognises(path: Path) -> bool:
-    """Tell whether a file is such a CSV, or a folder holds one under its usual name."""
+    """Return whether a file is such a CSV, or a folder holds one under its usual name."""
     return csv_of(path) is not None
 
 
 def csv_of(path: Path) -> Path | None:
-    """Return the CSV that a path means: itself, or the one in that folder or its ``fer2013`` folder."""
+    """Return the CSV of a path: itself, or the one in that folder or its ``fer2013`` folder."""
     if path.is_file():
         return path if is_table(path) and None not in _columns(open_table(path)) else None
-    found = (text_file(folder, name) for folder in (path, path / "fer2013") for name in _FILES)
-    return next((file for file in found if file is not None), None)
+    files = (text_file(folder, name) for folder in (path, path / "fer2013") for name in _FILES)
+    return next((file for file in files if file is not None), None)
 
 
 def read(path: Path, *, votes: str) -> Listing:  # noqa: ARG001  # a layout's signature
     """List the rows. A row is named by its number, so that the file may be renamed and packed."""
     csv = csv_of(path)
     if csv is None:
-        raise FsrcacheError(f"{path} is no CSV with the columns emotion and pixels.", "Give fer2013.csv itself.")
+        raise FsrcacheError(f"{path} is no CSV with the columns emotion and pixels.", "Name fer2013.csv itself.")
     pixels = PixelRows(csv)
     labels, splits = bytearray(), bytearray()
     for label, split in pixels.rows():
@@ -62,7 +62,7 @@ def read(path: Path, *, votes: str) -> Listing:  # noqa: ARG001  # a layout's si
 
 
 def _columns(table: Table) -> tuple[int | None, int | None]:
-    """Return the places of emotion and pixels."""
+    """Return the indices of the columns emotion and pixels."""
     return table.column("emotion"), table.column("pixels")
 
 
@@ -71,7 +71,18 @@ class PixelRows:
     """The pictures of one CSV, unpacked once into an unnamed temporary file and mapped from there.
 
     Text is 3.6 times as large as the pixels and cannot be entered in the middle when packed; a mapped file
-    gives any picture at any time, and its memory belongs to the page cache.
+    has random access, and its memory belongs to the page cache.
+
+    Attributes
+    ----------
+    csv
+        The file.
+    sides, starts
+        Side of each picture in pixels, and its start in ``pixels``.
+    problems
+        Row -> reason why it has no picture.
+    pixels
+        uint8, all pictures one after another; mapped once ``rows`` has been iterated.
     """
 
     csv: Path
@@ -116,7 +127,7 @@ class PixelRows:
         return f"{self.csv}: row {i + 1}"
 
     def _picture(self, text: str) -> bytes:
-        """Enter the next row's pixels, or why it has none, and return what is to be kept of it."""
+        """Add the next row's side, or why it has no picture, and return its pixels."""
         row, packed = len(self.sides), b""
         try:
             packed = bytes(map(_VALUES.__getitem__, text.split()))
@@ -131,11 +142,11 @@ class PixelRows:
 
 
 def _put(spill: IO[bytes], pixels: bytes) -> None:
-    """Write pixels, or with none of them what the system still holds."""
+    """Write pixels; without any, flush the file."""
     try:
         spill.write(pixels) if pixels else spill.flush()
     except OSError as error:
-        place = tempfile.gettempdir()
         raise FsrcacheError(
-            f"The unpacked pixels cannot be kept in {place}: {error.strerror}.", "Set TMPDIR to a folder with space."
+            f"The unpacked pixels cannot be written to {tempfile.gettempdir()}: {error.strerror}.",
+            "Set TMPDIR to a folder with space.",
         ) from None

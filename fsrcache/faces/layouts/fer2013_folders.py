@@ -16,11 +16,11 @@ NAME = "fer2013-folders"
 TITLE = "FER2013 (image folders)"
 _PREFIX = re.compile(r"(Training|PublicTest|PrivateTest)_\d+")
 _ORIGINAL = re.compile(r"(Training|PublicTest|PrivateTest)_\d+\.[A-Za-z]+")  # augmented: Training_1.jpg0.jpg
-_LOOKED_AT = 200  # files after which a folder without such a name is something else
+_LOOKED_AT = 200  # files after which a folder without such a name is of another layout
 
 
 def recognises(path: Path) -> bool:
-    """Tell whether one of the first pictures of a folder is named as FER2013's are."""
+    """Return whether one of the first pictures of a folder is named as FER2013's are."""
     return path.is_dir() and any(
         _PREFIX.match(parts[-1]) for parts in islice(walk_pictures(path, LeftOut()), _LOOKED_AT)
     )
@@ -38,20 +38,20 @@ def read(path: Path, *, votes: str) -> Listing:  # noqa: ARG001  # a layout's si
                 left_out.add("augmented copy" if augmented else "not named as FER2013's pictures", "/".join(parts))
                 continue
             if len(parts) < 2:
-                raise FsrcacheError(f"{path / parts[-1]} is in no class folder.", "Give the folder above it.")
+                raise FsrcacheError(f"{path / parts[-1]} is in no class folder.", "Name the folder above it.")
             split = split_named(match[1])
             assert split is not None  # the pattern's three words are all known
             yield "/".join(parts), parts[-2], split
 
-    found = list(entries())
-    if not found:
+    originals = list(entries())
+    if not originals:
         raise FsrcacheError(f"No picture below {path} is named Training_N, PublicTest_N or PrivateTest_N.")
-    listed = {(split, parts[-1]) for name, _, split in found if (parts := name.split("/"))}
-    if len(listed) != len(found):
-        twice = next(name for name, count in Counter(n.split("/")[-1] for n, _, _ in found).items() if count > 1)
+    listed = {(split, parts[-1]) for name, _, split in originals if (parts := name.split("/"))}
+    if len(listed) != len(originals):
+        twice = next(name for name, count in Counter(n.split("/")[-1] for n, _, _ in originals).items() if count > 1)
         raise FsrcacheError(
-            f"{len(found) - len(listed)} pictures below {path} are there twice, {twice} among them.",
-            f"Give the folder of one copy (splits: {', '.join(SPLITS)}).",
+            f"{len(originals) - len(listed)} pictures below {path} are there twice, {twice} among them.",
+            f"Name the folder of one copy (splits: {', '.join(SPLITS)}).",
         )
     understand = partial(understand_expressions, where=f"the folders of {path}")
-    return file_listing(NAME, path, entries=found, understand=understand, left_out=left_out)
+    return file_listing(NAME, path, entries=originals, understand=understand, left_out=left_out)

@@ -23,15 +23,15 @@ _DIGITS = 9  # of a vote
 
 
 def recognises(path: Path) -> bool:
-    """Tell whether a path means FER2013's CSV with the file of votes beside it, or that file."""
+    """Return whether a path is FER2013's CSV with the file of votes beside it, or that file."""
     return _files(path) is not None
 
 
 def read(path: Path, *, votes: str) -> Listing:
     """List the pictures whose votes name an expression.
 
-    ``majority`` takes an expression with more than half of all votes; ``argmax`` the one with the most, if it is
-    one alone and beats unknown and NF; ``soft`` the same pictures, with the shares of votes as soft labels.
+    ``majority`` is the expression with more than half of all votes; ``argmax`` the one with the most, if it is alone
+    and beats unknown and NF; ``soft`` lists the same pictures, with the shares of votes as soft labels.
     """
     files = _files(path)
     if files is None:
@@ -43,7 +43,7 @@ def read(path: Path, *, votes: str) -> Listing:
     counts, vote_splits = _read_votes(files[1])
     if len(counts) != len(splits) or not np.array_equal(vote_splits, splits):
         raise FsrcacheError(
-            f"{files[1]} ({len(counts)} rows) does not go with {files[0]} ({len(splits)} rows) row by row.",
+            f"{files[1]} ({len(counts)} rows) does not match {files[0]} ({len(splits)} rows) row by row.",
             "Use the original fer2013.csv, whose order FERPlus follows.",
         )
     labels, kept, left_out = _decide(counts, votes)
@@ -66,7 +66,7 @@ def read(path: Path, *, votes: str) -> Listing:
 
 
 def _decide(counts: NDArray[np.int64], votes: str) -> tuple[NDArray[np.uint8], NDArray[np.bool_], LeftOut]:
-    """Return labels ``[n]``, which rows are kept ``[n]``, and why the others are not."""
+    """Return labels ``[n]``, whether each row is usable ``[n]``, and the reasons for the others."""
     best = counts.max(axis=1)
     winner = counts.argmax(axis=1)
     named = (winner < len(_CLASSES)) & (best > 0)
@@ -85,14 +85,14 @@ def _decide(counts: NDArray[np.int64], votes: str) -> tuple[NDArray[np.uint8], N
 def _read_votes(path: Path) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
     """Return the votes ``[n, 10]`` (eight expressions, unknown, NF) and the splits ``[n]``."""
     names, table = (*_CLASSES, *_NOT_EXPRESSIONS), open_table(path)
-    places, usage = [table.column(name) for name in names], table.split_column()
-    missing = [name for name, place in zip((*names, "Usage"), (*places, usage), strict=True) if place is None]
+    columns, usage = [table.column(name) for name in names], table.split_column()
+    missing = [name for name, column in zip((*names, "Usage"), (*columns, usage), strict=True) if column is None]
     if missing:
         raise FsrcacheError(f"{path} has no column {', '.join(missing)}.", "Use FERPlus's own fer2013new.csv.")
     counts, splits = [], bytearray()
     for line, row in table.rows():
         splits.append(table.split(row, usage, line))
-        votes = [row[place] for place in places if place is not None]
+        votes = [row[column] for column in columns if column is not None]
         for name, vote in zip(names, votes, strict=True):
             if not (vote.isascii() and vote.isdecimal() and len(vote) <= _DIGITS):
                 raise line_error(path, line, f"has the vote {vote[:40]!r} for {name}", "A vote is a number from 0.")
@@ -102,7 +102,7 @@ def _read_votes(path: Path) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
 
 def _files(path: Path) -> tuple[Path, Path] | None:
     """Return the CSV of pixels and the file of votes, or None."""
-    given = path.name.lower() in [_VOTES_FILE + packed for packed in PACKED]
-    pixels = fer2013.csv_of(path.parent if given else path)
-    votes = path if given else pixels and text_file(pixels.parent, _VOTES_FILE)
+    has_votes = path.name.lower() in [_VOTES_FILE + packed for packed in PACKED]
+    pixels = fer2013.csv_of(path.parent if has_votes else path)
+    votes = path if has_votes else pixels and text_file(pixels.parent, _VOTES_FILE)
     return (pixels, votes) if pixels and votes else None

@@ -13,7 +13,7 @@ TITLE = "class folders"
 
 
 def recognises(path: Path) -> bool:
-    """Tell whether a folder has a split folder, or a folder that an expression is named after."""
+    """Return whether a folder has a split folder, or a folder with the name of an expression."""
     return path.is_dir() and any(
         child.is_dir() and (split_named(child.name) is not None or expression_named(child.name) is not None)
         for child in single_folder(path).iterdir()

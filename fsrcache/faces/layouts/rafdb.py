@@ -15,7 +15,7 @@ _LABELS = "list_patition_label.txt"  # spelt so by its authors
 
 
 def recognises(path: Path) -> bool:
-    """Tell whether a folder is RAF-DB's ``basic`` or the folder above it."""
+    """Return whether a folder is RAF-DB's ``basic`` or the folder above it."""
     return _labels(path) is not None
 
 
@@ -24,7 +24,7 @@ def read(path: Path, *, votes: str) -> Listing:  # noqa: ARG001  # a layout's si
     labels = _labels(path)
     if labels is None:
         raise FsrcacheError(
-            f"{path} holds no EmoLabel/{_LABELS} (nor basic/EmoLabel/{_LABELS}).", "Give RAF-DB's folder."
+            f"{path} holds no EmoLabel/{_LABELS} (nor basic/EmoLabel/{_LABELS}).", "Name RAF-DB's folder."
         )
     entries = _entries(labels)
     return file_listing(NAME, labels.parents[1], entries=entries, understand=lambda _: NUMBERS)
@@ -50,9 +50,9 @@ def _entries(labels: Path) -> Iterator[tuple[str, str, int]]:
         empty = False
         yield f"Image/aligned/{Path(name).stem}_aligned.jpg", label, split
     if empty:
-        raise FsrcacheError(f"{labels} has no line with a label.", "Give the file as RAF-DB's authors ship it.")
+        raise FsrcacheError(f"{labels} has no line with a label.", "Use the file as RAF-DB's authors ship it.")
 
 
 def _labels(path: Path) -> Path | None:
-    found = (text_file(folder / "EmoLabel", _LABELS) for folder in (path, path / "basic"))
-    return next((file for file in found if file is not None), None)
+    files = (text_file(folder / "EmoLabel", _LABELS) for folder in (path, path / "basic"))
+    return next((file for file in files if file is not None), None)

@@ -14,7 +14,7 @@ TITLE = "RAF-DB (numbered folders)"
 
 
 def recognises(path: Path) -> bool:
-    """Tell whether a folder has a split folder in which every class folder is a number from 1 to 7."""
+    """Return whether a folder has a split folder in which every class folder is a number from 1 to 7."""
     if not path.is_dir():
         return False
     names = {

@@ -1,4 +1,4 @@
-"""Tables as people have them: which character separates columns, which column is which, and row after row."""
+"""Tables as people write them: their delimiter, their columns by name, and row after row."""
 
 import csv
 import re
@@ -18,18 +18,22 @@ _SUFFIXES = (".csv", ".tsv", ".txt")
 
 
 def is_table(path: Path) -> bool:
-    """Tell by the name whether a file may be a table, compressed or not."""
+    """Return whether a file may be a table by its name, compressed or not."""
     return path.name.lower().endswith(tuple(kind + packed for kind in _SUFFIXES for packed in PACKED))
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table as its header describes it; the rows are read when they are asked for.
+    """A table as its header describes it; ``rows`` reads the rest.
 
     Attributes
     ----------
-    path, header, delimiter
-        The file, the names in its header without the spaces around them, and what stands between them.
+    path
+        The file.
+    header
+        Names of the columns, without the spaces around them.
+    delimiter
+        Character between two values.
     """
 
     path: Path
@@ -37,34 +41,34 @@ class Table:
     delimiter: str
 
     def column(self, *names: str) -> int | None:
-        """Return the place of the column that has one of these names, whatever its case, spaces and marks."""
+        """Return the index of the column with one of these names, ignoring case, spaces and punctuation."""
         wanted = {plain(name) for name in names}
-        found = [place for place, name in enumerate(self.header) if plain(name) in wanted]
-        if len(found) > 1:
-            both = " and ".join(repr(self.header[place]) for place in found)
+        columns = [column for column, name in enumerate(self.header) if plain(name) in wanted]
+        if len(columns) > 1:
+            both = " and ".join(repr(self.header[column]) for column in columns)
             raise FsrcacheError(f"{self.path} has the columns {both}, which mean the same.", "Rename all but one.")
-        return found[0] if found else None
+        return columns[0] if columns else None
 
     def split_column(self) -> int | None:
-        """Return the place of the column that says which split a row is of, if there is one."""
-        found = self.column(*SPLIT_COLUMNS)
-        return self.column(_SPLIT_COLUMN_ALONE) if found is None else found
+        """Return the index of the column of splits, or None."""
+        column = self.column(*SPLIT_COLUMNS)
+        return self.column(_SPLIT_COLUMN_ALONE) if column is None else column
 
-    def split(self, row: list[str], place: int | None, line: int) -> int:
+    def split(self, row: list[str], column: int | None, line: int) -> int:
         """Return a row's split as an index in ``SPLITS``; train where there is no column for it."""
-        found = split_named("train" if place is None else row[place])
-        if found is None:
-            assert place is not None  # train is known
+        split = split_named("train" if column is None else row[column])
+        if split is None:
+            assert column is not None  # train is known
             raise line_error(
                 self.path,
                 line,
-                f"has the split {row[place]!r} in its column {self.header[place]!r}",
+                f"has the split {row[column]!r} in its column {self.header[column]!r}",
                 understood("split", SPLIT_NAMES),
             )
-        return found
+        return split
 
     def notes(self, count: int) -> tuple[str, ...]:
-        """Return what a person should hear of the table, given its number of rows."""
+        """Return sentences about the table for the user; ``count`` is its number of rows."""
         usual = "\t" if ".tsv" in self.path.name.lower() else ","
         notes = []
         if self.delimiter != usual and len(self.header) > 1:
@@ -79,7 +83,7 @@ class Table:
         Raises
         ------
         FsrcacheError
-            If there is none, if one has more or fewer values than the header, or as ``lines_of`` does.
+            If there is no row, if one has more or fewer values than the header, or as ``lines_of`` does.
         """
         lines, empty = lines_of(self.path), True
         header_line, header, _ = _header_line(lines)
@@ -102,11 +106,11 @@ class Table:
             empty = False
             yield number, row
         if empty:
-            raise FsrcacheError(f"{self.path} has a header and no row.", "Give a table with rows in it.")
+            raise FsrcacheError(f"{self.path} has a header and no row.", "Use a table with rows in it.")
 
 
 def open_table(path: Path) -> Table:
-    """Read a table's header; the delimiter is the one that stands in it oftenest."""
+    """Read a table's header; the delimiter is the one that is commonest in it."""
     lines = lines_of(path)
     number, line, delimiter = _header_line(lines)
     if delimiter is None:
@@ -129,7 +133,7 @@ def _header_line(lines: Iterator[tuple[int, str]]) -> tuple[int, str, str | None
 
 
 def _values(path: Path, number: int, line: str, rest: Iterator[tuple[int, str]], delimiter: str) -> list[str]:
-    """Return the values of a row; if a quoted one goes on in the next lines, they are taken from the rest."""
+    """Return the values of a row; a quoted one may continue in the next lines, which are then read from the rest."""
     if '"' not in line:
         return [value.strip() for value in line.split(delimiter)]
 

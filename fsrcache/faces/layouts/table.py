@@ -16,7 +16,7 @@ _LABEL = ("label", "class", "class name", "emotion", "expression")
 
 
 def recognises(path: Path) -> bool:
-    """Tell whether a file is a CSV or TSV with columns for path and label."""
+    """Return whether a file is a CSV or TSV with columns for path and label."""
     if not (path.is_file() and is_table(path)):
         return False
     table = open_table(path)
@@ -26,7 +26,7 @@ def recognises(path: Path) -> bool:
 def read(path: Path, *, votes: str) -> Listing:  # noqa: ARG001  # a layout's signature
     """List the rows; a relative path is relative to the table's folder, no split column means train."""
     if not path.is_file():
-        raise FsrcacheError(f"{path} is not a file.", "Give the CSV or TSV file itself.")
+        raise FsrcacheError(f"{path} is not a file.", "Name the CSV or TSV file itself.")
     table = open_table(path)
     understand = partial(understand_expressions, where=str(path))
     return file_listing(NAME, path.parent, entries=_rows(table), understand=understand, notes=table.notes)
@@ -40,10 +40,10 @@ def _rows(table: Table) -> Iterator[tuple[str, str, int]]:
 
 
 def _needed(table: Table, what: str, names: tuple[str, ...]) -> int:
-    place = table.column(*names)
-    if place is None:
+    column = table.column(*names)
+    if column is None:
         raise FsrcacheError(
             f"{table.path} has no column for the {what}; its columns are {', '.join(table.header)}.",
             f"Name one: {', '.join(names)}.",
         )
-    return place
+    return column

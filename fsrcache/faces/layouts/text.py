@@ -1,4 +1,4 @@
-"""Text as people have it, read line by line: plain, gzip or xz, with or without BOM, any line ends, bounded lines."""
+"""Text files, read line by line: plain, gzip or xz, with or without BOM, any line ends, bounded lines."""
 
 import codecs
 import gzip
@@ -25,25 +25,25 @@ _BROKEN = (OSError, EOFError, lzma.LZMAError, zlib.error)
 
 
 def text_file(folder: Path, name: str) -> Path | None:
-    """Return the file of that name in a folder, in whatever case and packed or not, the plain one first."""
+    """Return the file of that name in a folder, in any case and packed or not, the plain one first."""
     plain = folder / name
     if plain.is_file() or not folder.is_dir():
         return plain if plain.is_file() else None
-    found = {child.name.lower(): child for child in sorted(folder.iterdir(), reverse=True)}
-    files = (found.get(name.lower() + packed) for packed in PACKED)
+    children = {child.name.lower(): child for child in sorted(folder.iterdir(), reverse=True)}
+    files = (children.get(name.lower() + packed) for packed in PACKED)
     return next((file for file in files if file is not None and file.is_file()), None)
 
 
 def lines_of(path: Path) -> Iterator[tuple[int, str]]:
     """Yield each line with its number from 1, without its end.
 
-    UTF-16 and UTF-32 are known by their byte order mark, all else is UTF-8. LF, CRLF and CR end a line.
+    UTF-16 and UTF-32 are recognised by their byte order mark, the rest is UTF-8. LF, CRLF and CR end a line.
 
     Raises
     ------
     FsrcacheError
         If the file cannot be read or unpacked, is empty, is of another encoding (with the byte's offset), has NUL
-        bytes, or a line of more than ``LINE_LIMIT`` characters. No more than one line is held.
+        bytes, or a line of more than ``LINE_LIMIT`` characters. No more than one line is in memory.
     """
     with _unpacked(path) as file:
         text = io.TextIOWrapper(file, encoding=_encoding(path, file))
@@ -60,7 +60,7 @@ def lines_of(path: Path) -> Iterator[tuple[int, str]]:
                 )
             yield number, line.removesuffix("\n")
         if not number:
-            raise FsrcacheError(f"{path} is empty.", "Give a file with text in it.")
+            raise FsrcacheError(f"{path} is empty.", "Use a file with text in it.")
 
 
 def line_error(path: Path, line: int, what: str, remedy: str = "Check the file.") -> FsrcacheError:
@@ -79,7 +79,7 @@ def _next_line(path: Path, text: io.TextIOWrapper, number: int) -> str:
 
 @contextmanager
 def _unpacked(path: Path) -> Iterator[BinaryIO]:
-    """Open a file, unpacked if its first bytes are those of gzip or xz, whatever it is called."""
+    """Open a file, unpacked if its first bytes are those of gzip or xz, whatever its name."""
     try:
         file = path.open("rb")
     except OSError as error:
@@ -114,7 +114,7 @@ def _unreadable(path: Path, error: Exception, where: str = "") -> FsrcacheError:
 
 
 def _undecodable(path: Path) -> FsrcacheError:
-    """Return the error of a file that is not of its encoding, with the first wrong byte's line and offset."""
+    """Return the error of a file in another encoding, with the first wrong byte's line and offset."""
     with _unpacked(path) as file:
         encoding = _encoding(path, file)
         decoder = codecs.getincrementaldecoder(encoding)()

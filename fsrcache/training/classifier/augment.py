@@ -1,4 +1,4 @@
-"""Faces as they might have been: mirrored, moved, and every other one turned and enlarged or reduced a little."""
+"""Random changes of pictures: mirrored and moved, every other one turned and enlarged or reduced a little too."""
 
 import numpy as np
 import torch
@@ -9,16 +9,16 @@ from fsrcache.presets import PretrainConfig
 
 
 def augment(pictures: Tensor, config: PretrainConfig, *, random: np.random.Generator) -> Tensor:
-    """Return changed pictures.
+    """Return pictures with random changes.
 
     Parameters
     ----------
     pictures
         uint8 ``[B, C, S, S]``.
     config
-        How far they may be changed; half of them are only mirrored and moved by whole pixels, and stay sharp.
+        Largest changes; half of the pictures are only mirrored and moved by whole pixels, and stay sharp.
     random
-        Draws the changes.
+        Source of the changes.
 
     Returns
     -------

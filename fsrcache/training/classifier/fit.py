@@ -1,38 +1,31 @@
-"""Training the extractor as a classifier: cross-entropy on faces at one scale or many, resumed epoch by epoch."""
+"""Training an extractor as a classifier: cross-entropy on faces at one scale or many, resumed where it stopped."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
-from functools import partial
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, TypedDict
+from typing import Annotated, Any, TypedDict
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch import Tensor
 
-from fsrcache.device import computed_precision, computes_bf16, fp32_precision
-from fsrcache.errors import FsrcacheError, RequestError
+from fsrcache.device import computed_precision, fp32_precision
+from fsrcache.errors import FsrcacheError
 from fsrcache.extractors.extractor import Extractor
-from fsrcache.faces.degrade import SCALE_FORM, Degradation, low_resolution_view
+from fsrcache.faces.degrade import SCALE_FORM, Degradation
 from fsrcache.faces.digest import content_digest
-from fsrcache.faces.expressions import SPLITS
 from fsrcache.faces.faces import Faces
-from fsrcache.held_out import held_out
 from fsrcache.presets import PretrainConfig
 from fsrcache.progress import Progress, ProgressCallback
-from fsrcache.records import Between, check_value, value_from
-from fsrcache.spd.layers import BiMap
-from fsrcache.training.classifier.augment import augment
+from fsrcache.records import Between, value_from
+from fsrcache.training.classifier.pictures import read_splits, split_rows
+from fsrcache.training.classifier.trainer import ClassifierTrainer, Views, accuracy, make_optimiser
 from fsrcache.training.run.checkpoint import resume, run_lock, save_checkpoint
+from fsrcache.training.run.due import CheckpointDue, ReportDue
 from fsrcache.training.run.history import check_history, write_history
-from fsrcache.training.step.schedules import one_cycle, set_rate
 
-_EVALUATED = 512  # pictures at a time
-_READ_EVERY = 20  # steps: reading a number from a GPU waits for it
 _Percent = Annotated[float, Between(0, 100)]
-_Scales = tuple[Annotated[int, Between(1, 2048)], ...]
+_Count = Annotated[int, Between(0, 10**8)]
 
 
 class _Line(TypedDict):
@@ -44,23 +37,52 @@ class _Line(TypedDict):
     held_out_accuracy: _Percent
 
 
-class _ClassifierState(TypedDict):
-    """How far a training is: an epoch a line."""
+@dataclass(frozen=True)
+class _ClassifierState:
+    """How far a training is: what a checkpoint keeps beside tensors.
 
-    history: tuple[_Line, ...]
+    Attributes
+    ----------
+    history
+        A line for every whole epoch.
+    step
+        Steps taken in the epoch after those.
+    loss, right
+        Sum of the losses and number of right answers in these steps.
+    """
+
+    history: tuple[_Line, ...] = ()
+    step: _Count = 0
+    loss: float = 0.0
+    right: _Count = 0
 
 
-class ClassifierResult(NamedTuple):
-    """What a training did: ``history`` line by line, the epoch ``resumed_from``, ``accuracy`` in percent by split."""
+@dataclass(frozen=True)
+class ClassifierResult:
+    """Result of a training.
+
+    Attributes
+    ----------
+    history
+        A line for every epoch: ``epoch`` from 1, mean ``loss``, ``train_accuracy`` and ``held_out_accuracy`` in
+        percent.
+    resumed_from, resumed_step
+        Whole epochs, and steps of the next one, that earlier calls had done.
+    accuracy
+        Final accuracy in percent by split: ``held-out``, and ``val`` and ``test`` where the data have them.
+    settings
+        JSON values that the run's checkpoints agree on.
+    """
 
     history: list[dict[str, Any]]
     resumed_from: int
+    resumed_step: int
     accuracy: dict[str, float]
     settings: dict[str, Any]
 
     @property
     def answer(self) -> dict[str, Any]:
-        """What a command says about it: ``epochs``, ``resumed_from``, ``accuracy``, ``history``."""
+        """Values for a command's answer: ``epochs``, ``resumed_from``, ``accuracy``, ``history``."""
         return {
             "epochs": len(self.history),
             "resumed_from": self.resumed_from,
@@ -70,7 +92,7 @@ class ClassifierResult(NamedTuple):
 
     @property
     def record(self) -> dict[str, Any]:
-        """What the weights' file keeps about it: no times, nothing that depends on interruptions."""
+        """Values for the weights' file: no times, nothing that depends on interruptions."""
         return {**self.settings, "epochs": len(self.history), "accuracy": self.accuracy}
 
 
@@ -87,42 +109,47 @@ def fit_classifier(
     on_progress: ProgressCallback,
     scales: tuple[int, ...] = (1,),
     degradation: Degradation = SCALE_FORM,
+    checkpoint_seconds: float | None = None,
 ) -> ClassifierResult:
     """Train an extractor in place on the training split without its held-out tenth; the last epoch is kept.
 
-    The held-out tenth is scored at full resolution after every epoch, val and test once, after the last.
+    The held-out tenth is scored at full resolution after every epoch, val and test once, after the last. On a CPU an
+    interrupted run ends in the same bytes as an uninterrupted one.
 
     Parameters
     ----------
     extractor
-        The network, on its device.
+        Network to train, on its device: any whose ``embed`` computes logits with gradients.
     faces
-        The pictures, of the side that the model is for.
+        Pictures, of the network's side.
     schedule
-        How it is trained.
+        Settings of the training.
     phase
-        What the work is called while it runs.
+        Name of the work in progress reports.
     folder
-        Where the checkpoint of every epoch and ``history.jsonl`` are kept; a run goes on from there.
+        Folder of the checkpoints and of ``history.jsonl``; a run that stopped there is resumed.
     settings
         JSON values that a checkpoint must agree on, beside schedule, seed and data.
     seed
-        Fixes order, scales and augmentation, as functions of (seed, epoch) alone.
+        Random seed of order, scales, augmentation and dropout, which are functions of (seed, epoch, step) alone.
     on_progress
-        Called every few steps.
+        Callback for reports: after the first step, every second and after every epoch.
     scales, degradation
-        Every picture is seen at one of these, drawn anew each time; full resolution alone by default.
+        Scales at which pictures are seen, drawn anew each time, and how they are made coarse; full resolution alone by
+        default.
+    checkpoint_seconds
+        Time between two checkpoints within an epoch; None is 30 s, and less where they are cheap.
 
     Raises
     ------
+    RequestError
+        If there are no scales, or the network cannot be trained.
     FsrcacheError
         If there is nothing to train on, the folder holds a run of other settings or belongs to a training under way, or
-        the loss stops being finite.
+        loss or weights stop being finite.
     """
-    check_value(_Scales, scales, name="scales")
-    if not scales:
-        raise RequestError("There are no scales.", "Full resolution alone is (1,).")
-    rows = _rows(faces)
+    views = Views(scales, degradation)
+    rows = split_rows(faces)
     settings = {
         **settings,
         "precision": computed_precision("bf16", extractor.device),
@@ -132,175 +159,110 @@ def fit_classifier(
         "classes": list(faces.classes),
         "scales": list(scales),
     }
-    optimiser = _optimiser(extractor.module, schedule)
-    with run_lock(folder):
-        checkpoint, epoch, history = folder / "checkpoint.safetensors", 0, list[dict[str, Any]]()
-        check_history(folder / "history.jsonl")
-        resumed = resume(
-            checkpoint, settings, partial(_history, epochs=schedule.epochs),
-            modules={"extractor": extractor.module}, optimisers={"adamw": optimiser},
-        )  # fmt: skip
-        if resumed is not None:
-            epoch, history = len(resumed.state), resumed.state
-            if resumed.fell_back:
-                on_progress(Progress(phase, epoch, schedule.epochs, "epochs", note=resumed.fell_back))
-        resumed_from = epoch
-        pictures = {split: _pictures(faces, chosen) for split, chosen in rows.items()}
-        labels = {split: torch.from_numpy(faces.labels[chosen].astype(np.int64)) for split, chosen in rows.items()}
-        views = _Views(scales, degradation)
-        while epoch < schedule.epochs:
-            said = _epoch(
-                extractor, optimiser, pictures["train"], labels["train"], schedule,
-                views=views, epoch=epoch, seed=seed, phase=phase, on_progress=on_progress,
-            )  # fmt: skip
-            epoch += 1
-            accuracy = _accuracy(extractor, pictures["held-out"], labels["held-out"])
-            history = [*history, {"epoch": epoch, **said, "held_out_accuracy": accuracy}]
-            save_checkpoint(
-                checkpoint, settings, {"history": history},
-                modules={"extractor": extractor.module}, optimisers={"adamw": optimiser},
-            )  # fmt: skip
-            write_history(folder / "history.jsonl", history)
-        scores = {split: _accuracy(extractor, pictures[split], labels[split]) for split in rows if split != "train"}
+    optimiser = make_optimiser(extractor, schedule)
+    with run_lock(folder), torch.random.fork_rng([extractor.device] if extractor.device.type == "cuda" else []):
+        run = _Run(extractor, optimiser, schedule, folder, settings, phase, on_progress, checkpoint_seconds)
+        note = run.resume()
+        resumed_from, resumed_step = len(run.state.history), run.state.step
+        splits = read_splits(faces, rows, on_progress=on_progress)
+        trainer = ClassifierTrainer(extractor, optimiser, *splits.pop("train"), schedule, views=views, seed=seed)
+        run.report(resumed_from * trainer.steps + resumed_step, trainer, note=note)
+        for _ in range(resumed_from, schedule.epochs):
+            run.train_epoch(trainer, *splits["held-out"])
+        scores = {split: accuracy(extractor, *both, on_progress=on_progress) for split, both in splits.items()}
         extractor.module.eval()
-        return ClassifierResult(history, resumed_from, scores, settings)
+    history = [dict(line) for line in run.state.history]
+    return ClassifierResult(history, resumed_from, resumed_step, scores, settings)
 
 
-def _history(written: Mapping[str, Any], file: Path, *, epochs: int) -> list[dict[str, Any]]:
-    """Return the history that a checkpoint holds, its epochs counted from 1."""
-    lines = list(value_from(_ClassifierState, written, where=file, name="state")["history"])
-    if [line["epoch"] for line in lines] != list(range(1, len(lines) + 1)) or len(lines) > epochs:
-        raise FsrcacheError(f"{file}: state.history has {len(lines):,} lines, and not one for each epoch so far.")
-    return lines
+class _Run:
+    """State, files and clocks of a training."""
 
+    def __init__(
+        self,
+        extractor: Extractor,
+        optimiser: torch.optim.Optimizer,
+        schedule: PretrainConfig,
+        folder: Path,
+        settings: Mapping[str, Any],
+        phase: str,
+        on_progress: ProgressCallback,
+        checkpoint_seconds: float | None,
+    ) -> None:
+        self.extractor, self.epochs, self.settings = extractor, schedule.epochs, settings
+        self.modules, self.optimisers = {"extractor": extractor.module}, {"adamw": optimiser}
+        self.checkpoint, self.history = folder / "checkpoint.safetensors", folder / "history.jsonl"
+        self.phase, self.on_progress = phase, on_progress
+        self.checkpoint_due, self.report_due = CheckpointDue(checkpoint_seconds), ReportDue()
+        self.state = _ClassifierState()
 
-class _Views(NamedTuple):
-    """The scales at which pictures are seen, and how."""
+    def resume(self) -> str:
+        """Go back to the newest checkpoint, if any; return in words why not to the newest, empty otherwise."""
+        check_history(self.history)
+        resumed = resume(
+            self.checkpoint, self.settings, self._read, modules=self.modules, optimisers=self.optimisers
+        )  # fmt: skip
+        if resumed is None:
+            return ""
+        self.state = resumed.state
+        write_history(self.history, self.state.history)
+        return resumed.fell_back
 
-    scales: tuple[int, ...]
-    degradation: Degradation
+    def train_epoch(self, trainer: ClassifierTrainer, pictures: Tensor, labels: Tensor) -> None:
+        """Take the steps that are left of an epoch, score it on held-out pictures and keep it."""
+        epoch, history = len(self.state.history), self.state.history
+        trainer.begin(epoch, loss=self.state.loss, right=self.state.right)
+        for step in range(self.state.step, trainer.steps):
+            trainer.step(step)
+            taken = step + 1
+            if self.report_due:
+                values = {"epoch": epoch + 1, "loss": trainer.loss.item() / taken}
+                self.report(epoch * trainer.steps + taken, trainer, values)
+            if self.checkpoint_due and taken < trainer.steps:
+                self.keep(_ClassifierState(history, taken, trainer.loss.item(), int(trainer.right.item())), trainer)
+        line: _Line = {
+            "epoch": epoch + 1,
+            "loss": trainer.loss.item() / trainer.steps,
+            "train_accuracy": 100 * trainer.right.item() / (trainer.steps * trainer.batch),
+            "held_out_accuracy": accuracy(self.extractor, pictures, labels, on_progress=self.on_progress),
+        }
+        self.keep(_ClassifierState((*history, line)), trainer)
+        write_history(self.history, self.state.history)
+        values = {"epoch": epoch + 1, "loss": line["loss"], "held_out_accuracy": line["held_out_accuracy"]}
+        self.report((epoch + 1) * trainer.steps, trainer, values)
 
-    def of(self, pictures: Tensor, random: np.random.Generator) -> Tensor:
-        """Return pictures uint8 [B, C, S, S], each as seen at a scale drawn for it."""
-        if self.scales == (1,):
-            return pictures
-        drawn = random.choice(self.scales, len(pictures))
-        seen = pictures.numpy().transpose(0, 2, 3, 1).copy()
-        for scale in self.scales:
-            if len(here := np.flatnonzero(drawn == scale)):
-                seen[here] = low_resolution_view(seen[here], scale, self.degradation)
-        return torch.from_numpy(seen).permute(0, 3, 1, 2)
+    def report(
+        self, steps: int, trainer: ClassifierTrainer, values: Mapping[str, float] | None = None, note: str = ""
+    ) -> None:
+        self.on_progress(Progress(self.phase, steps, self.epochs * trainer.steps, "steps", values or {}, note))
 
+    def keep(self, state: _ClassifierState, trainer: ClassifierTrainer) -> None:
+        """Write a checkpoint.
 
-def _rows(faces: Faces) -> dict[str, NDArray[np.intp]]:
-    """Return which pictures are trained on, held out, and reported."""
-    left_out = held_out(faces.hashes)
-    train = faces.splits == SPLITS.index("train")
-    rows = {"train": np.flatnonzero(train & ~left_out), "held-out": np.flatnonzero(train & left_out)}
-    for split in ("val", "test"):
-        rows[split] = np.flatnonzero(faces.splits == SPLITS.index(split))
-    if len(rows["train"]) < 2 or not len(rows["held-out"]):
-        raise FsrcacheError(
-            f"There are {len(rows['train'])} pictures to train on and {len(rows['held-out'])} held out.",
-            "Give data with a larger training split: a tenth of it, fixed by the pictures' hashes, is held out.",
-        )
-    return {split: chosen for split, chosen in rows.items() if len(chosen)}
+        Raises
+        ------
+        FsrcacheError
+            If loss or weights are not finite.
+        """
+        loss = trainer.loss.item()
+        if not math.isfinite(loss) or not trainer.finite_weights():
+            what = "Weights stopped being finite" if math.isfinite(loss) else f"The cross-entropy became {loss}"
+            raise FsrcacheError(
+                f"{what} in epoch {trainer.epoch + 1} of the {self.phase}.",
+                "The last checkpoint is from before; take a lower learning rate or look at the pictures.",
+            )
+        with self.checkpoint_due:
+            save_checkpoint(
+                self.checkpoint, self.settings, asdict(state), modules=self.modules, optimisers=self.optimisers
+            )  # fmt: skip
+        self.state = state
 
-
-def _pictures(faces: Faces, rows: NDArray[np.intp]) -> Tensor:
-    """Return uint8 [n, C, S, S] in the CPU's memory."""
-    return torch.from_numpy(faces.batch(rows)).permute(0, 3, 1, 2)
-
-
-def _optimiser(module: nn.Module, schedule: PretrainConfig) -> torch.optim.AdamW:
-    """Return AdamW that decays matrices and kernels, but neither biases, norms nor orthonormal maps."""
-    maps = [bimap.weight for bimap in _bimaps(module)]
-    trained = [weight for weight in module.parameters() if weight.requires_grad]
-    decayed = [weight for weight in trained if weight.ndim > 1 and all(weight is not one for one in maps)]
-    others = [weight for weight in trained if weight.ndim <= 1]
-    groups: list[dict[str, Any]] = [
-        {"params": decayed, "weight_decay": schedule.weight_decay},
-        {"params": [*others, *maps], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=schedule.learning_rate)
-
-
-def _epoch(
-    extractor: Extractor,
-    optimiser: torch.optim.Optimizer,
-    pictures: Tensor,
-    labels: Tensor,
-    schedule: PretrainConfig,
-    *,
-    views: _Views,
-    epoch: int,
-    seed: int,
-    phase: str,
-    on_progress: ProgressCallback,
-) -> dict[str, float]:
-    """Train once over the pictures, in an order and with changes that are functions of (seed, epoch) alone."""
-    device = extractor.device
-    random = np.random.default_rng([seed, epoch])
-    batches = list(_batches(len(pictures), min(schedule.batch, len(pictures)), random))
-    steps = schedule.epochs * len(batches)
-    total = torch.zeros((), device=device)
-    right = torch.zeros((), device=device)
-    extractor.module.train()
-    for number, chosen in enumerate(batches):
-        step = epoch * len(batches) + number
-        set_rate(optimiser, one_cycle(step, steps=steps, top=schedule.learning_rate))
-        batch = augment(views.of(pictures[chosen], random).to(device), schedule, random=random)
-        truth = labels[chosen].to(device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=computes_bf16(device)):
-            logits = extractor.embed(batch).logits
-        loss = cross_entropy(logits, truth, label_smoothing=schedule.label_smoothing)
-        optimiser.zero_grad()
-        torch.autograd.backward(loss)
-        _step_on_manifold(extractor.module, optimiser)
-        total += loss.detach()
-        right += (logits.argmax(1) == truth).sum()
-        if number % _READ_EVERY == 0:
-            values = {"epoch": epoch + 1, "loss": total.item() / (number + 1)}
-            _check(values["loss"], epoch, phase)
-            on_progress(Progress(phase, step + 1, steps, "steps", values))
-    _check(total.item(), epoch, phase)
-    seen = len(batches) * len(batches[0])
-    return {"loss": total.item() / len(batches), "train_accuracy": 100 * right.item() / seen}
-
-
-def _batches(count: int, batch: int, random: np.random.Generator) -> Iterator[Tensor]:
-    order = torch.from_numpy(random.permutation(count))
-    return (order[start : start + batch] for start in range(0, count - batch + 1, batch))
-
-
-def _bimaps(module: nn.Module) -> list[BiMap]:
-    return [layer for layer in module.modules() if isinstance(layer, BiMap)]
-
-
-def _step_on_manifold(module: nn.Module, optimiser: torch.optim.Optimizer) -> None:
-    """Take the optimiser's step, orthonormal maps staying orthonormal."""
-    for bimap in _bimaps(module):
-        bimap.project_gradient()
-    optimiser.step()
-    for bimap in _bimaps(module):
-        bimap.retract()
-
-
-def _check(loss: float, epoch: int, phase: str) -> None:
-    if not np.isfinite(loss):
-        raise FsrcacheError(
-            f"The cross-entropy became {loss} in epoch {epoch + 1} of the {phase}.",
-            "The last checkpoint is from before; take a lower learning rate or look at the pictures.",
-        )
-
-
-@torch.inference_mode()
-def _accuracy(extractor: Extractor, pictures: Tensor, labels: Tensor) -> float:
-    """Return the share of pictures given their class, in percent."""
-    extractor.module.eval()
-    device = extractor.device
-    right = 0
-    for start in range(0, len(labels), _EVALUATED):
-        logits = extractor.embed(pictures[start : start + _EVALUATED].to(device)).logits
-        right += int((logits.argmax(1).cpu() == labels[start : start + _EVALUATED]).sum())
-    return 100 * right / len(labels)
+    def _read(self, written: Mapping[str, Any], file: Path) -> _ClassifierState:
+        """Return a checkpoint's state, its epochs counted from 1 and none of them beyond the last."""
+        state: _ClassifierState = value_from(_ClassifierState, written, where=file, name="state")
+        epochs = [line["epoch"] for line in state.history]
+        if epochs != list(range(1, len(epochs) + 1)) or len(epochs) > self.epochs:
+            raise FsrcacheError(f"{file}: state.history has {len(epochs):,} lines, and not one for each epoch so far.")
+        if state.step and len(epochs) == self.epochs:
+            raise FsrcacheError(f"{file}: state.step is {state.step:,}, beyond the last epoch.")
+        return state

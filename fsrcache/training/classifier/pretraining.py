@@ -1,9 +1,9 @@
-"""``pretrain``: train the extractor, on full-resolution faces unless other scales are asked for."""
+"""Pre-training of the extractor, at full resolution unless other scales are named."""
 
 import time
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -16,7 +16,43 @@ from fsrcache.records import Seed, check_value
 from fsrcache.training.classifier.fit import fit_classifier
 
 
-def pretrain(
+@dataclass(frozen=True)
+class PretrainResult:
+    """What a pre-training made.
+
+    Attributes
+    ----------
+    extractor
+        Path of the weights' file.
+    schedule
+        How it was trained.
+    epochs
+        Epochs in all.
+    resumed_from, resumed_step
+        Whole epochs, and steps of the next one, that earlier calls had done.
+    accuracy
+        Percent by split, ``held-out`` among them, after the last epoch.
+    history
+        ``epoch``, ``loss``, ``train_accuracy`` and ``held_out_accuracy`` of every epoch.
+    seconds
+        Duration of this call.
+    preset, settings
+        Preset that the settings began from, empty where there was none, and what differs from it, as ``name=value``.
+    """
+
+    extractor: str
+    schedule: PretrainConfig
+    epochs: int
+    resumed_from: int
+    resumed_step: int
+    accuracy: Mapping[str, float]
+    history: Sequence[Mapping[str, float]]
+    seconds: float
+    preset: str = ""
+    settings: tuple[str, ...] = ()
+
+
+def pretrain_extractor(
     faces: Faces,
     config: ExtractorConfig,
     schedule: PretrainConfig,
@@ -27,7 +63,7 @@ def pretrain(
     scales: tuple[int, ...] = (1,),
     seed: int = 0,
     on_progress: ProgressCallback = no_progress,
-) -> dict[str, Any]:
+) -> PretrainResult:
     """Train an extractor on the training split without its held-out tenth, and write its weights.
 
     Parameters
@@ -39,21 +75,15 @@ def pretrain(
     target
         The weights' file.
     folder
-        Where the checkpoint of every epoch and the history are kept; a run goes on from there.
+        Folder of every epoch's checkpoint and of the history; a run goes on from there.
     device
-        Where it is trained.
+        Device of the training.
     scales
-        At which a picture is seen, each as often; full resolution alone by default, as in the paper.
+        Scales at which a picture is seen, each as often; full resolution alone by default, as in the paper.
     seed
-        Fixes weights, order, scales and augmentation.
+        Random seed of weights, order, scales and augmentation.
     on_progress
         Called every few steps.
-
-    Returns
-    -------
-    dict
-        ``epochs``, ``resumed_from`` (an epoch), ``accuracy`` in percent by split (``held-out`` too), ``seconds`` of
-        this call, ``history``.
 
     Raises
     ------
@@ -67,9 +97,18 @@ def pretrain(
     check_value(Seed, seed, name="seed")
     model = CovPoolFER(config, faces.classes, generator=torch.Generator().manual_seed(seed)).to(device)
     settings = {"extractor": asdict(config)}
-    fitted = fit_classifier(
+    result = fit_classifier(
         extractor_of(model), faces, schedule,
         phase="pre-training", folder=folder, settings=settings, seed=seed, on_progress=on_progress, scales=scales,
     )  # fmt: skip
-    save_covpool(target, model, training=fitted.record)
-    return {**fitted.answer, "seconds": time.perf_counter() - began}
+    save_covpool(target, model, training=result.record)
+    return PretrainResult(
+        extractor=str(target),
+        schedule=schedule,
+        epochs=len(result.history),
+        resumed_from=result.resumed_from,
+        resumed_step=result.resumed_step,
+        accuracy=result.accuracy,
+        history=result.history,
+        seconds=time.perf_counter() - began,
+    )

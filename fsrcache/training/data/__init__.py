@@ -1,1 +1,1 @@
-"""What a step learns from: pairs of cached features."""
+"""The data of a training: pairs of features."""

@@ -29,14 +29,26 @@ class Plan(NamedTuple):
 
 
 def plan_steps(shape: tuple[int, int], config: TrainConfig, *, seed: int, first: int, count: int) -> Plan:
-    """Return the draws of some steps from so many scales and faces, and the seeds of all else that is random there."""
-    places, faces = shape
+    """Return the draws of some steps, and the random seeds of all else in them.
+
+    Parameters
+    ----------
+    shape
+        Numbers of scales and of faces.
+    config
+        Settings of the training.
+    seed
+        Random seed of the training.
+    first, count
+        First step, and number of steps.
+    """
+    scales, faces = shape
     chosen, seeds = [], []
     for step in range(first, first + count):
         random = np.random.default_rng([seed, step])
         seeds.append(int(random.integers(2**63)))
         chosen += [
-            draw_pairs(random, config.batch, faces=faces, scales=places, full_resolution=config.full_resolution)
+            draw_pairs(random, config.batch, faces=faces, scales=scales, full_resolution=config.full_resolution)
             for _ in range(draws(config))
         ]
     drawn = torch.from_numpy(np.stack(chosen))
@@ -57,15 +69,15 @@ class Batches:
         For ``device`` a cache there; for ``ram`` one in the CPU's memory, pinned if the device is another; for
         ``stream`` a stream.
     config
-        What is drawn.
+        Settings of the training: size, number and mixture of scales of the batches.
     mode
-        Which of them.
+        Location of the source.
     seed
-        Of the draws.
+        Random seed of the draws.
     device
-        Where the steps are computed.
+        Device of the steps.
     ahead
-        The most steps that are planned at once.
+        Largest number of steps that are planned at once.
 
     Attributes
     ----------
@@ -93,7 +105,7 @@ class Batches:
             assert isinstance(source, FeatureCache)
             self.near = source  # what batches are gathered from
         else:
-            self.near = _taken(source, 0, torch.zeros(count, 2, config.batch, dtype=torch.int64))
+            self.near = _gather(source, 0, torch.zeros(count, 2, config.batch, dtype=torch.int64))
             self.near = FeatureCache(*(torch.zeros_like(values, device=device) for values in self.near))
             every = torch.arange(count * config.batch, device=device).view(count, config.batch)
             self.chosen[:] = torch.stack([every, torch.ones_like(every)], 1)  # each pair once, its coarse scale
@@ -107,18 +119,18 @@ class Batches:
                 _copy(self.plan.chosen, self.chosen[:count])
 
     def begin(self, step: int) -> None:
-        """Make the batches of a step, one of those prepared, those that ``batch`` gives; fix all other chance."""
+        """Begin a prepared step: ``batch`` returns its batches from now on, and all other randomness is seeded."""
         with self._timed():
-            at = step - self.plan.first
-            _seed(self.plan.seeds[at], self.chosen.device)
+            position = step - self.plan.first
+            _seed(self.plan.seeds[position], self.chosen.device)
             if self.mode == "device":
-                self.position.fill_(at)
+                self.position.fill_(position)
             else:
-                for values, kept in zip(_taken(self.source, step, self.plan.chosen[at]), self.near, strict=True):
+                for values, kept in zip(_gather(self.source, step, self.plan.chosen[position]), self.near, strict=True):
                     _copy(values, kept)
 
     def batch(self, number: int, *, lr_pictures: bool = False, hr_pictures: bool = False) -> FeatureBatch:
-        """Return a batch of the step by its number, as vech or as pictures."""
+        """Return a batch of the step by its number, its features as vectors or as pictures."""
         with self._timed():
             chosen = self.chosen.index_select(0, self.position)[0, number]
             return self.near.pairs(chosen, lr_pictures=lr_pictures, hr_pictures=hr_pictures)
@@ -135,19 +147,19 @@ class Batches:
         self.waited += time.perf_counter() - began
 
 
-def _taken(source: FeatureCache | Stream, step: int, chosen: Tensor) -> FeatureCache:
+def _gather(source: FeatureCache | Stream, step: int, chosen: Tensor) -> FeatureCache:
     """Return the pairs of a step, drawn as int64 [draws, 2, B], as a small cache: full resolution, and their scales."""
-    face, place = chosen.movedim(1, 0).flatten(1)
+    face, scale_index = chosen.movedim(1, 0).flatten(1)
     if isinstance(source, Stream):
-        return source.pairs(step, place)
+        return source.pairs(step, scale_index)
     packed = source.features.flatten(0, 1)  # [S n, P]
-    places = torch.stack([torch.zeros_like(place), place])  # [2, m]
+    indices = torch.stack([torch.zeros_like(scale_index), scale_index])  # [2, m]
     return FeatureCache(
-        features=packed.index_select(0, (places * len(source.labels) + face).flatten()).view(*places.shape, -1),
+        features=packed.index_select(0, (indices * len(source.labels) + face).flatten()).view(*indices.shape, -1),
         embeddings=source.embeddings.index_select(0, face),
-        probabilities=source.probabilities[places, face],
+        probabilities=source.probabilities[indices, face],
         labels=source.labels[face],
-        scales=source.scales[places, face],
+        scales=source.scales[indices, face],
     )
 
 

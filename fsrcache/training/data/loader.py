@@ -20,9 +20,9 @@ class FeatureBatch(NamedTuple):
     Attributes
     ----------
     lr_features, hr_features
-        fp32, at the sample's scale and at full resolution: vech [B, P] or pictures [B, 1, D, D], as was asked for.
+        fp32, at the sample's scale and at full resolution: vectors [B, P] or pictures [B, 1, D, D].
     hr_embeddings
-        fp32 [B, E], of the frozen head.
+        fp32 [B, E], of the full-resolution features.
     lr_probabilities, hr_probabilities
         fp32 [B], of the true class.
     labels
@@ -69,20 +69,25 @@ class FeatureCache(NamedTuple):
         return self.features.shape[0], self.features.shape[1]
 
     def pairs(self, chosen: Tensor, *, lr_pictures: bool = False, hr_pictures: bool = False) -> FeatureBatch:
-        """Return the pairs of given faces at given places among the scales, both in one int64 [2, B] on the device.
+        """Return pairs of faces, with nothing copied from another device or waited for.
 
-        Nothing is copied from another device or waited for.
+        Parameters
+        ----------
+        chosen
+            int64 [2, B] on the device: faces and scale indices.
+        lr_pictures, hr_pictures
+            Whether coarse and fine features are pictures [B, 1, D, D] rather than vectors [B, P].
         """
-        face, place = chosen
-        packed, rows = self.features.flatten(0, 1), place * len(self.labels) + face  # [S n, P], [B]
+        face, scale_index = chosen
+        packed, rows = self.features.flatten(0, 1), scale_index * len(self.labels) + face  # [S n, P], [B]
         return FeatureBatch(
             lr_features=_unpack(packed, rows, pictures=lr_pictures),
             hr_features=_unpack(packed, face, pictures=hr_pictures),
             hr_embeddings=self.embeddings.index_select(0, face).float(),
-            lr_probabilities=self.probabilities[place, face],
+            lr_probabilities=self.probabilities[scale_index, face],
             hr_probabilities=self.probabilities[0, face],
             labels=self.labels[face],
-            scales=self.scales[place, face],
+            scales=self.scales[scale_index, face],
         )
 
     def moments(self) -> tuple[Tensor, Tensor]:
@@ -97,7 +102,7 @@ class FeatureCache(NamedTuple):
 def draw_pairs(
     random: np.random.Generator, batch: int, *, faces: int, scales: int, full_resolution: float
 ) -> NDArray[np.int64]:
-    """Return random faces and, for each, a place among the scales, [2, B]; a share of them at full resolution."""
+    """Return random faces and a scale index for each, [2, B]; a share of them at full resolution."""
     chosen = np.stack([random.integers(faces, size=batch), random.integers(1, scales, size=batch)])
     chosen[1, random.random(batch) < full_resolution] = 0
     return chosen
@@ -111,7 +116,20 @@ def cache_bytes(store: FeatureStore, *, rows: int) -> int:
 def load_cache(
     store: FeatureStore, split: str, *, rows: NDArray[np.integer], device: torch.device, pinned: bool = False
 ) -> FeatureCache:
-    """Read rows of a split at all scales; ``pinned`` is for the CPU's memory that a GPU copies from.
+    """Read rows of a split at all scales.
+
+    Parameters
+    ----------
+    store
+        The features.
+    split
+        Name of the split.
+    rows
+        Integers ``[n]``, the rows to read.
+    device
+        Device of the cache.
+    pinned
+        Whether the CPU's memory is pinned, for copies to a GPU.
 
     Raises
     ------
@@ -127,11 +145,11 @@ def load_cache(
     labels = store.labels(split)[rows].astype(np.int64)
     shape = (len(store.scales), len(rows))
     features = torch.empty(*shape, store.spec.widths["features"], dtype=torch.float16, device=device, pin_memory=pinned)
-    for place, scale in enumerate(store.scales):
+    for scale_index, scale in enumerate(store.scales):
         stored = store.features(split, scale)
         for start in range(0, len(rows), _READ):
             part = torch.from_numpy(stored[rows[start : start + _READ]])
-            features[place, start : start + _READ] = part
+            features[scale_index, start : start + _READ] = part
     return FeatureCache(
         features=features,
         embeddings=torch.from_numpy(store.embeddings(split, 1)[rows]).to(device),
@@ -146,11 +164,11 @@ def true_probabilities(
 ) -> NDArray[np.float32]:
     """Return the probabilities of the true classes of rows at all scales, fp32 [S, n]."""
     chosen = np.empty((len(store.scales), len(rows)), np.float32)
-    for place, scale in enumerate(store.scales):
+    for scale_index, scale in enumerate(store.scales):
         stored = store.probabilities(split, scale)
         for start in range(0, len(rows), _READ):
             here = slice(start, start + _READ)
-            chosen[place, here] = np.take_along_axis(stored[rows[here]], labels[here, None], axis=1)[:, 0]
+            chosen[scale_index, here] = np.take_along_axis(stored[rows[here]], labels[here, None], axis=1)[:, 0]
     return chosen
 
 

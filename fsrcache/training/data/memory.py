@@ -1,4 +1,4 @@
-"""Where the features lie while one trains: on the device, in the CPU's memory, or in the store, which is streamed."""
+"""The location of the features in a training: the device, the CPU's memory, or the store, which is streamed."""
 
 import os
 from pathlib import Path
@@ -15,54 +15,54 @@ _GROUPS = (("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
 _SHARE = {"device": 0.6, "ram": 0.7}  # of the free memory that a cache may take: networks and others need some too
 
 
-class Place(NamedTuple):
-    """Where the features lie, and why, in words."""
+class CacheLocation(NamedTuple):
+    """The location of the features, and the reason for it in words."""
 
     mode: Literal["device", "ram", "stream"]
     reason: str
 
 
-def locate_cache(asked: str, size: int, *, device: torch.device) -> Place:
-    """Return where features of a size in bytes lie: for ``auto`` the first of the three where they fit.
+def locate_cache(cache: str, size: int, *, device: torch.device) -> CacheLocation:
+    """Return the location of features: for ``auto`` the first of the three where they fit.
 
     Parameters
     ----------
-    asked
-        ``auto``, ``device``, ``ram`` or ``stream``; what is asked for by name is done, whether or not it fits.
+    cache
+        ``auto``, ``device``, ``ram`` or ``stream``; a location that is named is used, whether or not they fit.
     size
-        Of the cache.
+        Bytes of the features.
     device
-        Where the training is computed. On a CPU ``device`` and ``ram`` are the same memory, and ``auto`` is ``ram``.
+        Device of the training. On a CPU ``device`` and ``ram`` are the same memory, and ``auto`` is ``ram``.
 
     Raises
     ------
     RequestError
-        If the name is another one.
+        If there is no such cache.
     """
-    if asked not in CACHES:
-        raise RequestError(f"There is no cache {shortened(asked)}.", f"Take {', '.join(CACHES)}.")
-    if asked == "device":
-        return Place("device", f"{_gigabytes(size)} on {device}")
-    taken, pinned = _in_memory(size, device)
-    if asked == "ram":
-        return Place("ram", f"{_gigabytes(size)} in memory{pinned}")
-    if asked == "stream":
-        return Place("stream", f"{_gigabytes(size)} in the store")
-    said = []
+    if cache not in CACHES:
+        raise RequestError(f"There is no cache {shortened(cache)}.", f"Use {', '.join(CACHES)}.")
+    if cache == "device":
+        return CacheLocation("device", f"{_gigabytes(size)} on {device}")
+    needed, pinned = _in_memory(size, device)
+    if cache == "ram":
+        return CacheLocation("ram", f"{_gigabytes(size)} in memory{pinned}")
+    if cache == "stream":
+        return CacheLocation("stream", f"{_gigabytes(size)} in the store")
+    reasons = []
     if device.type == "cuda":
         free = torch.cuda.mem_get_info(device)[0]
-        said.append(f"{_gigabytes(size)}, {_gigabytes(free)} free on {device}")
+        reasons.append(f"{_gigabytes(size)}, {_gigabytes(free)} free on {device}")
         if size <= _SHARE["device"] * free:
-            return Place("device", said[0])
+            return CacheLocation("device", reasons[0])
     free = free_memory()
-    said.append(f"{_gigabytes(size)}{pinned}, {_gigabytes(free)} free in memory")
-    if taken <= _SHARE["ram"] * free:
-        return Place("ram", "; ".join(said))
-    return Place("stream", "; ".join(said))
+    reasons.append(f"{_gigabytes(size)}{pinned}, {_gigabytes(free)} free in memory")
+    if needed <= _SHARE["ram"] * free:
+        return CacheLocation("ram", "; ".join(reasons))
+    return CacheLocation("stream", "; ".join(reasons))
 
 
 def _in_memory(size: int, device: torch.device) -> tuple[int, str]:
-    """Return what a cache takes of the CPU's memory: more than its size, which is said, where a GPU copies from it."""
+    """Return the bytes of the CPU's memory for a cache, and a note where they are more than its size."""
     if device.type != "cuda":
         return size, ""
     block = 1 << (size - 1).bit_length()  # PyTorch pins memory in powers of two
@@ -70,7 +70,7 @@ def _in_memory(size: int, device: torch.device) -> tuple[int, str]:
 
 
 def free_memory() -> int:
-    """Return the bytes that this process may still take, a container's limit included."""
+    """Return the bytes that this process may still allocate, a container's limit included."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         free = next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))

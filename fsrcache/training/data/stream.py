@@ -28,12 +28,14 @@ class Stream:
 
     Parameters
     ----------
-    store, rows
-        What is read, and bool ``[n]`` which rows of the training split.
+    store
+        The features.
+    rows
+        bool ``[n]``, the rows of the training split that are read.
     count
         Pairs of a step.
     seed
-        Of the order.
+        Random seed of the order.
     memory
         Bytes of the chunks, those read ahead included.
 
@@ -58,8 +60,8 @@ class Stream:
         self.step = -1  # the one whose rows come next
         self.coming: Generator[Rows] | None = None
 
-    def pairs(self, step: int, places: Tensor) -> FeatureCache:
-        """Return the pairs of a step at given places among the scales, int64 [m]: place 0 is HR, 1 the coarse scale."""
+    def pairs(self, step: int, scale_index: Tensor) -> FeatureCache:
+        """Return the pairs of a step at scale indices int64 [m]; index 0 of the result is HR, 1 the coarse scale."""
         if step != self.step or self.coming is None:
             self.close()
             self.coming, self.step = self._from(step * self.count), step
@@ -69,15 +71,15 @@ class Stream:
             missing -= len(parts[-1][0])
         self.step += 1
         faces, *features, embeddings = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-        place, every = places.numpy(), np.arange(self.count)
+        coarse, every = scale_index.numpy(), np.arange(self.count)
         scales = np.array(self.store.scales)
         probabilities = self.probabilities[:, faces]  # [S, m]
         return FeatureCache(
-            features=torch.from_numpy(np.stack([features[0], np.stack(features)[place, every]])),
+            features=torch.from_numpy(np.stack([features[0], np.stack(features)[coarse, every]])),
             embeddings=torch.from_numpy(embeddings),
-            probabilities=torch.from_numpy(np.stack([probabilities[0], probabilities[place, every]])),
+            probabilities=torch.from_numpy(np.stack([probabilities[0], probabilities[coarse, every]])),
             labels=torch.from_numpy(self.labels[faces]),
-            scales=torch.from_numpy(np.stack([np.ones_like(place), scales[place]])),
+            scales=torch.from_numpy(np.stack([np.ones_like(coarse), scales[coarse]])),
         )
 
     def moments(self) -> tuple[Tensor, Tensor]:

@@ -34,14 +34,14 @@ TrainState = TypeVar("TrainState")
 
 
 class Resumed(NamedTuple, Generic[TrainState]):
-    """What a run goes on from: how far it was, and in words why not from the newest checkpoint; empty if it is."""
+    """The state of a checkpoint, and the reason why it is not the newest one; empty if it is."""
 
     state: TrainState
     fell_back: str
 
 
 class _Record(TypedDict):
-    """What stands in a checkpoint beside the tensors."""
+    """The record of a checkpoint beside the tensors."""
 
     settings: Mapping[str, Any]
     state: Mapping[str, Any]
@@ -101,10 +101,13 @@ def save_checkpoint(
     ----------
     path
         The file.
-    settings, state
-        JSON values: under which settings what is done, and how far it is.
+    settings
+        Settings of the run as JSON values.
+    state
+        Progress of the run as JSON values.
     modules, optimisers
-        By name; the same names restore them. Learning rates are not kept: they are functions of the step.
+        Modules and optimisers by name; the same names restore them. Learning rates are functions of the step, and not
+        kept.
     """
     tensors: dict[str, Tensor] = {}
     for name, module in modules.items():
@@ -135,9 +138,9 @@ def resume(
     Parameters
     ----------
     path, settings, modules, optimisers
-        As ``save_checkpoint`` was given them.
+        As for ``save_checkpoint``.
     read
-        Given what it was given as the state, and the file for the error, returns it checked.
+        Function of the state and, for its error, the file; it returns the state checked.
 
     Raises
     ------
@@ -169,7 +172,7 @@ def resume(
 
 
 def settings_of(path: Path) -> Mapping[str, Any] | None:
-    """Return under which settings a run was begun, from the newest checkpoint whose record can be read."""
+    """Return the settings of a run from the newest checkpoint whose record can be read; None without one."""
     for file in (path, previous(path)):
         with suppress(FsrcacheError):
             settings: Mapping[str, Any] = value_from(_Record, read_record(file, kind=KIND), where=file)["settings"]
@@ -178,23 +181,23 @@ def settings_of(path: Path) -> Mapping[str, Any] | None:
 
 
 def previous(path: Path) -> Path:
-    """Return where the checkpoint before the newest is kept."""
+    """Return the path of the checkpoint before the newest."""
     return path.with_name(f"{path.stem}.previous{path.suffix}")
 
 
-def refuse_other_run(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """Raise if a checkpoint was made under other settings, naming each that differs.
+def refuse_other_run(path: Path, written: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    """Raise if a checkpoint was written under other settings than those of this call, naming each that differs.
 
     Raises
     ------
     FsrcacheError
-        With the settings, the kept and the wanted value of each.
+        With the name of each such setting and both values.
     """
-    kept, asked = dict(_leaves(found)), dict(_leaves(json.loads(json.dumps(wanted))))
+    there, here = dict(_leaves(written)), dict(_leaves(json.loads(json.dumps(settings))))
     differing = [
-        f"{shortened(key)[1:-1]} is {shortened(kept.get(key))} there and {shortened(asked.get(key))} here"
-        for key in sorted({*kept, *asked})
-        if kept.get(key) != asked.get(key)
+        f"{shortened(key)[1:-1]} is {shortened(there.get(key))} there and {shortened(here.get(key))} here"
+        for key in sorted({*there, *here})
+        if there.get(key) != here.get(key)
     ]
     if differing:
         more = f"; and {len(differing) - _NAMED:,} more" if len(differing) > _NAMED else ""

@@ -1,6 +1,9 @@
 """``train --dry-run``: what a training would take, from counting and from a few measured steps; nothing is written."""
 
 import time
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ from torch.utils.flop_counter import flop_registry
 
 from fsrcache.device import check_device
 from fsrcache.extractors.extractor import Extractor
+from fsrcache.extractors.identity import refuse_other_extractor
 from fsrcache.extractors.opening import open_extractor
 from fsrcache.presets import TrainConfig
 from fsrcache.progress import Progress, ProgressCallback, no_progress
@@ -18,15 +22,57 @@ from fsrcache.records import Seed, check_value
 from fsrcache.store.reader import FeatureStore
 from fsrcache.training.data.loader import FeatureCache
 from fsrcache.training.data.stream import STREAM_BYTES
-from fsrcache.training.run.build import TrainSetup, build, choose_location, refuse_other_extractor
+from fsrcache.training.run.features import TrainFeatures, choose_location, open_features
 from fsrcache.training.run.loop import status_steps
+from fsrcache.training.run.networks import make_trainer
 from fsrcache.training.step.trainer import Trainer
 
 _UNMEASURED = 4  # first steps, which choose algorithms and capture
 _SECONDS = 3.0  # of measuring, at least one step
 
 
-def estimate(
+@dataclass(frozen=True)
+class TrainEstimate:
+    """What a training would take.
+
+    Attributes
+    ----------
+    steps
+        Steps of the whole training.
+    cache, cache_reason
+        Location of the features, ``device``, ``ram`` or ``stream``, and the reason for it.
+    parameters
+        Parameters of every network, by name.
+    gmac_per_sample
+        Billions of multiply-adds for each network's forward pass of one sample, by name; ``step`` is that of a whole
+        step, forward and backward, divided by the generator's samples in it.
+    memory
+        Bytes of ``cache``, ``weights``, ``optimiser`` and their ``total``.
+    measured_steps
+        Steps that were timed.
+    steps_per_second, samples_per_second
+        Measured rates of steps and of the generator's samples.
+    seconds
+        Expected duration of all steps.
+    preset, settings
+        Preset that the settings began from, empty where there was none, and what differs from it, as ``name=value``.
+    """
+
+    steps: int
+    cache: str
+    cache_reason: str
+    parameters: Mapping[str, int]
+    gmac_per_sample: Mapping[str, float]
+    memory: Mapping[str, int]
+    measured_steps: int
+    steps_per_second: float
+    samples_per_second: float
+    seconds: float
+    preset: str = ""
+    settings: tuple[str, ...] = ()
+
+
+def estimate_training(
     store: FeatureStore,
     extractor: Extractor | Path,
     config: TrainConfig,
@@ -37,47 +83,40 @@ def estimate(
     plain: bool = False,
     folder: Path | None = None,
     on_progress: ProgressCallback = no_progress,
-) -> dict[str, Any]:
-    """Estimate what ``train`` would take with the same arguments; without a folder, what a new run would.
-
-    Returns
-    -------
-    dict
-        ``steps``, ``cache`` and ``cache_reason``; ``parameters`` of every network; ``gmac_per_sample``, billions of
-        multiplications with an addition, of each network's pass over one sample and, forward and backward, of a
-        ``step`` a sample of the generator's; ``memory`` in bytes, of ``cache``, ``weights``, ``optimiser`` and their
-        ``total``; ``measured_steps``, ``steps_per_second``, ``samples_per_second``, and ``seconds`` for all steps.
+) -> TrainEstimate:
+    """Estimate duration and memory of ``train_generator`` with the same arguments; without a folder, of a new run.
 
     Raises
     ------
     FsrcacheError
-        As ``train`` does before its first step.
+        As ``train_generator`` does before its first step.
     """
     check_device(device)
     check_value(TrainConfig, config, name="config")
     check_value(Seed, seed, name="seed")
     extractor = open_extractor(extractor)
     refuse_other_extractor(store, extractor)
-    place = choose_location(store, cache, device=device, folder=folder)
-    on_progress(Progress("measuring", 0, 1, "steps", note=f"Cache: {place.mode} ({place.reason})."))
+    location = choose_location(store, cache, device=device, folder=folder)
+    on_progress(Progress("measuring", 0, 1, "steps", note=f"Cache: {location.mode} ({location.reason})."))
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        built = build(store, extractor, config, place=place, device=device, seed=seed, plain=plain)
-        gmac = _gmac_per_sample(built)
-        measured, seconds = _measure(built.trainer, config, device)
-        built.trainer.batches.close()
+        features = open_features(store, config, location=location, device=device, seed=seed)
+        trainer = make_trainer(features, extractor, config, seed=seed, plain=plain)
+        with closing(trainer.batches):
+            gmac = _gmac_per_sample(trainer, extractor)
+            measured, seconds = _measure(trainer, config, device)
     rate = measured / seconds
-    return {
-        "steps": config.steps,
-        "cache": place.mode,
-        "cache_reason": place.reason,
-        "parameters": {name: _count(module) for name, module in _networks(built.trainer).items()},
-        "gmac_per_sample": gmac,
-        "memory": _memory(built),
-        "measured_steps": measured,
-        "steps_per_second": rate,
-        "samples_per_second": rate * config.batch * config.generator_steps,
-        "seconds": config.steps / rate,
-    }
+    return TrainEstimate(
+        steps=config.steps,
+        cache=location.mode,
+        cache_reason=location.reason,
+        parameters={name: _count(module) for name, module in _networks(trainer).items()},
+        gmac_per_sample=gmac,
+        memory=_memory(trainer, features),
+        measured_steps=measured,
+        steps_per_second=rate,
+        samples_per_second=rate * config.batch * config.generator_steps,
+        seconds=config.steps / rate,
+    )
 
 
 def _networks(trainer: Trainer) -> dict[str, nn.Module]:
@@ -87,20 +126,19 @@ def _networks(trainer: Trainer) -> dict[str, nn.Module]:
     return networks
 
 
-def _gmac_per_sample(built: TrainSetup) -> dict[str, float]:
-    """Count products: every network's pass over a sample, and a whole step of all."""
-    trainer, config = built.trainer, built.trainer.config
-    features = built.held_out.features[0, :1].float()
-    side = round((2 * features.shape[1] + 0.25) ** 0.5 - 0.5)
-    counted: dict[str, float] = {}
+def _gmac_per_sample(trainer: Trainer, extractor: Extractor) -> dict[str, float]:
+    """Return the products of every network's forward pass of one sample, and of a whole step."""
+    config, form = trainer.config, extractor.form
+    device = trainer.batches.chosen.device
+    gmac: dict[str, float] = {}
     for name, module in _networks(trainer).items():
-        entering = features.new_zeros(1, 1, side, side) if name == "critic" else features
+        shape = (1, 1, form.side, form.side) if name == "critic" and form.side is not None else (1, form.length)
         with torch.no_grad():
-            counted[name] = _gmac(module.eval(), entering)
+            gmac[name] = _gmac(module.eval(), torch.zeros(shape, device=device))
     trainer.batches.prepare(config.l2_steps, 1)
     samples = config.batch * config.generator_steps
-    counted["step"] = _gmac(trainer.step, config.l2_steps) / samples
-    return counted
+    gmac["step"] = _gmac(trainer.step, config.l2_steps) / samples
+    return gmac
 
 
 class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -125,28 +163,27 @@ def _gmac(work: Any, argument: Any) -> float:
 
 
 def _measure(trainer: Trainer, config: TrainConfig, device: torch.device) -> tuple[int, float]:
-    """Return how many steps were measured, the critic's among them, and in what time."""
+    """Return the number of measured steps, each with the critic's updates, and their seconds."""
     measured, seconds, first = 0, 0.0, config.l2_steps
     for number in range(_UNMEASURED + status_steps(config.steps)):
-        began = time.perf_counter()
+        start = time.perf_counter()
         trainer.batches.prepare(first + number, 1)
         trainer.step(first + number)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         if number >= (_UNMEASURED if device.type == "cuda" else 1):
-            measured, seconds = measured + 1, seconds + time.perf_counter() - began
+            measured, seconds = measured + 1, seconds + time.perf_counter() - start
         if measured and seconds > _SECONDS:
             break
     return measured, seconds
 
 
-def _memory(built: TrainSetup) -> dict[str, int]:
-    trainer = built.trainer
+def _memory(trainer: Trainer, features: TrainFeatures) -> dict[str, int]:
     batches = trainer.batches
-    caches = [batches.near, built.held_out]
+    caches = [batches.near, features.held_out]
     if batches.mode == "ram":
-        assert isinstance(batches.source, FeatureCache)
-        caches.append(batches.source)
+        assert isinstance(features.source, FeatureCache)
+        caches.append(features.source)
     cached = sum(tensor.untyped_storage().nbytes() for cache in caches for tensor in cache)
     parts = {
         "cache": cached + (STREAM_BYTES if batches.mode == "stream" else 0),

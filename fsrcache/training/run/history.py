@@ -42,7 +42,7 @@ def append_history(path: Path, line: Mapping[str, Any]) -> None:
 
 
 def check_history(path: Path) -> None:
-    """Raise if what is at a history's place cannot be one; that there is nothing is well.
+    """Raise if the file at a path can be no history; a missing one is no error.
 
     Raises
     ------
@@ -56,12 +56,12 @@ def check_history(path: Path) -> None:
 
 
 def cut_history(path: Path, *, step: int) -> str:
-    """Take away what comes after a step and what a killed run wrote half: a resumed run writes it again.
+    """Remove lines after a step, and a line that a killed run wrote half: a resumed run writes them again.
 
     Returns
     -------
     str
-        What else was left out, in words: lines that are no records of steps, one after the other; empty if none.
+        Note on other lines that were left out, no records of steps in ascending order; empty if there were none.
 
     Raises
     ------
@@ -76,13 +76,13 @@ def cut_history(path: Path, *, step: int) -> str:
         return ""
     with file, whole_file(path) as partial, partial.open("wb") as kept:
         for number, line in enumerate(iter(lambda: file.readline(_LONGEST), b""), 1):
-            found = _step(line, path)
-            if found is None:
+            number_of_step = _step(line, path)
+            if number_of_step is None:
                 wrong += [number] if line.endswith(b"\n") or len(line) == _LONGEST else []  # else written half
-            elif found <= last:
+            elif number_of_step <= last:
                 wrong.append(number)
-            elif found <= step:
-                last = found
+            elif number_of_step <= step:
+                last = number_of_step
                 kept.write(line.removesuffix(b"\n") + b"\n")
     if not wrong:
         return ""

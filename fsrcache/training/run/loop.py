@@ -13,11 +13,11 @@ from torch import nn
 
 from fsrcache.device import fp32_precision
 from fsrcache.errors import FsrcacheError
-from fsrcache.extractors.covpool import Head
 from fsrcache.progress import Progress, ProgressCallback
 from fsrcache.records import Between, value_from
 from fsrcache.training.data.loader import FeatureCache
 from fsrcache.training.run.checkpoint import resume, save_checkpoint
+from fsrcache.training.run.due import CheckpointDue
 from fsrcache.training.run.history import append_history, cut_history
 from fsrcache.training.step.finite import check_weights
 from fsrcache.training.step.trainer import Trainer
@@ -27,8 +27,6 @@ CHECKPOINT = "checkpoint.safetensors"  # in a run's folder
 MOST_STEPS = 100  # between two status lines, at most
 _STATUS_LINES = 40  # of a run, at least
 _SCORED = 8  # the held-out faces at every eighth of them
-_CHECKPOINT_SECONDS = 30.0  # between two checkpoints at most, status lines allowing
-_CHECKPOINT_SHARE = 0.02  # of the time, that they may take to be made oftener
 
 Log = Callable[[int, Mapping[str, float]], None]
 _Count = Annotated[int, Between(0, 10**8)]
@@ -37,20 +35,22 @@ _Percent = Annotated[float, Between(0, 100)]
 
 @dataclass
 class TrainState:
-    """How far a training is: what a checkpoint keeps beside tensors.
+    """Progress of a training, which a checkpoint keeps beside the tensors.
 
     Attributes
     ----------
     step
-        Steps taken.
+        Number of finished steps.
     losses
         Means of the terms between the last two status lines.
     held_out_accuracy
-        Of the last scoring, in percent by scale.
-    best_accuracy, best_step
-        Of the best scoring so far, the mean over scales.
+        Accuracy at the last scoring in percent, by scale.
+    best_accuracy
+        Mean accuracy over scales at the best scoring so far, in percent; -1 before the first one.
+    best_step
+        Step of the best scoring.
     worse
-        Scorings since.
+        Number of scorings after the best one.
     """
 
     step: _Count = 0
@@ -63,17 +63,18 @@ class TrainState:
 
 @dataclass(frozen=True)
 class LoopResult:
-    """What a training did in this call.
+    """What a training did in one call.
 
     Attributes
     ----------
     state
-        Where it ended.
-    resumed_from, fell_back
-        The step that it went on from, and in words why not from the newest checkpoint; empty if it did.
+        State at the end.
+    resumed_from
+        Step of the checkpoint that the call went on from; 0 for a new run.
+    fell_back
+        Reason why the newest checkpoint was not used; empty if it was.
     samples_per_second, data_wait_share
-        Of the steps of this call: the generator's samples, and the share of the time that went by in drawing batches;
-        None where there were no steps.
+        Samples of the generator a second in this call, and the share of its time spent on batches; None without steps.
     """
 
     state: TrainState
@@ -99,19 +100,21 @@ def run_steps(
     Parameters
     ----------
     trainer
-        What takes the steps.
-    held_out, scales
-        What is scored, on the device, and the scale of each of its places.
+        Networks and their step.
+    held_out
+        Features that are scored, on the device.
+    scales
+        The S scales of the features.
     folder
-        Where checkpoints and history are kept.
+        Folder of checkpoints and history.
     settings
-        What a checkpoint must agree on.
+        Settings that a checkpoint must agree with.
     on_progress
-        Called at every status line.
+        Callback, called at every status line.
     log
-        Given the step that is gone on from, returns what is called with the numbers of every status line.
+        Function of the step that the run goes on from; it returns a callback for the numbers of every status line.
     checkpoint_seconds
-        Between two checkpoints at least; None is 30 s, and less where they are cheap.
+        Least time between two checkpoints; None is 30 s, and less where they are cheap.
     """
     run = _Run(trainer, held_out, scales, folder, settings, on_progress, checkpoint_seconds)
     state, steps, every = run.state, trainer.config.steps, status_steps(trainer.config.steps)
@@ -120,7 +123,7 @@ def run_steps(
         step = state.step
         if step > resumed_from and (step % every == 0 or step == steps):
             run.maintain((step - 1) % every + 1, write)
-        if run.over:
+        if run.finished:
             if run.best is not None:
                 trainer.kept.load_state_dict(run.best.state_dict())
             return LoopResult(state, resumed_from, run.fell_back, run.clock.samples_per_second, run.clock.wait_share)
@@ -137,7 +140,7 @@ def status_steps(steps: int) -> int:
 
 
 class _Run:
-    """The files and clocks of a training, and what is done between its steps."""
+    """The files and clocks of a training, and its work between steps."""
 
     def __init__(
         self,
@@ -157,18 +160,18 @@ class _Run:
         if self.config.patience:
             self.best = self.modules["best"] = copy.deepcopy(trainer.kept)
         self.state, self.fell_back = TrainState(), ""
-        found = resume(
+        resumed = resume(
             self.checkpoint, settings, self._read, modules=self.modules, optimisers=trainer.optimisers
         )  # fmt: skip
-        if found is not None:
-            self.state, self.fell_back = found
+        if resumed is not None:
+            self.state, self.fell_back = resumed
         left_out = cut_history(self.history, step=self.state.step)
         note = " ".join(filter(None, (self.fell_back, left_out)))
         on_progress(Progress("training", self.state.step, self.config.steps, "steps", note=note))
-        self.clock, self.due = _Clock(trainer), _Due(checkpoint_seconds)
+        self.clock, self.due = _Clock(trainer), CheckpointDue(checkpoint_seconds)
 
     def _read(self, written: Mapping[str, Any], file: Path) -> TrainState:
-        """Return a checkpoint's state, which is none beyond the last step."""
+        """Return the state of a checkpoint, checked; it is not beyond the last step."""
         state: TrainState = value_from(TrainState, written, where=file, name="state")
         for name, most in (("step", self.config.steps), ("best_step", state.step), ("worse", state.step)):
             if getattr(state, name) > most:
@@ -176,19 +179,19 @@ class _Run:
         return state
 
     @property
-    def over(self) -> bool:
+    def finished(self) -> bool:
         """Whether this was the last step."""
         patience = self.config.patience
         return self.state.step == self.config.steps or bool(patience and self.state.worse >= patience)
 
-    def maintain(self, taken: int, write: Log | None) -> None:
-        """Say how the steps since the last time went, score and keep the state if it is time to."""
+    def maintain(self, steps: int, write: Log | None) -> None:
+        """Report on the steps since the last status line; score and write a checkpoint when they are due."""
         state, step = self.state, self.state.step
-        self.trainer.bad.check()  # it waits for the device
-        seconds = self.clock.stop(taken)
-        said = {name: value for name, value in self.trainer.meters.means().items() if math.isfinite(value)}
-        state.losses = {name: value for name, value in said.items() if name in TERMS}
-        line: dict[str, Any] = {"step": step, **said, "learning_rate": self.trainer.rate(step - 1)}
+        self.trainer.finite.check()  # it waits for the device
+        seconds = self.clock.stop(steps)
+        means = {name: value for name, value in self.trainer.meters.means().items() if math.isfinite(value)}
+        state.losses = {name: value for name, value in means.items() if name in TERMS}
+        line: dict[str, Any] = {"step": step, **means, "learning_rate": self.trainer.rate(step - 1)}
         if step % (_SCORED * status_steps(self.config.steps)) == 0 or step == self.config.steps:
             state.held_out_accuracy = line["held_out_accuracy"] = score(
                 self.trainer.kept, self.trainer.networks.head, self.held_out, self.scales
@@ -198,7 +201,7 @@ class _Run:
         self.on_progress(Progress("training", step, self.config.steps, "steps", {**state.losses, **self.clock.rates}))
         if write is not None:
             write(step, {**line, **self.clock.rates})
-        if self.over or self.due:
+        if self.finished or self.due:
             check_weights(step, self.trainer.modules)
             with self.due:
                 save_checkpoint(
@@ -220,18 +223,18 @@ class _Run:
 
 @torch.no_grad()
 @fp32_precision(tf32=False)
-def score(generator: nn.Module, head: Head, held_out: FeatureCache, scales: tuple[int, ...]) -> dict[str, float]:
-    """Return the share of held-out faces given their class by the frozen head, in percent by scale."""
+def score(generator: nn.Module, head: nn.Module, held_out: FeatureCache, scales: tuple[int, ...]) -> dict[str, float]:
+    """Return the frozen head's accuracy on the generated features of held-out faces, in percent by scale."""
     generator.eval()
-    right = {}
+    accuracy = {}
     for scale, features in zip(scales, held_out.features, strict=True):
         logits = head(generator(features.float()))[1]
-        right[str(scale)] = 100 * float((logits.argmax(1) == held_out.labels).double().mean())
-    return right
+        accuracy[str(scale)] = 100 * float((logits.argmax(1) == held_out.labels).double().mean())
+    return accuracy
 
 
 class _Clock:
-    """The time that steps take, and how much of it they wait for data."""
+    """Duration of steps, and the time in it that is spent on batches."""
 
     def __init__(self, trainer: Trainer) -> None:
         self.batches = trainer.batches
@@ -244,7 +247,7 @@ class _Clock:
         self.began, self.waited = time.perf_counter(), self.batches.waited
 
     def stop(self, steps: int) -> float:
-        """Count steps; return the seconds that they took."""
+        """Count steps; return their seconds."""
         seconds, waited = time.perf_counter() - self.began, self.batches.waited - self.waited
         self.seconds, self.waiting, self.steps = self.seconds + seconds, self.waiting + waited, self.steps + steps
         self.rates = {"samples_per_second": steps * self.samples / seconds, "data_wait_share": waited / seconds}
@@ -257,21 +260,3 @@ class _Clock:
     @property
     def wait_share(self) -> float | None:
         return self.waiting / self.seconds if self.steps else None
-
-
-class _Due:
-    """When the next checkpoint is due; as a context it measures one."""
-
-    def __init__(self, seconds: float | None) -> None:
-        self.asked, self.cost, self.made = seconds, 0.0, time.perf_counter()
-
-    def __bool__(self) -> bool:
-        between = min(_CHECKPOINT_SECONDS, self.cost / _CHECKPOINT_SHARE) if self.asked is None else self.asked
-        return time.perf_counter() - self.made >= between
-
-    def __enter__(self) -> None:
-        self.made = time.perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        now = time.perf_counter()
-        self.cost, self.made = now - self.made, now

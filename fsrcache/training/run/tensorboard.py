@@ -11,12 +11,12 @@ from fsrcache.training.step.updates import TERMS
 
 
 def tensorboard_log(folder: Path) -> Callable[[int], Log]:
-    """Return what, given the step a run goes on from, returns a log that writes events into a folder.
+    """Return a function of the step that a run goes on from; it returns a log that writes events into a folder.
 
     Raises
     ------
     RequestError
-        If TensorBoard is not installed; what is returned raises FsrcacheError if it cannot write.
+        If TensorBoard is not installed; the log raises FsrcacheError if it cannot write.
     """
     try:
         from torch.utils.tensorboard import SummaryWriter
@@ -51,7 +51,7 @@ def _writing(folder: Path) -> Iterator[None]:
 
 
 def tagged(line: Mapping[str, Any]) -> dict[str, float]:
-    """Return a status line's numbers under TensorBoard's names: a group, a slash, and what it is."""
+    """Return a status line's numbers under TensorBoard's names: a group, a slash, and the number's name."""
     tags: dict[str, float] = {}
     for name, value in line.items():
         if name == "held_out_accuracy":

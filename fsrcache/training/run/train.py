@@ -1,31 +1,81 @@
 """``train``: teach a generator to turn features of low-resolution faces into those of their full-resolution ones."""
 
 import time
+from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from fsrcache.device import check_device, computed_precision
 from fsrcache.errors import RequestError
 from fsrcache.extractors.extractor import Extractor
+from fsrcache.extractors.identity import refuse_other_extractor
 from fsrcache.extractors.opening import open_extractor
-from fsrcache.models.generator import save_generator
+from fsrcache.models.generators.forms import save_generator
 from fsrcache.presets import TrainConfig
 from fsrcache.progress import Progress, ProgressCallback, no_progress
 from fsrcache.records import Seed, check_value, shortened
 from fsrcache.store.reader import FeatureStore
-from fsrcache.training.run.build import build, choose_location, refuse_other_extractor
 from fsrcache.training.run.checkpoint import run_lock
+from fsrcache.training.run.features import choose_location, open_features
 from fsrcache.training.run.loop import run_steps
+from fsrcache.training.run.networks import make_trainer
 from fsrcache.training.run.tensorboard import tensorboard_log
 
 LOGS = ("tensorboard",)
 
 
-def train(
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training did in one call.
+
+    Attributes
+    ----------
+    steps
+        Number of steps since the beginning of the run.
+    resumed_from
+        Step of the checkpoint that the call went on from; 0 for a new run.
+    fell_back
+        Reason why the newest checkpoint was not used; empty if it was.
+    cache
+        Location of the features: ``device``, ``ram`` or ``stream``.
+    losses
+        Means of the loss terms since the status line before the last one, by name.
+    held_out_accuracy
+        Accuracy of the frozen head on held-out faces in percent, by scale.
+    seconds
+        Duration of this call.
+    samples_per_second, data_wait_share
+        Samples of the generator a second in this call, and the share of its time spent on batches; None without steps.
+    generator
+        Path of the generator's file.
+    seed
+        Random seed.
+    name
+        Name of the run in its workspace; empty outside one.
+    preset, settings
+        Preset that the settings began from, empty where there was none, and what differs from it, as ``name=value``.
+    """
+
+    steps: int
+    resumed_from: int
+    fell_back: str
+    cache: str
+    losses: Mapping[str, float]
+    held_out_accuracy: Mapping[str, float]
+    seconds: float
+    samples_per_second: float | None
+    data_wait_share: float | None
+    generator: str
+    seed: int
+    name: str = ""
+    preset: str = ""
+    settings: tuple[str, ...] = ()
+
+
+def train_generator(
     store: FeatureStore,
     extractor: Extractor | Path,
     config: TrainConfig,
@@ -38,7 +88,7 @@ def train(
     log: str | None = None,
     checkpoint_seconds: float | None = None,
     on_progress: ProgressCallback = no_progress,
-) -> dict[str, Any]:
+) -> TrainResult:
     """Train a generator on the training split without its held-out tenth; the last step is kept, patience aside.
 
     Parameters
@@ -48,54 +98,48 @@ def train(
     extractor
         The extractor that they come from, or its file; its head is the frozen one.
     config
-        How it is trained.
+        Settings of the training.
     folder
-        Where ``generator.safetensors``, the newest two checkpoints and ``history.jsonl`` are kept; a run goes on from
-        there.
+        Folder of the run: ``generator.safetensors``, the newest two checkpoints and ``history.jsonl``. A run goes on
+        from its checkpoint.
     device
-        Where it is trained.
+        Device of the training.
     seed
-        Fixes weights, order, scales and dropout: every step is a function of (seed, step).
+        Random seed of weights, order, scales and dropout: every step is a function of (seed, step).
     cache
-        Where the features lie while it trains: on the ``device`` or in ``ram``, in the same order; in the store, from
-        which they ``stream`` in shuffled epochs; or ``auto``, the first of these where they fit. A run goes on in its
-        own order: ``auto`` streams one that was begun so, and device and ram may take turns.
+        Location of the features: on the ``device`` or in ``ram``, in the same order; in the store, from which they
+        ``stream`` in shuffled epochs; or ``auto``, the first of these where they fit. A run goes on in its own order:
+        ``auto`` streams one that was begun so, and device and ram may take turns.
     plain
         Whether every part is computed as it is defined: no captured steps, a double backward for the penalty, dense
         blocks that concatenate. The same numbers up to rounding.
     log
-        ``tensorboard`` writes events into the folder's ``tensorboard``, weights and norms of gradients among them.
+        ``tensorboard`` for events in the folder's ``tensorboard``, weights and norms of gradients among them.
     checkpoint_seconds
-        Between two checkpoints at least; None is 30 s, and less where they are cheap.
+        Least time between two checkpoints; None is 30 s, and less where they are cheap.
     on_progress
-        Called at every status line.
-
-    Returns
-    -------
-    dict
-        ``steps``, ``resumed_from`` (a step), ``fell_back`` (why not from the newest checkpoint, or empty), ``cache``,
-        ``losses`` (means since the status line before), ``held_out_accuracy`` in percent by scale, ``seconds``,
-        ``samples_per_second`` and ``data_wait_share`` of this call (None without steps), ``generator`` (its file).
+        Callback, called at every status line.
 
     Raises
     ------
     FsrcacheError
-        If the store is of other weights, the folder holds a run of other settings, or one whose features lay in memory
-        and do not fit there any more, or belongs to a training under way,
-        or a term stops being finite (the message names it and the step; no checkpoint is written after it).
+        If the store is of other weights; the folder holds a run of other settings, or one whose features were in memory
+        and do not fit there any more, or another process trains in it; generator or critic need symmetric matrices and
+        the features are plain vectors; or a term stops being finite (the message names it and the step, and no
+        checkpoint is written after it).
     """
-    began = time.perf_counter()
+    start = time.perf_counter()
     check_device(device)
     check_value(TrainConfig, config, name="config")
     check_value(Seed, seed, name="seed")
     if log is not None and log not in LOGS:
-        raise RequestError(f"There is no log {shortened(log)}.", f"Take {', '.join(LOGS)}.")
+        raise RequestError(f"There is no log {shortened(log)}.", f"Use {', '.join(LOGS)}.")
     begin_log = None if log is None else tensorboard_log(folder / "tensorboard")
     extractor = open_extractor(extractor)
     refuse_other_extractor(store, extractor)
-    place = choose_location(store, cache, device=device, folder=folder)
-    on_progress(Progress("reading features", 0, 1, "caches", note=f"Cache: {place.mode} ({place.reason})."))
-    trained = {
+    location = choose_location(store, cache, device=device, folder=folder)
+    on_progress(Progress("reading features", 0, 1, "caches", note=f"Cache: {location.mode} ({location.reason})."))
+    settings = {
         "config": asdict(config),
         "seed": seed,
         "store": store.digest,
@@ -105,30 +149,28 @@ def train(
         "plain": plain,
     }
     with run_lock(folder), torch.random.fork_rng([device] if device.type == "cuda" else []):
-        built = build(
-            store, extractor, config, place=place, device=device, seed=seed, plain=plain, measured=log is not None
-        )
-        trained["order"] = built.order
-        with closing(built.trainer.batches):
-            ended = run_steps(
-                built.trainer, built.held_out, store.scales,
-                folder=folder, settings=trained, on_progress=on_progress, log=begin_log,
+        features = open_features(store, config, location=location, device=device, seed=seed)
+        trainer = make_trainer(features, extractor, config, seed=seed, plain=plain, measured=log is not None)
+        settings["order"] = features.order
+        with closing(trainer.batches):
+            result = run_steps(
+                trainer, features.held_out, store.scales,
+                folder=folder, settings=settings, on_progress=on_progress, log=begin_log,
                 checkpoint_seconds=checkpoint_seconds,
             )  # fmt: skip
-    state, target = ended.state, folder / "generator.safetensors"
+    state, target = result.state, folder / "generator.safetensors"
     steps = state.best_step if config.patience else state.step
-    save_generator(
-        target, built.trainer.kept, length=store.spec.widths["features"], training={**trained, "steps": steps}
+    save_generator(target, trainer.kept, features=extractor.form, training={**settings, "steps": steps})
+    return TrainResult(
+        steps=state.step,
+        resumed_from=result.resumed_from,
+        fell_back=result.fell_back,
+        cache=location.mode,
+        losses=state.losses,
+        held_out_accuracy=state.held_out_accuracy,
+        seconds=time.perf_counter() - start,
+        samples_per_second=result.samples_per_second,
+        data_wait_share=result.data_wait_share,
+        generator=str(target),
+        seed=seed,
     )
-    return {
-        "steps": state.step,
-        "resumed_from": ended.resumed_from,
-        "fell_back": ended.fell_back,
-        "cache": place.mode,
-        "losses": state.losses,
-        "held_out_accuracy": state.held_out_accuracy,
-        "seconds": time.perf_counter() - began,
-        "samples_per_second": ended.samples_per_second,
-        "data_wait_share": ended.data_wait_share,
-        "generator": str(target),
-    }

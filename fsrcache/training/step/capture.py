@@ -1,8 +1,7 @@
 """Work that is done again and again, on a GPU captured as one graph and replayed.
 
-A replay launches everything at once, where a training of small networks waits mostly for launches. What is captured
-must find all its inputs in tensors that stay where they are, and must neither copy from the host nor wait for the
-device.
+A replay launches everything at once, where a training of small networks waits mostly for launches. Captured work must
+find all its inputs in tensors that keep their addresses, and must neither copy from the host nor wait for the device.
 """
 
 from collections.abc import Callable
@@ -15,19 +14,20 @@ _EAGER = 3  # runs before the capture: libraries choose their algorithms, optimi
 
 
 class Capturer(Protocol):
-    """How work is warmed up and captured."""
+    """Way to warm up and capture work."""
 
     def warm(self, work: Work) -> None:
         """Do the work once, as it will be captured."""
 
     def capture(self, work: Work) -> Work:
-        """Return what does the work by a replay; the work itself is not done."""
+        """Return a function that does the work by a replay; the work itself is not done."""
 
 
 class Repeated:
     """Does the same work in every call, exactly once: at first eagerly, then, with a capturer, from its capture.
 
-    The work is handed over anew each time: whoever keeps this is part of the work, and would be kept by it.
+    The work is an argument of every call, not an attribute: it refers to the owner of this object, and a reference back
+    would be a cycle.
     """
 
     def __init__(self, capturer: Capturer | None) -> None:
@@ -73,5 +73,5 @@ class CudaGraphs:
 
 
 def capturer(device: torch.device, *, plain: bool) -> Capturer | None:
-    """Return how steps are captured on a device; None where they are done eagerly."""
+    """Return the way to capture steps on a device; None where they are done eagerly."""
     return CudaGraphs(device) if device.type == "cuda" and not plain else None

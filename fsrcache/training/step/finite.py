@@ -11,14 +11,14 @@ _NEVER = 2**63 - 1  # later than any step
 
 
 class FiniteCheck:
-    """The first bad step of every term.
+    """The first step of every term at which it was not finite.
 
     Parameters
     ----------
     terms
-        Their names.
+        Names of the terms.
     device
-        Where they are computed.
+        Device of the terms.
     """
 
     def __init__(self, terms: Sequence[str], device: torch.device) -> None:
@@ -26,8 +26,8 @@ class FiniteCheck:
         self.steps = torch.full((len(terms),), _NEVER, dtype=torch.int64, device=device)
         self.never, self.zero = self.steps[0].clone(), torch.zeros((), device=device)
 
-    def see(self, step: int | Tensor, terms: Mapping[str, Tensor]) -> None:
-        """Look at the terms of a step, all at once; its number, no less than before, may lie on the device."""
+    def add(self, step: int | Tensor, terms: Mapping[str, Tensor]) -> None:
+        """Check the terms of a step, all at once; its number, no less than the one before, may lie on the device."""
         values = [self.zero] * len(self.rows)
         for name, value in terms.items():
             values[self.rows[name]] = value.detach()
@@ -35,7 +35,7 @@ class FiniteCheck:
         self.steps.clamp_(max=torch.where(finite, self.never, step))
 
     def check(self) -> None:
-        """Raise for the earliest bad step there was.
+        """Raise for the earliest step with a term that was not finite.
 
         Raises
         ------
@@ -62,4 +62,4 @@ def check_weights(step: int, modules: Mapping[str, nn.Module]) -> None:
 
 
 def _error(what: str) -> FsrcacheError:
-    return FsrcacheError(what, "The last checkpoint is from before. Take a lower learning rate, or look at the store.")
+    return FsrcacheError(what, "The last checkpoint is from before. Use a lower learning rate, or check the store.")

@@ -12,25 +12,25 @@ class Meters:
     Parameters
     ----------
     names
-        Of all the numbers there may be.
+        Names of all numbers that may be added.
     device
-        Where they are computed.
+        Device of the numbers.
     """
 
     def __init__(self, names: Sequence[str], device: torch.device) -> None:
         self.rows = {name: row for row, name in enumerate(names)}
-        self.sums = torch.zeros(2, len(names), device=device)  # of the numbers, and how many they were
+        self.sums = torch.zeros(2, len(names), device=device)  # of the numbers, and their counts
         self.zero, self.one = torch.zeros((), device=device), torch.ones((), device=device)
 
     def add(self, values: Mapping[str, Tensor]) -> None:
-        """Count numbers, each [], all at once and without waiting for the device."""
+        """Add numbers, each [], all at once and without waiting for the device."""
         added, counts = ([self.zero] * len(self.rows) for _ in range(2))
         for name, value in values.items():
             added[self.rows[name]], counts[self.rows[name]] = value.detach().float(), self.one
         self.sums += torch.stack([*added, *counts]).view(2, -1)
 
     def means(self) -> dict[str, float]:
-        """Return the mean of every number that was counted, and begin anew."""
+        """Return the mean of every number that was added since the last call."""
         sums, counts = self.sums.tolist()
         self.sums.zero_()
         return {name: sums[row] / counts[row] for name, row in self.rows.items() if counts[row]}

@@ -28,7 +28,7 @@ def gradient_penalty(
     mix
         fp32 [B], a of every sample.
     weight, power
-        k and p.
+        Factor k and exponent p.
     norm
         ``full`` is the norm of a sample's whole gradient. ``column`` is what the authors' code did, the norm over one
         axis alone, averaged over the other: about D^3 times weaker for p = 6.

@@ -11,7 +11,7 @@ from torch.optim import Adam, AdamW, Optimizer
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from fsrcache.device import fp32_precision
-from fsrcache.models.generator import RRDBGenerator
+from fsrcache.models.generators.forms import form_of
 from fsrcache.presets import TrainConfig
 from fsrcache.training.data.batches import Batches
 from fsrcache.training.data.loader import FeatureBatch
@@ -35,29 +35,33 @@ MEASURES = ("weights_mean", "weights_effective", "generator_gradient", "critic_g
 
 
 class Trainer:
-    """What is trained, and how a step of it is taken.
+    """Networks, optimisers, and the step that updates them.
 
     Parameters
     ----------
     networks
-        On the device.
+        Networks on the device.
     batches
-        What they learn from.
+        Batches that they learn from.
     config
-        How.
+        Settings of the training.
     plain
         Whether everything is computed as it is defined, by the plain twins of the fast ways.
     capturer
-        How steps are captured; None for eager ones.
+        Way to capture steps; None for eager ones.
     measured
         Whether weights of samples and norms of gradients are counted too.
 
     Attributes
     ----------
     modules, optimisers
-        By name: the state that a checkpoint keeps.
-    bad, meters
-        What the steps said, on the device.
+        State that a checkpoint keeps, by name.
+    finite
+        First step at which each term was not finite, on the device.
+    meters
+        Means of terms and measures since they were read, on the device.
+    kept
+        Generator that is scored and saved: the trained one, or the average of its weights.
     """
 
     def __init__(
@@ -78,17 +82,19 @@ class Trainer:
         if networks.critic is not None:
             self.modules["critic"] = networks.critic
             self.optimisers["critic_optimiser"] = _optimiser(networks.critic, config, device, captured=captured)
-        self.kept = networks.generator  # what is scored and saved
+        self.kept = networks.generator
         if config.averaging:
             self.kept = self.modules["averaged"] = copy.deepcopy(networks.generator).requires_grad_(False)
         self.average = get_ema_multi_avg_fn(config.averaging)  # type: ignore[no-untyped-call]
-        self.bad = FiniteCheck(TERMS, device)
+        self.finite = FiniteCheck(TERMS, device)
         self.meters = Meters((*TERMS, *MEASURES), device)
         self.number = torch.zeros((), dtype=torch.int64, device=device)  # of the step
         self.repeated = {l2_alone: Repeated(capturer) for l2_alone in (True, False)}
+        self.lr_pictures = form_of(config.generator).pictures and not plain
+        self.classes = _classes(networks.head, batches) if config.mixing else 0
 
     def step(self, step: int) -> None:
-        """Take a step, one of those that the batches were prepared for."""
+        """Do one of the steps that the batches were prepared for."""
         self.batches.begin(step)
         self.number.fill_(step)
         for optimiser in self.optimisers.values():
@@ -106,8 +112,8 @@ class Trainer:
     def _work(self, *, l2_alone: bool) -> None:
         """Update the critic and then the generator. All inputs lie on the device: this is what is captured.
 
-        The generator learns first from the critic's last batch, and from what was generated for it; its weights are the
-        same. The plain twin generates anew.
+        The generator's first update uses the critic's last batch and the features that were generated for it, since its
+        weights are the same. The plain twin generates anew.
         """
         networks, config, plain = self.networks, self.config, self.plain
         critic_steps = 0 if networks.critic is None else config.critic_steps
@@ -141,14 +147,13 @@ class Trainer:
 
     @record_function("draw")
     def _draw(self, number: int, *, hr_pictures: bool = False) -> FeatureBatch:
-        lr_pictures = isinstance(self.networks.generator, RRDBGenerator) and not self.plain
-        batch = self.batches.batch(number, lr_pictures=lr_pictures, hr_pictures=hr_pictures)
+        batch = self.batches.batch(number, lr_pictures=self.lr_pictures, hr_pictures=hr_pictures)
         if not self.config.mixing:
             return batch
-        return mixed(batch, self.config.mixing, classes=self.networks.head.classify.out_features)
+        return mixed(batch, self.config.mixing, classes=self.classes)
 
     def _for_critic(self, batch: FeatureBatch, *, again: bool) -> Tensor:
-        """Generate for the critic; ``again`` says that the generator learns from the same."""
+        """Generate for the critic; ``again`` where the generator's update uses the same features."""
         if not (again and self.plain):
             with torch.set_grad_enabled(again):
                 return generate(batch, self.networks, self.config)
@@ -158,16 +163,23 @@ class Trainer:
 
     @record_function("update")
     def _update(self, name: str, update: Update) -> None:
-        self.bad.see(self.number, update.terms)
+        self.finite.add(self.number, update.terms)
         self.meters.add(update.terms)
         if self.measured:
             self.meters.add({f"{name}_gradient": nn.utils.get_total_norm(update.grads)})
         for weight, gradient in zip(self.modules[name].parameters(), update.grads, strict=True):
-            weight.grad = _laid_as(gradient, weight)
+            weight.grad = _as_strided_like(gradient, weight)
         self.optimisers[f"{name}_optimiser"].step()
 
 
-def _laid_as(gradient: Tensor, weight: Tensor) -> Tensor:
+@torch.no_grad()
+def _classes(head: nn.Module, batches: Batches) -> int:
+    """Return K, the width of the head's logits."""
+    logits: Tensor = head(batches.near.features[0, :1].float())[1]
+    return logits.shape[1]
+
+
+def _as_strided_like(gradient: Tensor, weight: Tensor) -> Tensor:
     """Return the gradient in the memory layout of its weight: torch 2.13's fused Adam on a CPU looks at no strides."""
     if gradient.stride() == weight.stride():
         return gradient

@@ -3,13 +3,10 @@
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fsrcache.device import computed_precision
-from fsrcache.extractors.covpool import Head
 from fsrcache.kernels.closed_form_penalty import closed_form_critic
-from fsrcache.models.critic import VGGCritic
-from fsrcache.models.generator import MLPGenerator, RRDBGenerator
 from fsrcache.presets import TrainConfig
 from fsrcache.spd import unvech, vech
 from fsrcache.training.data.loader import FeatureBatch
@@ -28,11 +25,22 @@ TERMS = ("critic", "penalty", "adversarial", "perceptual", "l2", "classification
 
 
 class Networks(NamedTuple):
-    """What a step needs: the generator, the critic if there is one, and the frozen head."""
+    """The networks of a step.
 
-    generator: RRDBGenerator | MLPGenerator
-    critic: VGGCritic | None
-    head: Head
+    Attributes
+    ----------
+    generator
+        Features [B, P] -> features [B, P].
+    critic
+        Pictures [B, 1, D, D] -> scores [B]; None for a training without one.
+    head
+        The frozen head: features [B, P] -> (embedding [B, E], logits [B, K]), in evaluation mode. It may have a method
+        ``logits_of``, embedding -> logits, which spares a pass over full-resolution features.
+    """
+
+    generator: nn.Module
+    critic: nn.Sequential | None
+    head: nn.Module
 
 
 class Update(NamedTuple):
@@ -44,7 +52,7 @@ class Update(NamedTuple):
 
 
 def generate(batch: FeatureBatch, networks: Networks, config: TrainConfig) -> Tensor:
-    """Return the generated features in fp32 or better, vectors or pictures as the batch has them."""
+    """Return the generated features of a batch in fp32 or better, vectors or pictures like its coarse ones."""
     device = batch.lr_features.device
     reduced = computed_precision(config.precision, device) == "bf16"
     with torch.autocast(device.type, torch.bfloat16, enabled=reduced, cache_enabled=False):  # a capture allows no cache
@@ -59,12 +67,16 @@ def critic_update(
 
     Parameters
     ----------
-    batch, generated
-        Pairs, and what ``generate`` made of them.
-    networks, config
-        What is trained, and how.
+    batch
+        Pairs of features.
+    generated
+        Result of ``generate`` for them.
+    networks
+        Networks of the training.
+    config
+        Settings of the training.
     mix
-        fp32 [B], of every sample the share of what was generated where the gradient is penalised.
+        fp32 [B], the share of the generated feature in the point where a sample's gradient is penalised.
     plain
         Whether the gradient itself is differentiated.
     """
@@ -99,7 +111,7 @@ def generator_update(
 ) -> Update:
     """Return the weighted terms that the generator minimises, those of weight 0 left out.
 
-    ``generated`` is what ``generate`` made of the batch, with its graph, which is used up.
+    ``generated`` is the result of ``generate`` for the batch with its graph, which is used up.
     """
     terms, weights = generator_terms(batch, generated, networks, config, l2_alone=l2_alone)
     return Update(_detached(terms), _gradients(terms, networks.generator), weights.detach())
@@ -129,9 +141,17 @@ def generator_terms(
         loss = classification_loss(logits, batch.labels, weights=weights, smoothing=config.label_smoothing)
         terms["classification"] = config.classification_weight * loss
     if config.distillation_weight:
-        loss = distillation_loss(logits, networks.head.classify(batch.hr_embeddings), weights=weights)
+        loss = distillation_loss(logits, _hr_logits(batch, networks.head), weights=weights)
         terms["distillation"] = config.distillation_weight * loss
     return terms, weights
+
+
+def _hr_logits(batch: FeatureBatch, head: nn.Module) -> Tensor:
+    """Return the head's logits [B, K] at full resolution, from the cached embedding if it has ``logits_of``."""
+    logits_of = getattr(head, "logits_of", None)
+    with torch.no_grad():
+        logits: Tensor = head(_vectors(batch.hr_features))[1] if logits_of is None else logits_of(batch.hr_embeddings)
+    return logits
 
 
 def effective_share(weights: Tensor) -> Tensor:
@@ -148,7 +168,7 @@ def _pictures(features: Tensor) -> Tensor:
 
 
 def _weights(batch: FeatureBatch, logits: Tensor, config: TrainConfig) -> Tensor:
-    """Return the samples' weights [B], p from where the config says."""
+    """Return the samples' weights [B] by the config's source of p."""
     if config.reweight == "none":
         return _ones(batch)
     if config.reweight == "lr":
@@ -166,7 +186,7 @@ def _weights(batch: FeatureBatch, logits: Tensor, config: TrainConfig) -> Tensor
     return sample_weights(probabilities, sigma=config.sigma, exponent=config.exponent)
 
 
-def _gradients(terms: dict[str, Tensor], network: torch.nn.Module) -> list[Tensor]:
+def _gradients(terms: dict[str, Tensor], network: nn.Module) -> list[Tensor]:
     return list(torch.autograd.grad(torch.stack(list(terms.values())).sum(), list(network.parameters())))
 
 

@@ -22,9 +22,9 @@ class HomePath(click.Path):
 
 
 def at_home(value: str, ctx: click.Context | None, param: click.Parameter | None) -> str:
-    """Return a path, or anything else that may stand for one, with the home folder in place of ``~``."""
+    """Return a path or URL, or another text unchanged, with the home folder for ``~``."""
     if not value:
-        raise click.BadParameter("there is nothing in it; name a place.", ctx, param)
+        raise click.BadParameter("it is empty; name a path.", ctx, param)
     if not value.startswith("~"):
         return value
     try:
@@ -43,10 +43,10 @@ def _workspace(ctx: click.Context, param: click.Parameter, value: Path) -> Works
 
 workspace_option = click.option(
     "--workspace", type=HomePath(path_type=Path, file_okay=False), default=Path("fsr"), show_default="./fsr",
-    envvar=WORKSPACE, callback=_workspace, metavar="DIR", help="Where everything is kept.",
+    envvar=WORKSPACE, callback=_workspace, metavar="DIR", help="Folder of extractor, store and runs.",
 )  # fmt: skip
 store_option = click.option(
-    "--store", metavar="PLACE", callback=_store, help="The feature store, a folder or a URL such as "
+    "--store", metavar="PATH", callback=_store, help="The feature store, a folder or a URL such as "
     "s3://bucket/features.zarr.  [default: the workspace's features.zarr]",
 )  # fmt: skip
 store_argument = click.argument("store", metavar="[STORE]", required=False, callback=_store)

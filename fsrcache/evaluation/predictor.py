@@ -1,0 +1,64 @@
+"""What a table scores: one training of a row, as features for a head or as probabilities."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fsrcache.errors import RequestError
+from fsrcache.extractors.extractor import Extractor
+
+Outputs = Callable[[str, int], NDArray[np.floating[Any]]]  # (split, scale) -> [n, numbers]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Predictor:
+    """One training of a row.
+
+    Attributes
+    ----------
+    row
+        The name in the table; predictors that differ in their seed alone share it.
+    name
+        Its own name, unique, with ``/`` between parts: ``fine-tuned/seed-0``.
+    seed
+        Random seed of the training; None where nothing is trained.
+    source
+        What its outputs depend on beside the store, as JSON values: digests of files and weights.
+    extractor
+        The extractor whose head is the frozen one; None with ``probabilities``.
+    features
+        Returns floating-point [n, P] of a split at a scale, in the store's order.
+    probabilities
+        Returns floating-point [n, K] likewise, in place of features: a row with one head, called ``frozen``.
+    note
+        One line on the row for the footnotes.
+    facts
+        Further sentences for the footnotes, by subject: ``generator``, ``checkpoint``.
+
+    Raises
+    ------
+    RequestError
+        If it has neither features with an extractor, nor probabilities alone.
+    """
+
+    row: str
+    name: str
+    source: Mapping[str, Any]
+    seed: int | None = None
+    extractor: Extractor | None = None
+    features: Outputs | None = None
+    probabilities: Outputs | None = None
+    note: str = ""
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        alone = self.probabilities is not None
+        if (self.features is None) != alone or (self.extractor is None) != alone:
+            raise RequestError(
+                f"The predictor {self.name} has {'both features and' if alone else 'neither features nor'} "
+                "probabilities, or no extractor for its features.",
+                "Give features and an extractor, or probabilities alone.",
+            )

@@ -1,0 +1,50 @@
+"""Batches of faces, decoded once and extracted side by side."""
+
+from collections.abc import Callable, Generator, Iterable
+from functools import partial
+from threading import Lock
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fsrcache.ahead import ordered_map
+from fsrcache.extraction.features import Features, features_of_view, side_by_side, view_of
+from fsrcache.extraction.source import BATCH, FaceSource
+from fsrcache.faces.decode import Pictures
+
+_BATCHES_AHEAD = 2  # that wait for a thread
+
+
+class LazyPictures:
+    """Pictures that the first thread to ask for them decodes."""
+
+    def __init__(self, decode: Callable[[], Pictures]) -> None:
+        self._decode, self._lock = decode, Lock()
+        self._pictures: Pictures | None = None
+
+    def get(self) -> Pictures:
+        """Return the pictures, uint8 ``[B, S, S, C]``."""
+        with self._lock:
+            if self._pictures is None:
+                self._pictures = self._decode()
+            return self._pictures
+
+
+def picture_batches(source: FaceSource, rows: NDArray[np.int64]) -> list[LazyPictures]:
+    """Return the pictures of some rows of the faces in batches, to be decoded."""
+    parts = (rows[start : start + BATCH] for start in range(0, len(rows), BATCH))
+    return [LazyPictures(partial(source.faces.batch, part, threads=1)) for part in parts]
+
+
+def batch_features(source: FaceSource, batches: Iterable[tuple[LazyPictures, int]]) -> Generator[Features]:
+    """Yield the features of batches, each pictures and their scale, in order."""
+
+    def extract_batch(batch: tuple[LazyPictures, int]) -> Features:
+        pictures, scale = batch
+        return features_of_view(source.extractor, view_of(pictures.get(), scale=scale, degradation=source.degradation))
+
+    with side_by_side(source.extractor) as workers:
+        under_way = workers.threads + _BATCHES_AHEAD
+        yield from ordered_map(
+            extract_batch, batches, threads=workers.threads, under_way=under_way, begin=workers.begin
+        )

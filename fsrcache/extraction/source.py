@@ -1,0 +1,125 @@
+"""The input of an extraction: faces in the store's order, the extractor, and how low-resolution views are made."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fsrcache.device import check_device
+from fsrcache.errors import FsrcacheError
+from fsrcache.extractors.extractor import Extractor
+from fsrcache.extractors.opening import open_extractor
+from fsrcache.faces.degrade import SCALE_FORM, Degradation
+from fsrcache.faces.expressions import SPLITS
+from fsrcache.faces.faces import Faces
+from fsrcache.faces.relabel import relabel
+from fsrcache.store.layout import ITEMSIZE
+from fsrcache.store.order import row_order
+from fsrcache.store.spec import StoreSpec, chunk_and_block
+
+BATCH = 128  # pictures; never across two blocks, and part of what a store's digest covers
+_ORDER = "hash, label, id; then one shuffle, PCG64, seed 0"
+_DTYPE = "float16"
+
+
+@dataclass(frozen=True, eq=False)
+class FaceSource:
+    """Faces, the extractor that sees them, and how coarse.
+
+    Attributes
+    ----------
+    faces
+        The pictures, of the extractor's side.
+    extractor
+        The frozen network, on its device.
+    order
+        int64 ``[n]`` for every split: rows of ``faces`` in the store's order.
+    degradation
+        How low-resolution views are made.
+    """
+
+    faces: Faces
+    extractor: Extractor
+    order: Mapping[str, NDArray[np.int64]]
+    degradation: Degradation
+
+
+def face_source(
+    faces: Faces, extractor: Extractor | Path, *, device: torch.device, degradation: Degradation = SCALE_FORM
+) -> FaceSource:
+    """Open the extractor, and put the faces in the store's order and their classes in the extractor's.
+
+    Raises
+    ------
+    FsrcacheError
+        If there is no such extractor, or it has other classes or another side than the faces.
+    """
+    check_device(device)
+    extractor = open_extractor(extractor, device=device)
+    faces = relabel(faces, extractor.classes, extractor=extractor.name)
+    if faces.side != extractor.side:
+        raise FsrcacheError(
+            f"The faces have {faces.side} pixels a side; {extractor.name} takes {extractor.side}.",
+            f"Read them at its side: usable_faces(listing, side={extractor.side}).",
+        )
+    return FaceSource(faces, extractor, _order(faces), degradation)
+
+
+def store_spec(source: FaceSource, *, scales: Sequence[int], data: str) -> StoreSpec:
+    """Return what a store of a source's features is about; scale 1 is always in it.
+
+    Parameters
+    ----------
+    source
+        Faces and extractor.
+    scales
+        Scales from 1, in any order.
+    data
+        The data in one line, for people.
+    """
+    faces, extractor, degradation = source.faces, source.extractor, asdict(source.degradation)
+    rows = {split: len(chosen) for split, chosen in source.order.items()}
+    length = extractor.form.length
+    chunk, block = chunk_and_block(length * ITEMSIZE[_DTYPE], rows)
+    every = np.concatenate(list(source.order.values()))
+    return StoreSpec(
+        digests={
+            "pictures": sha256(faces.hashes[every].tobytes()).hexdigest(),
+            "labels": sha256(",".join(faces.classes).encode() + faces.labels[every].tobytes()).hexdigest(),
+            "order": sha256(f"{_ORDER} {rows}".encode()).hexdigest(),
+            "weights": extractor.digest,
+            "preprocessing": sha256(
+                f"{extractor.preprocessing} {faces.side} {degradation} {BATCH}".encode()
+            ).hexdigest(),
+        },
+        classes=faces.classes,
+        scales=tuple(sorted({1, *scales})),
+        widths={"features": length, "embeddings": extractor.embedding, "probabilities": len(faces.classes)},
+        dtype=_DTYPE,
+        recipe={
+            "extractor": extractor.name,
+            "side": faces.side,
+            "channels": 1 if faces.grey else 3,
+            "spd_side": extractor.form.side,
+            "degradation": degradation,
+        },
+        data=data,
+        rows=rows,
+        chunk=chunk,
+        block=block,
+    )
+
+
+def _order(faces: Faces) -> dict[str, NDArray[np.int64]]:
+    """Return which pictures are the rows of every split that has any, in the store's order."""
+    hashes, labels, names = faces.hashes, faces.labels, faces.names
+    order = {}
+    for number, split in enumerate(SPLITS):
+        rows = np.flatnonzero(faces.splits == number)
+        if len(rows):
+            order[split] = rows[row_order(hashes[rows], labels[rows], ids=names[rows])]
+    return order

@@ -1,0 +1,1 @@
+"""The forms of generators, one a file, and what joins them."""

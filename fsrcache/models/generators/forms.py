@@ -1,0 +1,126 @@
+"""All forms of generators: makes one from its settings, writes it to a file and reads it back."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypedDict
+
+from torch import nn
+
+from fsrcache.errors import FsrcacheError, RequestError
+from fsrcache.models.form import FeatureForm
+from fsrcache.models.generators import mlp, rrdb
+from fsrcache.models.generators.form import GeneratorForm
+from fsrcache.models.weights import read_module, write_weights
+from fsrcache.presets import GeneratorConfig, Side, TrainConfig
+from fsrcache.records import Between, Seed, shortened
+
+FORMS: tuple[GeneratorForm, ...] = (rrdb.FORM, mlp.FORM)
+KIND = "generator"
+_REMEDY = "It is damaged or of another version: train one with fsrcache train."
+
+
+class GeneratorTraining(TypedDict):
+    """How a generator was trained: what fixes its weights, and no more."""
+
+    config: TrainConfig
+    seed: Seed
+    store: str
+    device: str
+    precision: Literal["fp32", "tf32", "bf16"]
+    threads: Annotated[int, Between(0, 2**16)]
+    plain: bool
+    order: str
+    steps: Annotated[int, Between(0, 10**8)]
+
+
+class _Record(TypedDict):
+    """The record beside the tensors of a file."""
+
+    length: Annotated[int, Between(1, 2**24)]
+    side: Side | None
+    training: GeneratorTraining
+
+
+def configs() -> tuple[type[Any], ...]:
+    """Return the classes of the settings of all forms."""
+    return tuple(form.config for form in FORMS)
+
+
+def form_of(config: GeneratorConfig) -> GeneratorForm:
+    """Return the form that settings are of.
+
+    Raises
+    ------
+    RequestError
+        If there is no such form.
+    """
+    for form in FORMS:
+        if type(config) is form.config:
+            return form
+    names = ", ".join(form.name for form in FORMS)
+    raise RequestError(f"There is no generator with the settings {shortened(config)}.", f"The forms are {names}.")
+
+
+def make_generator(config: GeneratorConfig, features: FeatureForm, *, plain: bool = False) -> nn.Module:
+    """Return an untrained generator, its weights drawn from torch's global random state.
+
+    Parameters
+    ----------
+    config
+        Settings of one of the forms.
+    features
+        Form of the features that it takes and returns.
+    plain
+        Whether it computes as it is defined, slower; weights and files are the same.
+
+    Raises
+    ------
+    FsrcacheError
+        If the form needs symmetric matrices and the features are plain vectors, or its settings do not fit them.
+    """
+    form = form_of(config)
+    if features.side is None and not form.vectors:
+        raise FsrcacheError(
+            f"The generator {form.name} works on symmetric matrices, and these features are plain vectors of "
+            f"{features.length:,} numbers.",
+            "Use an MLP without a critic: preset best.",
+        )
+    return form.make(config, features, plain)
+
+
+def save_generator(path: Path, generator: nn.Module, *, features: FeatureForm, training: Mapping[str, Any]) -> None:
+    """Write a generator as a file whose bytes depend on it alone.
+
+    Parameters
+    ----------
+    path
+        The file; it appears whole or not at all.
+    generator
+        The network.
+    features
+        Form of its features.
+    training
+        A ``GeneratorTraining`` as JSON values; the settings of the generator are a part of it.
+    """
+    write_weights(path, generator.state_dict(), kind=KIND, record={**asdict(features), "training": training})
+
+
+def load_generator(path: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """Read a generator, in evaluation mode on the CPU, and the record of its training, a ``GeneratorTraining`` as JSON.
+
+    Raises
+    ------
+    FsrcacheError
+        If there is no file, or it is damaged, or it is none of ours.
+    """
+    model, _, written = read_module(
+        path, _Record,
+        lambda record: make_generator(_config(record), FeatureForm(record["length"], record["side"])),
+        kind=KIND, layers=lambda record: form_of(_config(record)).layers(_config(record)), remedy=_REMEDY,
+    )  # fmt: skip
+    return model, written["training"]
+
+
+def _config(record: _Record) -> GeneratorConfig:
+    return record["training"]["config"].generator

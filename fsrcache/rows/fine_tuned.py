@@ -1,0 +1,103 @@
+"""fine-tuned: the extractor trained further on faces at all scales, with its own head as the frozen one."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from fsrcache.errors import FsrcacheError
+from fsrcache.evaluation.predictor import Predictor
+from fsrcache.extraction.extract import extract_features
+from fsrcache.extraction.source import face_source
+from fsrcache.extractors.extractor import Extractor
+from fsrcache.extractors.identity import refuse_other_extractor
+from fsrcache.extractors.opening import open_extractor
+from fsrcache.models.weights import kind_of, read_record
+from fsrcache.presets import FINE_TUNING
+from fsrcache.progress import note
+from fsrcache.rows.row import RowContext, RowResult, RowTraining, trained_seeds
+from fsrcache.store.reader import FeatureStore
+from fsrcache.training.classifier.fine_tuning import fine_tune
+
+NAME = "fine-tuned"
+NOTE = "the extractor trained further on mixed scales, with its own head as the frozen one"
+SETTINGS = FINE_TUNING
+_WEIGHTS, _STORE = "extractor.safetensors", "features.zarr"
+_SAME = ("pictures", "labels", "order")  # digests that its store shares with the workspace's
+_REMEDY = "Run `fsrcache baselines --rows fine-tuned` again, or remove {folder}."
+
+
+def obstacle(extractor: Extractor) -> str:
+    """Return why an extractor cannot be trained further."""
+    return "" if extractor.trainable else f"{extractor.name} cannot be trained further, its weights take no gradients."
+
+
+def train(training: RowTraining) -> RowResult:
+    """Train the extractor further, and write the features that it then has."""
+    began = time.perf_counter()
+    context = training.context
+    folder = context.workspace.row(NAME, training.seed)
+    faces, line = training.read_faces()
+    tuned = fine_tune(
+        faces, context.extractor, target=folder / _WEIGHTS, folder=folder / "training", scales=context.store.scales,
+        degradation=training.degradation, schedule=training.settings, seed=training.seed, device=context.device,
+        on_progress=context.on_progress,
+    )  # fmt: skip
+    source = face_source(faces, folder / _WEIGHTS, device=context.device, degradation=training.degradation)
+    extraction = extract_features(
+        source, store=folder / _STORE, scales=context.store.scales, data=line, on_progress=context.on_progress
+    )
+    return RowResult(
+        row=NAME,
+        seed=training.seed,
+        extractor=str(folder / _WEIGHTS),
+        epochs=len(tuned.history),
+        resumed_from=tuned.resumed_from,
+        accuracy=tuned.accuracy,
+        history=tuned.history,
+        seconds=time.perf_counter() - began,
+        extraction=asdict(extraction),
+    )
+
+
+def predictors(context: RowContext, runs: Sequence[str]) -> list[Predictor]:  # noqa: ARG001  # a row's signature
+    """Return the trainings whose features are there."""
+    ready = []
+    for seed, folder in trained_seeds(context.workspace, NAME):
+        if (folder / _WEIGHTS).exists() and (folder / _STORE / "zarr.json").exists():
+            ready.append(_predictor(context, seed, folder))
+        else:
+            context.on_progress(note(f"{NAME} with the seed {seed} is left out: its training did not come to its end."))
+    return ready
+
+
+def _predictor(context: RowContext, seed: int, folder: Path) -> Predictor:
+    tuned, store = open_extractor(folder / _WEIGHTS, device=context.device), FeatureStore(folder / _STORE)
+    refuse_other_extractor(store, tuned)
+    other = [name for name in _SAME if store.spec.digests[name] != context.store.spec.digests[name]]
+    if other or store.scales != context.store.scales:
+        raise FsrcacheError(
+            f"{store.name} is of other faces or scales than {context.store.name}: {', '.join(other) or 'scales'}.",
+            _REMEDY.format(folder=folder),
+        )
+    if _base(folder / _WEIGHTS) != context.extractor.digest:
+        raise FsrcacheError(
+            f"{folder / _WEIGHTS} is not this {context.extractor.name} trained further, but another.",
+            _REMEDY.format(folder=folder),
+        )
+    return Predictor(
+        row=NAME,
+        name=f"{NAME}/seed-{seed}",
+        source={"store": store.digest},
+        seed=seed,
+        extractor=tuned,
+        features=lambda split, scale: store.features(split, scale)[:],
+        note=NOTE,
+    )
+
+
+def _base(path: Path) -> Any:
+    """Return the digest of the extractor that a fine-tuned one began from, as its file says."""
+    training = read_record(path, kind=kind_of(path, wanted=NAME)).get("training")
+    return training.get("fine_tuned_from") if isinstance(training, dict) else None

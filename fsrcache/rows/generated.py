@@ -1,0 +1,138 @@
+"""FSR-FER: the store's features as a trained generator turns them into those of full resolution."""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fsrcache.errors import FsrcacheError, RequestError
+from fsrcache.evaluation.predictor import Predictor
+from fsrcache.models.generators.forms import KIND, GeneratorTraining, load_generator
+from fsrcache.models.weights import file_digest, read_record
+from fsrcache.presets import TrainConfig
+from fsrcache.records import value_from
+from fsrcache.rows.row import RowContext, no_obstacle
+from fsrcache.workspace import Workspace
+
+NAME = "FSR-FER"
+NOTE = "the store's features as the generator turns them into those of full resolution"
+SETTINGS = None
+train = None  # by the command of that name
+obstacle = no_obstacle
+_BATCH = 1024  # features at a time
+
+
+class _Run(NamedTuple):
+    """A training run: its name, the generator's file, and the record of its training."""
+
+    name: str
+    path: Path
+    training: GeneratorTraining
+
+
+def predictors(context: RowContext, runs: Sequence[str]) -> list[Predictor]:
+    """Return the generators of runs.
+
+    Those whose settings differ in the seed alone are one row. The row of the first run is called ``FSR-FER``, any other
+    ``FSR-FER (NAME)`` by its first run.
+    """
+    rows: dict[TrainConfig, list[_Run]] = {}
+    for run in (_read(context, name) for name in dict.fromkeys(runs)):
+        rows.setdefault(run.training["config"], []).append(run)
+    ready = []
+    for number, of_row in enumerate(rows.values()):
+        _refuse_equal_seeds(of_row)
+        row = NAME if number == 0 else f"{NAME} ({of_row[0].name})"
+        ready += [_predictor(context, row, run) for run in of_row]
+    return ready
+
+
+def _read(context: RowContext, name: str) -> _Run:
+    path = _file(context.workspace, name)
+    training: GeneratorTraining = value_from(
+        GeneratorTraining, read_record(path, kind=KIND).get("training"), where=path, name="training"
+    )
+    if training["store"] != context.store.digest:
+        raise FsrcacheError(
+            f"{path} was trained on another store than {context.store.name}.",
+            "Train again under another --name, or evaluate in the workspace it belongs to.",
+        )
+    return _Run(name, path, training)
+
+
+def _file(workspace: Workspace, name: str) -> Path:
+    path = workspace.run(name) / "generator.safetensors"
+    if not path.exists():
+        known = sorted(one.parent.name for one in (workspace.folder / "runs").glob("*/generator.safetensors"))
+        raise FsrcacheError(
+            f"There is no trained generator {name!r} in {workspace.folder}; there is {', '.join(known) or 'none'}.",
+            f"Run `fsrcache train{'' if name == 'default' else f' --name {name}'}` to its end first.",
+        )
+    return path
+
+
+def _refuse_equal_seeds(runs: Sequence[_Run]) -> None:
+    """Raise if two runs of a row have the same seed: one of them would count twice."""
+    names: dict[int, str] = {}
+    for run in runs:
+        seed = run.training["seed"]
+        if seed in names:
+            raise RequestError(
+                f"The runs {names[seed]} and {run.name} have the same settings and the same seed, {seed}.",
+                "Name one of them.",
+            )
+        names[seed] = run.name
+
+
+def _predictor(context: RowContext, row: str, run: _Run) -> Predictor:
+    store, device = context.store, context.device
+
+    @cache
+    def generator() -> torch.nn.Module:
+        return load_generator(run.path)[0].to(device).eval()
+
+    def features(split: str, scale: int) -> NDArray[np.floating[Any]]:
+        return _generate(generator(), store.features(split, scale)[:], device)
+
+    config = run.training["config"]
+    return Predictor(
+        row=row,
+        name=f"{NAME}/{run.name}",
+        source={"generator": file_digest(run.path)},
+        seed=run.training["seed"],
+        extractor=context.extractor,
+        features=features,
+        note=NOTE,
+        facts={"generator": _description(config), "checkpoint": _checkpoint(config, run.training["steps"])},
+    )
+
+
+@torch.inference_mode()
+def _generate(
+    generator: Callable[[torch.Tensor], torch.Tensor], features: NDArray[np.floating[Any]], device: torch.device
+) -> NDArray[np.floating[Any]]:
+    """Return the generated features [n, P], in the precision of the cached ones."""
+    out = np.empty_like(features)
+    for start in range(0, len(features), _BATCH):
+        part = torch.from_numpy(features[start : start + _BATCH]).to(device)
+        out[start : start + _BATCH] = generator(part.float()).to(part.dtype).cpu().numpy()
+    return out
+
+
+def _description(config: TrainConfig) -> str:
+    form, members = config.generator.form.upper(), getattr(config.generator, "members", 1)
+    network = form if members == 1 else f"mean of {members} {form}s"
+    critic = "no critic" if config.critic is None else "with a WGAN-div critic"
+    return f"{network}, {config.steps:,} steps of {config.batch}, {critic}, re-weighted by {config.reweight}"
+
+
+def _checkpoint(config: TrainConfig, step: int) -> str:
+    """Return which of a training's weights are scored, and what chose them."""
+    averaged = f"; weights averaged with the decay {config.averaging:g}" if config.averaging else ""
+    if config.patience:
+        return f"step {step:,}, the best on held-out pictures of the training split{averaged}"
+    return f"the last step; no picture chose it{averaged}"

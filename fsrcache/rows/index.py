@@ -1,0 +1,85 @@
+"""All rows of the table in their order, and rows by name."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import fsrcache.rows.bicubic as bicubic
+import fsrcache.rows.fine_tuned as fine_tuned
+import fsrcache.rows.generated as generated
+from fsrcache.errors import RequestError
+from fsrcache.evaluation.predictor import Predictor
+from fsrcache.extractors.extractor import Extractor
+from fsrcache.records import shortened
+from fsrcache.rows.row import Row, RowContext
+
+ROWS: tuple[Row, ...] = (
+    bicubic,
+    fine_tuned,
+    generated,
+)
+
+
+def rows_to_train(names: Sequence[str]) -> list[Row]:
+    """Return the rows that are trained by ``fsrcache baselines``, by name; ``all`` alone stands for every one.
+
+    Raises
+    ------
+    RequestError
+        If there is no such row, it is not trained, or it is named twice.
+    """
+    known = {row.NAME: row for row in ROWS if row.train is not None}
+    if list(names) == ["all"]:
+        return list(known.values())
+    if not names or isinstance(names, str):
+        raise RequestError(f"The rows are {shortened(names)}.", f"Choose from {', '.join(known)}, or all.")
+    for name in names:
+        if name not in known:
+            untrained = any(name == row.NAME for row in ROWS)
+            what = f"The row {name} needs no training here" if untrained else f"There is no row {shortened(name)}"
+            raise RequestError(f"{what}.", f"Choose from {', '.join(known)}, or all.")
+        if list(names).count(name) > 1:
+            raise RequestError(f"The row {name} is named twice.", "Name it once.")
+    return [known[name] for name in names]
+
+
+class ReadyRows(NamedTuple):
+    """What a table is made from.
+
+    Attributes
+    ----------
+    predictors
+        The trainings that are ready, row by row.
+    order
+        Names of all rows in the table's order, those of further runs behind the first.
+    left_out
+        Sentences on the rows that there cannot be with the extractor.
+    """
+
+    predictors: list[Predictor]
+    order: list[str]
+    left_out: list[str]
+
+
+def ready_rows(context: RowContext, runs: Sequence[str]) -> ReadyRows:
+    """Return all rows that are ready; the arguments and errors are those of ``Row.predictors``."""
+    ready = ReadyRows([], [], [])
+    for row in ROWS:
+        if obstacle := row.obstacle(context.extractor):
+            ready.left_out.append(f"No row {row.NAME}: {obstacle}")
+            continue
+        predictors = row.predictors(context, runs)
+        ready.predictors.extend(predictors)
+        ready.order.extend(dict.fromkeys([row.NAME, *(one.row for one in predictors)]))
+    return ready
+
+
+def refuse_obstacle(row: Row, extractor: Extractor) -> None:
+    """Raise if there can be no such row with an extractor.
+
+    Raises
+    ------
+    RequestError
+        With the reason.
+    """
+    if obstacle := row.obstacle(extractor):
+        raise RequestError(f"The row {row.NAME} cannot be trained: {obstacle}", "Leave it out, or take --rows all.")

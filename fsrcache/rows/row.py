@@ -1,0 +1,157 @@
+"""What a row of the table is, and what it works with."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from fsrcache.evaluation.predictor import Predictor
+from fsrcache.extractors.extractor import Extractor
+from fsrcache.faces.degrade import Degradation
+from fsrcache.faces.faces import Faces
+from fsrcache.progress import ProgressCallback
+from fsrcache.store.reader import FeatureStore
+from fsrcache.workspace import Workspace
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RowContext:
+    """What every row works with.
+
+    Attributes
+    ----------
+    workspace
+        The workspace; a row keeps its files in ``workspace.row(NAME, seed)``.
+    store, extractor
+        The features, and the extractor that they come from, on the device.
+    device
+        Device of all networks.
+    on_progress
+        Called as the work goes on, and with notes.
+    """
+
+    workspace: Workspace
+    store: FeatureStore
+    extractor: Extractor
+    device: torch.device
+    on_progress: ProgressCallback
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RowTraining:
+    """One training of a row.
+
+    Attributes
+    ----------
+    context
+        What every row works with.
+    seed
+        Random seed.
+    settings
+        The row's ``SETTINGS``, or others of that class.
+    degradation
+        How the store's low-resolution views were made.
+    read_faces
+        Returns the pictures of the store, at the extractor's side, and the data in one line; they are read once, and
+        only for rows that need them.
+    """
+
+    context: RowContext
+    seed: int
+    settings: Any
+    degradation: Degradation
+    read_faces: Callable[[], tuple[Faces, str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowResult:
+    """What a training of a row made.
+
+    Attributes
+    ----------
+    row, seed
+        The row's name, and the random seed.
+    extractor
+        Path of the weights' file, where the row is an extractor of its own.
+    epochs, resumed_from
+        Epochs in all, and the epoch that this call went on from; 0 where there are none.
+    accuracy
+        Percent at full resolution by split, ``held-out`` among them.
+    history
+        JSON values for every epoch.
+    seconds
+        Duration of this call.
+    extraction
+        JSON values about the row's own feature store, where it has one.
+    """
+
+    row: str
+    seed: int
+    extractor: str | None = None
+    epochs: int = 0
+    resumed_from: int = 0
+    accuracy: Mapping[str, float]
+    history: Sequence[Mapping[str, Any]] = ()
+    seconds: float
+    extraction: Mapping[str, Any] | None = None
+
+
+class Row(Protocol):
+    """A module that is a row of the table.
+
+    Attributes
+    ----------
+    NAME
+        The name in the table and for ``baselines --rows``.
+    NOTE
+        One line for the footnotes.
+    SETTINGS
+        Settings of the training, a record of ``fsrcache.presets`` for ``--set``; None where there is nothing to set.
+    """
+
+    NAME: str
+    NOTE: str
+    SETTINGS: Any
+
+    @property
+    def train(self) -> Callable[[RowTraining], RowResult] | None:
+        """Trains the row with one seed into ``workspace.row(NAME, seed)``, going on where it stopped.
+
+        None where ``fsrcache baselines`` has nothing to train.
+        """
+
+    def obstacle(self, extractor: Extractor) -> str:
+        """Return why there can be no such row with an extractor, as a sentence; an empty text where there can."""
+
+    def predictors(self, context: RowContext, runs: Sequence[str]) -> Sequence[Predictor]:
+        """Return the trainings that are ready to be scored, one for each seed; none where nothing is trained yet.
+
+        Parameters
+        ----------
+        context
+            What every row works with.
+        runs
+            Names of the generators' runs that are asked for.
+
+        Raises
+        ------
+        FsrcacheError
+            If what was trained is damaged, or belongs to another store or extractor.
+        """
+
+
+def no_obstacle(extractor: Extractor) -> str:  # noqa: ARG001  # a row's signature
+    """Return an empty text: the row can be had with every extractor."""
+    return ""
+
+
+def trained_seeds(workspace: Workspace, name: str) -> list[tuple[int, Path]]:
+    """Return the seeds that a row has a folder for, ascending, and the folders."""
+    found = {}
+    for folder in workspace.row(name, 0).parent.glob("seed-*"):
+        text = folder.name.removeprefix("seed-")
+        if text.isdecimal() and folder == workspace.row(name, int(text)):
+            found[int(text)] = folder
+    return sorted(found.items())

@@ -1,0 +1,80 @@
+"""Blocks of rows at a scale, the units of writing: those of a part, the missing ones, and the values they may hold."""
+
+from collections.abc import Container, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fsrcache.errors import FsrcacheError
+from fsrcache.store.layout import ArrayLayout, outputs
+from fsrcache.store.spec import StoreSpec
+
+Block = tuple[str, int, int]  # split, scale, block
+
+
+def blocks_of_part(spec: StoreSpec, part: tuple[int, int]) -> list[Block]:
+    """Return the (split, scale, block) of a part, the scales of a block next to each other."""
+    blocks = [(split, block) for split in spec.splits for block in range(spec.blocks(split))]
+    i, n = part
+    return [(split, scale, block) for split, block in blocks[i - 1 :: n] for scale in spec.scales]
+
+
+def missing_blocks(spec: StoreSpec, blocks: Iterable[Block], keys: Container[str]) -> list[Block]:
+    """Return the blocks of which a file is not among the keys."""
+
+    def is_there(split: str, scale: int, block: int) -> bool:
+        return all(array.key(block) in keys for array in outputs(spec, split, scale=scale).values())
+
+    return [block for block in blocks if not is_there(*block)]
+
+
+def checked_values(
+    spec: StoreSpec, split: str, scale: int, *, block: int, values: Mapping[str, Any], ids: Any, store: str
+) -> dict[ArrayLayout, NDArray[np.floating]]:
+    """Return the values of a block by the arrays that they belong to, in order of writing.
+
+    Parameters
+    ----------
+    spec, split, scale, block
+        The block.
+    values
+        Rows ``[rows, width]`` by output; None for an output that is not kept.
+    ids
+        Names of the whole split's pictures, for the error.
+    store
+        Name of the store, for the error.
+
+    Raises
+    ------
+    FsrcacheError
+        If the store has no such block, an output is missing or unknown, or a value cannot be stored.
+    """
+    if not (split in spec.rows and scale in spec.scales and block in range(spec.blocks(split))):
+        raise FsrcacheError(f"The store {store} has no block {block} of {split} at scale {scale}.")
+    arrays = outputs(spec, split, scale=int(scale))  # NumPy's integers are not written alike
+    kept = {name: np.asarray(rows) for name, rows in values.items() if rows is not None}
+    if odd := sorted(kept.keys() ^ arrays.keys()):
+        raise FsrcacheError(f"The store {store} holds {', '.join(arrays)}; {', '.join(odd)} do not fit that.")
+    for name, array in arrays.items():
+        _check_rows(array, int(block), kept[name], ids=ids)
+    return {array: kept[name] for name, array in arrays.items()}
+
+
+def _check_rows(array: ArrayLayout, block: int, rows: NDArray[np.floating], *, ids: Any) -> None:
+    """Refuse rows of another shape or type, and numbers that the array's dtype cannot keep."""
+    shape = (array.rows(block), array.shape[1])
+    if rows.shape != shape or rows.dtype.kind not in "fiu":
+        what = f"{rows.dtype} {list(rows.shape)}"
+        raise FsrcacheError(f"The block of {array.name} is {what}, not real numbers {list(shape)}.")
+    assert array.chunk is not None
+    for start in range(0, len(rows), array.chunk):
+        with np.errstate(over="ignore"):
+            finite = np.isfinite(rows[start : start + array.chunk].astype(array.dtype))
+        if not finite.all():
+            row, column = np.argwhere(~finite)[0] + (start, 0)
+            raise FsrcacheError(
+                f"{array.name} of the picture {str(ids[block * array.block + int(row)])!r} holds "
+                f"{rows[row, column]}, which {array.dtype} cannot keep.",
+                "Look at that picture and at the extractor's weights: a sound extractor stays below 65504.",
+            )

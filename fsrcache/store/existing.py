@@ -1,0 +1,66 @@
+"""What stands at a store's location: nothing, a store, or something else, which is refused."""
+
+from fsrcache.errors import FsrcacheError
+from fsrcache.records import shortened
+from fsrcache.store.layout import ROOT
+from fsrcache.store.metadata import KEY, MOST_BYTES
+from fsrcache.store.objects import PARTIAL, Objects, storage_errors
+from fsrcache.store.root import Root, identity, parse_root
+from fsrcache.store.spec import SPLITS, StoreSpec
+
+APART = "Keep this work apart with --workspace, or remove the store to write it anew."
+_SHOWN = 400  # characters of a field, so that a recipe shows its difference
+
+
+def read_root(objects: Objects) -> Root | None:
+    """Return what the store at a location says of itself; None where there is no Zarr group.
+
+    Raises
+    ------
+    FsrcacheError
+        If something else is there, it cannot be read or is damaged, or it is of an unknown version.
+    """
+    remedy = "See that it can be reached and read."
+    with storage_errors(f"{objects.name} cannot be read as a feature store", remedy=remedy):
+        data = objects.read(ROOT, most=MOST_BYTES)
+    return None if data is None else parse_root(data, store=objects.name)
+
+
+def existing_store(objects: Objects, spec: StoreSpec) -> Root | None:
+    """Return what the store of the same content says of itself, which may have other scales; None where nothing is.
+
+    Raises
+    ------
+    FsrcacheError
+        If a store of other content is there, one that lost its root, or something else.
+    """
+    root = read_root(objects)
+    if root is None:
+        others = [key for key, entry in objects.entries().items() if entry != "folder" and not _passing(key)]
+        if not others:
+            return None
+        root = read_root(objects)  # another part may have begun it in between
+        if root is None:
+            raise _no_store(objects, others)
+    if names := spec.differences(root.spec):
+        stored, asked = root.spec.compared(), spec.compared()
+        pairs = [(name, *(shortened(of[name], most=_SHOWN) for of in (stored, asked))) for name in names]
+        changes = "; ".join(f"{name} is {there} there and {now} now" for name, there, now in pairs)
+        raise FsrcacheError(f"The store {objects.name} is of other content: {changes}.", APART)
+    return root
+
+
+def _passing(key: str) -> bool:
+    """Tell whether a file is half-written or a lock."""
+    return key.endswith(PARTIAL) or key.startswith(".writer-")
+
+
+def _no_store(objects: Objects, others: list[str]) -> FsrcacheError:
+    if any(identity(objects.read(f"{split}/{ROOT}", most=MOST_BYTES)) for split in SPLITS):
+        return FsrcacheError(
+            f"{objects.name} holds a {KEY} store whose root is lost.", "`fsrcache verify STORE --repair` rewrites it."
+        )
+    return FsrcacheError(
+        f"{objects.name} holds {len(others)} other things and no {KEY} store, {others[0]!r} for one.",
+        "Name a folder that is empty or not there yet.",
+    )

@@ -1,0 +1,57 @@
+"""The files of a store while it is written, and which of them are there."""
+
+from collections.abc import Container, Mapping
+
+from fsrcache.store.objects import PARTIAL, Objects, storage_errors
+
+AGAIN = "See that there is room and the location can be written, then run the same command again."
+
+
+class Inventory:
+    """The files that a store has, listed once and kept up to date by every write.
+
+    Parameters
+    ----------
+    objects
+        The store's files.
+
+    Attributes
+    ----------
+    name
+        Location in words.
+    keys
+        Keys of the files that exist.
+    """
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+        self.name, self.keys = objects.name, set(objects.keys())
+
+    def read(self, key: str, most: int, *, start: int = 0) -> bytes | None:
+        """Return the bytes of a file, little more than ``most``; None where it does not exist."""
+        return self._objects.read(key, start=start, most=most) if key in self.keys else None
+
+    def write(self, key: str, data: bytes | bytearray) -> None:
+        """Write a file whole.
+
+        Raises
+        ------
+        FsrcacheError
+            If writing fails; the message names the file.
+        """
+        with storage_errors(f"{key} of the store {self.name} cannot be written", remedy=AGAIN):
+            self._objects.write(key, data)
+        self.keys.add(key)
+
+    def update(self, files: Mapping[str, bytes]) -> None:
+        """Write those files that are missing or hold other bytes, in this order."""
+        for key, data in files.items():
+            if self.read(key, len(data)) != data:
+                self.write(key, data)
+
+    def remove_partials(self, folders: Container[str] | None = None) -> None:
+        """Remove the half-written files, those in these folders or all."""
+        for key in [key for key in self.keys if key.endswith(PARTIAL)]:
+            if folders is None or key.rpartition("/")[0] in folders:
+                self._objects.remove(key)
+                self.keys.discard(key)

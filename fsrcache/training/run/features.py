@@ -1,0 +1,137 @@
+"""The features of a training: their location, those that are learnt from, and the held-out ones that are scored.
+
+Nothing here depends on networks, so that several trainings of one store can share it.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from fsrcache.errors import FsrcacheError
+from fsrcache.presets import TrainConfig
+from fsrcache.store.reader import FeatureStore
+from fsrcache.training.data.batches import draws
+from fsrcache.training.data.loader import FeatureCache, cache_bytes, load_cache
+from fsrcache.training.data.memory import CacheLocation, locate_cache
+from fsrcache.training.data.stream import Stream
+from fsrcache.training.run.checkpoint import settings_of
+from fsrcache.training.run.loop import CHECKPOINT
+
+_HELD_OUT = 512  # faces that are scored
+_DRAWN, _STREAMED = "drawn", "streamed"  # orders of faces
+
+
+@dataclass(frozen=True, eq=False)
+class TrainFeatures:
+    """The features of a training.
+
+    Attributes
+    ----------
+    source
+        Training split without its held-out tenth, all scales: a cache in memory, or a stream from the store. A stream
+        gives the batches of one seed and one batch size; a cache serves any training.
+    held_out
+        Up to 512 held-out faces at all scales, on the training's device.
+    location
+        Location of ``source``.
+    device
+        Device of the training.
+    """
+
+    source: FeatureCache | Stream
+    held_out: FeatureCache
+    location: CacheLocation
+    device: torch.device
+
+    @property
+    def order(self) -> str:
+        """Order of the faces in words, which a run keeps."""
+        if isinstance(self.source, Stream):
+            return f"{_STREAMED}, {self.source.resident} chunks together"
+        return _DRAWN
+
+
+def choose_location(
+    store: FeatureStore, cache: str, *, device: torch.device, folder: Path | None = None
+) -> CacheLocation:
+    """Return the location of the training split's features without its held-out tenth.
+
+    A run that a folder holds goes on in its own order of faces: from the device or from memory, which give the same
+    batches, or streamed. The memory that is free now may change the location, never the order.
+
+    Parameters
+    ----------
+    store
+        The features.
+    cache
+        ``auto``, ``device``, ``ram`` or ``stream``.
+    device
+        Device of the training.
+    folder
+        Folder of the run; None for a new one.
+
+    Raises
+    ------
+    RequestError
+        If there is no such cache.
+    FsrcacheError
+        If the cache has another order than the run, or is ``auto`` and the run's own does not fit any more.
+    """
+    size = cache_bytes(store, rows=int((~store.held_out()).sum()))
+    location = locate_cache(cache, size, device=device)
+    settings = None if folder is None else settings_of(folder / CHECKPOINT)
+    order = None if settings is None else settings.get("order")
+    if not isinstance(order, str):
+        return location
+    streamed = order.startswith(_STREAMED)
+    if streamed == (location.mode == "stream"):
+        return location
+    if cache != "auto":
+        raise FsrcacheError(
+            f"{folder} holds a run whose batches are {order}; --cache {cache} gives them in another order.",
+            f"Go on with --cache {'stream' if streamed else 'ram, or device'}, or begin anew under another --name.",
+        )
+    if streamed:
+        return CacheLocation("stream", f"{location.reason}; the run was begun so")
+    raise FsrcacheError(
+        f"{folder} holds a run whose batches are drawn from memory, where its features do not fit now: "
+        f"{location.reason}.",
+        "Free some memory, go on all the same with --cache ram, or begin anew under another --name.",
+    )
+
+
+def open_features(
+    store: FeatureStore, config: TrainConfig, *, location: CacheLocation, device: torch.device, seed: int
+) -> TrainFeatures:
+    """Read the features of a training, or open their stream.
+
+    Parameters
+    ----------
+    store
+        The features.
+    config
+        Settings of the training; a stream's batches depend on them.
+    location
+        Location of the features.
+    device
+        Device of the training.
+    seed
+        Random seed of a stream's order.
+
+    Raises
+    ------
+    FsrcacheError
+        If there are no faces, or no scale but full resolution.
+    """
+    left_out = store.held_out()
+    near = device if location.mode == "device" else torch.device("cpu")
+    pinned = near.type == "cpu" and device.type == "cuda"
+    source: FeatureCache | Stream
+    if location.mode == "stream":
+        source = Stream(store, ~left_out, count=draws(config) * config.batch, seed=seed)
+    else:
+        source = load_cache(store, "train", rows=np.flatnonzero(~left_out), device=near, pinned=pinned)
+    held_out = load_cache(store, "train", rows=np.flatnonzero(left_out)[:_HELD_OUT], device=device)
+    return TrainFeatures(source, held_out, location, device)

@@ -1,0 +1,58 @@
+"""From features, an extractor's head, settings and a seed to a trainer at its first step."""
+
+import torch
+
+from fsrcache.extractors.extractor import Extractor
+from fsrcache.models.critic import VGGCritic
+from fsrcache.models.generators.forms import form_of, make_generator
+from fsrcache.presets import TrainConfig
+from fsrcache.training.data.batches import Batches
+from fsrcache.training.run.features import TrainFeatures
+from fsrcache.training.run.loop import MOST_STEPS
+from fsrcache.training.step.capture import capturer
+from fsrcache.training.step.trainer import Trainer
+from fsrcache.training.step.updates import Networks
+
+
+def make_trainer(
+    features: TrainFeatures,
+    extractor: Extractor,
+    config: TrainConfig,
+    *,
+    seed: int,
+    plain: bool = False,
+    measured: bool = False,
+) -> Trainer:
+    """Return a trainer at its first step.
+
+    Parameters
+    ----------
+    features
+        Features that the networks learn from.
+    extractor
+        Network that made them; a copy of its head is the frozen one.
+    config
+        Settings of the training.
+    seed
+        Random seed of the first weights, the batches and all else that is random.
+    plain
+        Whether every part is computed as it is defined.
+    measured
+        Whether weights of samples and norms of gradients are counted too.
+
+    Raises
+    ------
+    FsrcacheError
+        If generator or critic need symmetric matrices and the features are plain vectors.
+    """
+    device = features.device
+    torch.manual_seed(seed)
+    generator = make_generator(config.generator, extractor.form, plain=plain)
+    critic = None if config.critic is None else VGGCritic(config.critic, extractor.form.side).to(device)
+    standardise = form_of(config.generator).standardise
+    if standardise is not None:
+        standardise(generator, *(moment.cpu() for moment in features.source.moments()))
+    networks = Networks(generator.to(device), critic, extractor.frozen_head().to(device))
+    batches = Batches(features.source, config, mode=features.location.mode, seed=seed, device=device, ahead=MOST_STEPS)
+    captures = capturer(device, plain=plain)
+    return Trainer(networks, batches, config, plain=plain, capturer=captures, measured=measured)

@@ -1,0 +1,124 @@
+"""``baselines``: train the rows of the table that need no generator."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from os import PathLike
+from typing import TypedDict, get_type_hints
+
+from fsrcache.device import pick_device
+from fsrcache.errors import RequestError
+from fsrcache.extractors.identity import refuse_other_extractor
+from fsrcache.extractors.opening import open_extractor
+from fsrcache.faces.degrade import Degradation
+from fsrcache.faces.faces import Faces
+from fsrcache.presets import Side
+from fsrcache.progress import ProgressCallback, no_progress, note
+from fsrcache.records import Seed, check_value, value_from
+from fsrcache.rows.index import refuse_obstacle, rows_to_train
+from fsrcache.rows.row import Row, RowContext, RowResult, RowTraining
+from fsrcache.settings import with_settings
+from fsrcache.store.reader import FeatureStore
+from fsrcache.verbs.data import BUILT_IN, read_faces
+from fsrcache.workspace import Workspace, open_workspace
+
+
+@dataclass(frozen=True)
+class BaselineResult:
+    """What ``baselines`` trained.
+
+    Attributes
+    ----------
+    rows
+        The trainings, in the order of the rows' names.
+    """
+
+    rows: tuple[RowResult, ...]
+
+
+class _Recipe(TypedDict):
+    """How the pictures of a store were made."""
+
+    side: Side
+    degradation: Degradation
+
+
+def baselines(
+    workspace: Workspace | str | PathLike[str] = "fsr",
+    *,
+    rows: Sequence[str] = ("fine-tuned",),
+    settings: Sequence[str] = (),
+    seed: int = 0,
+    device: str = "auto",
+    on_progress: ProgressCallback = no_progress,
+) -> BaselineResult:
+    """Train rows of the table on the pictures of the workspace's store; ``evaluate`` shows them once they are there.
+
+    Interrupted, it goes on where it stopped when it is called again with the same arguments.
+
+    Parameters
+    ----------
+    workspace
+        The workspace, or its folder.
+    rows
+        Names of rows that are trained; ``("all",)`` for all that the workspace's extractor allows.
+    settings
+        Texts ``name=value`` in place of the rows' own settings, as for ``fsrcache.settings.with_settings``.
+    seed
+        Random seed of every training.
+    device
+        ``cpu``, ``cuda``, ``cuda:1`` ...; ``auto`` is the GPU if there is one.
+    on_progress
+        Called as the work goes on, and with notes.
+
+    Raises
+    ------
+    RequestError
+        If there is no such row, setting, seed or device, or a row cannot be had with the extractor.
+    FsrcacheError
+        If there is no store, it was written with another extractor, or a training fails.
+    """
+    workspace, location = open_workspace(workspace), pick_device(device)
+    check_value(Seed, seed, name="seed")
+    chosen = rows_to_train(rows)
+    configs = {row.NAME: _settings(row, settings) for row in chosen}
+    store = FeatureStore(workspace.store)
+    names = get_type_hints(_Recipe)
+    recipe = value_from(
+        _Recipe, {name: value for name, value in store.spec.recipe.items() if name in names},
+        where=store.name, name="recipe", remedy="Extract faces with `fsrcache extract`.",
+    )  # fmt: skip
+    extractor = open_extractor(workspace.extractor_source, device=location)
+    refuse_other_extractor(store, extractor)
+    if list(rows) == ["all"]:
+        for row in chosen:
+            if obstacle := row.obstacle(extractor):
+                on_progress(note(f"{row.NAME} is left out: {obstacle}"))
+        chosen = [row for row in chosen if not row.obstacle(extractor)]
+    for row in chosen:
+        refuse_obstacle(row, extractor)
+
+    @cache
+    def faces() -> tuple[Faces, str]:
+        return read_faces(workspace.data() or BUILT_IN, side=recipe["side"], on_progress=on_progress)
+
+    context = RowContext(
+        workspace=workspace, store=store, extractor=extractor, device=location, on_progress=on_progress
+    )
+    results = []
+    for row in chosen:
+        training = RowTraining(
+            context=context, seed=seed, settings=configs[row.NAME], degradation=recipe["degradation"], read_faces=faces
+        )
+        assert row.train is not None
+        results.append(row.train(training))
+    return BaselineResult(tuple(results))
+
+
+def _settings(row: Row, assignments: Sequence[str]) -> object:
+    """Return the settings of a row's training."""
+    if not assignments:
+        return row.SETTINGS
+    if row.SETTINGS is None:
+        raise RequestError(f"The row {row.NAME} has no settings.", "Leave out --set, or name other rows.")
+    return with_settings(row.SETTINGS, assignments)

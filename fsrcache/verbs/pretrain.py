@@ -1,0 +1,221 @@
+"""``pretrain``: train the workspace's own extractor."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from os import PathLike
+
+import torch
+
+from fsrcache.device import pick_device
+from fsrcache.errors import RequestError
+from fsrcache.faces.faces import Faces
+from fsrcache.presets import EXTRACTORS, PRETRAINING, ExtractorConfig, PretrainConfig
+from fsrcache.progress import ProgressCallback, no_progress, note
+from fsrcache.settings import differences, preset_named, split_settings, with_settings
+from fsrcache.training.classifier.estimate import PretrainEstimate, estimate_pretraining
+from fsrcache.training.classifier.pretraining import PretrainResult, pretrain_extractor
+from fsrcache.verbs.data import choose_data, read_faces
+from fsrcache.verbs.record import write_result
+from fsrcache.workspace import Data, Workspace, open_workspace
+
+_SMALL = 64  # pixels: up to this side the preset small is the default
+
+
+@dataclass(frozen=True)
+class PretrainSettings:
+    """The settings of a pre-training.
+
+    Attributes
+    ----------
+    preset
+        Preset that they began from.
+    extractor, schedule
+        The extractor's shape, and how it is trained.
+    differences
+        What differs from the preset, as ``name=value``; the pictures' side is no such difference.
+    """
+
+    preset: str
+    extractor: ExtractorConfig
+    schedule: PretrainConfig
+    differences: tuple[str, ...]
+
+
+def pretrain(
+    workspace: Workspace | str | PathLike[str] = "fsr",
+    *,
+    data: Data | str | PathLike[str] | None = None,
+    preset: str | None = None,
+    epochs: int | None = None,
+    settings: Sequence[str] = (),
+    scales: Sequence[int] = (1,),
+    side: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    on_progress: ProgressCallback = no_progress,
+) -> PretrainResult:
+    """Train the workspace's extractor on the training split without its held-out tenth; the last epoch is kept.
+
+    Interrupted, it goes on from the last whole epoch when it is called again.
+
+    Parameters
+    ----------
+    workspace
+        The workspace, or its folder.
+    data
+        A folder or file of faces, or ``drawn:COUNT``; ``Data`` names its layout and more too. None for what the
+        workspace remembers, or else the drawn faces.
+    preset
+        Shape and schedule; None for ``tiny`` on drawn faces, ``small`` up to 64 pixels, and beyond that ``medium``, or
+        ``paper`` on a GPU.
+    epochs
+        Passes over the pictures; None for the preset's.
+    settings
+        Texts ``name=value`` that replace settings of the preset.
+    scales
+        Scales at which pictures are seen, each as often; 1 is full resolution.
+    side
+        Pixels of every picture's side; None for the commonest.
+    seed
+        Random seed.
+    device
+        ``cpu``, ``cuda``, ``cuda:1`` and so on; ``auto`` is the GPU if there is one.
+    on_progress
+        Called every few steps.
+
+    Raises
+    ------
+    RequestError
+        If an argument is wrong, or the workspace has an extractor from elsewhere.
+    FsrcacheError
+        If the faces cannot be read, the workspace holds a pre-training of other settings, or the loss stops being
+        finite.
+    """
+    target = pick_device(device)
+    workspace = _own_workspace(workspace)
+    _check_names(settings)
+    data = choose_data(workspace, data, on_progress=on_progress)
+    faces, _ = read_faces(data, side=side, on_progress=on_progress)
+    resolved = resolve_settings(data, faces.side, preset=preset, epochs=epochs, settings=settings, device=target)
+    if not workspace.has_data:
+        workspace.remember(data)
+    if preset is None and resolved.preset == "medium":
+        _announce_medium(faces, resolved, scales=tuple(scales), seed=seed, device=target, on_progress=on_progress)
+    result = pretrain_extractor(
+        faces, resolved.extractor, resolved.schedule,
+        target=workspace.extractor, folder=workspace.pretraining, scales=tuple(scales), seed=seed, device=target,
+        on_progress=on_progress,
+    )  # fmt: skip
+    workspace.remember(data)
+    result = replace(result, preset=resolved.preset, settings=resolved.differences)
+    write_result(workspace.pretraining, result)
+    return result
+
+
+def estimate_pretrain(
+    workspace: Workspace | str | PathLike[str] = "fsr",
+    *,
+    data: Data | str | PathLike[str] | None = None,
+    preset: str | None = None,
+    epochs: int | None = None,
+    settings: Sequence[str] = (),
+    scales: Sequence[int] = (1,),
+    side: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    on_progress: ProgressCallback = no_progress,
+) -> PretrainEstimate:
+    """Estimate time and memory of :func:`pretrain` with these arguments from a few steps; write nothing."""
+    target = pick_device(device)
+    workspace = _own_workspace(workspace)
+    _check_names(settings)
+    data = choose_data(workspace, data, on_progress=on_progress)
+    faces, _ = read_faces(data, side=side, on_progress=on_progress)
+    resolved = resolve_settings(data, faces.side, preset=preset, epochs=epochs, settings=settings, device=target)
+    estimate = estimate_pretraining(
+        faces, resolved.extractor, resolved.schedule,
+        device=target, scales=tuple(scales), seed=seed, on_progress=on_progress,
+    )  # fmt: skip
+    return replace(estimate, preset=resolved.preset, settings=resolved.differences)
+
+
+def pretrain_settings(
+    workspace: Workspace | str | PathLike[str] = "fsr",
+    *,
+    data: Data | str | PathLike[str] | None = None,
+    preset: str | None = None,
+    epochs: int | None = None,
+    settings: Sequence[str] = (),
+    side: int | None = None,
+    device: str = "auto",
+    on_progress: ProgressCallback = no_progress,
+) -> PretrainSettings:
+    """Return the settings of :func:`pretrain` with these arguments; without ``side`` the faces are read for it."""
+    _check_names(settings)
+    data = choose_data(open_workspace(workspace), data, on_progress=on_progress)
+    side = side or read_faces(data, on_progress=on_progress)[0].side
+    return resolve_settings(data, side, preset=preset, epochs=epochs, settings=settings, device=pick_device(device))
+
+
+def resolve_settings(
+    data: Data,
+    side: int,
+    *,
+    preset: str | None = None,
+    epochs: int | None = None,
+    settings: Sequence[str] = (),
+    device: torch.device,
+) -> PretrainSettings:
+    """Return the settings for faces of a side on a device; the arguments are those of :func:`pretrain`."""
+    if preset is None:
+        large = "paper" if device.type == "cuda" else "medium"
+        preset = "tiny" if data.drawn else "small" if side <= _SMALL else large
+    if epochs is not None:
+        settings = [*settings, f"epochs={epochs}"]
+    of_schedule, of_shape = split_settings(settings, PretrainConfig, ExtractorConfig)
+    shape = replace(preset_named(EXTRACTORS, preset), side=side)
+    schedule = PRETRAINING[preset]
+    extractor, trained = with_settings(shape, of_shape), with_settings(schedule, of_schedule)
+    changes = *differences(extractor, shape), *differences(trained, schedule)
+    return PretrainSettings(preset, extractor, trained, changes)
+
+
+def _own_workspace(workspace: Workspace | str | PathLike[str]) -> Workspace:
+    """Return a workspace that has no extractor from elsewhere."""
+    workspace = open_workspace(workspace)
+    if workspace.has_extractor and not workspace.has_own_extractor:
+        raise RequestError(
+            f"{workspace.folder} has the extractor {workspace.extractor_source.reference}, which was not pre-trained "
+            "there.",
+            "Pre-train in a workspace of its own: --workspace DIR.",
+        )
+    return workspace
+
+
+def _check_names(settings: Sequence[str]) -> None:
+    """Refuse unknown names before anything is read, and the side, which is the pictures'."""
+    split_settings(settings, PretrainConfig, ExtractorConfig)
+    if any(assignment.partition("=")[0].strip() == "side" for assignment in settings):
+        raise RequestError("The side of the pictures is no setting.", "Name it by --side.")
+
+
+def _announce_medium(
+    faces: Faces,
+    resolved: PretrainSettings,
+    *,
+    scales: tuple[int, ...],
+    seed: int,
+    device: torch.device,
+    on_progress: ProgressCallback,
+) -> None:
+    """Say that the preset medium is the choice without a GPU, and how long it lasts."""
+    estimate = estimate_pretraining(
+        faces, resolved.extractor, resolved.schedule, device=device, scales=scales, seed=seed, on_progress=on_progress
+    )
+    hours, rest = divmod(round(estimate.seconds / 60), 60)
+    on_progress(
+        note(
+            f"Preset medium: {faces.side} x {faces.side} pixels without a GPU; about {hours}:{rest:02} hours for "
+            f"{estimate.epochs} epochs."
+        )
+    )

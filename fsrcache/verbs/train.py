@@ -1,0 +1,127 @@
+"""``train``: train a generator on the features of the workspace's store."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from os import PathLike
+
+from fsrcache.device import pick_device
+from fsrcache.extractors.opening import open_extractor
+from fsrcache.presets import TRAINING, TrainConfig
+from fsrcache.progress import ProgressCallback, no_progress
+from fsrcache.settings import differences, preset_named, with_settings
+from fsrcache.store.reader import FeatureStore
+from fsrcache.training.run.estimate import TrainEstimate, estimate_training
+from fsrcache.training.run.train import TrainResult, train_generator
+from fsrcache.verbs.record import write_result
+from fsrcache.workspace import Workspace, open_workspace
+
+
+def train(
+    workspace: Workspace | str | PathLike[str] = "fsr",
+    *,
+    store: str | PathLike[str] | None = None,
+    name: str = "default",
+    preset: str | None = None,
+    steps: int | None = None,
+    settings: Sequence[str] = (),
+    cache: str = "auto",
+    plain: bool = False,
+    log: str | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    on_progress: ProgressCallback = no_progress,
+) -> TrainResult:
+    """Train a generator that turns features of low-resolution faces into those of their full-resolution ones.
+
+    Interrupted, it goes on from the last checkpoint when it is called again.
+
+    Parameters
+    ----------
+    workspace
+        The workspace, or its folder.
+    store
+        The feature store, a folder or a URL; None for the workspace's.
+    name
+        Name of the run.
+    preset
+        ``paper``, ``authors``, ``best`` or ``tiny``; None for ``tiny`` on drawn faces and ``best`` on others.
+    steps
+        Steps of the generator; None for the preset's.
+    settings
+        Texts ``name=value`` that replace settings of the preset.
+    cache
+        Location of the features: ``device``, ``ram``, ``stream``, or ``auto`` for the first of these where they fit.
+    plain
+        Whether every part is computed as it is defined: slower, to compare with.
+    log
+        ``tensorboard`` to write events into the run's folder.
+    seed
+        Random seed.
+    device
+        ``cpu``, ``cuda``, ``cuda:1`` and so on; ``auto`` is the GPU if there is one.
+    on_progress
+        Called at every status line.
+
+    Raises
+    ------
+    RequestError
+        If an argument is wrong.
+    FsrcacheError
+        If there is no store or no extractor, the store is of another extractor, the run is one of other settings, or a
+        loss stops being finite.
+    """
+    target = pick_device(device)
+    workspace = open_workspace(workspace)
+    folder = workspace.run(name)
+    preset, config = train_settings(workspace, preset=preset, steps=steps, settings=settings)
+    features = FeatureStore(store or workspace.store)
+    result = train_generator(
+        features, open_extractor(workspace.extractor_source), config,
+        folder=folder, seed=seed, device=target, cache=cache, plain=plain, log=log, on_progress=on_progress,
+    )  # fmt: skip
+    changes = tuple(differences(config, TRAINING[preset]))
+    result = replace(result, name=name, preset=preset, settings=changes)
+    write_result(folder, result)
+    return result
+
+
+def estimate_train(
+    workspace: Workspace | str | PathLike[str] = "fsr",
+    *,
+    store: str | PathLike[str] | None = None,
+    name: str = "default",
+    preset: str | None = None,
+    steps: int | None = None,
+    settings: Sequence[str] = (),
+    cache: str = "auto",
+    plain: bool = False,
+    seed: int = 0,
+    device: str = "auto",
+    on_progress: ProgressCallback = no_progress,
+) -> TrainEstimate:
+    """Estimate time and memory of :func:`train` with these arguments from a few steps; write nothing."""
+    target = pick_device(device)
+    workspace = open_workspace(workspace)
+    folder = workspace.run(name)
+    preset, config = train_settings(workspace, preset=preset, steps=steps, settings=settings)
+    estimate = estimate_training(
+        FeatureStore(store or workspace.store), open_extractor(workspace.extractor_source), config,
+        device=target, seed=seed, cache=cache, plain=plain, folder=folder, on_progress=on_progress,
+    )  # fmt: skip
+    return replace(estimate, preset=preset, settings=tuple(differences(config, TRAINING[preset])))
+
+
+def train_settings(
+    workspace: Workspace | str | PathLike[str] = "fsr",
+    *,
+    preset: str | None = None,
+    steps: int | None = None,
+    settings: Sequence[str] = (),
+) -> tuple[str, TrainConfig]:
+    """Return the preset and the settings of :func:`train` with these arguments."""
+    if preset is None:
+        data = open_workspace(workspace).data()
+        preset = "tiny" if data is not None and data.drawn else "best"
+    if steps is not None:
+        settings = [*settings, f"steps={steps}"]
+    return preset, with_settings(preset_named(TRAINING, preset), settings)

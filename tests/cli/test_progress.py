@@ -1,0 +1,59 @@
+"""The progress of work whose phases alternate, such as training and scoring."""
+
+from io import StringIO
+from types import SimpleNamespace
+
+import pytest
+from rich.console import Console
+from rich.progress import Progress as Bars
+
+from fsrcache.cli.progress import shown
+from fsrcache.progress import Progress
+
+
+def training(done):
+    return Progress("training", done, 100, "steps")
+
+
+SCORING = Progress("scoring", 0, 50, "pictures")
+
+
+def test_lines_have_a_rate_soon_and_phases_may_alternate(monkeypatch):
+    now = SimpleNamespace(seconds=0.0)
+    monkeypatch.setattr("fsrcache.cli.progress.time", SimpleNamespace(monotonic=lambda: now.seconds))
+    stream = StringIO()
+    with shown(Console(file=stream)) as on_progress:
+        for seconds, progress in (
+            (0, training(0)),
+            (1, training(1)),
+            (4, training(4)),
+            (5, SCORING),
+            (6, training(6)),
+            (7, SCORING),
+            (33, training(33)),
+            (35, training(40)),
+        ):
+            now.seconds = float(seconds)
+            on_progress(progress)
+    assert stream.getvalue().splitlines() == [
+        "training: 0 of 100 steps",
+        "training: 4 of 100 steps, 1.0/s, 1:36 left",
+        "scoring: 0 of 50 pictures",
+        "training: 40 of 100 steps, 1.1/s, 0:52 left",
+    ]
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_the_bar_is_that_of_the_phase_under_way(monkeypatch, again):
+    made = []
+
+    class Watched(Bars):
+        def __init__(self, *columns, **options):
+            super().__init__(*columns, **options)
+            made.append(self)
+
+    monkeypatch.setattr("fsrcache.cli.progress.Bars", Watched)
+    with shown(Console(file=StringIO(), force_terminal=True)) as on_progress:
+        for progress in [training(1), SCORING, *([training(2)] if again else [])]:
+            on_progress(progress)
+    assert [task.description for task in made[0].tasks if task.visible] == ["training" if again else "scoring"]

@@ -1,0 +1,262 @@
+"""Rows that are trained: by name or all, with settings, resumed, refused; and a row from outside."""
+
+import json
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from fsrcache.cli.main import group
+from fsrcache.errors import FsrcacheError, RequestError
+from fsrcache.evaluation.formats import to_markdown
+from fsrcache.evaluation.plots import accuracy_figure
+from fsrcache.evaluation.predictor import Predictor
+from fsrcache.extraction.extract import extract_features
+from fsrcache.extraction.source import face_source
+from fsrcache.extractors.covpool import load_covpool, save_covpool
+from fsrcache.extractors.opening import open_extractor
+from fsrcache.faces.faces import usable_faces
+from fsrcache.faces.index import list_faces
+from fsrcache.models.weights import read_record
+from fsrcache.records import check_fields
+from fsrcache.rows import bicubic, fine_tuned, generated
+from fsrcache.rows.index import ROWS
+from fsrcache.rows.row import RowResult, no_obstacle, trained_seeds
+from fsrcache.verbs.baselines import baselines
+from fsrcache.verbs.evaluate import evaluate
+from fsrcache.verbs.extract import extract
+from fsrcache.verbs.train import train
+
+QUICK = ("epochs=1", "batch=32")
+
+
+def test_fine_tuning_writes_an_extractor_and_its_features(tuned_once):
+    folder, result = tuned_once
+    assert (result.row, result.seed, result.epochs, result.resumed_from) == ("fine-tuned", 0, 1, 0)
+    file = folder / "rows/fine-tuned/seed-0/extractor.safetensors"
+    assert result.extractor == str(file)
+    assert set(result.accuracy) == {"held-out", "val", "test"}
+    assert [line["epoch"] for line in result.history] == [1]
+    assert result.extraction["complete"]
+    training = read_record(file, kind="extractor")["training"]
+    assert training["fine_tuned_from"] == open_extractor(folder / "extractor.safetensors").digest
+    assert training["schedule"] | {"epochs": 1, "batch": 32, "learning_rate": 5e-4} == training["schedule"]
+
+
+@pytest.mark.slow
+def test_the_table_has_the_seeds_that_are_there(tuned):
+    again = baselines(tuned, settings=QUICK, device="cpu").rows[0]
+    assert (again.resumed_from, again.extraction["resumed_from"]) == (1, again.extraction["blocks"])
+    alone = evaluate(tuned, names=["a"], heads=["frozen"], device="cpu")
+    baselines(tuned, settings=QUICK, seed=3, device="cpu")
+    table = evaluate(tuned, names=["a"], heads=["frozen", "refit-mlp"], device="cpu")
+    scores = [score for score in table.rows if score.row == "fine-tuned"]
+    assert [(score.head, score.scale) for score in scores] == [
+        (head, scale) for head in ("frozen", "refit-mlp") for scale in (1, 2, 4)
+    ]
+    assert {score.seeds for score in scores} == {(0, 3)}
+    assert table.context.seeds == "fine-tuned 0, 3; FSR-FER 0; re-fitted heads 0"
+    (tuned.row("fine-tuned", 3) / "features.zarr/zarr.json").unlink()
+    notes = []
+    left = evaluate(tuned, names=["a"], heads=["frozen"], device="cpu", on_progress=lambda one: notes.append(one.note))
+    assert left == alone
+    assert any("fine-tuned with the seed 3 is left out" in note for note in notes)
+
+
+def test_settings_are_checked(tuned):
+    with pytest.raises(RequestError, match="'epoch' is unknown"):
+        baselines(tuned, settings=["epoch=1"], device="cpu")
+    with pytest.raises(FsrcacheError, match=r"schedule\.batch is 32 there and 16 here"):
+        baselines(tuned, settings=["epochs=1", "batch=16"], device="cpu")
+
+
+def test_a_row_of_another_store_or_extractor_is_refused(tuned):
+    assert trained_seeds(tuned, "fine-tuned") == [(0, tuned.row("fine-tuned", 0))]
+    faces = usable_faces(list_faces(Path("drawn:140")), side=16)
+
+    def extract_again(scales):
+        source = face_source(faces, tuned.extractor, device=torch.device("cpu"))
+        extract_features(source, store=tuned.store, scales=scales, data="drawn faces")
+
+    extract_again([3])
+    with pytest.raises(FsrcacheError, match=r"is of other faces or scales than .*: scales\.") as caught:
+        evaluate(tuned, names=["a"], device="cpu")
+    assert "fsrcache baselines --rows fine-tuned" in caught.value.remedy
+    shutil.rmtree(tuned.store)
+    model = load_covpool(tuned.extractor)
+    with torch.no_grad():
+        model.head.classify.bias += 1
+    save_covpool(tuned.extractor, model, training={})
+    extract_again([2, 4])
+    with pytest.raises(FsrcacheError, match="is not this CovPoolFER trained further, but another"):
+        evaluate(tuned, names=["a"], device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [(["ridges"], "no row 'ridges'"), (["bicubic"], "bicubic needs no training"), ([], r"rows are \[\]"),
+     (["fine-tuned", "fine-tuned"], "named twice"), (["all", "fine-tuned"], "no row 'all'"),
+     ("fine-tuned", "rows are 'fine-tuned'")],
+)  # fmt: skip
+def test_what_is_no_row_to_train_is_named(workspace, rows, words):
+    with pytest.raises(RequestError, match=words) as caught:
+        baselines(workspace, rows=rows, device="cpu")
+    assert "Choose from fine-tuned, or all." in caught.value.remedy or "once" in caught.value.remedy
+
+
+def frozen(monkeypatch):
+    """Have every workspace's extractor be one that cannot be trained."""
+    for verb in ("baselines", "evaluate"):
+        monkeypatch.setattr(
+            f"fsrcache.verbs.{verb}.open_extractor",
+            lambda source, device: replace(open_extractor(source, device=device), trainable=False),
+        )
+
+
+def test_a_row_that_cannot_be_had_is_refused_by_name_and_left_out_of_all(workspace, monkeypatch):
+    frozen(monkeypatch)
+    with pytest.raises(RequestError, match="row fine-tuned cannot be trained: CovPoolFER cannot be trained further"):
+        baselines(workspace, device="cpu")
+    notes = []
+    result = baselines(workspace, rows=["all"], device="cpu", on_progress=lambda one: notes.append(one.note))
+    assert result.rows == ()
+    assert any(note.startswith("fine-tuned is left out: CovPoolFER cannot be trained further") for note in notes)
+    table = evaluate(workspace, names=["a"], heads=["frozen"], device="cpu")
+    assert table.context.notes == (
+        "No row fine-tuned: CovPoolFER cannot be trained further, its weights take no gradients.",
+    )
+
+
+def test_the_command_prints_one_object_or_a_list(tuned, monkeypatch):
+    def command(rows):
+        words = ["baselines", "--workspace", str(tuned.folder), "--rows", rows, "--json", "--device", "cpu"]
+        done = CliRunner().invoke(group, [*words, *(word for one in QUICK for word in ("--set", one))])
+        assert done.exit_code == 0, done.output
+        return json.loads(done.stdout)
+
+    one = command("fine-tuned")
+    keys = {"row", "extractor", "epochs", "resumed_from", "accuracy", "history", "seconds", "extraction"}
+    assert keys | {"seed"} == set(one)
+    monkeypatch.setattr("fsrcache.rows.index.ROWS", (*ROWS, majority()))
+    assert [row["row"] for row in command("majority, fine-tuned")["rows"]] == ["majority", "fine-tuned"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MajoritySettings:
+    epochs: int = 3
+    batch: int = 4
+
+    def __post_init__(self):
+        check_fields(self)
+
+
+def majority():
+    """Return a row from outside: the commonest class of the training split, with some noise that is its seed's."""
+    name = "majority"
+
+    def train_counts(training):
+        store, folder = training.context.store, training.context.workspace.row(name, training.seed)
+        folder.mkdir(parents=True)
+        counts = np.bincount(store.labels("train"), minlength=len(store.classes))
+        np.save(folder / "counts.npy", counts + training.settings.epochs)
+        return RowResult(row=name, seed=training.seed, accuracy={}, seconds=0.0)
+
+    def predictors(context, runs):  # noqa: ARG001  # a row's signature
+        def predictor(seed, folder):
+            counts = np.load(folder / "counts.npy").astype(np.float32)
+
+            def probabilities(split, scale):  # noqa: ARG001  # a row's signature
+                return np.tile(counts / counts.sum(), (len(context.store.labels(split)), 1))
+
+            source = {"counts": counts.tolist()}
+            return Predictor(row=name, name=f"{name}/{seed}", source=source, seed=seed, probabilities=probabilities)
+
+        return [predictor(seed, folder) for seed, folder in trained_seeds(context.workspace, name)]
+
+    return SimpleNamespace(
+        NAME=name, NOTE="the commonest class", SETTINGS=MajoritySettings(), train=train_counts, obstacle=no_obstacle,
+        predictors=predictors,
+    )  # fmt: skip
+
+
+def test_a_new_row_is_one_object_and_one_line(workspace, monkeypatch):
+    monkeypatch.setattr("fsrcache.rows.index.ROWS", (majority(), *ROWS))
+    with pytest.raises(RequestError) as caught:
+        baselines(workspace, rows=["ridge"], device="cpu")
+    assert caught.value.remedy == "Choose from majority, fine-tuned, or all."
+    assert not [score for score in evaluate(workspace, names=["a"], device="cpu").rows if score.row == "majority"]
+    for seed in (0, 1):
+        result = baselines(workspace, rows=["majority"], settings=["epochs=7"], seed=seed, device="cpu")
+        assert [(row.row, row.seed) for row in result.rows] == [("majority", seed)]
+    table = evaluate(workspace, names=["a"], device="cpu")
+    assert table.order[:2] == ("majority", "bicubic")
+    scores = [score for score in table.rows if score.row == "majority"]
+    assert [(score.head, score.scale, score.seeds) for score in scores] == [("frozen", s, (0, 1)) for s in (1, 2, 4)]
+    assert {score.deviation for score in scores} == {0}
+    assert all(score.mean_class_accuracy == pytest.approx(100 / 7) for score in scores)
+    assert accuracy_figure(table).axes[0].lines[0].get_label() == "majority"
+    assert "majority" in to_markdown(table)
+
+
+def test_the_rows_are_what_a_row_should_be():
+    assert (bicubic, fine_tuned, generated) == ROWS
+    names = [row.NAME for row in ROWS]
+    assert names == ["bicubic", "fine-tuned", "FSR-FER"]
+    for row in ROWS:
+        assert row.NOTE
+        assert callable(row.predictors)
+        assert callable(row.obstacle)
+        assert row.train is None or callable(row.train)
+
+
+NETWORK = """
+import torch
+from torch import nn
+
+
+class Head(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed, self.classify = nn.Linear(8, 6), nn.Linear(6, 7)
+
+    def forward(self, features):
+        embedding = self.embed(features).relu()
+        return embedding, self.classify(embedding)
+
+
+class Network(nn.Module):
+    classes = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
+    side, channels = 16, 1
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(1, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.head = Head()
+
+    def embed(self, pictures):
+        features = self.body(pictures.float() / 255)
+        return features, *self.head(features)
+
+
+def vectors():
+    torch.manual_seed(0)
+    return Network()
+"""
+
+
+@pytest.mark.slow
+def test_somebodys_network_of_plain_vectors_has_every_row_and_head(tmp_path, monkeypatch):
+    (tmp_path / "rows_network.py").write_text(NETWORK)
+    monkeypatch.chdir(tmp_path)
+    extract(extractor="rows_network:vectors", data="drawn:140", scales=[2], device="cpu")
+    train(preset="best", steps=2, settings=["generator.width=8", "generator.rank=0", "batch=16"], device="cpu")
+    assert baselines(settings=QUICK, device="cpu").rows[0].epochs == 1
+    table = evaluate(device="cpu")
+    assert {(score.row, score.head) for score in table.rows} == {
+        (row, head) for row in ("bicubic", "fine-tuned", "FSR-FER") for head in ("frozen", "refit-mlp", "refit-linear")
+    }

@@ -1,0 +1,238 @@
+"""The table of a workspace: rows over their seeds, predictions that are computed once, and what is refused."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from statistics import mean, stdev
+
+import numpy as np
+import pytest
+import torch
+
+from fsrcache.errors import FsrcacheError, RequestError
+from fsrcache.evaluation import evaluate as scoring
+from fsrcache.evaluation.predictions import KIND, VERSION, read_predictions, write_predictions
+from fsrcache.evaluation.predictor import Predictor
+from fsrcache.extraction.extract import extract_features
+from fsrcache.extraction.source import face_source
+from fsrcache.extractors.covpool import CovPoolFER, load_covpool, save_covpool
+from fsrcache.extractors.opening import open_extractor
+from fsrcache.faces.faces import usable_faces
+from fsrcache.faces.index import list_faces
+from fsrcache.models.weights import read_weights, write_weights
+from fsrcache.store.reader import FeatureStore
+from fsrcache.verbs.evaluate import evaluate
+
+HEADS = ("frozen", "refit-mlp", "refit-linear")
+
+
+def accuracies(table, row, head="frozen"):
+    return {score.scale: score.accuracy for score in table.rows if (score.row, score.head) == (row, head)}
+
+
+@pytest.fixture
+def computed(monkeypatch):
+    """Count the heads whose probabilities are computed, and the heads that are fitted."""
+    calls = []
+    for name in ("probabilities_of", "refit_linear", "refit_mlp"):
+        original = getattr(scoring, name)
+
+        def counted(*arguments, name=name, original=original, **options):
+            calls.append(name)
+            return original(*arguments, **options)
+
+        monkeypatch.setattr(scoring, name, counted)
+    return calls
+
+
+def test_every_row_head_and_scale(workspace):
+    table = evaluate(workspace, names=["a"], device="cpu")
+    keys = [(score.head, score.row, score.scale) for score in table.rows]
+    assert keys == [(head, row, scale) for head in HEADS for row in ("bicubic", "FSR-FER") for scale in (1, 2, 4)]
+    assert (table.split, table.classes, table.side) == ("test", 7, 16)
+    store = FeatureStore(workspace.store)
+    labels = store.labels("test")
+    for scale, accuracy in accuracies(table, "bicubic").items():  # the cached probabilities say the same
+        cached = store.probabilities("test", scale)[:].argmax(1)
+        assert accuracy == pytest.approx(100 * (cached == labels).mean(), abs=100 / len(labels))
+    assert "held out" in table.context.data
+    assert table.context.extractor.endswith("pre-trained for 0 epochs at unknown scales, seed 4")
+    assert "last step" in table.context.checkpoint
+    assert table.context.generator == "mean of 2 MLPs, 6 steps of 8, no critic, re-weighted by lr"
+    assert table.context.seeds == "FSR-FER 0; re-fitted heads 0"
+    assert set(table.context.rows) == {"bicubic", "FSR-FER"}
+    score = next(score for score in table.rows if score.row == "FSR-FER")
+    assert (score.seed, score.seeds, score.deviation) == (0, (0,), None)
+    assert evaluate(workspace, names=["a"], split="val", heads=["frozen"], device="cpu").split == "val"
+
+
+def test_runs_that_differ_in_their_seed_alone_are_one_row(workspace):
+    single = [evaluate(workspace, names=[name], device="cpu") for name in ("a", "b", "other")]
+    table = evaluate(workspace, names=["a", "b", "other"], device="cpu")
+    assert table.order == ("bicubic", "fine-tuned", "FSR-FER", "FSR-FER (other)")
+    assert table.context.seeds == "FSR-FER 0, 1; FSR-FER (other) 0; re-fitted heads 0"
+    differing = 0
+    for head in HEADS:
+        for scale, accuracy in accuracies(table, "FSR-FER", head).items():
+            both = [accuracies(one, "FSR-FER", head)[scale] for one in single[:2]]
+            score = next(
+                one for one in table.rows if (one.row, one.head, one.scale) == ("FSR-FER", head, scale)
+            )  # fmt: skip
+            assert accuracy == pytest.approx(mean(both))
+            assert score.deviation == pytest.approx(stdev(both))
+            assert (score.seed, score.seeds) == (None, (0, 1))
+            differing += both[0] != both[1]
+        assert accuracies(table, "FSR-FER (other)", head) == accuracies(single[2], "FSR-FER", head)
+    assert differing
+    first = evaluate(workspace, names=["other", "b"], heads=["frozen"], device="cpu")
+    assert accuracies(first, "FSR-FER") == accuracies(single[2], "FSR-FER")
+    assert "FSR-FER (b)" in {score.row for score in first.rows}
+
+
+def test_two_runs_of_one_seed_are_refused(workspace):
+    shutil.copytree(workspace.run("a"), workspace.run("again"))
+    with pytest.raises(RequestError, match="a and again have the same settings and the same seed, 0"):
+        evaluate(workspace, names=["a", "again"], device="cpu")
+    assert evaluate(workspace, names=["a", "a"], heads=["frozen"], device="cpu").rows  # named twice is named once
+
+
+def test_a_second_call_computes_nothing(workspace, computed):
+    first = evaluate(workspace, names=["a", "b"], device="cpu")
+    assert computed.count("probabilities_of") == 3 * 3 * 3  # rows, heads, scales
+    assert (computed.count("refit_mlp"), computed.count("refit_linear")) == (3, 3)
+    computed.clear()
+    assert evaluate(workspace, names=["a", "b"], device="cpu") == first
+    assert not computed
+    evaluate(workspace, names=["a", "b", "other"], device="cpu")
+    assert computed.count("probabilities_of") == 3 * 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "heads"),
+    [({"seed": 1}, {"refit-mlp", "refit-linear"}), ({"split": "val"}, set(HEADS))],
+)  # fmt: skip
+def test_another_seed_or_split_is_another_prediction(workspace, computed, changes, heads):
+    evaluate(workspace, names=["a"], device="cpu")
+    computed.clear()
+    evaluate(workspace, names=["a"], device="cpu", **changes)
+    assert computed.count("probabilities_of") == 2 * 3 * len(heads)
+    computed.clear()
+    evaluate(workspace, names=["a"], device="cpu")
+    assert not computed
+
+
+def test_other_weights_of_a_generator_are_computed_again(workspace, computed):
+    before = evaluate(workspace, names=["a"], device="cpu")
+    file = workspace.run("a") / "generator.safetensors"
+    tensors, record = read_weights(file, kind="generator")
+    tensors["deviation"] *= 9  # the record, its seed among it, stays
+    write_weights(file, tensors, kind="generator", record=record)
+    computed.clear()
+    after = evaluate(workspace, names=["a"], device="cpu")
+    assert computed.count("probabilities_of") == 3 * 3
+    assert after.rows[:3] == before.rows[:3]
+    assert after.rows != before.rows
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "no file of ours"])
+def test_a_damaged_prediction_is_computed_again_with_a_note(workspace, computed, damage):
+    notes = []
+    first = evaluate(workspace, names=["a"], device="cpu")
+    file = workspace.predictions / "FSR-FER/a/test-frozen.safetensors"
+    data = bytearray(file.read_bytes())
+    if damage == "flipped":
+        data[-3] ^= 1
+    file.write_bytes({"cut": data[:-9], "flipped": data, "no file of ours": b"x" * 100}[damage])
+    computed.clear()
+    again = evaluate(
+        workspace, names=["a"], device="cpu", on_progress=lambda progress: notes.append(progress.note)
+    )  # fmt: skip
+    assert again == first
+    assert computed == ["probabilities_of"] * 3
+    assert [note for note in notes if note] == [note for note in notes if "test-frozen" in note]
+    assert sum("It is computed again." in note for note in notes) == 1
+    computed.clear()
+    evaluate(workspace, names=["a"], device="cpu")
+    assert not computed
+
+
+def test_probabilities_are_kept_and_not_the_winner_alone(workspace):
+    table = evaluate(workspace, names=["a"], device="cpu")
+    store = FeatureStore(workspace.store)
+    labels = store.labels("test")
+    for head in ("frozen", "refit-mlp-seed-0", "refit-linear-seed-0"):
+        tensors, record = read_weights(workspace.predictions / f"FSR-FER/a/test-{head}.safetensors", kind=KIND)
+        assert set(tensors) == {"x1", "x2", "x4"}
+        assert record["source"]["version"] == VERSION
+        for scale in store.scales:
+            kept = tensors[f"x{scale}"]
+            assert (kept.dtype, tuple(kept.shape)) == (torch.float32, (len(labels), 7))
+            assert torch.allclose(kept.sum(1), torch.ones(len(labels)))
+            accuracy = 100 * (kept.argmax(1).numpy() == labels).mean()
+            assert accuracy == accuracies(table, "FSR-FER", head.removesuffix("-seed-0"))[scale]
+
+
+def test_another_version_is_computed_again(tmp_path, monkeypatch):
+    file, values = tmp_path / "p", {1: np.eye(2, dtype=np.float32)}
+    write_predictions(file, values, source={"store": "a"})
+    read = read_predictions(file, source={"store": "a"}, scales=(1,), shape=(2, 2))
+    assert np.array_equal(read[1], values[1])
+    assert read_predictions(file, source={"store": "b"}, scales=(1,), shape=(2, 2)) is None
+    with pytest.raises(FsrcacheError, match="is damaged"):
+        read_predictions(file, source={"store": "a"}, scales=(1, 2), shape=(2, 2))
+    monkeypatch.setattr("fsrcache.evaluation.predictions.VERSION", VERSION + 1)
+    assert read_predictions(file, source={"store": "a"}, scales=(1,), shape=(2, 2)) is None
+
+
+def test_a_table_of_another_store_or_extractor_is_refused(workspace):
+    faces = usable_faces(list_faces(Path("drawn:140")), side=16)
+    source = face_source(faces, workspace.extractor, device=torch.device("cpu"))
+    elsewhere = workspace.folder / "other.zarr"
+    extract_features(source, store=elsewhere, scales=[3], data="drawn faces")
+    with pytest.raises(
+        FsrcacheError, match=r"a/generator\.safetensors was trained on another store than .*other\.zarr"
+    ):
+        evaluate(workspace, store=elsewhere, names=["a"], device="cpu")
+    model = load_covpool(workspace.extractor)
+    other = CovPoolFER(model.config, model.classes, generator=torch.Generator().manual_seed(9)).eval()
+    save_covpool(workspace.extractor, other, training={})
+    with pytest.raises(FsrcacheError, match="was written with other weights of CovPoolFER"):
+        evaluate(workspace, names=["a"], device="cpu")
+
+
+def test_what_was_not_trained_is_named(workspace):
+    with pytest.raises(FsrcacheError, match=r"no trained generator 'c'.*there is a, b, other"):
+        evaluate(workspace, names=["a", "c"], device="cpu")
+
+
+def test_a_predictor_has_features_or_probabilities(workspace):
+    extractor = open_extractor(workspace.extractor_source)
+
+    def outputs(*_):
+        return np.ones((3, 7), np.float32)
+
+    whole = {"row": "r", "name": "r", "source": {}}
+    Predictor(**whole, probabilities=outputs)
+    Predictor(**whole, features=outputs, extractor=extractor)
+    for wrong in (
+        {},
+        {"features": outputs},
+        {"extractor": extractor},
+        {"probabilities": outputs, "extractor": extractor},
+        {"probabilities": outputs, "features": outputs, "extractor": extractor},
+    ):
+        with pytest.raises(RequestError, match="The predictor r has"):
+            Predictor(**whole, **wrong)
+
+
+def test_predictions_that_do_not_fit_the_split_are_refused(workspace):
+    store, extractor = FeatureStore(workspace.store), open_extractor(workspace.extractor_source)
+    one = Predictor(row="r", name="r", source={}, probabilities=lambda *_: np.ones((3, 7), np.float32))
+    with pytest.raises(FsrcacheError, match=r"r predicts \[3, 7\] at scale 1"):
+        scoring.evaluate_predictors(store, extractor, [one], device=torch.device("cpu"))
+    count = len(store.labels("test"))
+    bad = replace(one, probabilities=lambda *_: np.full((count, 7), np.nan, np.float32))
+    with pytest.raises(FsrcacheError, match="not finite"):
+        scoring.evaluate_predictors(store, extractor, [bad], device=torch.device("cpu"))
+    with pytest.raises(FsrcacheError, match="no predictions"):  # its one head is the frozen one
+        scoring.evaluate_predictors(store, extractor, [one], heads=["refit-mlp"], device=torch.device("cpu"))

@@ -1,1 +1,1 @@
-"""Measurements that anyone can repeat; each file is a subject and runs as ``python -m fsrcache.benchmarks.NAME``."""
+"""The measurements of ``fsrcache bench``: the harness, and the cases of each subject."""

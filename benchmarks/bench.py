@@ -11,7 +11,7 @@ from fsrcache.device import fp32_precision
 from fsrcache.errors import FsrcacheError
 
 SUBJECTS = ("kernels", "step", "store")
-Made = TypeVar("Made")
+Item = TypeVar("Item")
 Makers = Iterable[Callable[[], Iterable[Case]]]  # each makes cases that another's failure does not touch
 
 
@@ -24,20 +24,20 @@ def bench(
     Parameters
     ----------
     subject
-        Which.
+        Subject of the cases.
     device
-        Where.
+        Device of the cases; a store is read on the CPU.
     quick
-        Smaller sizes and fewer runs: to see that it works, not how fast.
+        Whether sizes are smaller and runs fewer: a check that it works, no timing.
     on_progress
-        Called after every case with a line about it and with what is returned in the end, as far as it is there.
+        Called after every case with a line about it and the record so far.
 
     Returns
     -------
     dict
         ``machine``, ``commit``, ``quick``, ``roofs`` (``gb_per_second`` copied, ``tflop_per_second`` of fp32 products,
         ``tf32_tflop_per_second`` and ``fp16_tflop_per_second``, None on a CPU), ``not_run`` (in words), ``failed``
-        (``case`` and ``error``: a result that is not its reference's, or whatever else a case raised) and ``cases``:
+        (``case`` and ``error``: a result that differs from its reference, or an exception) and ``cases``:
         ``case``, ``candidate``, ``ms`` with ``ms_p20`` and ``ms_p80``, ``alternative``, ``alternative_ms``, ``ratio``
         (None without an alternative), ``gb_per_second``, ``tflop_per_second``, ``flop_per_byte``, ``share_of_roof``,
         ``samples_per_second`` (None where not counted), ``checked``, ``clock`` (``device`` or ``host``); on a GPU
@@ -64,20 +64,20 @@ def bench(
         failed.append({"case": name, "error": what})
         on_progress(f"{name}: failed. {what}", record)
 
-    def until_failure(name: str, make: Callable[[], Iterable[Made]]) -> Iterator[Made]:
+    def until_failure(name: str, make: Callable[[], Iterable[Item]]) -> Iterator[Item]:
         try:
             yield from make()
         except Exception as error:
             fail(name, error)
 
     for chosen in SUBJECTS if subject == "all" else (subject,):
-        place = torch.device("cpu") if chosen == "store" else device  # a store is read there: no GPU's clock
+        target = torch.device("cpu") if chosen == "store" else device  # which reads a store: no GPU's clock
         peers = until_failure(f"peers of {chosen}", partial(_not_run, chosen, device))
         not_run += [words for words in peers if words not in not_run]
         for maker in until_failure(chosen, partial(_makers, chosen, device, quick=quick)):
             for case in until_failure(f"a case of {chosen}", maker):
                 try:
-                    rows = run_case(case, roofs, place, seconds=seconds)
+                    rows = run_case(case, roofs, target, seconds=seconds)
                 except Exception as error:
                     fail(case.name, error)
                 else:
@@ -87,9 +87,9 @@ def bench(
 
 
 def _makers(subject: str, device: torch.device, *, quick: bool) -> Makers:
-    """Return what makes a subject's cases; its module is imported here, since it may need packages that are not there.
+    """Return the functions that make a subject's cases.
 
-    Kernels need no store, for example.
+    Its module is imported here, since it may need packages that are not installed: a store needs zarr, kernels do not.
     """
     if subject == "kernels":
         from fsrcache.benchmarks.kernels import kernel_makers
@@ -105,7 +105,7 @@ def _makers(subject: str, device: torch.device, *, quick: bool) -> Makers:
 
 
 def _not_run(subject: str, device: torch.device) -> list[str]:
-    """Return what of a subject cannot be run here, in words."""
+    """Return, in words, which cases of a subject cannot be run here."""
     if subject == "store":
         from fsrcache.benchmarks.store import store_not_run
 

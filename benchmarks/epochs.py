@@ -1,4 +1,4 @@
-"""Shuffled epochs by batches of 128, by us and by others: what they read is looked at before they are timed."""
+"""Shuffled epochs by batches of 128, by us and by others: their rows are checked before they are timed."""
 
 import importlib.util
 from collections.abc import Callable, Iterable, Iterator
@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fsrcache.benchmarks.harness import Case, Work
-from fsrcache.benchmarks.made_store import forget, write_mds, write_webdataset
+from fsrcache.benchmarks.synthetic_store import forget, write_mds, write_webdataset
 from fsrcache.store.reader import FeatureStore
 from fsrcache.store.shuffle import ShuffledRows
 
 BATCH = 128
 _ZARR = "zarr, oindex of each batch"
 Batches = Iterable[tuple[NDArray[Any], ...]]
-Seen = tuple[int, list[tuple[NDArray[Any], NDArray[Any]]]]  # how many rows were asked for, and batches
+RowsRead = tuple[int, list[tuple[NDArray[Any], NDArray[Any]]]]  # number of rows wanted, and batches
 
 
 def epoch_cases(store: FeatureStore, folder: Path, *, memory: int, zarr_batches: int) -> Iterator[Case]:
@@ -29,13 +29,13 @@ def epoch_cases(store: FeatureStore, folder: Path, *, memory: int, zarr_batches:
     Parameters
     ----------
     store
-        Of one split, ``train``, and one scale.
+        Store of one split, ``train``, and one scale.
     folder
-        An empty one for the peers' files.
+        Empty folder for the peers' files.
     memory
         Bytes of our buffers; the peers' shuffle buffers hold as many rows as are resident here.
     zarr_batches
-        How many batches zarr reads; its time is reckoned up to an epoch.
+        Number of batches that zarr reads; its time is extrapolated to an epoch.
     """
     array = store.features("train")
     rows = ShuffledRows([array], batch=BATCH, seed=0, memory=memory)
@@ -44,13 +44,13 @@ def epoch_cases(store: FeatureStore, folder: Path, *, memory: int, zarr_batches:
     buffered = rows.resident * array.chunk
     every = len(array)
     some = min(every, zarr_batches * BATCH)
-    works: dict[str, Work] = {_ZARR: partial(_seen, lambda: _zarr(store, some), some)}
+    works: dict[str, Work] = {_ZARR: partial(_read_rows, lambda: _zarr(store, some), some)}
     if installed("webdataset"):
         write_webdataset(folder / "webdataset", features)
-        works[f"webdataset, buffer of {buffered:,}"] = partial(_seen, lambda: _webdataset(folder, buffered), every)
+        works[f"webdataset, buffer of {buffered:,}"] = partial(_read_rows, lambda: _webdataset(folder, buffered), every)
     if installed("streaming"):
         write_mds(folder / "mds", features)
-        works["MosaicML streaming, MDS, py1e"] = partial(_seen, lambda: _mds(folder), every)
+        works["MosaicML streaming, MDS, py1e"] = partial(_read_rows, lambda: _mds(folder), every)
     del features
 
     def cold() -> None:
@@ -61,7 +61,7 @@ def epoch_cases(store: FeatureStore, folder: Path, *, memory: int, zarr_batches:
         yield Case(
             name=f"shuffled epoch, {state}: {every:,} rows of {array.shape[1]:,}, B {BATCH}",
             candidate=f"ShuffledRows, {rows.resident} chunks resident",
-            work=partial(_seen, lambda: rows.epoch(0), every),
+            work=partial(_read_rows, lambda: rows.epoch(0), every),
             reference=lambda: (0, []),
             error=0.0,
             alternatives=works,
@@ -69,12 +69,12 @@ def epoch_cases(store: FeatureStore, folder: Path, *, memory: int, zarr_batches:
             samples=every,
             parts={_ZARR: some / every},
             before=before,
-            shown=partial(wrong_rows, probes=probes),
+            to_tensors=partial(wrong_rows, probes=probes),
         )  # fmt: skip
 
 
 def installed(package: str) -> bool:
-    """Tell whether a peer can be imported."""
+    """Return whether a peer can be imported."""
     if importlib.util.find_spec(package) is None:
         return False
     try:
@@ -84,9 +84,9 @@ def installed(package: str) -> bool:
     return True
 
 
-def wrong_rows(seen: Seen, *, probes: tuple[NDArray[np.float16], NDArray[np.float16]]) -> Tensor:
-    """Return how many rows were wrong, missing or came twice: of each the first and last number are known."""
-    wanted, batches = seen
+def wrong_rows(result: RowsRead, *, probes: tuple[NDArray[np.float16], NDArray[np.float16]]) -> Tensor:
+    """Return the number of rows that are wrong, missing or repeated, by the first and last number of each."""
+    wanted, batches = result
     if not batches:
         return torch.tensor([float(wanted)])
     numbers = np.concatenate([rows for rows, _ in batches])
@@ -95,8 +95,8 @@ def wrong_rows(seen: Seen, *, probes: tuple[NDArray[np.float16], NDArray[np.floa
     return torch.tensor([float(wrong) + len(numbers) - len(np.unique(numbers)) + abs(wanted - len(numbers))])
 
 
-def _seen(begin: Callable[[], Batches], wanted: int) -> Seen:
-    """Go through batches; keep of every row its number and what shows that it is the right one."""
+def _read_rows(begin: Callable[[], Batches], wanted: int) -> RowsRead:
+    """Read all batches; return the number of every row, with its first and last value."""
     return wanted, [(rows, features[:, [0, -1]]) for rows, features in begin()]
 
 

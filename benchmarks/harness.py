@@ -1,8 +1,8 @@
 """Timing that can be trusted: check first, then candidate and alternatives in turn, in one run on one machine.
 
 A case counts the bytes it must move and the operations it must do; with the machine's own copying bandwidth and matrix
-rates, measured first, that is its roof: the time below which no program could do it. All is done in fp32 but for what
-chooses otherwise itself.
+rates, measured first, that is its roof: the time below which no program could do it. Everything computes in fp32
+unless a case chooses otherwise.
 """
 
 import platform
@@ -40,29 +40,29 @@ class Case:
     Attributes
     ----------
     name, candidate
-        What is done, and by which of our ops.
+        Name of the case, and of our op that does the work.
     work, reference
         The candidate, and the same in float64: tensors, compared before anything is timed. Without a reference nothing
         is compared, and the rows say so.
     error
         The greatest relative distance (Frobenius) from the reference.
     alternatives
-        The same by others; they are checked too, at ten times that distance.
+        The same work by others, checked at ten times that distance.
     bytes, flops
-        The least that must be moved, and done.
+        Least bytes that must be moved, and least operations.
     products
-        How a GPU does them: in fp32, in TensorFloat-32, or as three in TensorFloat-32 or fp16 that make an fp32 one.
+        Precision of products on a GPU: fp32, TensorFloat-32, or three in TensorFloat-32 or fp16 for one in fp32.
     samples
-        Rows or pictures, where their number a second is of interest.
+        Number of rows or pictures, where their rate is of interest.
     parts
-        What part of the work an alternative does where the whole takes too long; it is reckoned up.
+        Share of the work that an alternative does where the whole takes too long; its time is extrapolated.
     clock
-        Which one times it where there is a GPU: the ``device``'s, for kernels, since launches are queued before; or the
-        ``host``'s, from one idle moment of the device to the next, for what the host does too.
+        Clock on a GPU: the ``device``'s, for kernels, whose launches are queued before; or the ``host``'s, from one
+        idle moment of the device to the next, for work of the host too.
     before
-        Called before every run, outside its time.
-    shown
-        Makes tensors of a result, outside its time.
+        Function called before every run, outside its time.
+    to_tensors
+        Function that turns a result into tensors, outside its time.
     """
 
     name: str
@@ -78,12 +78,12 @@ class Case:
     parts: Mapping[str, float] = field(default_factory=dict)
     clock: Literal["device", "host"] = "device"
     before: Work | None = None
-    shown: Callable[[Any], Any] = _same
+    to_tensors: Callable[[Any], Any] = _same
 
 
 @dataclass(frozen=True)
 class Roofs:
-    """What the machine can do: bytes a second copied, operations a second in a product of large fp32 matrices.
+    """The machine's limits: bytes a second copied, operations a second in a product of large fp32 matrices.
 
     ``tf32_rate`` and ``fp16_rate`` are those of the same product in TensorFloat-32 and fp16, None where a device does
     not have them.
@@ -102,7 +102,7 @@ class Roofs:
 
 
 def measure_roofs(device: torch.device, *, seconds: float) -> Roofs:
-    """Measure copying (read and write counted) and a product of square fp32 matrices, in each precision there is."""
+    """Measure copying (read and write counted) and a product of square fp32 matrices, in every precision it has."""
     size, side = (2**28, 8192) if device.type == "cuda" else (2**26, 2048)
     source, target = torch.rand(size, device=device), torch.empty(size, device=device)
     matrix, product = torch.rand(side, side, device=device), torch.empty(side, side, device=device)
@@ -128,7 +128,7 @@ def durations(
     cold: bool = False,
     clock: Literal["device", "host"] = "device",
 ) -> list[list[float]]:
-    """Return the seconds of every run of each work; they take turns, at least five, until the time is over.
+    """Return the seconds of every run of each work; they take turns until the time is over, at least five.
 
     ``cold`` clears a GPU's L2 before every run; otherwise the run before may have left there what the next one reads.
     ``clock`` is that of a ``Case``.
@@ -137,16 +137,16 @@ def durations(
         work()
         work()
     cleared, on_device = _beyond_l2(device) if cold else None, device.type == "cuda" and clock == "device"
-    taken: list[list[float]] = [[] for _ in works]
+    times: list[list[float]] = [[] for _ in works]
     end = time.perf_counter() + seconds * len(works)
-    while time.perf_counter() < end or len(taken[0]) < 5:
-        for work, kept in zip(works, taken, strict=True):
+    while time.perf_counter() < end or len(times[0]) < 5:
+        for work, runs in zip(works, times, strict=True):
             if before is not None:
                 before()
             if cleared is not None:
                 cleared.zero_()
-            kept.append(_device_seconds(work, device) if on_device else _host_seconds(work, device))
-    return taken
+            runs.append(_device_seconds(work, device) if on_device else _host_seconds(work, device))
+    return times
 
 
 @fp32_precision(tf32=False)
@@ -158,11 +158,11 @@ def run_case(case: Case, roofs: Roofs, device: torch.device, *, seconds: float) 
     Raises
     ------
     FsrcacheError
-        If a result is not the reference's: nothing wrong is timed.
+        If a result differs from its reference; nothing wrong is timed.
     """
     works = {case.candidate: case.work, **case.alternatives}
     if case.reference is not None:
-        _check(case, works, _tensors(case.shown(case.reference())))
+        _check(case, works, _tensors(case.to_tensors(case.reference())))
     on_gpu = device.type == "cuda"
 
     def medians(*, cold: bool) -> tuple[dict[str, float], list[float]]:
@@ -170,11 +170,11 @@ def run_case(case: Case, roofs: Roofs, device: torch.device, *, seconds: float) 
         share, every = seconds / (1 + on_gpu), list(works.values())
         runs = durations(every, device, seconds=share, before=case.before, cold=cold, clock=case.clock)
         each = zip(works, runs, strict=True)
-        return {name: statistics.median(taken) / case.parts.get(name, 1.0) for name, taken in each}, runs[0]
+        return {name: statistics.median(times) / case.parts.get(name, 1.0) for name, times in each}, runs[0]
 
-    middle, ours_taken = medians(cold=on_gpu)
+    middle, our_runs = medians(cold=on_gpu)
     warm = medians(cold=False)[0] if on_gpu else {}
-    low, *_, high = statistics.quantiles(ours_taken, n=5)
+    low, *_, high = statistics.quantiles(our_runs, n=5)
     ours, ours_warm = middle[case.candidate], warm.get(case.candidate)
     row = {
         "case": case.name, "candidate": case.candidate, "ms": 1e3 * ours, "ms_p20": 1e3 * low, "ms_p80": 1e3 * high,
@@ -195,7 +195,7 @@ def run_case(case: Case, roofs: Roofs, device: torch.device, *, seconds: float) 
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """Return what a reader must know of the machine and the software."""
+    """Return processor, cores, threads, system, device and versions."""
     versions = {
         "python": platform.python_version(), "fsrcache": fsrcache.__version__, "torch": str(torch.__version__)
     }  # fmt: skip
@@ -224,13 +224,13 @@ def commit() -> str | None:
     if not (folder / ".git").exists():
         return None
     try:
-        said = [
+        outputs = [
             subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
             for words in (["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
         ]
     except (OSError, subprocess.CalledProcessError):
         return None
-    return said[0] + ("+" if said[1] else "")
+    return outputs[0] + ("+" if outputs[1] else "")
 
 
 def peak_memory() -> int:
@@ -240,13 +240,13 @@ def peak_memory() -> int:
 
 
 def compiled(work: Callable[..., Any], *arguments: Any) -> Work:
-    """Return what does the work by ``torch.compile``."""
-    made = torch.compile(work, fullgraph=True, dynamic=False)
-    return lambda: made(*arguments)
+    """Return the work compiled by ``torch.compile``."""
+    function = torch.compile(work, fullgraph=True, dynamic=False)
+    return lambda: function(*arguments)
 
 
 def captured(work: Work, device: torch.device) -> Work:
-    """Return what replays the work from a CUDA graph; on a CPU the work itself."""
+    """Return a function that replays the work from a CUDA graph; on a CPU the work itself."""
     if device.type != "cuda":
         return work
     side, current = torch.cuda.Stream(device), torch.cuda.current_stream(device)  # type: ignore[no-untyped-call]
@@ -257,21 +257,21 @@ def captured(work: Work, device: torch.device) -> Work:
     current.wait_stream(side)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph, stream=side):
-        kept = work()
+        result = work()
 
     def replay() -> Any:
         graph.replay()
-        return kept
+        return result
 
     return replay
 
 
 def _check(case: Case, works: Mapping[str, Work], expected: list[Tensor]) -> None:
-    """Raise if a result is not the reference's."""
+    """Raise if a result differs from its reference."""
     for name, work in works.items():
         if case.before is not None:
             case.before()
-        distance = _distance(_tensors(case.shown(work())), expected)
+        distance = _distance(_tensors(case.to_tensors(work())), expected)
         allowed = case.error * (1 if name == case.candidate else 10)
         if not distance <= allowed:
             raise FsrcacheError(
@@ -281,7 +281,7 @@ def _check(case: Case, works: Mapping[str, Work], expected: list[Tensor]) -> Non
 
 
 def _beyond_l2(device: torch.device) -> Tensor | None:
-    """Return what fills a GPU's L2 when it is written; None for a CPU."""
+    """Return a tensor that fills a GPU's L2 when it is written; None for a CPU."""
     if device.type != "cuda":
         return None
     size = max(_CLEARED, 2 * torch.cuda.get_device_properties(device).L2_cache_size)

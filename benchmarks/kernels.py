@@ -33,7 +33,7 @@ _RIDGE, _FLOOR = 1e-4, 1e-4
 
 
 def kernel_makers(device: torch.device, *, quick: bool) -> list[Callable[[], Iterator[Case]]]:
-    """Return what makes the cases; quick ones are smaller and leave out ``torch.compile``."""
+    """Return functions that make the cases; quick ones are smaller and leave out ``torch.compile``."""
     large = device.type == "cuda"
     batch = (32 if quick else 1024) if large else (8 if quick else 64)
     counts = ([32] if quick else [256, 4096]) if large else [64]
@@ -48,7 +48,7 @@ def kernel_makers(device: torch.device, *, quick: bool) -> list[Callable[[], Ite
 
 
 def not_run(device: torch.device) -> list[str]:
-    """Return what could not be run here, in words."""
+    """Return, in words, which alternatives cannot be run here."""
     missing = []
     if device.type != "cuda":
         missing.append("the Triton kernels: there is no GPU; the CPU's paths were compared instead")

@@ -1,4 +1,4 @@
-"""The cases of ``fsrcache bench step``: what a training step takes, and where its time goes.
+"""The cases of ``fsrcache bench step``: the time of a training step and of its parts.
 
 Drawing a batch from the cache against extracting the same batch from pictures, and against the whole step; the whole
 step with a cache against one that extracts on the fly, against its plain twin, and on a GPU against an uncaptured one;
@@ -18,7 +18,7 @@ from fsrcache.device import computed_precision, fp32_precision
 from fsrcache.training.step.trainer import Trainer
 from fsrcache.training.step.updates import critic_update, generate, generator_update
 
-_HALF = 2e-3  # of features kept in half precision
+_HALF = 2e-3  # tolerance of features kept in half precision
 
 
 def step_makers(device: torch.device, *, quick: bool) -> Iterator[Callable[[], Iterator[Case]]]:
@@ -82,7 +82,7 @@ def _whole(subject: Subject, device: torch.device) -> Iterator[Case]:
 
     def on_the_fly() -> Tensor:
         for chosen in cached.batches.plan.chosen[0]:
-            subject.lay(chosen, subject.extract(chosen))
+            subject.write(chosen, subject.extract(chosen))
         return _losses(cached)
 
     alternatives: dict[str, Callable[[], Tensor]] = {
@@ -128,13 +128,13 @@ def _parts(subject: Subject) -> Iterator[Case]:
         torch.manual_seed(0)
         batch = batches.batch(0, lr_pictures=pictures, hr_pictures=True)
         mix = torch.rand(config.batch, device=batches.chosen.device)
-        grads = critic_update(batch, made, networks, config, mix=mix, plain=plain).grads
+        grads = critic_update(batch, generated, networks, config, mix=mix, plain=plain).grads
         return torch.cat([gradient.flatten() for gradient in grads])  # the last bias alone has a gradient of 0
 
     yield _alone(title + "generator's update", type(networks.generator).__name__, learn)
     if networks.critic is not None:
         with torch.no_grad():
-            made = generate(batches.batch(0, lr_pictures=pictures), networks, config)
+            generated = generate(batches.batch(0, lr_pictures=pictures), networks, config)
         yield Case(
             name=title + "critic's update", candidate="closed form", work=lambda: judge(plain=False),
             reference=lambda: judge(plain=True),
@@ -152,5 +152,5 @@ def _parts(subject: Subject) -> Iterator[Case]:
 
 
 def _alone(name: str, candidate: str, work: Callable[[], Any]) -> Case:
-    """Return a case that nothing is compared with."""
+    """Return a case without alternatives or a reference."""
     return Case(name=name, candidate=candidate, work=work, clock="host")

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from fsrcache.benchmarks.epochs import epoch_cases, installed
 from fsrcache.benchmarks.harness import Case, Work
-from fsrcache.benchmarks.made_store import made_store
+from fsrcache.benchmarks.synthetic_store import synthetic_store
 from fsrcache.benchmarks.writing import writing_case
 from fsrcache.store.layout import ArrayLayout, arrays, outputs
 from fsrcache.store.reader import FeatureStore
@@ -36,10 +36,10 @@ _ZARRS = "zarrs.ZarrsCodecPipeline"
 
 
 def store_cases(device: torch.device, *, quick: bool) -> Iterator[Case]:
-    """Yield the cases; the store is read on the CPU whatever the device, which is where pictures are extracted."""
+    """Yield the cases; the CPU reads the store, and pictures are extracted on the device."""
     with TemporaryDirectory(prefix="fsrcache-bench-") as name:
         folder = Path(name)
-        store = made_store(folder / "features.zarr", rows=3_000 if quick else _ROWS, width=_LENGTH)
+        store = synthetic_store(folder / "features.zarr", rows=3_000 if quick else _ROWS, width=_LENGTH)
         yield from _whole(store)
         yield _random_rows(store)
         (folder / "peers").mkdir()
@@ -69,8 +69,8 @@ def _whole(store: FeatureStore) -> Iterator[Case]:
         alternatives[f"preadv of as many bytes, {threads} thread{'s' * (threads > 1)}"] = plain
     checksum = float(crc32c(array[:]))
 
-    def shown(result: Any) -> Tensor:
-        if isinstance(result, int):  # of a plain read, which has checksums among the rows, only the length
+    def to_tensors(result: Any) -> Tensor:
+        if isinstance(result, int):  # a plain read has checksums among the rows: its length alone is compared
             return torch.tensor([result, checksum], dtype=torch.float64)
         return torch.tensor([result.nbytes, crc32c(result)], dtype=torch.float64)
 
@@ -78,7 +78,7 @@ def _whole(store: FeatureStore) -> Iterator[Case]:
         out = np.empty(array.shape, array.dtype)
         yield Case(name=f"{name}, {state}", candidate="read_into", work=partial(_into, read, out), error=0.0,
                    reference=partial(_by_zarr, store, slice(None)), alternatives=alternatives, bytes=array.nbytes,
-                   shown=shown)  # fmt: skip
+                   to_tensors=to_tensors)  # fmt: skip
 
 
 def _random_rows(store: FeatureStore) -> Case:
@@ -89,19 +89,19 @@ def _random_rows(store: FeatureStore) -> Case:
         works["zarr with zarrs' pipeline, oindex"] = partial(_by_zarr, store, rows, pipeline=_ZARRS)
     return Case(name="128 random rows by an integer array, warm", candidate="features[rows]", work=lambda: array[rows],
                 reference=works["zarr, oindex"], error=0.0, alternatives=works, samples=len(rows),
-                shown=torch.from_numpy)  # fmt: skip
+                to_tensors=torch.from_numpy)  # fmt: skip
 
 
 def _info(store: FeatureStore) -> Case:
-    def shown(done: "subprocess.CompletedProcess[str]") -> Tensor:
-        record = json.loads(done.stdout)
+    def to_tensors(completed: "subprocess.CompletedProcess[str]") -> Tensor:
+        record = json.loads(completed.stdout)
         return torch.tensor([record["rows"]["train"], record["bytes"]])
 
     nbytes = sum(array.nbytes for array in arrays(store.spec))
     expected = json.dumps({"rows": dict(store.spec.rows), "bytes": nbytes})
     return Case(
         name="fsrcache info STORE, a whole process", candidate="fsrcache info",
-        work=lambda: _process(_INFO, store.name), error=0.0, shown=shown,
+        work=lambda: _process(_INFO, store.name), error=0.0, to_tensors=to_tensors,
         reference=lambda: subprocess.CompletedProcess([], 0, expected),
     )  # fmt: skip
 
@@ -119,12 +119,12 @@ def _by_zarr(store: FeatureStore, rows: Any, *, pipeline: str | None = None) -> 
     settings = {"codec_pipeline.path": pipeline} if pipeline else {}
     with zarr.config.set(settings):
         array = zarr.open_array(Path(store.name) / "train/x1/features", mode="r")
-        found: NDArray[Any] = array[rows] if isinstance(rows, slice) else array.oindex[rows]  # type: ignore[assignment]
-    return found
+        values: NDArray[Any] = array[rows] if isinstance(rows, slice) else array.oindex[rows]  # type: ignore[assignment]
+    return values
 
 
 def _plain(array: ArrayLayout, paths: list[Path], out: NDArray[Any], *, threads: int) -> Work:
-    """Return what reads as many bytes as the rows of every shard have, from its beginning: checksums are among them."""
+    """Return a function that reads every shard's first bytes, as many as its rows have; checksums are among them."""
     flat, step = out.reshape(-1).view(np.uint8), array.block * array.row_bytes
 
     def one(number: int) -> int:

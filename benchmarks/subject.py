@@ -1,6 +1,6 @@
-"""What a step is measured on: an extractor, pictures, their features in a cache, and what trains on them.
+"""The subject of a step's measurements: an extractor, pictures, their features in a cache, and a trainer.
 
-Weights and pictures are drawn numbers at the sizes of a preset, since what a step takes does not depend on values. The
+Weights and pictures are random, at the sizes of a preset, since a step's time does not depend on values. The
 features are really the extractor's of the pictures, so that a batch from the cache can be checked against the same
 batch extracted. The learning rate is 0: every step is the same step.
 """
@@ -63,12 +63,12 @@ class Subject(NamedTuple):
             coarse[here] = self._features(face[here], _SCALES[one])
         return torch.from_numpy(np.stack([fine, coarse]))
 
-    def lay(self, chosen: Tensor, features: Tensor) -> None:
-        """Put features of faces, as ``extract`` returns them, where batches are gathered from."""
+    def write(self, chosen: Tensor, features: Tensor) -> None:
+        """Write features of faces, as ``extract`` returns them, into the cache."""
         face, scale_index = chosen.to(self.cache.features.device)
-        kept = features.to(self.cache.features.device).half()
-        self.cache.features[torch.zeros_like(scale_index), face] = kept[0]
-        self.cache.features[scale_index, face] = kept[1]
+        half = features.to(self.cache.features.device).half()
+        self.cache.features[torch.zeros_like(scale_index), face] = half[0]
+        self.cache.features[scale_index, face] = half[1]
 
     def _features(self, faces: NDArray[np.int64], scale: int) -> NDArray[np.float32]:
         return features_of(self.extractor, self.pictures[faces], scale=scale).features

@@ -1,4 +1,4 @@
-"""What extracting into a store costs beside the extractor itself, on drawn faces in PNG files."""
+"""The time of extracting into a store, beside that of the extractor itself, on drawn faces in PNG files."""
 
 import shutil
 from functools import partial
@@ -14,10 +14,11 @@ from torch import Tensor
 from fsrcache.ahead import ordered_map
 from fsrcache.benchmarks.harness import Case
 from fsrcache.drawn.face import draw_face, drawn_expression
-from fsrcache.extraction.extract import extract_features
+from fsrcache.extraction.extract import ExtractResult, extract_features
 from fsrcache.extraction.features import features_of_view, side_by_side, view_of
-from fsrcache.extraction.source import BATCH, FaceSource, face_source
+from fsrcache.extraction.source import FaceSource, face_source
 from fsrcache.extractors.covpool import CovPoolFER, save_covpool
+from fsrcache.extractors.identity import BATCH
 from fsrcache.faces.decode import Pictures
 from fsrcache.faces.expressions import EXPRESSIONS
 from fsrcache.faces.faces import usable_faces
@@ -53,7 +54,7 @@ def writing_case(folder: Path, device: torch.device, *, faces: int) -> Case:
         },
         samples=faces * len(_SCALES),
         before=lambda: shutil.rmtree(store, ignore_errors=True),
-        shown=partial(_shown, store),
+        to_tensors=partial(_to_tensors, store),
     )  # fmt: skip
 
 
@@ -66,7 +67,7 @@ def draw_files(folder: Path, faces: int) -> None:
 
 
 def _views(source: FaceSource) -> list[list[Pictures]]:
-    """Return what the extractor is shown, in the order of the store, a list of batches for every scale."""
+    """Return the extractor's inputs in the order of the store, a list of batches for every scale."""
     pictures = source.faces.batch(source.order["train"])
     return [
         [view_of(pictures[start : start + BATCH], scale=scale) for start in range(0, len(pictures), BATCH)]
@@ -84,15 +85,15 @@ def _side_by_side(source: FaceSource, views: list[list[Pictures]]) -> list[NDArr
     with side_by_side(source.extractor) as workers:
         every = [view for batches in views for view in batches]
         work = partial(features_of_view, source.extractor)
-        taken = list(ordered_map(work, every, threads=workers.threads, begin=workers.begin))
+        parts = list(ordered_map(work, every, threads=workers.threads, begin=workers.begin))
     return [
-        np.concatenate([part.features for part in taken[start : start + len(views[0])]])
-        for start in range(0, len(taken), len(views[0]))
+        np.concatenate([part.features for part in parts[start : start + len(views[0])]])
+        for start in range(0, len(parts), len(views[0]))
     ]
 
 
-def _shown(store: Path, result: Any) -> list[Tensor]:
+def _to_tensors(store: Path, result: Any) -> list[Tensor]:
     """Return the features by scale, of a finished store or as they are."""
-    if isinstance(result, dict):
+    if isinstance(result, ExtractResult):
         return [torch.from_numpy(FeatureStore(store).features("train", scale)[:]) for scale in _SCALES]
     return list(map(torch.from_numpy, result))

@@ -6,7 +6,7 @@ import click
 from rich.console import Console
 
 from fsrcache.cli.main import to_json
-from fsrcache.cli.options import device_option, seed_option, set_option
+from fsrcache.cli.options import device_option, restart_option, seed_option, set_option
 from fsrcache.cli.paths import json_option, workspace_option
 from fsrcache.cli.progress import shown
 from fsrcache.device import keep_freed_memory
@@ -23,11 +23,18 @@ _TRAINED = "; ".join(f"{row.NAME}, {row.NOTE}" for row in ROWS if row.train is n
 @click.option("--rows", default="fine-tuned", show_default=True, metavar="NAME,...",
               help=f"Rows of the table, or all that can be trained here: {_TRAINED}.")  # fmt: skip
 @set_option
+@restart_option
 @seed_option
 @device_option
 @json_option
 def baselines(
-    workspace: Workspace, rows: str, assignments: tuple[str, ...], seed: int, device: str, as_json: bool
+    workspace: Workspace,
+    rows: str,
+    assignments: tuple[str, ...],
+    restart: bool,
+    seed: int,
+    device: str,
+    as_json: bool,
 ) -> None:
     """Train rivals that need no generator; evaluate shows them once they are there, averaged over their seeds.
 
@@ -36,8 +43,8 @@ def baselines(
     keep_freed_memory()
     with shown(Console(stderr=True)) as on_progress:
         result = verb(
-            workspace, rows=[name.strip() for name in rows.split(",")], settings=assignments, seed=seed, device=device,
-            on_progress=on_progress,
+            workspace, rows=[name.strip() for name in rows.split(",")], settings=assignments, restart=restart,
+            seed=seed, device=device, on_progress=on_progress,
         )  # fmt: skip
     if as_json:
         documents = [asdict(row) for row in result.rows]

@@ -1,4 +1,4 @@
-"""``fsrcache bench``: what every kernel, every part of a training step and the store are worth on this machine."""
+"""``fsrcache bench``: times of every kernel, every part of a training step and the store on this machine."""
 
 import sys
 from contextlib import suppress
@@ -27,8 +27,8 @@ _FIGURES = (".png", ".svg", ".pdf")
 @click.option("--plot", type=HomePath(path_type=Path, dir_okay=False), metavar="FILE",
               help="Draw ratios and roofline as a .png, .svg or .pdf.")  # fmt: skip
 @click.option("--out", type=HomePath(path_type=Path, dir_okay=False), metavar="FILE",
-              help="Write the JSON here after every case, too.")  # fmt: skip
-@click.option("--quick", is_flag=True, help="Small sizes, few runs: to see that it works, not how fast.")
+              help="File for the JSON, rewritten after every case.")  # fmt: skip
+@click.option("--quick", is_flag=True, help="Small sizes and few runs: a check that it works, no timing.")
 def bench(subject: str, device: str, as_json: bool, plot: Path | None, out: Path | None, quick: bool) -> None:
     """Time the kernels, the parts of a training step, the store, or all, against what one would use instead.
 
@@ -37,7 +37,7 @@ def bench(subject: str, device: str, as_json: bool, plot: Path | None, out: Path
     means that ours is the faster. The roof is the time that the machine's own copying bandwidth and matrix rate,
     measured first, allow.
     """
-    place = pick_device(device)
+    target = pick_device(device)
     if plot is not None and (plot.suffix.lower() not in _FIGURES or not plot.parent.is_dir()):
         raise RequestError(f"No figure can be written to {plot}.", "Name a .png, .svg or .pdf in a folder that exists.")
     if out is not None and not out.parent.is_dir():
@@ -53,7 +53,7 @@ def bench(subject: str, device: str, as_json: bool, plot: Path | None, out: Path
             console.print(line, highlight=False, markup=False, soft_wrap=True)
             keep(record)
 
-    record = work(subject, place, quick=quick, on_progress=on_progress)
+    record = work(subject, target, quick=quick, on_progress=on_progress)
     try:
         if as_json:
             click.echo(to_json(record))

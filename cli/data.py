@@ -13,6 +13,7 @@ from rich.table import Table
 from fsrcache.cli.main import after_answer, to_json
 from fsrcache.cli.options import parse_scales, write_picture
 from fsrcache.cli.paths import HomePath
+from fsrcache.cli.printing import print_table
 from fsrcache.faces.faces import Faces, check_side, faces_of
 from fsrcache.faces.index import formats, list_faces, title_of
 from fsrcache.faces.layouts.drawn import DEFAULT_COUNT
@@ -62,7 +63,7 @@ def data(
     check_side(side)
     errors = Console(stderr=True)
     progress = Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn(),
+        TextColumn("{task.description}"), BarColumn(16), MofNCompleteColumn(), _Rate(), TimeRemainingColumn(),
         console=errors, transient=True,
     )  # fmt: skip
     with progress if errors.is_terminal else nullcontext():  # elsewhere it would end in an empty line
@@ -113,7 +114,7 @@ def _table(classes: tuple[str, ...], record: dict[str, Any], console: Console) -
 def _show(path: str, faces: Faces, record: dict[str, Any]) -> None:
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"[bold]{escape(path)}[/]: {title_of(record['layout'])}")
-    console.print(_table(faces.classes, record, console))
+    print_table(_table(faces.classes, record, console), console)
     sizes = list(record["sizes"].items())
     more = f", and {len(sizes) - 4} more" if len(sizes) > 4 else ""
     colour = "grey" if record["grey"] else "colour"

@@ -10,9 +10,10 @@ from fsrcache.cli.main import after_answer, matplotlib_import
 from fsrcache.cli.main import to_json as document
 from fsrcache.cli.options import device_option, seed_option
 from fsrcache.cli.paths import json_option, store_option, workspace_option
+from fsrcache.cli.printing import print_table
 from fsrcache.cli.progress import shown
-from fsrcache.evaluation.formats import to_csv, to_json, to_markdown
-from fsrcache.evaluation.layout import FIRST_LOOK, MEASURES
+from fsrcache.evaluation.formats import confusion_csv, to_csv, to_json, to_markdown
+from fsrcache.evaluation.layout import FIRST_LOOK, MEASURES, PER_CLASS
 from fsrcache.evaluation.tables import HEADS, Table
 from fsrcache.evaluation.terminal import terminal_table
 from fsrcache.files import write_whole
@@ -27,8 +28,9 @@ from fsrcache.workspace import Workspace
               help="Name of a training run. Repeatable.")  # fmt: skip
 @click.option("--split", type=click.Choice(["val", "test"]), help="Split to report.  [default: test if any, else val]")
 @click.option("--heads", type=click.Choice(list(HEADS)), multiple=True, help="Repeatable.  [default: all]")
-@click.option("--measures", type=click.Choice(list(MEASURES)), multiple=True, default=FIRST_LOOK, show_default=True,
-              help="Measures in the tables; the CSV and --json have all. Repeatable.")  # fmt: skip
+@click.option("--measures", type=click.Choice([*MEASURES, PER_CLASS]), multiple=True, default=FIRST_LOOK,
+              show_default=True, help="Measures in the tables; the CSV and --json have all. per_class: recall, "
+              "precision and F1 of every class with the frozen head. Repeatable.")  # fmt: skip
 @seed_option
 @device_option
 @json_option
@@ -48,7 +50,8 @@ def evaluate(
     Rows: bicubic, what fsrcache baselines has trained, and FSR-FER, the runs that --name says. Runs whose settings
     differ in the seed alone are one row. Heads: frozen is the extractor's own; refit-mlp re-trains its architecture,
     and refit-linear a linear classifier, on the row's own training features of all scales. The folder of the first run
-    gets table.csv, table.md, accuracy.png and accuracy.svg. Predictions are kept, and only new ones are computed.
+    gets table.csv, table.md, confusion.csv, accuracy.png and accuracy.svg. Predictions are kept, and only new ones are
+    computed.
     """
     folder = workspace.run(names[0])
     console = Console(stderr=True)
@@ -63,17 +66,19 @@ def evaluate(
             click.echo(document(to_json(table)))
         else:
             screen = Console()
-            screen.print(terminal_table(table, width=screen.width, measures=measures, paper=paper), crop=False)
+            print_table(terminal_table(table, width=screen.width, measures=measures, paper=paper), screen)
     finally:  # wherever the table went, a file may still hold it
         with after_answer():
             _write(folder, table, measures, paper=paper)
     if not as_json:
-        console.print(Text(f"Also in {folder}: table.csv, table.md, accuracy.png, accuracy.svg"), soft_wrap=True)
+        written = f"Also in {folder}: table.csv, table.md, confusion.csv, accuracy.png, accuracy.svg"
+        console.print(Text(written), soft_wrap=True)
 
 
 def _write(folder: Path, table: Table, measures: tuple[str, ...], *, paper: bool) -> None:
     """Write the tables, then the figures, for which matplotlib and its fonts must be in order."""
-    texts = {"table.csv": to_csv(table), "table.md": to_markdown(table, measures=measures, paper=paper)}
+    markdown = to_markdown(table, measures=measures, paper=paper)
+    texts = {"table.csv": to_csv(table), "table.md": markdown, "confusion.csv": confusion_csv(table)}
     for name, text in texts.items():
         write_whole(folder / name, text.encode(errors="backslashreplace"))
     with matplotlib_import():

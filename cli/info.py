@@ -42,4 +42,4 @@ def _print(result: StoreInfo) -> None:
     }
     click.echo(f"{result.store}: {state}, format {spec.version}")
     for name, text in lines.items():
-        click.echo(f"  {name:24}{text}")
+        click.echo(f"  {name:24}{text}".rstrip())

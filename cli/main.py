@@ -22,6 +22,7 @@ COMMANDS = {
     "info": "Print what a store holds.",
     "verify": "Read everything in a store and report what is damaged.",
     "train": "Train the generator on the store's features.",
+    "runs": "List the training runs: settings, steps, accuracy, age.",
     "baselines": "Train the rivals that need no generator.",
     "evaluate": "Print the table and draw the figure.",
     "bench": "Time kernels, training steps and the store.",
@@ -56,7 +57,7 @@ class LazyGroup(click.Group):
 def group() -> None:
     """Recognise expressions on very small faces by super-resolving features.
 
-    Exit codes: 0 done, 1 the work failed, 2 the request was wrong.
+    Exit codes: 0 done, 1 the work failed, 2 the request was wrong, 130 interrupted.
     """
 
 
@@ -76,7 +77,7 @@ def main(arguments: list[str] | None = None) -> None:
         where = f"See {error.ctx.command_path} --help." if error.ctx else ""
         code = _fail(arguments, error.format_message(), where, 2)
     except (click.Abort, KeyboardInterrupt):
-        code = _fail(arguments, "Interrupted.", "Run the same command again to go on.", 1)
+        code = _fail(arguments, "Interrupted.", "Run the same command again to go on.", 130)
     except BrokenPipeError:  # the reader of standard output has gone
         code = 1
     except OSError as error:

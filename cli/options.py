@@ -25,6 +25,9 @@ seed_option = click.option(
     metavar="INTEGER",
     help="Random seed.",
 )
+restart_option = click.option(
+    "--restart", is_flag=True, help="Begin anew; what was made before stays until the new one replaces it."
+)
 set_option = click.option(
     "--set",
     "assignments",

@@ -11,6 +11,7 @@ from fsrcache.cli.options import (
     data_options,
     device_option,
     parse_scales,
+    restart_option,
     seed_option,
     set_option,
     show_option,
@@ -36,6 +37,7 @@ from fsrcache.workspace import Workspace
 @click.option("--scales", metavar="SCALES", callback=parse_scales, default="1", show_default=True,
               help="At which pictures are seen, each as often: 1 is full resolution alone, or 1..8.")  # fmt: skip
 @click.option("--side", type=int, help="Pixels of every picture's side.  [default: the commonest]")
+@restart_option
 @show_option
 @click.option("--dry-run", is_flag=True, help="Print time and memory, from a few steps, and write nothing.")
 @seed_option
@@ -52,6 +54,7 @@ def pretrain(
     assignments: tuple[str, ...],
     scales: list[int],
     side: int | None,
+    restart: bool,
     show: bool,
     dry_run: bool,
     seed: int,
@@ -74,7 +77,7 @@ def pretrain(
         else:
             result = (estimate_pretrain if dry_run else work)(
                 workspace, data=data, preset=preset, epochs=epochs, settings=assignments, scales=scales, side=side,
-                seed=seed, device=device, on_progress=on_progress,
+                restart=restart, seed=seed, device=device, on_progress=on_progress,
             )  # fmt: skip
     if show:
         show_settings(settings.extractor, settings.schedule, as_json=as_json)

@@ -7,12 +7,14 @@ from contextlib import contextmanager, suppress
 from rich.console import Console
 from rich.progress import BarColumn, Task, TextColumn
 from rich.progress import Progress as Bars
+from rich.table import Column
 from rich.text import Text
 
 from fsrcache.progress import Progress, ProgressCallback
 
 _SECONDS_BETWEEN_LINES = 30.0
 _SECONDS_OF_RATE = 3.0  # after which a phase's rate is worth a line
+_BAR, _ROOM = 24, 100  # characters of the bar, and of a line that has room for one
 
 
 @contextmanager
@@ -21,8 +23,8 @@ def shown(console: Console) -> Iterator[ProgressCallback]:
     if not console.is_terminal:
         yield _Lines(console)
         return
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), _Count(), _Rate())
-    with Bars(*columns, console=console, transient=True) as bars:
+    bar = (BarColumn(bar_width=_BAR),) if console.width >= _ROOM else ()
+    with Bars(*bar, _Words(), console=console, transient=True, expand=True) as bars:
         tasks: dict[str, int] = {}
 
         def on_progress(progress: Progress) -> None:
@@ -31,7 +33,10 @@ def shown(console: Console) -> Iterator[ProgressCallback]:
             if not progress.phase:
                 return
             if progress.phase not in tasks:
-                tasks[progress.phase] = bars.add_task(progress.phase, completed=progress.done)
+                tasks[progress.phase] = bars.add_task(
+                    progress.phase, completed=progress.done, total=progress.total, unit=progress.unit,
+                    values=progress.values,
+                )  # fmt: skip
             for phase, task in tasks.items():
                 bars.update(task, visible=phase == progress.phase)  # type: ignore[arg-type]  # rich's TaskID is an int
             bars.update(
@@ -78,27 +83,19 @@ class _Lines:
             self.console.print(Text(line), soft_wrap=True)
 
 
-class _Count(TextColumn):
-    """Done of total, with the unit."""
+class _Words(TextColumn):
+    """All beside the bar in one text, the most important first: a narrow console cuts its end."""
 
     def __init__(self) -> None:
-        super().__init__("")
+        super().__init__("", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"))
 
     def render(self, task: Task) -> Text:
-        """Return the count as text."""
-        return Text(f"{int(task.completed):,} of {int(task.total or 0):,} {task.fields.get('unit', '')}")
-
-
-class _Rate(TextColumn):
-    """Rate, time left and the latest values."""
-
-    def __init__(self) -> None:
-        super().__init__("")
-
-    def render(self, task: Task) -> Text:
-        """Return rate and values as text."""
+        """Return phase, count, rate, time left and the latest values."""
         left = "?" if task.time_remaining is None else clock(task.time_remaining)
-        return Text(f"{task.speed or 0:,.1f}/s, {left} left{_values(task.fields.get('values', {}))}")
+        return Text(
+            f"{task.description}: {int(task.completed):,} of {int(task.total or 0):,} {task.fields.get('unit', '')}, "
+            f"{task.speed or 0:,.1f}/s, {left} left{_values(task.fields.get('values', {}))}"
+        )
 
 
 def _values(values: dict[str, float] | object) -> str:

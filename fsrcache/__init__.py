@@ -1,7 +1,7 @@
 """fsrcache: feature super-resolution for facial expression recognition, from cached features.
 
-``pretrain``, ``extract``, ``train``, ``baselines``, ``evaluate``, ``info`` and ``verify`` are the commands of the same
-names as functions; ``load`` opens what they made as one model.
+``pretrain``, ``extract``, ``train``, ``runs``, ``baselines``, ``evaluate``, ``info`` and ``verify`` are the commands of
+the same names as functions; ``load`` opens what they made as one model.
 """
 
 from typing import TYPE_CHECKING
@@ -22,6 +22,7 @@ __all__ = [
     "load",
     "open_extractor",
     "pretrain",
+    "runs",
     "train",
     "verify",
 ]
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from fsrcache.verbs.extract import extract as extract
     from fsrcache.verbs.info import info as info
     from fsrcache.verbs.pretrain import pretrain as pretrain
+    from fsrcache.verbs.runs import runs as runs
     from fsrcache.verbs.train import train as train
     from fsrcache.verbs.verify import verify as verify
     from fsrcache.workspace import Workspace as Workspace
@@ -54,7 +56,7 @@ _HOMES = {
     "open_extractor": "fsrcache.extractors.opening",
     **{
         verb: f"fsrcache.verbs.{verb}"
-        for verb in ("baselines", "evaluate", "extract", "info", "pretrain", "train", "verify")
+        for verb in ("baselines", "evaluate", "extract", "info", "pretrain", "runs", "train", "verify")
     },
 }
 

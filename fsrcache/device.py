@@ -11,7 +11,7 @@ import torch
 from fsrcache.errors import RequestError
 from fsrcache.records import shortened
 
-_DEVICES = "Take cpu, cuda, cuda:1 and so on, or auto."
+_DEVICES = "The device is cpu, cuda, cuda:1 and so on, or auto."
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 

@@ -23,11 +23,11 @@ from fsrcache.extractors.opening import open_extractor
 from fsrcache.faces.bicubic import imresize_batch
 from fsrcache.faces.decode import Pictures
 from fsrcache.faces.degrade import SCALE_FORM, Degradation
-from fsrcache.models.generators.forms import KIND, GeneratorTraining, load_generator
+from fsrcache.models.generators.forms import KIND, GeneratorTraining, load_generator, refuse_other_content
 from fsrcache.models.weights import read_record
 from fsrcache.presets import TRAINING
 from fsrcache.records import check_value, shortened, value_from
-from fsrcache.settings import differences
+from fsrcache.settings import nearest_preset
 from fsrcache.store.reader import FeatureStore
 from fsrcache.workspace import Workspace, open_workspace
 
@@ -84,7 +84,7 @@ class Model:
     generator
         The network that super-resolves features: fp32 ``[B, P]`` -> ``[B, P]``.
     scales
-        The scales of the store that the generator was trained on, ascending; empty where the workspace has no store.
+        The scales that the generator was trained at, ascending; the store may have got more since.
     degradation
         How coarse faces were made there; its border is that of the enlargement. The scale form where there is no store.
     channels
@@ -164,13 +164,12 @@ class Model:
     def __repr__(self) -> str:
         """Return what it consists of, a part a line."""
         more = f" and {len(self.classes) - _LISTED} more" * (len(self.classes) > _LISTED)
-        scales = ", ".join(map(str, self.scales)) or "unknown, as the workspace has no store"
         return "\n".join(
             (
                 f"fsrcache model of {self.workspace}, run {self.run}",
                 f"  extractor  {self.extractor.summary}",
                 f"  generator  {_recipe(self.training)}",
-                f"  scales     {scales}",
+                f"  scales     {', '.join(map(str, self.scales))}",
                 f"  classes    {', '.join(self.classes[:_LISTED])}{more}",
                 f"  device     {self.device}",
             )
@@ -219,16 +218,15 @@ class Model:
     def _scale(self, picture: Pictures, true_size: float) -> int:
         """Return the known scale that is nearest to that of a picture."""
         ratio = max(1.0, self.extractor.side / min(true_size, max(picture.shape[:2])))
-        return min(self.scales, key=lambda known: abs(known - ratio)) if self.scales else round(ratio)
+        return min(self.scales, key=lambda known: abs(known - ratio))
 
     def _known(self, scale: object) -> int:
         """Return a scale that was asked for."""
-        known = self.scales or range(1, self.extractor.side + 1)
-        if isinstance(scale, bool) or not isinstance(scale, Integral) or int(scale) not in known:
-            listed = ", ".join(map(str, self.scales)) or f"1 to {self.extractor.side}"
+        if isinstance(scale, bool) or not isinstance(scale, Integral) or int(scale) not in self.scales:
             raise RequestError(
                 f"The scale is {shortened(scale)}.",
-                f"This model knows {listed}; without scale= the sizes of the faces tell the nearest.",
+                f"This model knows {', '.join(map(str, self.scales))}; without scale= the sizes of the faces tell the "
+                "nearest.",
             )
         return int(scale)
 
@@ -241,9 +239,8 @@ def load(
     Parameters
     ----------
     folder
-        The workspace. Where it has no store (a copy without ``features.zarr`` is small), the model does not know its
-        scales: it takes any, enlarges coarse faces as for ``Degradation()``, and cannot check that the generator was
-        trained on this extractor's features.
+        The workspace. Where it has no store (a copy without ``features.zarr`` is small), the model enlarges coarse
+        faces as for ``Degradation()``, and cannot check that the generator was trained on this extractor's features.
     run
         The name of the training, as in ``fsrcache train --name``.
     device
@@ -287,13 +284,13 @@ def load(
         raise FsrcacheError(
             f"{path} is for features of {length:,} numbers; {extractor.name} has {extractor.form.length:,}.", _ELSEWHERE
         )
-    scales, degradation, channels = _store_settings(workspace, extractor, training, path)
+    degradation, channels = _store_settings(workspace, extractor, training, path)
     if location.type != "cpu":
         torch.linalg.eigh(torch.eye(2, device=location))  # torch loads its solver here, not in several threads at once
     return Model(
         extractor.to(location),
         generator.to(location).eval(),
-        scales,
+        training["scales"],
         degradation,
         channels,
         workspace.folder,
@@ -307,28 +304,26 @@ _ELSEWHERE = "Train again under another --name, or load the workspace that the r
 
 def _store_settings(
     workspace: Workspace, extractor: Extractor, training: GeneratorTraining, path: Path
-) -> tuple[tuple[int, ...], Degradation, int]:
-    """Return scales, degradation and channels of the store that a generator was trained on."""
+) -> tuple[Degradation, int]:
+    """Return degradation and channels of the store that a generator was trained on."""
     if not workspace.store.exists():
-        return (), SCALE_FORM, extractor.channels
+        return SCALE_FORM, extractor.channels
     store = FeatureStore(workspace.store)
     refuse_other_extractor(store, extractor)
-    if training["store"] != store.digest:
-        raise FsrcacheError(f"{path} was trained on another store than {store.name}.", _ELSEWHERE)
+    refuse_other_content(path, training, store.spec.content_digests, store=store.name, remedy=_ELSEWHERE)
     channels = 1 if store.spec.recipe.get("channels") == 1 else 3
     recipe = store.spec.recipe.get("degradation")
     if recipe is None:
-        return store.scales, SCALE_FORM, channels
+        return SCALE_FORM, channels
     degradation: Degradation = value_from(Degradation, recipe, where=store.name, name="recipe.degradation")
-    return store.scales, degradation, channels
+    return degradation, channels
 
 
 def _recipe(training: GeneratorTraining) -> str:
     """Return how a generator was trained, as the nearest preset and what differs from it."""
     config = training["config"]
-    changes = {name: differences(config, preset) for name, preset in TRAINING.items()}
-    name = min(changes, key=lambda one: len(changes[one]))
-    changed = f" with {', '.join(changes[name])}" if changes[name] else ""
+    name, changes = nearest_preset(config, TRAINING)
+    changed = f" with {', '.join(changes)}" if changes else ""
     return f"{config.generator.form}, preset {name}{changed}; {training['steps']:,} steps, seed {training['seed']}"
 
 

@@ -70,7 +70,7 @@ class ExtractorConfig:
         if self.side < self.stride * 2 ** min(poolings, 16):
             raise RequestError(
                 f"Pictures of side {self.side} have nothing left after {poolings} poolings.",
-                "Take a preset with fewer stages, or larger pictures.",
+                "Use a preset with fewer stages, or larger pictures.",
             )
 
 
@@ -183,7 +183,7 @@ class MLPConfig:
     form
         Its name in records.
     width, blocks
-        Of the hidden vector, and how many residual blocks.
+        Width of the hidden vector, and number of residual blocks.
     rank
         Rank R of the residual: ``U diag(a) U'`` for symmetric matrices, ``U`` [D, R] and ``a`` [R] linear in the hidden
         vector; ``V a`` for plain vectors, ``V`` [P, R] the same for all samples. 0 for a residual that is itself linear
@@ -238,8 +238,8 @@ class TrainConfig:
     steps, batch
         Steps, and samples of every batch in them.
     critic_steps, generator_steps
-        Of a step: so many updates of the critic, and then so many of the generator, each on a batch of its own, but
-        that the generator's first is on the critic's last.
+        Updates of the critic in a step, and of the generator after them, each on a batch of its own, but for the
+        generator's first, which is on the critic's last.
     full_resolution
         Share of the samples drawn at scale 1, which the generator is to leave as they are.
     mixing
@@ -251,13 +251,13 @@ class TrainConfig:
     learning_rate, schedule, milestones
         ``milestones`` halves the rate at these steps; ``one_cycle`` warms up and anneals over all steps.
     betas
-        Of Adam.
+        Betas of Adam.
     adversarial_weight, perceptual_weight, l2_weight, classification_weight, distillation_weight
-        Of the generator's terms.
+        Weights of the generator's terms.
     reduction
         Whether perceptual and L2 terms are sums over a sample's elements, or means.
     label_smoothing
-        Of the classification term, the frozen head's cross-entropy.
+        Label smoothing of the classification term, the frozen head's cross-entropy.
     penalty_weight, penalty_power, penalty_norm
         k and p of WGAN-div; ``full`` is the norm of a sample's whole gradient, ``column`` the authors' over one axis.
     reweight, sigma, exponent

@@ -173,10 +173,10 @@ def _checked(form: Any, value: Any, name: str, *, parsed: bool) -> Any:
     if origin is Annotated and isinstance(parts[1], FormsOf):
         return _of_a_form(parts[1], value, name, parsed=parsed)
     if origin is Annotated:
-        found = _checked(parts[0], value, name, parsed=parsed)
-        if found not in parts[1]:
+        number = _checked(parts[0], value, name, parsed=parsed)
+        if number not in parts[1]:
             raise _WrongError(name, f"is {shortened(value)}", f"{_WORDS[parts[0]][1]} {parts[1]}")
-        return found
+        return number
     if origin in (Union, UnionType):
         return _one_of(parts, value, name, parsed=parsed)
     if origin is Literal:
@@ -249,16 +249,16 @@ def _record(form: Any, value: Any, name: str, *, parsed: bool) -> Any:
         hints, needed = {key: hints[key] for key in hints}, form.__required_keys__
     else:
         needed = {field.name for field in fields(form) if field.default is MISSING or field.default is not None}
-    found = {}
+    values = {}
     for key, hint in hints.items():
         if key in value:
-            found[key] = _checked(hint, value[key], _below(name, key), parsed=parsed)
+            values[key] = _checked(hint, value[key], _below(name, key), parsed=parsed)
         elif key in needed:
             raise _WrongError(_below(name, key), "is missing", "")
     for key in value:
         if key not in hints:
             raise _WrongError(_below(name, key), f"is unknown; the fields are {', '.join(hints)}", "")
-    return found if is_typeddict(form) else form(**found)
+    return values if is_typeddict(form) else form(**values)
 
 
 def _below(name: str, key: object) -> str:
@@ -287,8 +287,8 @@ def _finite(text: str) -> float:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    mapping = dict(pairs)
+    if len(mapping) != len(pairs):
         counts = Counter(key for key, _ in pairs)
         raise ValueError(f"{shortened(counts.most_common(1)[0][0])} stands there twice")
-    return found
+    return mapping

@@ -134,6 +134,13 @@ def differences(config: Config, base: Config) -> list[str]:
     return assignments
 
 
+def nearest_preset(config: Config, presets: Mapping[str, Config]) -> tuple[str, list[str]]:
+    """Return the name of the preset that a record differs least from, and the assignments that lead from it there."""
+    changes = {name: differences(config, preset) for name, preset in presets.items()}
+    name = min(changes, key=lambda one: len(changes[one]))
+    return name, changes[name]
+
+
 def _split(assignment: str) -> tuple[str, str, str]:
     """Return name, ``=`` and text of an assignment; the last two are empty where there is no ``=``."""
     name, equals, text = (part.strip() for part in assignment.partition("="))

@@ -118,11 +118,6 @@ class Workspace:
         """Whether there is an extractor, readable or not."""
         return self.extractor.exists() or (self.folder / _EXTRACTOR).exists()
 
-    @property
-    def has_own_extractor(self) -> bool:
-        """Whether its extractor is one that was pre-trained here, at least in part."""
-        return self.extractor.exists() and self.pretraining.exists() and not (self.folder / _EXTRACTOR).exists()
-
     def remember_extractor(self, source: ExtractorSource) -> None:
         """Keep which extractor the workspace has: a copy of a file, the name of anything else.
 

@@ -15,13 +15,13 @@ from fsrcache.store.spec import DIGESTS, StoreSpec, chunk_and_block
 _FACES, _SCALES, _SIDE = 10_000_000, tuple(range(1, 9)), 128
 _LENGTH = _SIDE * (_SIDE + 1) // 2
 _CLASSES = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
-_ID_BYTES = 24  # of a picture's name
+_ID_BYTES = 24  # length of a picture's name
 _SPLITS = {"train": _FACES * 8 // 10, "val": _FACES // 10, "test": _FACES // 10}
 
 
 @dataclass(frozen=True)
 class Assumed:
-    """What is assumed of the storage and of those who use it.
+    """Assumptions about the storage and its users.
 
     Attributes
     ----------
@@ -32,13 +32,13 @@ class Assumed:
     request_rate, total_rate
         Bytes a second of one request, and of one machine's network.
     gets, puts
-        Requests a second below one prefix before the storage asks to slow down.
+        Read and write requests a second under one prefix before the storage throttles.
     samples
-        Rows a second that a trainer takes, each at two scales.
+        Rows a second that a trainer reads, each at two scales.
     memory
-        Bytes of its buffers.
+        Bytes of the trainer's buffers.
     requests
-        Of the reader at once.
+        Number of the reader's concurrent requests.
     extracted
         Pictures a second of one extracting process.
     """
@@ -57,7 +57,7 @@ class Assumed:
 
 
 def big_spec(rows: dict[str, int] | None = None) -> StoreSpec:
-    """Return the spec of the store that this is about."""
+    """Return the spec of the store, with ten million rows by default."""
     rows = rows or _SPLITS
     chunk, block = chunk_and_block(2 * _LENGTH, rows)
     return StoreSpec(
@@ -68,7 +68,7 @@ def big_spec(rows: dict[str, int] | None = None) -> StoreSpec:
 
 
 def counted(spec: StoreSpec, assumed: Assumed) -> dict[str, Any]:
-    """Return the numbers and sizes of a store's objects, and what listing, opening and resuming take."""
+    """Return the numbers and sizes of a store's objects, and its list calls, blocks and units of work."""
     every = arrays(spec)
     shards = {name: [array for array in every if array.name.endswith(f"/{name}")] for name in spec.widths}
     metadata = {ROOT: Root(spec, {array.name: ["0" * 32] * len(array.keys) for array in every}).document()}
@@ -102,19 +102,20 @@ def counted(spec: StoreSpec, assumed: Assumed) -> dict[str, Any]:
 
 
 def naive_objects(spec: StoreSpec) -> int:
-    """Return how many objects the same store would be without shards: one for every inner chunk."""
+    """Return the number of objects of the same store without shards: one for every inner chunk."""
     return sum(-(-array.shape[0] // spec.chunk) for array in arrays(spec) if array.chunk)
 
 
 def trainer(spec: StoreSpec, assumed: Assumed) -> dict[str, Any]:
-    """Simulate the block-random reader: pairs of features and probabilities, chunk by chunk, so many requests at once.
+    """Simulate the block-random reader: pairs of features and probabilities, chunk by chunk, requests in parallel.
 
     Returns
     -------
     dict
-        ``request_bytes`` by array, ``requests_per_second`` and ``bytes_per_second`` needed, the former also of the
-        prefix that is asked most, ``samples_per_second`` reached, also by one request at a time, ``resident`` chunks
-        an array, ``first_pool`` in seconds, ``pools`` of an epoch.
+        ``request_bytes`` by array; ``requests_per_second`` and ``bytes_per_second`` needed;
+        ``prefix_requests_per_second``, those under the busiest prefix; ``samples_per_second`` reached, and
+        ``samples_per_second_one_request``, with one request at a time; ``resident`` chunks of an array; ``first_pool``
+        in seconds; ``pools`` of an epoch.
     """
     low, full = (outputs(spec, "train", scale=scale) for scale in (4, 1))
     read = [low["features"], full["features"], low["probabilities"]]
@@ -138,20 +139,20 @@ def trainer(spec: StoreSpec, assumed: Assumed) -> dict[str, Any]:
 
 
 def _pool_seconds(sizes: NDArray[np.int64], assumed: Assumed) -> float:
-    """Return when the last of many requests is done, a fixed number under way, which share the machine's network."""
+    """Return the seconds until the last request ends; a fixed number run in parallel and share the network."""
     random = np.random.default_rng(0)
     rate = min(assumed.request_rate, assumed.total_rate / assumed.requests)
-    taken = assumed.latency * np.exp(assumed.spread * random.standard_normal(len(sizes))) + sizes / rate
+    durations = assumed.latency * np.exp(assumed.spread * random.standard_normal(len(sizes))) + sizes / rate
     lanes = [0.0] * assumed.requests
-    for seconds in taken:
+    for seconds in durations:
         heapq.heapreplace(lanes, lanes[0] + float(seconds))
     return max(lanes)
 
 
 def killed(spec: StoreSpec, assumed: Assumed, *, kills: int = 1_000) -> dict[str, float]:
-    """Simulate kills at random moments of an extraction, and return what of its work is done again.
+    """Simulate kills at random moments of an extraction; return the work that is repeated.
 
-    That is the unit, a block at a scale, that was being made, and the one before it while it was still uploaded.
+    That is the unit (a block at a scale) in progress, and the one before it while its upload is in progress.
     """
     random = np.random.default_rng(0)
     blocks = [spec.rows_of(split, block) for split in spec.splits for block in range(spec.blocks(split))]

@@ -33,7 +33,7 @@ _TRAIN, _TEST = 4200, 1400
 
 
 @click.command
-@click.option("--data", type=click.Path(path_type=Path, exists=True), help="A data set to time the reading of.")
+@click.option("--data", type=click.Path(path_type=Path, exists=True), help="Data set whose reading is timed.")
 def main(data: Path | None) -> None:
     """Measure and print."""
     record: dict[str, Any] = {
@@ -104,11 +104,11 @@ def _reading(data: Path) -> dict[str, float]:
     listing = list_faces(data)
     listed = time.perf_counter()
     survey(listing)
-    done = time.perf_counter()
+    decoded = time.perf_counter()
     return {
         "pictures": len(listing.names),
         "listing_seconds": round(listed - start, 2),
-        "decoding_seconds": round(done - listed, 2),
+        "decoding_seconds": round(decoded - listed, 2),
         "peak_resident_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
     }
 
@@ -172,7 +172,7 @@ def _accuracy(network: nn.Module, pictures: Pictures, labels: NDArray[np.int64])
 
 
 def _tensor(pictures: Pictures) -> torch.Tensor:
-    """Return half-size float32 ``[B, 3, 50, 50]``; the small network looks at what a glance would."""
+    """Return the pictures at half size, float32 ``[B, 3, 50, 50]`` in -1..1."""
     whole = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float()
     return nn.functional.avg_pool2d(whole / 127.5 - 1, 2)
 

@@ -1,4 +1,4 @@
-"""Forms of generator and critic that were tried beside the library's, to be compared in ``benchmarks.variants``.
+"""Forms of generator and critic beside the library's, which ``studies.variants`` compares with them.
 
 All generators return their input at the beginning and work on the standardised feature, as ``MLPGenerator`` does.
 """
@@ -29,9 +29,9 @@ from fsrcache.training.step.updates import Networks, Update, generate, generator
 
 _CPU = torch.device("cpu")
 _AHEAD = 100  # steps whose batches are drawn together
-_BIMAPS, _MAPPED = 16, 32  # and the side that they map to
-_TOKEN, _LAYERS, _HEADS = 96, 2, 4  # of the attention
-_JUDGING = 256  # values between the layers of a critic on embeddings
+_BIMAPS, _MAPPED = 16, 32  # number of BiMaps, and the side that they map to
+_TOKEN, _LAYERS, _HEADS = 96, 2, 4  # width, layers and heads of the attention
+_CRITIC_WIDTH = 256  # hidden width of the critic of embeddings
 
 
 def _zero(layer: nn.Linear) -> nn.Linear:
@@ -133,12 +133,12 @@ class _OnEmbeddings(Trainer):
         embeddings = head(generated)[0]
         hr, sr = batch.hr_embeddings, embeddings.detach()
         share, even = torch.rand(len(hr), 1), torch.full((len(hr),), 1 / len(hr))
-        judged = closed_form_critic(
+        result = closed_form_critic(
             critic, torch.cat([hr, sr]), torch.cat([even, -even]), hr + share * (sr - hr),
             weight=config.penalty_weight, power=config.penalty_power,
         )  # fmt: skip
-        loss = critic_loss(*judged.scores.chunk(2), weights=torch.ones_like(even))
-        self._update("critic", Update({"critic": loss, "penalty": judged.penalty}, judged.grads, even))
+        loss = critic_loss(*result.scores.chunk(2), weights=torch.ones_like(even))
+        self._update("critic", Update({"critic": loss, "penalty": result.penalty}, result.grads, even))
         terms, weights = generator_terms(
             batch, generated, self.networks._replace(critic=None), config, l2_alone=l2_alone
         )
@@ -149,8 +149,9 @@ class _OnEmbeddings(Trainer):
 
 def _embedding_critic(width: int) -> nn.Sequential:
     """Return a critic of embeddings, [B, width] to [B]."""
-    layers = [nn.Linear(width, _JUDGING), nn.LeakyReLU(0.2), nn.Linear(_JUDGING, _JUDGING), nn.LeakyReLU(0.2)]
-    return nn.Sequential(*layers, nn.Linear(_JUDGING, 1), nn.Flatten(0))
+    layers: list[nn.Module] = [nn.Linear(width, _CRITIC_WIDTH), nn.LeakyReLU(0.2)]
+    layers += [nn.Linear(_CRITIC_WIDTH, _CRITIC_WIDTH), nn.LeakyReLU(0.2)]
+    return nn.Sequential(*layers, nn.Linear(_CRITIC_WIDTH, 1), nn.Flatten(0))
 
 
 # a critic on embeddings, and the weight of its term
@@ -175,10 +176,10 @@ def train_form(
 ) -> Callable[[FeatureCache], dict[str, float]]:
     """Train a form; return a function that scores it on a cache, as ``score`` does."""
     length, scales = store.spec.widths["features"], len(store.scales)
-    kept = np.flatnonzero(~store.held_out())
+    rows = np.flatnonzero(~store.held_out())
     torch.manual_seed(seed)
     generator = FORMS[name](length, scales)
-    cache = load_cache(store, "train", rows=kept, device=_CPU)
+    cache = load_cache(store, "train", rows=rows, device=_CPU)
     frozen = load_covpool(extractor).head.requires_grad_(False)
     head: nn.Module = frozen
     with_scale = isinstance(generator, _WithScale)

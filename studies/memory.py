@@ -1,7 +1,7 @@
 """Whether an extraction's memory grows with the number of pictures: whole processes, of 20,000 and 200,000 rows.
 
-Run as ``python -m studies.memory``; it prints one JSON document. The pictures are made when they are asked
-for; the extractor has the features of `small` and as few convolutions as can be, so that the rows take minutes.
+Run as ``python -m studies.memory``; it prints one JSON document. Pictures are computed when they are read;
+the extractor has the features of ``small`` and few convolutions, so that the rows take minutes.
 """
 
 import json
@@ -32,36 +32,36 @@ _SHAPE = ExtractorConfig(side=_SIDE, stages=((8,), (64,)), stride=2, spd_side=64
 
 @click.command
 @click.option("--rows", type=click.IntRange(1), multiple=True, default=(20_000, 200_000), show_default=True,
-              help="Of an extraction; give it once for every one.")  # fmt: skip
-@click.option("--one", type=click.IntRange(1), hidden=True, help="Do one extraction and print what it took.")
+              help="Rows of an extraction; repeatable.")  # fmt: skip
+@click.option("--one", type=click.IntRange(1), hidden=True, help="Rows to extract in this process.")
 def main(rows: tuple[int, ...], one: int | None) -> None:
     """Measure and print."""
     if one is not None:
-        click.echo(json.dumps(measured(one)))
+        click.echo(json.dumps(measure(one)))
         return
-    taken = [_process(count) for count in rows]
-    ratio = taken[-1]["peak_bytes"] / taken[0]["peak_bytes"]
-    record = {"machine": machine(torch.device("cpu")), "commit": commit(), "runs": taken, "ratio": ratio}
+    runs = [_process(count) for count in rows]
+    ratio = runs[-1]["peak_bytes"] / runs[0]["peak_bytes"]
+    record = {"machine": machine(torch.device("cpu")), "commit": commit(), "runs": runs, "ratio": ratio}
     click.echo(json.dumps(record, indent=1))
 
 
-def measured(rows: int) -> dict[str, float]:
-    """Extract so many made pictures at scales 1 and 2 in this process; return its peak memory."""
+def measure(rows: int) -> dict[str, float]:
+    """Extract pictures of noise at scales 1 and 2 in this process; return its peak memory."""
     began = time.perf_counter()
     with TemporaryDirectory(prefix="fsrcache-memory-") as folder:
         torch.manual_seed(0)
         save_covpool(Path(folder) / "extractor.safetensors", CovPoolFER(_SHAPE, _CLASSES).eval(), training={})
-        faces = usable_faces(made_pictures(rows), side=_SIDE)
+        faces = usable_faces(noise_pictures(rows), side=_SIDE)
         source = face_source(faces, Path(folder) / "extractor.safetensors", device=torch.device("cpu"))
         listed = _peak()
-        result = extract_features(source, store=Path(folder) / "features.zarr", scales=(1, 2), data="made pictures")
+        result = extract_features(source, store=Path(folder) / "features.zarr", scales=(1, 2), data="pictures of noise")
     assert result.complete
     seconds = time.perf_counter() - began
     return {"rows": rows, "peak_bytes": _peak(), "peak_bytes_before_extracting": listed, "seconds": seconds}
 
 
-def made_pictures(rows: int) -> Listing:
-    """Return a listing of grey pictures of noise that a picture's number decides, none of them kept."""
+def noise_pictures(rows: int) -> Listing:
+    """Return a listing of grey pictures of noise, each computed from its number when it is read."""
 
     def load(number: int) -> NDArray[np.uint8]:
         words = (np.arange(_SIDE * _SIDE // 8, dtype=np.uint64) + np.uint64(1)) * np.uint64(2 * number + 1)
@@ -77,9 +77,9 @@ def made_pictures(rows: int) -> Listing:
 
 def _process(rows: int) -> dict[str, float]:
     command = [sys.executable, "-m", "studies.memory", "--one", str(rows)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    found: dict[str, float] = json.loads(done.stdout)
-    return found
+    completed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    result: dict[str, float] = json.loads(completed.stdout)
+    return result
 
 
 def _peak() -> int:

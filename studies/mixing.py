@@ -1,7 +1,7 @@
-"""How well block-random epochs mix: how far neighbours end apart, and what a probe learns, against a full shuffle.
+"""How well block-random epochs mix: distances of neighbours, and a probe's loss, against a full shuffle.
 
 Run as ``python -m studies.mixing``; it prints one JSON document. Rows lie in chunks as features of D 64 do.
-A store's rows are shuffled when they are written; ``sorted`` is what a store would be that were not.
+A store's rows are shuffled when they are written; ``sorted`` is a store in the order of its labels.
 """
 
 import json
@@ -17,18 +17,18 @@ from fsrcache.store.shuffle import ShuffledRows
 from fsrcache.store.stored import StoredArray
 
 _ROWS, _HELD_OUT, _WIDTH, _CLASSES, _CHUNK, _BATCH = 60_000, 10_000, 64, 7, 256, 128
-_SHARES = (0.02, 0.1, 0.25)  # of the chunks that are resident
-_LOOKS = 12  # at the held-out loss, in an epoch
-Order = Callable[[int, int], NDArray[np.int64]]  # of (seed, epoch)
+_SHARES = (0.02, 0.1, 0.25)  # resident shares of the chunks
+_EVALUATIONS = 12  # of the held-out loss, in an epoch
+Order = Callable[[int, int], NDArray[np.int64]]  # (seed, epoch) -> row numbers
 
 
 @click.command
-@click.option("--seeds", type=click.IntRange(2), default=8, show_default=True, help="Probes of every kind.")
-@click.option("--rows", type=click.IntRange(2_000), default=_ROWS, show_default=True)
+@click.option("--seeds", type=click.IntRange(2), default=8, show_default=True, help="Probes of every order.")
+@click.option("--rows", type=click.IntRange(2_000), default=_ROWS, show_default=True, help="Rows of the store.")
 def main(seeds: int, rows: int) -> None:
     """Measure and print."""
-    shown = {"rows": rows, "chunk": _CHUNK, "batch": _BATCH, "seeds": seeds}
-    click.echo(json.dumps({**shown, "neighbours": neighbours(rows), "probes": probes(rows, seeds=seeds)}, indent=1))
+    settings = {"rows": rows, "chunk": _CHUNK, "batch": _BATCH, "seeds": seeds}
+    click.echo(json.dumps({**settings, "neighbours": neighbours(rows), "probes": probes(rows, seeds=seeds)}, indent=1))
 
 
 def orders(rows: int) -> dict[str, Order]:
@@ -40,57 +40,56 @@ def orders(rows: int) -> dict[str, Order]:
     def stored(seed: int, epoch: int) -> NDArray[np.int64]:  # noqa: ARG001  # the same for all
         return np.arange(rows)
 
-    found: dict[str, Order] = {"full shuffle": full}
+    result: dict[str, Order] = {"full shuffle": full}
     for share in _SHARES:
-        found[f"block-random, {share:.0%} resident"] = _block_random(rows, share)
-    return {**found, "as stored": stored}
+        result[f"block-random, {share:.0%} resident"] = _block_random(rows, share)
+    return {**result, "as stored": stored}
 
 
 def neighbours(rows: int) -> dict[str, dict[str, float]]:
-    """Return how far rows that are neighbours in the store are apart in an epoch, in shares of it.
+    """Return the distances in an epoch of rows that are neighbours in the store, as shares of the epoch.
 
     Returns
     -------
     dict
-        By order: ``mean``, ``median`` and ``p05`` of the distance, and ``same_batch``, the share of neighbours that
-        meet in a batch.
+        By order: ``mean``, ``median`` and ``p05`` of the distance, and ``same_batch``, the share of neighbours in the
+        same batch.
     """
-    found = {}
+    result = {}
     for name, order in orders(rows).items():
-        place = np.empty(rows, np.int64)
-        place[order(0, 0)] = np.arange(rows)
-        apart = np.abs(np.diff(place)) / rows
-        found[name] = {
+        position = np.empty(rows, np.int64)
+        position[order(0, 0)] = np.arange(rows)
+        apart = np.abs(np.diff(position)) / rows
+        result[name] = {
             "mean": float(apart.mean()),
             "median": float(np.median(apart)),
             "p05": float(np.quantile(apart, 0.05)),
-            "same_batch": float((np.diff(place // _BATCH) == 0).mean()),
+            "same_batch": float((np.diff(position // _BATCH) == 0).mean()),
         }
-    return found
+    return result
 
 
 def probes(rows: int, *, seeds: int, epochs: int = 2) -> dict[str, dict[str, Any]]:
-    """Return the held-out loss of a logistic regression by SGD, for a store as it is written and for a sorted one.
+    """Return the held-out loss of a logistic regression by SGD, for a store as it is written and a sorted one.
 
     Returns
     -------
     dict
-        By store and order: ``loss``, a mean over seeds at every look; ``deviation`` of the last over seeds; and
-        ``furthest``, how many standard errors of the difference the curve is from a full shuffle's where it is
-        furthest from it.
+        By store and order: ``loss``, the mean over seeds at every evaluation; ``deviation`` of the last one over
+        seeds; ``furthest``, the largest distance from a full shuffle's curve, in standard errors of the difference.
     """
     features, labels, truth = _drawn(rows + _HELD_OUT)
     held_out = features[rows:], labels[rows:]
-    found: dict[str, dict[str, Any]] = {}
+    result: dict[str, dict[str, Any]] = {}
     for store in ("shuffled at writing", "sorted"):
-        given = np.argsort(labels[:rows], kind="stable") if store == "sorted" else np.arange(rows)
-        x, y, curves = features[given], labels[given], {}
+        permutation = np.argsort(labels[:rows], kind="stable") if store == "sorted" else np.arange(rows)
+        x, y, curves = features[permutation], labels[permutation], {}
         for name, order in orders(rows).items():
             curves[name] = np.array([
                 _curve(x, y, held_out, [order(seed, epoch) for epoch in range(epochs)]) for seed in range(seeds)
             ])  # fmt: skip
         full = curves["full shuffle"]
-        found[store] = {
+        result[store] = {
             name: {
                 "loss": [round(float(value), 4) for value in curve.mean(0)],
                 "deviation": float(curve[:, -1].std(ddof=1)),
@@ -98,13 +97,13 @@ def probes(rows: int, *, seeds: int, epochs: int = 2) -> dict[str, dict[str, Any
             }
             for name, curve in curves.items()
         }
-    return {**found, "bayes": {"loss": truth}}
+    return {**result, "bayes": {"loss": truth}}
 
 
 def _errors(curve: NDArray[np.float64], full: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the difference of mean losses [looks] in its standard errors, one for the whole curve: its mean."""
-    of_both = (curve.var(0, ddof=1) + full.var(0, ddof=1)) / len(full)
-    scale: NDArray[np.float64] = np.sqrt(np.maximum(of_both, of_both.mean()))
+    """Return the difference of mean losses [evaluations] in standard errors, each at least the curve's mean one."""
+    variance = (curve.var(0, ddof=1) + full.var(0, ddof=1)) / len(full)
+    scale: NDArray[np.float64] = np.sqrt(np.maximum(variance, variance.mean()))
     difference: NDArray[np.float64] = (curve.mean(0) - full.mean(0)) / scale
     return difference
 
@@ -127,7 +126,7 @@ def _nothing(out: NDArray[Any], *, start: int) -> None:
 
 
 def _drawn(count: int) -> tuple[NDArray[np.float32], NDArray[np.int64], float]:
-    """Return features [n, P] around a centre a class, labels [n], and the loss of who knows the centres."""
+    """Return features [n, P] around a centre a class, labels [n], and the Bayes loss."""
     random = np.random.default_rng(0)
     centres = random.standard_normal((_CLASSES, _WIDTH)) * 0.35
     labels = random.integers(0, _CLASSES, count)
@@ -142,9 +141,9 @@ def _curve(
     held_out: tuple[NDArray[np.float32], NDArray[np.int64]],
     epochs: list[NDArray[np.int64]],
 ) -> list[float]:
-    """Train from nothing and return the held-out loss at every look."""
+    """Train from zero weights; return the held-out loss at every evaluation."""
     weights, losses = np.zeros((_WIDTH, _CLASSES), np.float32), []
-    every = max(1, len(labels) // _BATCH // _LOOKS)
+    every = max(1, len(labels) // _BATCH // _EVALUATIONS)
     for order in epochs:
         for step, start in enumerate(range(0, len(order) - _BATCH + 1, _BATCH), 1):
             rows = order[start : start + _BATCH]

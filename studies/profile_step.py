@@ -1,8 +1,8 @@
-"""Where the time of a step goes, for ``best`` and for ``paper``: torch's profiler, summed up as a table and a picture.
+"""The profile of a training step of ``best`` and of ``paper``, by torch's profiler, as a table and a figure.
 
 Run as ``python -m studies.profile_step --out DIR``; it writes ``profile-step.json`` (machine, versions, all
-figures), ``profile-step.md`` and ``profile-step.png``. Parts are those of the step; operations are counted by the time
-spent in themselves, on the device where it has its own clock. Profiled steps are not captured, and take longer.
+figures), ``profile-step.md`` and ``profile-step.png``. Parts are those of the step; operations are counted by their own
+time, without that of their calls, on the device where it has a clock. Profiled steps are not captured, and take longer.
 """
 
 import json
@@ -24,20 +24,20 @@ from fsrcache.device import pick_device
 from fsrcache.evaluation.style import own_style, write_figure
 from fsrcache.training.step.trainer import PARTS
 
-_OPERATIONS = 12  # told by name; the others are summed
+_OPERATIONS = 12  # listed by name; the others are summed
 
 
 @click.command
-@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Where results go.")
+@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder of the results.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda or auto.")
-@click.option("--steps", default=5, show_default=True, help="That are profiled.")
+@click.option("--steps", default=5, show_default=True, help="Number of profiled steps.")
 @click.option("--quick", is_flag=True, help="Small sizes: to see that it works.")
 def main(out: Path, device: str, steps: int, quick: bool) -> None:
     """Profile and write."""
-    place = pick_device(device)
-    record: dict[str, Any] = {"machine": machine(place), "commit": commit(), "quick": quick, "steps": steps}
+    target = pick_device(device)
+    record: dict[str, Any] = {"machine": machine(target), "commit": commit(), "quick": quick, "steps": steps}
     record["profiles"] = [profile_subject(subject, plain, steps=steps)
-                          for subject in subjects(place, quick=quick) for plain in (True, False)]  # fmt: skip
+                          for subject in subjects(target, quick=quick) for plain in (True, False)]  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)
     (out / "profile-step.json").write_text(json.dumps(record, indent=1) + "\n")
     (out / "profile-step.md").write_text(as_markdown(record))
@@ -67,17 +67,17 @@ def profile_subject(subject: Subject, plain: bool, *, steps: int) -> dict[str, A
     operations = {name: total / steps / 1e3 for name, total in totals.items()}
     first = sorted(operations, key=lambda name: -operations[name])[:_OPERATIONS]
     total = sum(operations.values())
-    told = {name: operations[name] for name in first}
+    listed = {name: operations[name] for name in first}
     return {
         "case": f"{subject.name}, {'plain twin' if plain else 'as it is'}",
         "ms": total,
         "parts": parts,
-        "operations": {**told, "all others": total - sum(told.values())},
+        "operations": {**listed, "all others": total - sum(listed.values())},
     }
 
 
 def device_operations(events: Iterable[Any]) -> dict[str, float]:
-    """Return the microseconds of every kernel by name: of what a GPU did, not of the calls that launched it too."""
+    """Return the microseconds of every kernel on the GPU by name, without the calls that launched it."""
     return {
         event.key: event.self_device_time_total
         for event in events
@@ -88,8 +88,8 @@ def device_operations(events: Iterable[Any]) -> dict[str, float]:
 def device_parts(events: Iterable[Any]) -> dict[str, float]:
     """Return the microseconds of the kernels that every part of a step launched.
 
-    A backward launches from another thread, which knows no part, but while its part waits: what counts is the time at
-    which an operation began.
+    A backward launches from another thread, which has no part's range, while its part waits: an operation belongs to
+    the part during which it began.
     """
     calls = [event for event in events if event.device_type == DeviceType.CPU]
     ranges = sorted(
@@ -98,9 +98,9 @@ def device_parts(events: Iterable[Any]) -> dict[str, float]:
     parts = dict.fromkeys(PARTS, 0.0)
     for event in calls:
         if event.kernels and not event.is_user_annotation and event.name not in PARTS:
-            place = bisect(ranges, event.time_range.start, key=itemgetter(0)) - 1
-            if place >= 0 and event.time_range.start <= ranges[place][1]:
-                parts[ranges[place][2]] += sum(kernel.duration for kernel in event.kernels)
+            index = bisect(ranges, event.time_range.start, key=itemgetter(0)) - 1
+            if index >= 0 and event.time_range.start <= ranges[index][1]:
+                parts[ranges[index][2]] += sum(kernel.duration for kernel in event.kernels)
     return parts
 
 

@@ -1,6 +1,6 @@
-"""fsrcache's commands in processes of their own, forked from one that has loaded everything: no start to wait for.
+"""fsrcache's commands in processes of their own, forked from one that has imported everything, which starts fast.
 
-For what starts many of them, kills them and looks at what they left. On Windows, which does not fork, each starts anew.
+For tests and studies that start and kill many and inspect their files. Windows does not fork: there each starts anew.
 """
 
 import json
@@ -25,8 +25,8 @@ _CONTEXT.set_forkserver_preload(
 _PATIENCE = 300.0  # seconds
 
 
-class Done(NamedTuple):
-    """How a command ended: its exit code, minus a signal's number if that ended it, and what it said."""
+class CommandResult(NamedTuple):
+    """The result of a command: its exit code, or minus the signal that ended it, and its output."""
 
     returncode: int
     stdout: str
@@ -40,70 +40,70 @@ class Done(NamedTuple):
 
 
 class Running:
-    """A command at its work.
+    """A running command.
 
     Parameters
     ----------
     words
-        Its name, arguments and options.
+        Name of the command, its arguments and options.
     cwd
-        The folder it runs in; this process's where None.
+        Folder that it runs in; this process's if None.
     environment
-        Variables beside those that are set here.
+        Environment variables beside those of this process.
     """
 
     def __init__(self, *words: object, cwd: Path | None = None, **environment: str) -> None:
-        self._said = Path(mkdtemp(prefix="fsrcache-program-"))
-        arguments = (list(map(str, words)), os.fspath(cwd or Path.cwd()), environment, os.fspath(self._said))
+        self._folder = Path(mkdtemp(prefix="fsrcache-program-"))
+        arguments = (list(map(str, words)), os.fspath(cwd or Path.cwd()), environment, os.fspath(self._folder))
         self._process = _CONTEXT.Process(target=_program, args=arguments)
         self._process.start()
 
-    def said(self, name: str = "stderr") -> str:
-        """Return what it has said so far."""
+    def output(self, name: str = "stderr") -> str:
+        """Return its standard error or output so far."""
         with suppress(FileNotFoundError):
-            return (self._said / name).read_text(errors="replace")
+            return (self._folder / name).read_text(errors="replace")
         return ""
 
     def until(self, *texts: str) -> bool:
-        """Wait until it has said one of these on standard error, and tell whether it has: it may end before."""
-        until = time.monotonic() + _PATIENCE
-        while time.monotonic() < until:
+        """Wait until standard error has one of these texts; return whether it has: the command may end before."""
+        deadline = time.monotonic() + _PATIENCE
+        while time.monotonic() < deadline:
             ended = not self._process.is_alive()
-            if any(text in self.said() for text in texts):
+            if any(text in self.output() for text in texts):
                 return True
             if ended:
                 return False
             time.sleep(0.002)
-        raise TimeoutError(f"The command said none of {texts}: {self.said()}")
+        raise TimeoutError(f"The command printed none of {texts}: {self.output()}")
 
     def signal(self, number: Signals) -> None:
-        """Send it a signal, if it has not ended."""
+        """Send a signal, unless it has ended."""
         assert self._process.pid is not None
         with suppress(ProcessLookupError):
             os.kill(self._process.pid, number)
 
-    def wait(self) -> Done:
-        """Wait for its end."""
+    def wait(self) -> CommandResult:
+        """Wait for the end and return the result."""
         self._process.join(_PATIENCE)
         if self._process.exitcode is None:
             self._process.kill()
-            raise TimeoutError(f"The command did not end: {self.said()}")
-        done = Done(self._process.exitcode, self.said("stdout"), self.said())
-        rmtree(self._said)
-        return done
+            raise TimeoutError(f"The command did not end: {self.output()}")
+        result = CommandResult(self._process.exitcode, self.output("stdout"), self.output())
+        rmtree(self._folder)
+        return result
 
 
-def run(*words: object, cwd: Path | None = None, **environment: str) -> Done:
-    """Run a command to its end; arguments as of :class:`Running`."""
+def run(*words: object, cwd: Path | None = None, **environment: str) -> CommandResult:
+    """Run a command to its end, with the arguments of :class:`Running`."""
     return Running(*words, cwd=cwd, **environment).wait()
 
 
-def _program(words: list[str], cwd: str, environment: dict[str, str], said: str) -> None:
-    """Be the program, from here on."""
+def _program(words: list[str], cwd: str, environment: dict[str, str], folder: str) -> None:
+    """Run the command in this process, its output in files of a folder."""
     os.chdir(cwd)
     os.environ.update(environment)
     for name, number in (("stdout", 1), ("stderr", 2)):
-        os.dup2(os.open(os.path.join(said, name), os.O_WRONLY | os.O_CREAT), number)  # noqa: PTH118
+        os.dup2(os.open(os.path.join(folder, name), os.O_WRONLY | os.O_CREAT), number)  # noqa: PTH118
     if threads := environment.get("OMP_NUM_THREADS"):
         import torch
 

@@ -1,6 +1,6 @@
-"""How much memory a training keeps, beside what it must: the cache of features, weights and the optimiser's moments.
+"""Peak memory of a training against its least: the cache of features, the weights and the optimiser's moments.
 
-Run as ``python -m studies.resident``; it prints one JSON document. The features are drawn numbers, as many
+Run as ``python -m studies.resident``; it prints one JSON document. The features are random numbers, as many
 as RAF-DB has at eight scales and D 128 (2 GB), and ``best`` trains on them for some steps in a process of its own.
 """
 
@@ -32,24 +32,24 @@ _SHAPE = EXTRACTORS["paper"]
 
 
 @click.command
-@click.option("--rows", type=click.IntRange(100), default=15_339, show_default=True, help="Faces.")
-@click.option("--steps", type=click.IntRange(1), default=20, show_default=True, help="Of the training.")
-@click.option("--within", type=click.Path(path_type=Path), hidden=True, help="Train there and print what it took.")
+@click.option("--rows", type=click.IntRange(100), default=15_339, show_default=True, help="Number of faces.")
+@click.option("--steps", type=click.IntRange(1), default=20, show_default=True, help="Number of training steps.")
+@click.option("--within", type=click.Path(path_type=Path), hidden=True, help="Folder to train in, in this process.")
 def main(rows: int, steps: int, within: Path | None) -> None:
     """Measure and print."""
     if within is not None:
-        click.echo(json.dumps(trained(within, steps)))
+        click.echo(json.dumps(train(within, steps)))
         return
     with TemporaryDirectory(prefix="fsrcache-resident-") as name:
         write(Path(name), rows)
         command = [sys.executable, "-m", "studies.resident", "--within", name, "--steps", str(steps)]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    record = {"machine": machine(torch.device("cpu")), "commit": commit(), **json.loads(done.stdout)}
+        completed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    record = {"machine": machine(torch.device("cpu")), "commit": commit(), **json.loads(completed.stdout)}
     click.echo(json.dumps(record, indent=1))
 
 
 def write(folder: Path, rows: int) -> None:
-    """Write an extractor of untrained weights and a store of drawn numbers that claims to be of it."""
+    """Write an extractor with untrained weights, and a store of random numbers in its name."""
     torch.manual_seed(0)
     extractor = folder / "extractor.safetensors"
     save_covpool(extractor, CovPoolFER(_SHAPE, _CLASSES).eval(), training={})
@@ -69,17 +69,16 @@ def write(folder: Path, rows: int) -> None:
     }
     with FeatureWriter(folder / "features.zarr", spec, **columns) as writer:
         for split, scale, number in writer.missing():
-            there = writer.rows(split, number)
+            span = writer.rows(split, number)
             values = {
-                name: random.random((there.stop - there.start, width), np.float32)
-                for name, width in spec.widths.items()
+                name: random.random((span.stop - span.start, width), np.float32) for name, width in spec.widths.items()
             }
             writer.write(split, scale, block=number, **values)
         writer.finish()
 
 
-def trained(folder: Path, steps: int) -> dict[str, float]:
-    """Train in this process; return in bytes what the training must keep, and what it took at most."""
+def train(folder: Path, steps: int) -> dict[str, float]:
+    """Train in this process; return the bytes that a training must keep, and its peak memory."""
     before = peak_memory()
     store, config = FeatureStore(folder / "features.zarr"), replace(TRAINING["best"], steps=steps)
     run = train_generator(

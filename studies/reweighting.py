@@ -1,4 +1,4 @@
-"""Whether re-weighting the generator's losses makes it learn faster, as arXiv 2004.02234 says it does, about threefold.
+"""Whether re-weighting the generator's losses speeds up its training about threefold, as in arXiv 2004.02234.
 
 Run as ``python -m studies.reweighting --workspace DIR --out benchmarks/results`` on a workspace that has a
 store. The paper's training is run without weights and with them by every source of p, from the same first weights and
@@ -47,12 +47,14 @@ _AT_ONCE = 512  # features
 
 
 @click.command
-@click.option("--workspace", required=True, type=click.Path(path_type=Path, exists=True), help="With a store.")
-@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Where results go.")
-@click.option("--steps", default=800, show_default=True, help="Of every run.")
+@click.option(
+    "--workspace", required=True, type=click.Path(path_type=Path, exists=True), help="Workspace with a store."
+)
+@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder of the results.")
+@click.option("--steps", default=800, show_default=True, help="Training steps of a run.")
 @click.option("--every", default=25, show_default=True, help="Steps between two scorings.")
-@click.option("--seeds", default=3, show_default=True, help="Of every source of p.")
-@click.option("--faces", default=600, show_default=True, help="Held out of training, that are scored.")
+@click.option("--seeds", default=3, show_default=True, help="Number of seeds for every source of p.")
+@click.option("--faces", default=600, show_default=True, help="Number of held-out faces that are scored.")
 def main(workspace: Path, out: Path, steps: int, every: int, seeds: int, faces: int) -> None:
     """Train with every source and compare."""
     files = Workspace(workspace)
@@ -101,7 +103,7 @@ def _run(
     steps: int,
     every: int,
 ) -> dict[str, Any]:
-    """Train once; return the curve of what is scored."""
+    """Train once; return the curve of the scores."""
     start = time.perf_counter()
     config = replace(_SMALL, reweight=source, steps=steps)
     location = choose_location(store, "ram", device=_CPU)
@@ -130,7 +132,7 @@ def _score(trainer: Trainer, scored: FeatureCache, step: int) -> dict[str, float
 
 
 def steps_to_the_level(curve: list[dict[str, float]], plain: list[dict[str, float]], *, measure: str) -> float | None:
-    """Return the first step at which a curve is as good as the other one ends; None if it never is."""
+    """Return the first step at which a curve reaches the level where ``plain`` ends; None if it never does."""
     sign = 1 if measure == "accuracy" else -1
     level = sign * mean(point[measure] for point in plain[-_SMOOTHED:])
     for end in range(_SMOOTHED, len(curve) + 1):

@@ -1,4 +1,4 @@
-"""Kills an extraction at random moments, again and again, and compares what comes of it with an undisturbed one.
+"""Kills an extraction at random moments, again and again, and compares its store with an undisturbed one's.
 
 Run as ``python -m studies.soak --kills 200 --out benchmarks/results/soak.json``.
 """
@@ -24,10 +24,10 @@ _EARLY = 0.2  # share of the kills that come before anything is extracted
 
 
 @click.command
-@click.option("--kills", type=click.IntRange(1), default=200, show_default=True, help="How many.")
-@click.option("--faces", type=click.IntRange(70), default=1050, show_default=True, help="Drawn faces.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the moments.")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Where the record goes.")
+@click.option("--kills", type=click.IntRange(1), default=200, show_default=True, help="Number of kills.")
+@click.option("--faces", type=click.IntRange(70), default=1050, show_default=True, help="Number of drawn faces.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Random seed of the moments.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="File of the record.")
 def main(kills: int, faces: int, seed: int, out: Path | None) -> None:
     """Print what happened as JSON; exit with 1 if anything differs."""
     import torch
@@ -90,7 +90,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def _killed(folder: Path, chance: random.Random, whole: float) -> bool:
-    """Start the extraction, kill it at a random moment, and tell whether it had come to its end."""
+    """Start the extraction, kill it at a random moment, and return whether it had come to its end."""
     process = Running(*_COMMAND, cwd=folder, **_ENVIRONMENT)
     if chance.random() >= _EARLY:
         process.until("extracting", "completing")
@@ -100,16 +100,16 @@ def _killed(folder: Path, chance: random.Random, whole: float) -> bool:
 
 
 def _finished(store: Path) -> dict[Path, tuple[int, int]]:
-    """Return the shards that are there, with what tells whether anybody wrote them again."""
+    """Return the finished shards, each with its inode and modification time, which change if it is written again."""
     shards = [path for path in store.rglob("x*/*/c/*/0") if path.is_file()]
     return {path: ((status := path.stat()).st_ino, status.st_mtime_ns) for path in shards}
 
 
 def _run(folder: Path, *words: str) -> str:
-    done = run(*words, cwd=folder, **_ENVIRONMENT)
-    if done.returncode:
-        raise click.ClickException(f"{' '.join(words)} failed: {done.stderr}")
-    return done.stdout
+    completed = run(*words, cwd=folder, **_ENVIRONMENT)
+    if completed.returncode:
+        raise click.ClickException(f"{' '.join(words)} failed: {completed.stderr}")
+    return completed.stdout
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ from studies.forms import FORMS, ON_EMBEDDINGS, train_form
 from studies.views import store_with_views
 
 _CPU = torch.device("cpu")
-_SEEN_ONE_IN = 10  # of the faces trained on are scored
+_SEEN_ONE_IN = 10  # one in so many of the faces trained on is scored
 _VIEWS = "mirrored and shifted views too"
 _LONGER = "three times as many steps"
 _BASE = replace(TRAINING["best"], generator=MLPConfig(), batch=128)
@@ -87,13 +87,15 @@ VARIANTS: Mapping[str, TrainConfig] = {
 
 
 @click.command
-@click.option("--workspace", required=True, type=click.Path(path_type=Path, exists=True), help="With a store.")
-@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Where results go.")
-@click.option("--steps", default=2000, show_default=True, help="Of every training.")
-@click.option("--seeds", default=3, show_default=True, help="Of every variant.")
-@click.option("--only", multiple=True, type=click.Choice(list(VARIANTS)), help="These variants; repeatable.")
+@click.option(
+    "--workspace", required=True, type=click.Path(path_type=Path, exists=True), help="Workspace with a store."
+)
+@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder of the results.")
+@click.option("--steps", default=2000, show_default=True, help="Steps of every training.")
+@click.option("--seeds", default=3, show_default=True, help="Number of seeds for every variant.")
+@click.option("--only", multiple=True, type=click.Choice(list(VARIANTS)), help="Variant to train; repeatable.")
 def main(workspace: Path, out: Path, steps: int, seeds: int, only: tuple[str, ...]) -> None:
-    """Train every variant and keep what it reaches."""
+    """Train every variant and record its accuracy."""
     files = Workspace(workspace)
     store, head = FeatureStore(files.store), load_covpool(files.extractor).head
     left_out = store.held_out()
@@ -114,8 +116,8 @@ def main(workspace: Path, out: Path, steps: int, seeds: int, only: tuple[str, ..
     for seed in range(seeds):
         for name in only or VARIANTS:
             folder = files.run(f"variant-{steps}-{seed}-{name.replace(' ', '-').replace(',', '')}")
-            kept = folder / "answer.json"
-            if not kept.exists():
+            file = folder / "answer.json"
+            if not file.exists():
                 config = replace(VARIANTS[name], steps=3 * steps if name == _LONGER else steps)
                 console.print(f"{name}, seed {seed}", highlight=False)
                 with shown(console) as on_progress:
@@ -127,8 +129,8 @@ def main(workspace: Path, out: Path, steps: int, seeds: int, only: tuple[str, ..
                     "accuracy_seen": scored(seen),
                     "seconds": round(seconds),
                 }
-                kept.write_text(json.dumps(answer))
-            record["runs"].append(json.loads(kept.read_text()))
+                file.write_text(json.dumps(answer))
+            record["runs"].append(json.loads(file.read_text()))
             click.echo(json.dumps(record["runs"][-1]), err=True)
             (out / f"variants-{steps}.json").write_text(json.dumps(record, indent=1) + "\n")
             (out / f"variants-{steps}.md").write_text(_table(record))
@@ -149,9 +151,9 @@ def _train(
         start = time.perf_counter()
         scored = train_form(name, store, files.extractor, config, seed=seed, on_progress=on_progress)
         return scored, time.perf_counter() - start
-    learnt = store_with_views(files, on_progress=on_progress) if name == _VIEWS else store
+    training_store = store_with_views(files, on_progress=on_progress) if name == _VIEWS else store
     trained = train_generator(
-        learnt, files.extractor, config, folder=folder, device=_CPU, seed=seed, on_progress=on_progress
+        training_store, files.extractor, config, folder=folder, device=_CPU, seed=seed, on_progress=on_progress
     )
     generator = load_generator(Path(trained.generator))[0]
     head = load_covpool(files.extractor).head
@@ -161,18 +163,18 @@ def _train(
 
 
 def _table(record: dict[str, Any]) -> str:
-    """Return the runs as Markdown: means over the seeds, and how far the seeds' own means lie apart."""
+    """Return the runs as Markdown: means over the seeds, and the deviation of the seeds' means."""
     scales, runs = list(record["bicubic"]), record["runs"]
     names = ["HR" if scale == "1" else f"x{scale}" for scale in scales]
     head = ["", *names, "mean x2 to x8", "± over seeds", "mean, seen faces", "seeds", "seconds"]
     lines = [head, ["---"] + ["---:"] * (len(head) - 1), _line("bicubic", [{"accuracy": record["bicubic"]}], scales)]
-    of = {run["variant"]: [other for other in runs if other["variant"] == run["variant"]] for run in runs}
-    lines += [_line(name, own, scales) for name, own in of.items()]
+    by_variant = {run["variant"]: [other for other in runs if other["variant"] == run["variant"]] for run in runs}
+    lines += [_line(name, own, scales) for name, own in by_variant.items()]
     table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
     caption = f"Accuracy of the frozen head in percent on {record['faces']:,} faces held out of training, and on "
     caption += f"{record['seen']:,} that were trained on"
-    where = f"{record['machine']['processor']}, {record['machine']['cores']} cores"
-    return f"{table}\n{caption}, after {record['steps']:,} steps. {record['data']}; {where}.\n"
+    processor = f"{record['machine']['processor']}, {record['machine']['cores']} cores"
+    return f"{table}\n{caption}, after {record['steps']:,} steps. {record['data']}; {processor}.\n"
 
 
 def _line(name: str, runs: list[dict[str, Any]], scales: list[str]) -> list[str]:

@@ -22,18 +22,18 @@ from fsrcache.workspace import Workspace
 _SHIFT = 2  # pixels
 
 
-def store_with_views(place: Workspace, *, on_progress: ProgressCallback = no_progress) -> FeatureStore:
-    """Return ``views.zarr`` of a workspace, extracted at its store's scales if it is not there.
+def store_with_views(workspace: Workspace, *, on_progress: ProgressCallback = no_progress) -> FeatureStore:
+    """Return ``views.zarr`` of a workspace, extracted at its store's scales if it does not exist.
 
     A view has the hash of the picture that it is made from, so that both are held out or neither is.
     """
-    data, path = place.data(), place.folder / "views.zarr"
+    data, path = workspace.data(), workspace.folder / "views.zarr"
     if data is None:
-        raise FsrcacheError(f"{place.folder} does not say which faces it is about.", "Run `fsrcache extract` there.")
+        raise FsrcacheError(f"{workspace.folder} has no record of its faces.", "Run `fsrcache extract` there.")
     listing = list_faces(Path(data.path), layout=data.layout, votes=data.votes)
-    faces = usable_faces(listing, side=load_covpool(place.extractor).config.side, on_error=data.on_error)
-    source = face_source(with_views(faces), place.extractor, device=torch.device("cpu"))
-    scales, title = FeatureStore(place.store).scales, f"{title_of(listing.layout)}, with views"
+    faces = usable_faces(listing, side=load_covpool(workspace.extractor).config.side, on_error=data.on_error)
+    source = face_source(with_views(faces), workspace.extractor, device=torch.device("cpu"))
+    scales, title = FeatureStore(workspace.store).scales, f"{title_of(listing.layout)}, with views"
     extract_features(source, store=path, scales=scales, data=title, on_progress=on_progress)
     return FeatureStore(path)
 
@@ -42,30 +42,30 @@ def with_views(faces: Faces) -> Faces:
     """Return all faces, and after them a view of each of the training split."""
     train = np.flatnonzero(faces.splits == SPLITS.index("train"))
     rows = np.concatenate([faces.rows, faces.rows[train]])
-    return _WithViews(faces.listing, faces.seen, rows, faces.side, as_they_are=len(faces.rows))
+    return _WithViews(faces.listing, faces.seen, rows, faces.side, originals=len(faces.rows))
 
 
 @dataclass(frozen=True)
 class _WithViews(Faces):
-    """Faces of which the first ``as_they_are`` are so, and the others are views."""
+    """Faces of which the first ``originals`` are unchanged, and the others are views."""
 
-    as_they_are: int
+    originals: int
 
     @property
     def names(self) -> NDArray[np.str_]:
         names = super().names
-        views = np.char.add(names[self.as_they_are :], " view")
-        return np.concatenate([names[: self.as_they_are], views])
+        views = np.char.add(names[self.originals :], " view")
+        return np.concatenate([names[: self.originals], views])
 
     def batch(self, rows: NDArray[np.integer], *, threads: int | None = None) -> Pictures:
         batch = super().batch(rows, threads=threads)
-        for place in np.flatnonzero(rows >= self.as_they_are):
-            batch[place] = _view(batch[place], seed=int(rows[place]))
+        for i in np.flatnonzero(rows >= self.originals):
+            batch[i] = _view(batch[i], seed=int(rows[i]))
         return batch
 
 
 def _view(picture: Pictures, *, seed: int) -> Pictures:
-    """Return a picture [S, S, C] mirrored, and shifted as the seed says, its edge repeated."""
+    """Return a picture [S, S, C] mirrored and shifted at random, its edge repeated."""
     down, right = np.random.default_rng(seed).integers(0, 2 * _SHIFT + 1, size=2)
     wide = np.pad(picture[:, ::-1], ((_SHIFT, _SHIFT), (_SHIFT, _SHIFT), (0, 0)), mode="edge")
     return wide[down : down + len(picture), right : right + len(picture)]

@@ -102,7 +102,7 @@ def evaluate_predictors(
         context=_context(store, extractor, predictors, split, head_seed=seed, notes=notes),
         twins=twins(store.hashes(split), store.hashes("train")) if "train" in store.splits else None,
         order=order,
-        classes=len(store.classes),
+        classes=store.classes,
         side=store.spec.recipe.get("side"),
     )
 
@@ -130,6 +130,11 @@ class _Scoring:
     device: torch.device
     folder: Path | None
 
+    @property
+    def scales(self) -> tuple[int, ...]:
+        """The scales of the store that the predictor knows."""
+        return _known_scales(self.store, self.predictor)
+
     def probabilities(self, head: str, note: Note) -> Probabilities:
         """Return the probabilities with a head: those that are kept, or else computed and kept."""
         source = self._source(head)
@@ -139,7 +144,7 @@ class _Scoring:
         shape = len(self.store.labels(self.split)), len(self.store.classes)
         if path is not None:
             try:
-                kept = read_predictions(path, source=source, scales=self.store.scales, shape=shape)
+                kept = read_predictions(path, source=source, scales=self.scales, shape=shape)
             except FsrcacheError as error:
                 note(f"{error.what} It is computed again.")
                 kept = None
@@ -160,8 +165,7 @@ class _Scoring:
     def _computed(self, head: str) -> Probabilities:
         if self.predictor.probabilities is not None:
             return {
-                scale: np.asarray(self.predictor.probabilities(self.split, scale), np.float32)
-                for scale in self.store.scales
+                scale: np.asarray(self.predictor.probabilities(self.split, scale), np.float32) for scale in self.scales
             }
         classifier = self._classifier(head)
         return {scale: probabilities_of(classifier, values) for scale, values in self._tested.items()}
@@ -169,7 +173,7 @@ class _Scoring:
     @cached_property
     def _tested(self) -> dict[int, NDArray[np.floating[Any]]]:
         assert self.predictor.features is not None
-        return {scale: self.predictor.features(self.split, scale) for scale in self.store.scales}
+        return {scale: self.predictor.features(self.split, scale) for scale in self.scales}
 
     @cached_property
     def _training(self) -> dict[int, NDArray[np.floating[Any]]]:
@@ -178,7 +182,7 @@ class _Scoring:
         if "train" not in self.store.splits:
             return {}
         kept = ~self.store.held_out()
-        return {scale: self.predictor.features("train", scale)[kept] for scale in self.store.scales}
+        return {scale: self.predictor.features("train", scale)[kept] for scale in self.scales}
 
     def _classifier(self, head: str) -> torch.nn.Module:
         """Return features [b, P] -> logits [b, K]."""
@@ -202,7 +206,8 @@ class _Scoring:
         return {
             "row": self.predictor.source,
             "seed": self.predictor.seed,
-            "store": self.store.digest,
+            "store": self.store.spec.content_digests,
+            "scales": list(self.scales),
             "extractor": None if extractor is None else extractor.digest,
             "head": head,
             "head_seed": None if head == FROZEN else self.seed,
@@ -222,6 +227,22 @@ def _reported(store: FeatureStore, split: str | None) -> str:
     if split is None and not reported:
         raise FsrcacheError(f"The store {store.name} has neither test nor val to report.", "Extract data with a split.")
     return split or reported[0]
+
+
+def _known_scales(store: FeatureStore, predictor: Predictor) -> tuple[int, ...]:
+    return tuple(scale for scale in store.scales if predictor.scales is None or scale in predictor.scales)
+
+
+def _scale_notes(store: FeatureStore, predictors: Sequence[Predictor]) -> list[str]:
+    """Return a sentence on every row that knows fewer scales than the store has."""
+    notes = []
+    for row, known in dict.fromkeys((one.row, _known_scales(store, one)) for one in predictors):
+        if missing := [f"x{scale}" for scale in store.scales if scale not in known]:
+            notes.append(
+                f"{row} was trained without {', '.join(missing)}: it has no scores there, and its heads are re-fitted "
+                "on its own scales."
+            )
+    return notes
 
 
 def _context(
@@ -253,7 +274,7 @@ def _context(
         checkpoint=_facts(predictors, "checkpoint"),
         seeds=f"{trainings}re-fitted heads {head_seed}",
         rows={one.row: one.note for one in predictors if one.note},
-        notes=tuple(notes),
+        notes=(*notes, *_scale_notes(store, predictors)),
     )
 
 

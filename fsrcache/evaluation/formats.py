@@ -6,12 +6,18 @@ from dataclasses import asdict, fields
 from io import StringIO
 from typing import Any
 
+from fsrcache.evaluation.confusion import ClassScore
 from fsrcache.evaluation.layout import FIRST_LOOK, Block, Cell, Line, blocks
 from fsrcache.evaluation.tables import Score, Table, footnotes
+from fsrcache.records import check_value
 
 
 def to_json(table: Table) -> dict[str, Any]:
-    """Return a table as one object for JSON: its split, both lists of scores and its context; None, never NaN."""
+    """Return a table as one object for JSON; None, never NaN.
+
+    Keys: ``split``, ``pictures``, ``pictures_with_twins``; ``rows`` and ``rows_without_twins``, a Score each;
+    ``classes``, the K names; ``confusion``, a Confusion for each of ``rows``; and ``context``.
+    """
     context = footnotes(table)
     return {
         "split": table.split,
@@ -19,6 +25,8 @@ def to_json(table: Table) -> dict[str, Any]:
         "pictures_with_twins": table.pictures_with_twins,
         "rows": [asdict(score) for score in table.rows],
         "rows_without_twins": [asdict(score) for score in table.rows_without_twins],
+        "classes": list(table.classes),
+        "confusion": [asdict(one) for one in table.confusions],
         "context": context,
     }
 
@@ -39,6 +47,25 @@ def to_csv(table: Table) -> str:
     return text.getvalue() + "".join(f"# {subject}: {_one_line(says)}\n" for subject, says in context.items())
 
 
+def confusion_csv(table: Table) -> str:
+    """Return the confusion matrices as CSV: a line per row, head, scale and true class, with the scores of the class.
+
+    The last K columns, such as ``as happiness``, count the pictures by predicted class, summed over the seeds; the
+    support is that of one seed. Numbers stand in full, percent where they are shares, None as nothing.
+    """
+    check_value(Table, table, name="table")
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    scores = [field.name for field in fields(ClassScore) if field.name != "name"]
+    names = [one.name for one in table.confusions[0].per_class] if table.confusions else []
+    writer.writerow(["row", "head", "scale", "seeds", "class", *scores, *(f"as {name}" for name in names)])
+    for matrix in table.confusions:
+        key = [matrix.row, matrix.head, matrix.scale, _field(matrix.seeds)]
+        for one, counts in zip(matrix.per_class, matrix.counts, strict=True):
+            writer.writerow([*key, one.name, *(getattr(one, name) for name in scores), *counts])
+    return text.getvalue()
+
+
 def to_markdown(table: Table, *, measures: Sequence[str] = FIRST_LOOK, paper: bool = False) -> str:
     """Return a table as Markdown: a block per measure, the best of each column bold, the context as a list below.
 
@@ -47,7 +74,7 @@ def to_markdown(table: Table, *, measures: Sequence[str] = FIRST_LOOK, paper: bo
     table
         The scores.
     measures
-        Names of :data:`fsrcache.evaluation.layout.MEASURES`.
+        Names of :data:`fsrcache.evaluation.layout.MEASURES`, or ``per_class``.
     paper
         Whether to add the paper's Table 1, in italics; only for RAF-DB.
 
@@ -62,7 +89,7 @@ def to_markdown(table: Table, *, measures: Sequence[str] = FIRST_LOOK, paper: bo
 
 
 def _block(block: Block) -> str:
-    heads = ["head", "row", *block.columns]
+    heads = [block.grouped_by, "row", *block.columns]
     rules = ["---", "---", *["---:"] * len(block.columns)]
     lines = [heads, rules, *map(_cells, block.lines)]
     legend = f"\n{_escaped(block.legend)}\n" if block.legend else ""
@@ -70,7 +97,7 @@ def _block(block: Block) -> str:
 
 
 def _cells(line: Line) -> list[str]:
-    texts = [_escaped(line.head), _escaped(line.row), *map(_number, line.cells)]
+    texts = [_escaped(line.group), _escaped(line.row), *map(_number, line.cells)]
     return [f"*{text}*" for text in texts] if line.paper else texts
 
 

@@ -7,11 +7,13 @@ from types import MappingProxyType
 from fsrcache.errors import RequestError
 from fsrcache.evaluation.metrics import gap_closed
 from fsrcache.evaluation.paper import HR_ACCURACY, TABLE_1
-from fsrcache.evaluation.tables import BICUBIC, Score, Table
+from fsrcache.evaluation.tables import BICUBIC, FROZEN, Score, Table
 from fsrcache.records import check_value, shortened
 
 SIGNIFICANT = 0.05
 FIRST_LOOK = ("accuracy", "gap_closed")  # what a reader wants to see before anything else
+PER_CLASS = "per_class"  # recall, precision and F1 of every class, three blocks
+_CLASS_MEASURES = {"recall": "Recall", "precision": "Precision", "f1": "F1"}
 _PAPER_ROWS = ("bicubic", "RCAN", "Meta-SR re-trained", "FSR-FER")
 
 
@@ -67,9 +69,9 @@ class Cell:
 
 @dataclass(frozen=True)
 class Line:
-    """The cells of one row with one head; of the paper's own table where ``paper``."""
+    """The cells of one row with one head, or of one class; of the paper's own table where ``paper``."""
 
-    head: str
+    group: str
     row: str
     cells: tuple[Cell, ...]
     paper: bool = False
@@ -77,12 +79,13 @@ class Line:
 
 @dataclass(frozen=True)
 class Block:
-    """One measure of one list of scores, with what its marks mean."""
+    """One measure of one list of scores, with what its marks mean; its lines are grouped by head or by class."""
 
     title: str
     columns: tuple[str, ...]
     lines: tuple[Line, ...]
     legend: str
+    grouped_by: str = "head"
 
 
 def scale_name(scale: int) -> str:
@@ -98,7 +101,7 @@ def blocks(table: Table, *, measures: Sequence[str] = FIRST_LOOK, paper: bool = 
     table
         The scores.
     measures
-        Names of :data:`MEASURES`.
+        Names of :data:`MEASURES`, or ``per_class``: with the frozen head if it was scored, else with the first.
     paper
         Whether to add the paper's Table 1, which only means something beside RAF-DB's test pictures.
 
@@ -110,13 +113,17 @@ def blocks(table: Table, *, measures: Sequence[str] = FIRST_LOOK, paper: bool = 
     check_value(Table, table, name="table")
     if isinstance(measures, str) or not isinstance(measures, Sequence):
         raise RequestError(f"measures is {shortened(measures)}.", "Give a list of names.")
-    unknown = [name for name in measures if name not in MEASURES]
+    known = (*MEASURES, PER_CLASS)
+    unknown = [name for name in measures if name not in known]
     if unknown:
-        raise RequestError(f"There is no measure {unknown[0]!r}.", f"Choose from {', '.join(MEASURES)}.")
-    lists = [_block(table.rows, measure, paper=paper) for measure in measures]
+        raise RequestError(f"There is no measure {unknown[0]!r}.", f"Choose from {', '.join(known)}.")
+    lists = []
+    for measure in measures:
+        lists += _class_blocks(table) if measure == PER_CLASS else [_block(table.rows, measure, paper=paper)]
     if table.pictures_with_twins and table.rows_without_twins:
         left = f", without the {table.pictures_with_twins:,} pictures that have a twin in training"
-        lists += [_block(table.rows_without_twins, measure, suffix=left) for measure in measures[:1]]
+        first = [measure for measure in measures[:1] if measure != PER_CLASS]
+        lists += [_block(table.rows_without_twins, measure, suffix=left) for measure in first]
     return [block for block in lists if block.lines]
 
 
@@ -155,6 +162,40 @@ def _block(scores: Sequence[Score], name: str, *, suffix: str = "", paper: bool 
         lines += _paper_lines(name, scales, measure)
     legend = _legend(scores, name, marked=bool(unsure), spread=bool(spreads))
     return Block(measure.title + suffix, tuple(map(scale_name, scales)), tuple(lines), legend)
+
+
+def _class_blocks(table: Table) -> list[Block]:
+    """Lay out the scores of every class with one head: a line per class and row."""
+    if not table.confusions:
+        return []
+    heads = [one.head for one in table.confusions]
+    head = FROZEN if FROZEN in heads else heads[0]
+    chosen = {(one.row, one.scale): one for one in table.confusions if one.head == head}
+    rows, scales = list(dict.fromkeys(row for row, _ in chosen)), sorted({scale for _, scale in chosen})
+    first = next(iter(chosen.values())).per_class
+
+    def line(index: int, row: str, measure: str) -> Line:
+        values = {key: getattr(one.per_class[index], measure) for key, one in chosen.items()}
+        shown = [values.get((row, scale)) for scale in scales]
+        best = [max(values.get((each, scale)) or 0.0 for each in rows) for scale in scales]
+        cells = (
+            Cell() if value is None else Cell(f"{value:.1f}", best=len(rows) > 1 and 0 < most == value)
+            for value, most in zip(shown, best, strict=True)
+        )
+        return Line(first[index].name, row, tuple(cells))
+
+    pictures = ", ".join(f"{one.name} {one.support:,}" for one in first)
+    summed = "; counts are summed over seeds" if any(len(one.seeds) > 1 for one in chosen.values()) else ""
+    return [
+        Block(
+            title=f"{title} of every class, head {head}, %",
+            columns=tuple(map(scale_name, scales)),
+            lines=tuple(line(index, row, measure) for index in range(len(first)) for row in rows),
+            legend=f"pictures: {pictures}{summed}" if measure == "recall" else "",
+            grouped_by="class",
+        )
+        for measure, title in _CLASS_MEASURES.items()
+    ]
 
 
 def _paper_lines(name: str, scales: Sequence[int], measure: Measure) -> list[Line]:

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fsrcache.errors import RequestError
 from fsrcache.evaluation.arguments import check_array, check_classes, check_number
 from fsrcache.records import Between
 
@@ -19,11 +20,20 @@ Classes = NDArray[np.integer[Any]]  # [n] class indices, n at least 1
 _Share, _Count = Annotated[float, Between(0, 1)], Annotated[int, Between(1, 1 << 62)]
 
 
-def confusion_matrix(labels: Classes, predictions: Classes) -> NDArray[np.int64]:
-    """Count pictures by true class (rows) and predicted class (columns): [K, K], K the largest class seen + 1."""
+def confusion_matrix(labels: Classes, predictions: Classes, *, classes: int | None = None) -> NDArray[np.int64]:
+    """Count pictures by true class (rows) and predicted class (columns): [K, K].
+
+    K is ``classes``, or the largest class seen + 1 where that is None.
+    """
     check_classes(labels=labels, predictions=predictions)
     true, predicted = labels.astype(np.int64), predictions.astype(np.int64)
-    classes = int(max(true.max(), predicted.max())) + 1
+    largest = int(max(true.max(), predicted.max()))
+    if classes is None:
+        classes = largest + 1
+    elif largest >= classes:
+        raise RequestError(
+            f"There is a picture of the class {largest}.", f"Of {classes} classes it is the last at most."
+        )
     return np.bincount(true * classes + predicted, minlength=classes**2).reshape(classes, classes)
 
 
@@ -85,8 +95,8 @@ def gap_closed(accuracy: float, *, bicubic: float, hr: float) -> float | None:
 def mcnemar(correct: NDArray[np.bool_], other_correct: NDArray[np.bool_]) -> float:
     """Return the two-sided p-value of McNemar's exact test: does one method get more of the same pictures right.
 
-    Of the pictures that exactly one method gets right, each belongs to either method with probability 1/2 under
-    the null hypothesis (Q. McNemar, Psychometrika 12, 1947). The binomial test is summed in integers: exact for any
+    Under the null hypothesis a picture that exactly one method gets right belongs to either method with probability
+    1/2 (Q. McNemar, Psychometrika 12, 1947). The binomial test is summed in integers: exact for any
     number of pictures, never the chi-square approximation. 1 where the methods never disagree.
 
     Parameters

@@ -83,8 +83,8 @@ def accuracy_figure(table: Table, *, side: int | None = None, paper: bool = Fals
         _draw(panel, [score for score in table.rows if score.head == head and score.row in group], looks)
         if paper:
             _draw_paper(panel)
-        if table.classes is not None:
-            _draw_chance(panel, table.classes)
+        if table.classes:
+            _draw_chance(panel, len(table.classes))
         _dress(panel, sorted({score.scale for score in table.rows}), side=side)
         if group is groups[0]:
             panel.set_title(f"head: {head}", fontsize=9, loc="left", color=_INK)

@@ -33,6 +33,8 @@ class Predictor:
         Returns floating-point [n, P] of a split at a scale, in the store's order.
     probabilities
         Returns floating-point [n, K] likewise, in place of features: a row with one head, called ``frozen``.
+    scales
+        Scales that it is scored at, those of the store among them; None for all of the store's.
     note
         One line on the row for the footnotes.
     facts
@@ -51,6 +53,7 @@ class Predictor:
     extractor: Extractor | None = None
     features: Outputs | None = None
     probabilities: Outputs | None = None
+    scales: tuple[int, ...] | None = None
     note: str = ""
     facts: Mapping[str, str] = field(default_factory=dict)
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fsrcache.errors import FsrcacheError
 from fsrcache.evaluation.arguments import check_array
+from fsrcache.evaluation.confusion import Confusion, confusion
 from fsrcache.evaluation.metrics import (
     Classes,
     gap_closed,
@@ -29,6 +30,7 @@ HEADS = {
     "refit-linear": "logistic regression, fitted on the row's training features of all scales",
 }
 Key = tuple[str, str, Annotated[int, Between(1, 1 << 16)], Seed | None]  # row, head, scale, seed of the training
+Trainings = dict[tuple[str, str, int], dict[int | None, Classes]]  # predictions int [n] by row, head, scale; by seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +122,9 @@ class Table:
     order
         Names of rows in their order; a row's position fixes its colour and marker.
     classes
-        K, or None where it is unknown.
+        The K names of the classes, or empty where they are unknown.
+    confusions
+        A confusion matrix for each of ``rows``, in their order.
     side
         Pixels of a face at full resolution, or None where it is unknown.
     """
@@ -132,7 +136,8 @@ class Table:
     pictures: int
     pictures_with_twins: int
     order: tuple[str, ...] = ()
-    classes: int | None = None
+    classes: tuple[str, ...] = ()
+    confusions: tuple[Confusion, ...] = ()
     side: int | None = None
 
 
@@ -144,7 +149,7 @@ def score_table(
     context: Context,
     twins: NDArray[np.bool_] | None = None,
     order: Sequence[str] = (),
-    classes: int | None = None,
+    classes: Sequence[str] = (),
     side: int | None = None,
 ) -> Table:
     """Score every prediction of a split; predictions that differ in their seed alone make one score.
@@ -165,7 +170,7 @@ def score_table(
     order
         Names of rows in their order; others come after them, as in ``predictions``.
     classes, side
-        As in ``Table``.
+        As in ``Table``; where no names are known, the classes of the confusion matrices are numbered.
 
     Returns
     -------
@@ -197,15 +202,17 @@ def score_table(
                 "Predict exactly the pictures of the split, in its order.",
             )
     names = tuple(dict.fromkeys((*order, *(row for row, *_ in predictions))))
+    trainings = _trainings(predictions, names)
     return Table(
         split=split,
         context=context,
-        rows=_scores(predictions, labels, np.ones(len(labels), bool), names),
-        rows_without_twins=_scores(predictions, labels, ~with_twins, names),
+        rows=_scores(trainings, labels, np.ones(len(labels), bool)),
+        rows_without_twins=_scores(trainings, labels, ~with_twins),
         pictures=len(labels),
         pictures_with_twins=int(with_twins.sum()),
         order=names,
-        classes=classes,
+        classes=tuple(classes),
+        confusions=_confusions(trainings, labels, classes),
         side=side,
     )
 
@@ -238,27 +245,48 @@ def footnotes(table: Table) -> dict[str, str]:
     }
 
 
-def _scores(
-    predictions: Mapping[Key, Classes], labels: Classes, chosen: NDArray[np.bool_], rows: tuple[str, ...]
-) -> tuple[Score, ...]:
-    if not chosen.any():
-        return ()
-    truth, heads = labels[chosen], tuple(HEADS)
-    trainings: dict[tuple[str, str, int], dict[int | None, Classes]] = {}
+def _trainings(predictions: Mapping[Key, Classes], rows: tuple[str, ...]) -> Trainings:
+    """Return the predictions by row, head and scale, ordered by head, row and scale."""
+    heads = tuple(HEADS)
+    trainings: Trainings = {}
     for (row, head, scale, seed), predicted in predictions.items():
-        trainings.setdefault((row, head, scale), {})[seed] = predicted[chosen]
+        trainings.setdefault((row, head, scale), {})[seed] = predicted
 
     def position(key: tuple[str, str, int]) -> tuple[int, str, int, int]:
         row, head, scale = key
         return heads.index(head) if head in heads else len(heads), head, rows.index(row), scale
 
+    return {key: trainings[key] for key in sorted(trainings, key=position)}
+
+
+def _scores(trainings: Trainings, labels: Classes, chosen: NDArray[np.bool_]) -> tuple[Score, ...]:
+    if not chosen.any():
+        return ()
+    kept = {key: {seed: one[chosen] for seed, one in seeds.items()} for key, seeds in trainings.items()}
+
     def bicubic(head: str, scale: int) -> Classes | None:
-        return next(iter(trainings.get((BICUBIC, head, scale), {}).values()), None)
+        return next(iter(kept.get((BICUBIC, head, scale), {}).values()), None)
 
     return tuple(
-        _score(key, trainings[key], truth, bicubic=bicubic(key[1], key[2]), hr=bicubic(key[1], 1))
-        for key in sorted(trainings, key=position)
+        _score(key, seeds, labels[chosen], bicubic=bicubic(key[1], key[2]), hr=bicubic(key[1], 1))
+        for key, seeds in kept.items()
     )
+
+
+def _confusions(trainings: Trainings, labels: Classes, classes: Sequence[str]) -> tuple[Confusion, ...]:
+    if not classes:
+        largest = max(
+            int(one.max()) for one in (labels, *(one for seeds in trainings.values() for one in seeds.values()))
+        )
+        classes = [str(index) for index in range(largest + 1)]
+    return tuple(
+        confusion(key, list(seeds.values()), labels, classes=classes, seeds=_seeds(seeds))
+        for key, seeds in trainings.items()
+    )
+
+
+def _seeds(trainings: Mapping[int | None, Classes]) -> tuple[int, ...]:
+    return tuple(sorted(seed for seed in trainings if seed is not None))
 
 
 def _score(
@@ -280,7 +308,7 @@ def _score(
         share = gap_closed(accuracy, bicubic=total_accuracy(labels, bicubic), hr=total_accuracy(labels, hr))
     if bicubic is not None and row != BICUBIC:
         p = max(mcnemar(predicted == labels, bicubic == labels) for predicted in predictions)
-    seeds = tuple(sorted(seed for seed in trainings if seed is not None))
+    seeds = _seeds(trainings)
     return Score(
         row=row,
         head=head,

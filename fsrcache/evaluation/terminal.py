@@ -29,7 +29,7 @@ def terminal_table(
     width
         Characters of a line. Further scales continue below; where not even one has room, lines are longer.
     measures
-        Names of :data:`fsrcache.evaluation.layout.MEASURES`, a block each.
+        Names of :data:`fsrcache.evaluation.layout.MEASURES`, a block each, or ``per_class``, three.
     paper
         Whether to add the paper's Table 1 in grey; only for RAF-DB.
 
@@ -52,7 +52,7 @@ def terminal_table(
 def _grids(block: Block, width: int) -> Iterator[RichTable]:
     """Yield a block as grids that fit: as many scales side by side as there is room for beside the names."""
     widest = max(_WIDEST, width // 4)
-    names = [max(len(line.head) for line in block.lines), max(len(line.row) for line in block.lines)]
+    names = [max(len(line.group) for line in block.lines), max(len(line.row) for line in block.lines)]
     names = [min(widest, name) for name in names]
     cells = [cell for line in block.lines for cell in line.cells]
     digits = max(_DIGITS, *map(len, (*block.columns, *(cell.text for cell in cells))))
@@ -67,18 +67,19 @@ def _grids(block: Block, width: int) -> Iterator[RichTable]:
 
 def _grid(block: Block, scales: slice, names: list[int], digits: int, cell: int) -> RichTable:
     grid = RichTable(box=box.SIMPLE_HEAD, show_edge=False, padding=0, header_style="dim")
-    for name, room in zip(("head", "row"), names, strict=True):
+    for name, room in zip((block.grouped_by, "row"), names, strict=True):
         grid.add_column(name, overflow="fold", width=room)
     for name in block.columns[scales]:
         grid.add_column(Text(f"{name:>{digits}}"), no_wrap=True, min_width=cell, max_width=cell)
+    several = len({line.row for line in block.lines}) > 1
     above = ""
     for line in block.lines:
-        if above and line.head != above:
+        if several and above and line.group != above:
             grid.add_section()
-        head = Text("" if line.head == above else line.head)
+        group = Text("" if line.group == above else line.group)
         figures = (_number(figure, digits) for figure in line.cells[scales])
-        grid.add_row(head, Text(line.row), *figures, style="bright_black" if line.paper else "")
-        above = line.head
+        grid.add_row(group, Text(line.row), *figures, style="bright_black" if line.paper else "")
+        above = line.group
     return grid
 
 

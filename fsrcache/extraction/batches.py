@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from fsrcache.ahead import ordered_map
 from fsrcache.extraction.features import Features, features_of_view, side_by_side, view_of
-from fsrcache.extraction.source import BATCH, FaceSource
+from fsrcache.extraction.source import FaceSource
+from fsrcache.extractors.identity import BATCH
 from fsrcache.faces.decode import Pictures
 
 _BATCHES_AHEAD = 2  # that wait for a thread

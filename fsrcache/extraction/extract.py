@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsrcache.extraction.batches import LazyPictures, batch_features, picture_batches
-from fsrcache.extraction.source import BATCH, FaceSource, store_spec
+from fsrcache.extraction.source import FaceSource, store_spec
+from fsrcache.extractors.identity import BATCH
 from fsrcache.progress import Progress, ProgressCallback, no_progress
 from fsrcache.store.layout import arrays
 from fsrcache.store.metadata import documents
@@ -64,7 +65,7 @@ class ExtractEstimate:
     scales
         Scales of the store, ascending.
     blocks, objects, bytes
-        Of the whole store, but for a few kilobytes of metadata.
+        Numbers of blocks and objects of the whole store, and its bytes without a few kilobytes of metadata.
     missing
         Number of blocks of this part that are not there yet.
     pictures

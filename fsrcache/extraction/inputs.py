@@ -42,7 +42,7 @@ def face_list(faces: object) -> Sequence[Any]:
     if isinstance(faces, Image.Image):
         return [faces]
     raise RequestError(
-        f"The faces are {shortened(faces)}, a {type(faces).__name__}.",
+        f"The faces are {shortened(faces)}, of type {type(faces).__name__}.",
         "They are a list of faces, an array [B, h, w, C], a tensor [B, C, h, w], or one face; "
         "a file is opened by PIL.Image.open.",
     )
@@ -69,7 +69,7 @@ def face_pixels(face: object, name: str) -> Pictures:
         except PictureError as error:
             raise RequestError(f"{name} is a PIL picture that cannot be used: {error}.", _FACE) from None
     if not isinstance(face, np.ndarray | Tensor):
-        raise RequestError(f"{name} is {shortened(face)}, a {type(face).__name__}.", _FACE)
+        raise RequestError(f"{name} is {shortened(face)}, of type {type(face).__name__}.", _FACE)
     shape = list(face.shape)
     if isinstance(face, Tensor) and len(shape) == 3:
         shape = [*shape[1:], shape[0]]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fsrcache.device import check_device
 from fsrcache.errors import FsrcacheError
 from fsrcache.extractors.extractor import Extractor
+from fsrcache.extractors.identity import preprocessing_digest
 from fsrcache.extractors.opening import open_extractor
 from fsrcache.faces.degrade import SCALE_FORM, Degradation
 from fsrcache.faces.expressions import SPLITS
@@ -21,7 +22,6 @@ from fsrcache.store.layout import ITEMSIZE
 from fsrcache.store.order import row_order
 from fsrcache.store.spec import StoreSpec, chunk_and_block
 
-BATCH = 128  # pictures; never across two blocks, and part of what a store's digest covers
 _ORDER = "hash, label, id; then one shuffle, PCG64, seed 0"
 _DTYPE = "float16"
 
@@ -81,7 +81,7 @@ def store_spec(source: FaceSource, *, scales: Sequence[int], data: str) -> Store
     data
         The data in one line, for people.
     """
-    faces, extractor, degradation = source.faces, source.extractor, asdict(source.degradation)
+    faces, extractor = source.faces, source.extractor
     rows = {split: len(chosen) for split, chosen in source.order.items()}
     length = extractor.form.length
     chunk, block = chunk_and_block(length * ITEMSIZE[_DTYPE], rows)
@@ -92,9 +92,7 @@ def store_spec(source: FaceSource, *, scales: Sequence[int], data: str) -> Store
             "labels": sha256(",".join(faces.classes).encode() + faces.labels[every].tobytes()).hexdigest(),
             "order": sha256(f"{_ORDER} {rows}".encode()).hexdigest(),
             "weights": extractor.digest,
-            "preprocessing": sha256(
-                f"{extractor.preprocessing} {faces.side} {degradation} {BATCH}".encode()
-            ).hexdigest(),
+            "preprocessing": preprocessing_digest(extractor, source.degradation),
         },
         classes=faces.classes,
         scales=tuple(sorted({1, *scales})),
@@ -105,7 +103,7 @@ def store_spec(source: FaceSource, *, scales: Sequence[int], data: str) -> Store
             "side": faces.side,
             "channels": 1 if faces.grey else 3,
             "spd_side": extractor.form.side,
-            "degradation": degradation,
+            "degradation": asdict(source.degradation),
         },
         data=data,
         rows=rows,

@@ -31,7 +31,7 @@ class FrozenNetwork(Protocol):
     classes
         The K class names in the order of the logits.
     side, channels
-        Of the pictures: S pixels square, 1 channel (grey) or 3 (RGB).
+        Side S of the square pictures in pixels, and their channels: 1 (grey) or 3 (RGB).
     head
         A module from features [B, P] to (embedding [B, E], logits [B, K]), differentiable.
     """
@@ -91,8 +91,7 @@ class Extractor:
     @property
     def classes(self) -> tuple[str, ...]:
         """The K class names in the order of the logits."""
-        classes: tuple[str, ...] = self.module.classes
-        return classes
+        return tuple(self.module.classes)
 
     @property
     def side(self) -> int:
@@ -198,7 +197,8 @@ def make_extractor(module: nn.Module, *, name: str, digest: str, preprocessing: 
     """
     module.eval()
     _check_attributes(module, name)
-    side, channels, classes = int(module.side), int(module.channels), module.classes  # type: ignore[arg-type]
+    side, channels = int(module.side), int(module.channels)  # type: ignore[arg-type]
+    classes = tuple(module.classes)  # type: ignore[arg-type]
     random = torch.Generator().manual_seed(0)
     pictures = torch.randint(0, 256, (_PROBED, channels, side, side), generator=random, dtype=torch.uint8)
     pictures = pictures.to(next(_tensors(module)).device)
@@ -221,10 +221,10 @@ def make_extractor(module: nn.Module, *, name: str, digest: str, preprocessing: 
             f"{name} has features of {length:,} numbers and spd_side {spd_side}.",
             f"The triangle of a {spd_side} x {spd_side} matrix has {vech_length(spd_side):,}.",
         )
-    if taps[2].shape[1] != len(classes):  # type: ignore[arg-type]
+    if taps[2].shape[1] != len(classes):
         raise RequestError(
-            f"{name} has {taps[2].shape[1]} logits and {len(classes)} classes.",  # type: ignore[arg-type]
-            "There is a logit a class.",
+            f"{name} has {taps[2].shape[1]} logits and {len(classes)} classes.",
+            "There should be one logit per class.",
         )
     for what, ours, heads in zip(("embedding", "logits"), taps[1:], again, strict=True):
         if ours.shape != heads.shape or torch.dist(ours, heads) > _AGREEMENT * (1 + ours.norm()):
@@ -261,7 +261,6 @@ def _check_attributes(module: nn.Module, name: str) -> None:
         value = getattr(module, attribute)
         check_value(form, tuple(value) if isinstance(value, list) else value, name=f"{name}: {attribute}")
     classes: tuple[str, ...] = tuple(module.classes)  # type: ignore[arg-type]
-    module.classes = classes  # type: ignore[assignment]
     if not classes or len(set(classes)) != len(classes):
         raise RequestError(f"{name} has the classes {shortened(classes)}.", "One at least, and none twice.")
     if module.channels not in (1, 3):

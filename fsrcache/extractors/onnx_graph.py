@@ -37,11 +37,11 @@ class ClassifierGraph:
     body
         Serialised ONNX model from the pictures to the features.
     dtype
-        Of the pictures: ``float32`` or ``uint8``.
+        Dtype of the pictures: ``float32`` or ``uint8``.
     shape
-        Of the pictures; None for an axis that is free.
+        Shape of the pictures; None for a free axis.
     weight, bias
-        Of the last linear layer, float32 [K, P] and [K].
+        Weight and bias of the last linear layer, float32 [K, P] and [K].
     """
 
     body: bytes

@@ -1,6 +1,6 @@
 """Opens an extractor, whatever it is kept as."""
 
-from dataclasses import replace
+import copy
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypedDict
@@ -89,11 +89,12 @@ def _of_file(path: Path) -> Extractor:
     tensors, written = read_weights(path, kind=FINE_TUNED)
     reference = value_from(_FineTuned, written, where=path, remedy=_REMEDY)["reference"]
     extractor = open_extractor(reference)
+    module = copy.deepcopy(extractor.module)  # a factory may return the same network every time
     try:
-        extractor.module.load_state_dict(tensors)
+        module.load_state_dict(tensors)
     except RuntimeError as error:
         raise FsrcacheError(
             f"{path} does not fit what {reference} makes: {str(error).splitlines()[0]}", _REMEDY
         ) from error
     summary = f"{extractor.summary}, fine-tuned"
-    return replace(extractor, digest=file_digest(path), summary=summary)
+    return extractor.with_weights(module, digest=file_digest(path), summary=summary)

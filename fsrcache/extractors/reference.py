@@ -3,7 +3,8 @@
 import inspect
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -45,7 +46,8 @@ def open_reference(reference: str) -> Extractor:
     if folder not in sys.path and "" not in sys.path:
         sys.path.insert(0, folder)
     try:
-        module = import_module(name)
+        with _drawn_alike():
+            module = import_module(name)
     except ModuleNotFoundError as error:
         raise RequestError(
             f"The extractor {reference} cannot be imported: there is no module {shortened(error.name)}.",
@@ -74,7 +76,8 @@ def open_entry_point(name: str) -> Extractor:
             "Name a .safetensors or .onnx file, package.module:factory, or an installed extractor.",
         )
     try:
-        factory = point.load()
+        with _drawn_alike():
+            factory = point.load()
     except (Exception, SystemExit) as error:  # whatever somebody's package raises
         raise _failure(f"Importing {point.value}", error) from error
     return _made(factory, name)
@@ -86,8 +89,7 @@ def _made(factory: Callable[[], object] | None, reference: str) -> Extractor:
     if not callable(factory):
         raise RequestError(f"The extractor {reference} is no function.", "Name package.module:factory.")
     try:
-        with torch.random.fork_rng([]):
-            torch.manual_seed(0)  # weights that are drawn are the same at every call
+        with _drawn_alike():
             module = factory()
     except FsrcacheError:
         raise
@@ -102,6 +104,14 @@ def _made(factory: Callable[[], object] | None, reference: str) -> Extractor:
         preprocessing=_preprocessing(module),
         trainable=any(weight.requires_grad for weight in module.parameters()),
     )
+
+
+@contextmanager
+def _drawn_alike() -> Iterator[None]:
+    """Seed torch's random state inside, so that weights drawn there are the same in every process."""
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        yield
 
 
 def _preprocessing(module: nn.Module) -> str:

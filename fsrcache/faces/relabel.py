@@ -35,7 +35,7 @@ def relabel(faces: Faces, classes: tuple[str, ...], *, extractor: str) -> Faces:
     if sorted(meanings) != sorted(here) or len(set(meanings)) != len(meanings):
         raise FsrcacheError(
             f"The classes of the faces are {', '.join(faces.classes)}; those of {extractor} are {', '.join(classes)}.",
-            "Take an extractor of these classes, or pre-train one on these data, in a workspace of its own.",
+            "Use an extractor of these classes, or pre-train one on these data, in a workspace of its own.",
         )
     index = np.array([meanings.index(meaning) for meaning in here])
     names = dict(zip(faces.classes, (classes[i] for i in index), strict=True))

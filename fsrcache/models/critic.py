@@ -38,7 +38,10 @@ class VGGCritic(nn.Sequential):
                 "Use an MLP without a critic: preset best.",
             )
         if side < _SMALLEST:
-            raise FsrcacheError(f"The critic got features of side {side}.", f"The smallest is {_SMALLEST}.")
+            raise FsrcacheError(
+                f"The critic judges matrices of side {_SMALLEST} at least, and these have side {side}.",
+                "Train without it: --set critic=none, or preset best.",
+            )
         layers: list[nn.Module] = []
         incoming, channels = 1, config.filters
         while side >= _SMALLEST:

@@ -1,8 +1,9 @@
 """fine-tuned: the extractor trained further on faces at all scales, with its own head as the frozen one."""
 
+import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from fsrcache.models.weights import kind_of, read_record
 from fsrcache.presets import FINE_TUNING
 from fsrcache.progress import note
 from fsrcache.rows.row import RowContext, RowResult, RowTraining, trained_seeds
+from fsrcache.store.existing import read_root
+from fsrcache.store.objects import objects_at
 from fsrcache.store.reader import FeatureStore
 from fsrcache.training.classifier.fine_tuning import fine_tune
 
@@ -25,7 +28,7 @@ NOTE = "the extractor trained further on mixed scales, with its own head as the 
 SETTINGS = FINE_TUNING
 _WEIGHTS, _STORE = "extractor.safetensors", "features.zarr"
 _SAME = ("pictures", "labels", "order")  # digests that its store shares with the workspace's
-_REMEDY = "Run `fsrcache baselines --rows fine-tuned` again, or remove {folder}."
+_REMEDY = "Train it anew: fsrcache baselines --rows fine-tuned --seed {seed} --restart."
 
 
 def obstacle(extractor: Extractor) -> str:
@@ -41,10 +44,11 @@ def train(training: RowTraining) -> RowResult:
     faces, line = training.read_faces()
     tuned = fine_tune(
         faces, context.extractor, target=folder / _WEIGHTS, folder=folder / "training", scales=context.store.scales,
-        degradation=training.degradation, schedule=training.settings, seed=training.seed, device=context.device,
-        on_progress=context.on_progress,
+        degradation=training.degradation, schedule=training.settings, restart=training.restart, seed=training.seed,
+        device=context.device, on_progress=context.on_progress,
     )  # fmt: skip
     source = face_source(faces, folder / _WEIGHTS, device=context.device, degradation=training.degradation)
+    _discard_other(folder / _STORE, source.extractor)
     extraction = extract_features(
         source, store=folder / _STORE, scales=context.store.scales, data=line, on_progress=context.on_progress
     )
@@ -62,11 +66,18 @@ def train(training: RowTraining) -> RowResult:
 
 
 def predictors(context: RowContext, runs: Sequence[str]) -> list[Predictor]:  # noqa: ARG001  # a row's signature
-    """Return the trainings whose features are there."""
-    ready = []
+    """Return the trainings whose features are there.
+
+    Those of the same scales are one row. The row of the first seed is called ``fine-tuned``, any other
+    ``fine-tuned (seed-S)`` by its first seed.
+    """
+    ready: list[Predictor] = []
+    rows: dict[tuple[int, ...], str] = {}  # by the scales
     for seed, folder in trained_seeds(context.workspace, NAME):
         if (folder / _WEIGHTS).exists() and (folder / _STORE / "zarr.json").exists():
-            ready.append(_predictor(context, seed, folder))
+            one = _predictor(context, seed, folder)
+            row = rows.setdefault(one.scales or (), f"{NAME} (seed-{seed})" if rows else NAME)
+            ready.append(replace(one, row=row))
         else:
             context.on_progress(note(f"{NAME} with the seed {seed} is left out: its training did not come to its end."))
     return ready
@@ -76,15 +87,15 @@ def _predictor(context: RowContext, seed: int, folder: Path) -> Predictor:
     tuned, store = open_extractor(folder / _WEIGHTS, device=context.device), FeatureStore(folder / _STORE)
     refuse_other_extractor(store, tuned)
     other = [name for name in _SAME if store.spec.digests[name] != context.store.spec.digests[name]]
-    if other or store.scales != context.store.scales:
+    if other:
         raise FsrcacheError(
-            f"{store.name} is of other faces or scales than {context.store.name}: {', '.join(other) or 'scales'}.",
-            _REMEDY.format(folder=folder),
+            f"{store.name} is of other faces than {context.store.name}: their {', '.join(other)} differ.",
+            _REMEDY.format(seed=seed),
         )
     if _base(folder / _WEIGHTS) != context.extractor.digest:
         raise FsrcacheError(
             f"{folder / _WEIGHTS} is not this {context.extractor.name} trained further, but another.",
-            _REMEDY.format(folder=folder),
+            _REMEDY.format(seed=seed),
         )
     return Predictor(
         row=NAME,
@@ -93,8 +104,16 @@ def _predictor(context: RowContext, seed: int, folder: Path) -> Predictor:
         seed=seed,
         extractor=tuned,
         features=lambda split, scale: store.features(split, scale)[:],
+        scales=store.scales,
         note=NOTE,
     )
+
+
+def _discard_other(path: Path, extractor: Extractor) -> None:
+    """Remove the row's own store if other weights wrote it, those of before a restart."""
+    root = read_root(objects_at(path))
+    if root is not None and root.spec.digests["weights"] != extractor.digest:
+        shutil.rmtree(path)
 
 
 def _base(path: Path) -> Any:

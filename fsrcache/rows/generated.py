@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 
 from fsrcache.errors import FsrcacheError, RequestError
 from fsrcache.evaluation.predictor import Predictor
-from fsrcache.models.generators.forms import KIND, GeneratorTraining, load_generator
-from fsrcache.models.weights import file_digest, read_record
+from fsrcache.models.generators.forms import GeneratorTraining, load_generator, read_training, refuse_other_content
+from fsrcache.models.weights import file_digest
 from fsrcache.presets import TrainConfig
-from fsrcache.records import value_from
 from fsrcache.rows.row import RowContext, no_obstacle
 from fsrcache.workspace import Workspace
 
@@ -37,12 +36,12 @@ class _Run(NamedTuple):
 def predictors(context: RowContext, runs: Sequence[str]) -> list[Predictor]:
     """Return the generators of runs.
 
-    Those whose settings differ in the seed alone are one row. The row of the first run is called ``FSR-FER``, any other
-    ``FSR-FER (NAME)`` by its first run.
+    Those that differ in their seed alone, and in no setting or scale, are one row. The row of the first run is called
+    ``FSR-FER``, any other ``FSR-FER (NAME)`` by its first run.
     """
-    rows: dict[TrainConfig, list[_Run]] = {}
+    rows: dict[tuple[TrainConfig, tuple[int, ...]], list[_Run]] = {}
     for run in (_read(context, name) for name in dict.fromkeys(runs)):
-        rows.setdefault(run.training["config"], []).append(run)
+        rows.setdefault((run.training["config"], run.training["scales"]), []).append(run)
     ready = []
     for number, of_row in enumerate(rows.values()):
         _refuse_equal_seeds(of_row)
@@ -53,14 +52,11 @@ def predictors(context: RowContext, runs: Sequence[str]) -> list[Predictor]:
 
 def _read(context: RowContext, name: str) -> _Run:
     path = _file(context.workspace, name)
-    training: GeneratorTraining = value_from(
-        GeneratorTraining, read_record(path, kind=KIND).get("training"), where=path, name="training"
-    )
-    if training["store"] != context.store.digest:
-        raise FsrcacheError(
-            f"{path} was trained on another store than {context.store.name}.",
-            "Train again under another --name, or evaluate in the workspace it belongs to.",
-        )
+    training = read_training(path)
+    refuse_other_content(
+        path, training, context.store.spec.content_digests, store=context.store.name,
+        remedy="Train again under another --name, or evaluate in the workspace it belongs to.",
+    )  # fmt: skip
     return _Run(name, path, training)
 
 
@@ -106,6 +102,7 @@ def _predictor(context: RowContext, row: str, run: _Run) -> Predictor:
         seed=run.training["seed"],
         extractor=context.extractor,
         features=features,
+        scales=run.training["scales"],
         note=NOTE,
         facts={"generator": _description(config), "checkpoint": _checkpoint(config, run.training["steps"])},
     )

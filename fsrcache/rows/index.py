@@ -82,4 +82,4 @@ def refuse_obstacle(row: Row, extractor: Extractor) -> None:
         With the reason.
     """
     if obstacle := row.obstacle(extractor):
-        raise RequestError(f"The row {row.NAME} cannot be trained: {obstacle}", "Leave it out, or take --rows all.")
+        raise RequestError(f"The row {row.NAME} cannot be trained: {obstacle}", "Leave it out, or use --rows all.")

@@ -51,6 +51,8 @@ class RowTraining:
         Random seed.
     settings
         The row's ``SETTINGS``, or others of that class.
+    restart
+        Whether to begin anew where there is a training already.
     degradation
         How the store's low-resolution views were made.
     read_faces
@@ -61,6 +63,7 @@ class RowTraining:
     context: RowContext
     seed: int
     settings: Any
+    restart: bool
     degradation: Degradation
     read_faces: Callable[[], tuple[Faces, str]]
 
@@ -117,7 +120,7 @@ class Row(Protocol):
 
     @property
     def train(self) -> Callable[[RowTraining], RowResult] | None:
-        """Trains the row with one seed into ``workspace.row(NAME, seed)``, going on where it stopped.
+        """Trains the row with one seed into ``workspace.row(NAME, seed)``, going on where it stopped or anew.
 
         None where ``fsrcache baselines`` has nothing to train.
         """

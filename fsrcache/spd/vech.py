@@ -99,8 +99,8 @@ def _check_count(value: Any, name: str) -> None:
 
 def _check_tensor(value: Tensor, name: str) -> None:
     if not isinstance(value, Tensor) or not value.is_floating_point():
-        found = f"a tensor of {value.dtype}" if isinstance(value, Tensor) else shortened(value)
-        raise RequestError(f"{name} got {found}.", "It takes a floating-point tensor.")
+        shown = f"a tensor of {value.dtype}" if isinstance(value, Tensor) else shortened(value)
+        raise RequestError(f"{name} got {shown}.", "It takes a floating-point tensor.")
 
 
 def _places(side: int, device: torch.device) -> Tensor:

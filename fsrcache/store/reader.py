@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from fsrcache.errors import FsrcacheError
 from fsrcache.held_out import held_out
 from fsrcache.records import shortened
+from fsrcache.store.dataset import PairDataset
 from fsrcache.store.existing import read_root
 from fsrcache.store.fetch import Checksums, fetch_rows
+from fsrcache.store.frame import frame_of
 from fsrcache.store.layout import ROOT, ArrayLayout, columns, digest, outputs
 from fsrcache.store.metadata import MOST_BYTES
 from fsrcache.store.objects import objects_at, storage_errors
@@ -22,6 +24,7 @@ from fsrcache.store.shard import DamagedError, decode
 from fsrcache.store.stored import StoredArray
 
 if TYPE_CHECKING:
+    import pandas
     from zarr.abc.store import Store
 
 _AGAIN = "Run the same `fsrcache extract` command again: it goes on where it stopped."
@@ -33,7 +36,7 @@ class FeatureStore:
 
     Parameters
     ----------
-    place
+    location
         The store's folder, which may be a link and in which none is followed; a URL that Zarr opens through fsspec
         (``s3://bucket/features.zarr``); or any Zarr store object. One whose metadata are not those that were written,
         such as an icechunk repository that the arrays were copied into, is read and checked by Zarr.
@@ -60,13 +63,15 @@ class FeatureStore:
 
     def __init__(
         self,
-        place: "str | PathLike[str] | Store",
+        location: "str | PathLike[str] | Store",
         *,
         check: bool = True,
         storage_options: Mapping[str, Any] | None = None,
     ) -> None:
-        self._objects = objects_at(place, storage_options=storage_options)
+        self._objects = objects_at(location, storage_options=storage_options)
         self._check = check
+        opened = self._objects.folder or location  # absolute: a process may have another working folder
+        self._open_again = partial(FeatureStore, opened, check=check, storage_options=storage_options)
         self._checksums: dict[str, Checksums] = {}  # of shards elsewhere than in a folder, by key
         self.name = self._objects.name
         root = read_root(self._objects)
@@ -79,7 +84,7 @@ class FeatureStore:
             raise FsrcacheError(f"The store {self.name} is incomplete: its extraction did not come to its end.", _AGAIN)
         self._digests = root.shards
         self._foreign = (
-            not isinstance(place, str | PathLike) and self._objects.read(ROOT, most=MOST_BYTES) != root.document()
+            not isinstance(location, str | PathLike) and self._objects.read(ROOT, most=MOST_BYTES) != root.document()
         )
 
     def __repr__(self) -> str:
@@ -147,6 +152,54 @@ class FeatureStore:
     def probabilities(self, split: str, scale: int = 1) -> StoredArray:
         """Return the probabilities, fp32 ``[n, K]``."""
         return self._output(split, scale, "probabilities")
+
+    def dataset(self, split: str, scale: int) -> PairDataset:
+        """Return the pairs of a split as a data set for PyTorch's DataLoader: features at a scale and at full size.
+
+        A shuffled order reads a whole chunk for every face that no other of its batch shares it with; where that is too
+        slow, :class:`fsrcache.store.shuffle.ShuffledRows` shuffles chunks. A store that was opened from a Zarr store
+        object has its workers spawned (``multiprocessing_context="spawn"``), unless that object outlives a fork.
+
+        Parameters
+        ----------
+        split
+            Name of the split.
+        scale
+            Scale of the low resolution.
+
+        Returns
+        -------
+        PairDataset
+            Items are ``(lr, hr, label)``: fp32 ``[P]`` each, and an int.
+
+        Raises
+        ------
+        FsrcacheError
+            If there is no such split or scale.
+
+        Examples
+        --------
+        >>> pairs = store.dataset("train", 4)  # doctest: +SKIP
+        >>> loader = DataLoader(pairs, batch_size=128, shuffle=True, num_workers=2)  # doctest: +SKIP
+        >>> for lr, hr, label in loader: ...  # fp32 [128, P], fp32 [128, P], int64 [128]  # doctest: +SKIP
+        """
+        lr, _ = self.features(split, scale), self.features(split, 1)  # what is not there is refused here, in no worker
+        return PairDataset(self._open_again, split, scale, rows=len(lr))
+
+    def to_pandas(self, split: str) -> "pandas.DataFrame":
+        """Return the labels and probabilities of a split as a table, a row a picture in the store's order.
+
+        Columns: ``id``; ``label``, a categorical of the class names; and where the store holds probabilities a column
+        fp32 a scale and class, such as ``x4 happiness``; ``x1`` is full resolution.
+
+        Raises
+        ------
+        RequestError
+            If pandas is not installed (``pip install 'fsrcache[pandas]'``).
+        FsrcacheError
+            If there is no such split, or it cannot be read.
+        """
+        return frame_of(self, split)
 
     def _column(self, split: str, name: str) -> NDArray[Any]:
         self._check_split(split)

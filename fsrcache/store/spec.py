@@ -177,7 +177,13 @@ class StoreSpec:
     @property
     def digest(self) -> str:
         """A hexadecimal digest of the whole record."""
-        return sha256(json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+        return _digest(self.to_dict())
+
+    @property
+    def content_digests(self) -> dict[str, str]:
+        """Hexadecimal digests, by field, of what stores of the same content agree on; added scales change none."""
+        fields = {name.removeprefix("digests."): value for name, value in self.compared().items()}
+        return {name: value if name in DIGESTS else _digest(value) for name, value in fields.items()}
 
     def blocks(self, split: str) -> int:
         """Return how many blocks the rows of a split are written in."""
@@ -264,6 +270,11 @@ def _refusal(name: str, value: object, wanted: str) -> FsrcacheError:
 def _expect(holds: bool, name: str, value: object, wanted: str) -> None:
     if not holds:
         raise _refusal(name, value, wanted)
+
+
+def _digest(value: Any) -> str:
+    """Return the hexadecimal SHA-256 of a JSON value."""
+    return sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def _mapping(value: object) -> bool:

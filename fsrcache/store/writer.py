@@ -35,7 +35,7 @@ class FeatureWriter:
 
     Parameters
     ----------
-    place
+    location
         The store's folder, which may be a link and below which none is followed, a URL that Zarr opens through fsspec,
         or a Zarr store. Files that a killed writer of this part left half-written are removed.
     spec
@@ -67,7 +67,7 @@ class FeatureWriter:
 
     def __init__(
         self,
-        place: "str | PathLike[str] | Store",
+        location: "str | PathLike[str] | Store",
         spec: StoreSpec,
         *,
         labels: Mapping[str, NDArray[np.integer[Any]]],
@@ -81,7 +81,7 @@ class FeatureWriter:
         hashes = hashes or {split: name_hashes(names) for split, names in ids.items()}
         columns: dict[str, Mapping[str, Any]] = {"labels": labels, "ids": ids, "hashes": hashes}
         check_columns(spec, columns)
-        objects = objects_at(place, storage_options=storage_options)
+        objects = objects_at(location, storage_options=storage_options)
         self._objects, self._ids = objects, ids
         self.name, self.part = objects.name, part
         with ExitStack() as held, storage_errors(f"The store {self.name} cannot be written", remedy=AGAIN):

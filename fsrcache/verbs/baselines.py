@@ -48,6 +48,7 @@ def baselines(
     *,
     rows: Sequence[str] = ("fine-tuned",),
     settings: Sequence[str] = (),
+    restart: bool = False,
     seed: int = 0,
     device: str = "auto",
     on_progress: ProgressCallback = no_progress,
@@ -64,6 +65,8 @@ def baselines(
         Names of rows that are trained; ``("all",)`` for all that the workspace's extractor allows.
     settings
         Texts ``name=value`` in place of the rows' own settings, as for ``fsrcache.settings.with_settings``.
+    restart
+        Whether to begin anew where there is a training already.
     seed
         Random seed of every training.
     device
@@ -108,8 +111,9 @@ def baselines(
     results = []
     for row in chosen:
         training = RowTraining(
-            context=context, seed=seed, settings=configs[row.NAME], degradation=recipe["degradation"], read_faces=faces
-        )
+            context=context, seed=seed, settings=configs[row.NAME], restart=restart,
+            degradation=recipe["degradation"], read_faces=faces,
+        )  # fmt: skip
         assert row.train is not None
         results.append(row.train(training))
     return BaselineResult(tuple(results))

@@ -15,6 +15,7 @@ from fsrcache.faces.degrade import SCALE_FORM, Degradation
 from fsrcache.faces.faces import Faces
 from fsrcache.presets import EXTRACTORS, PRETRAINING
 from fsrcache.progress import ProgressCallback, no_progress, note
+from fsrcache.store.reader import FeatureStore
 from fsrcache.store.writer import unwritten
 from fsrcache.training.classifier.pretraining import pretrain_extractor
 from fsrcache.verbs.data import choose_data, read_faces
@@ -93,10 +94,13 @@ def extract(
         if chosen.source is not None:
             unwritten(store or workspace.store, store_spec(source, scales=scales, data=title), part=part)  # compares
             workspace.remember_extractor(chosen.source)
+        if not workspace.has_data:  # an interrupted extraction goes on with the same
+            workspace.remember(data)
+    _announce_scales(workspace, store or workspace.store, scales, on_progress)
     result = extract_features(
         source, store=store or workspace.store, scales=scales, data=title, part=part, on_progress=on_progress
     )
-    if store is None or not workspace.has_data:  # a store elsewhere may be of other data
+    if store is None:  # one elsewhere may be of other data
         workspace.remember(data)
     return result
 
@@ -124,6 +128,28 @@ def estimate_extract(
     faces, _ = read_faces(data, side=chosen.extractor.side, on_progress=on_progress)
     source = face_source(faces, chosen.extractor, device=target, degradation=degradation)
     return estimate_extraction(source, store=store or workspace.store, scales=scales, part=part)
+
+
+def _announce_scales(
+    workspace: Workspace, store: str | PathLike[str], scales: Sequence[int], on_progress: ProgressCallback
+) -> None:
+    """Say beforehand which trainings will not know the scales that are added to a complete store."""
+    try:
+        known = FeatureStore(store).scales
+    except FsrcacheError:  # there is none yet, it is not complete, or the writer says what is wrong with it
+        return
+    added = [f"x{scale}" for scale in sorted(scales) if scale not in known]
+    generators = sorted(workspace.folder.glob("runs/*/generator.safetensors"))
+    rows = sorted(workspace.folder.glob("rows/*/*/features.zarr"))
+    trained = [f"run {file.parent.name}" for file in generators]
+    trained += [f"{file.parents[1].name} {file.parent.name}" for file in rows]
+    if added and trained:
+        on_progress(
+            note(
+                f"The store gets {', '.join(added)}. What was trained keeps the scales that it was trained at, and is "
+                f"scored at those: {', '.join(trained)}."
+            )
+        )
 
 
 def _no_extractor(workspace: Workspace, data: Data) -> FsrcacheError:

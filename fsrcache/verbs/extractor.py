@@ -62,7 +62,9 @@ def choose_extractor(
             raise RequestError("There are options of an ONNX file, and no file.", "Name it: --extractor FILE.onnx.")
         if not workspace.has_extractor:
             return None
-        return ChosenExtractor(open_extractor(workspace.extractor_source, device=device), None)
+        remembered = open_extractor(workspace.extractor_source, device=device)
+        _compare_store(workspace, remembered)
+        return ChosenExtractor(remembered, None)
     if not isinstance(extractor, str | PathLike) or not fspath(extractor):
         raise RequestError(f"The extractor is {shortened(extractor)}.", "Name a file, or package.module:factory.")
     source = _source(extractor, onnx, on_progress)
@@ -96,18 +98,23 @@ def _source(
 def _known(workspace: Workspace, extractor: Extractor, source: ExtractorSource) -> bool:
     """Tell whether the workspace has an extractor, which must be this one, and so must be its store's."""
     known = _remembered(workspace)
-    if known is not None and (known.digest, known.preprocessing) != (extractor.digest, extractor.preprocessing):
+    if known is not None and _features_of(known) != _features_of(extractor):
         raise RequestError(
             f"{workspace.folder} has another extractor, {_identity(known)}; {source.reference} is "
             f"{_identity(extractor)}.",
-            "Take a workspace of its own for each: --workspace DIR.",
+            "Use a workspace of its own for each: --workspace DIR.",
         )
+    _compare_store(workspace, extractor)
+    return known is not None
+
+
+def _compare_store(workspace: Workspace, extractor: Extractor) -> None:
+    """Refuse an extractor that is not that of the workspace's complete store."""
     try:
         store = FeatureStore(workspace.store)
     except FsrcacheError:  # there is none, or it is not complete: whoever writes it compares
-        return known is not None
+        return
     refuse_other_extractor(store, extractor)
-    return known is not None
 
 
 def _remembered(workspace: Workspace) -> Extractor | None:
@@ -119,6 +126,11 @@ def _remembered(workspace: Workspace) -> Extractor | None:
     except FsrcacheError:
         return None
     return open_extractor(source)
+
+
+def _features_of(extractor: Extractor) -> tuple[str, str, str]:
+    """Return what a store's record says of an extractor."""
+    return extractor.name, extractor.digest, extractor.preprocessing
 
 
 def _identity(extractor: Extractor) -> str:

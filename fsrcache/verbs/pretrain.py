@@ -14,6 +14,7 @@ from fsrcache.progress import ProgressCallback, no_progress, note
 from fsrcache.settings import differences, preset_named, split_settings, with_settings
 from fsrcache.training.classifier.estimate import PretrainEstimate, estimate_pretraining
 from fsrcache.training.classifier.pretraining import PretrainResult, pretrain_extractor
+from fsrcache.training.run.checkpoint import has_checkpoint
 from fsrcache.verbs.data import choose_data, read_faces
 from fsrcache.verbs.record import write_result
 from fsrcache.workspace import Data, Workspace, open_workspace
@@ -50,6 +51,7 @@ def pretrain(
     settings: Sequence[str] = (),
     scales: Sequence[int] = (1,),
     side: int | None = None,
+    restart: bool = False,
     seed: int = 0,
     device: str = "auto",
     on_progress: ProgressCallback = no_progress,
@@ -76,6 +78,9 @@ def pretrain(
         Scales at which pictures are seen, each as often; 1 is full resolution.
     side
         Pixels of every picture's side; None for the commonest.
+    restart
+        Whether to begin anew where there is a pre-training, or an extractor that none made here; the extractor stays
+        until the new one replaces it.
     seed
         Random seed.
     device
@@ -86,13 +91,13 @@ def pretrain(
     Raises
     ------
     RequestError
-        If an argument is wrong, or the workspace has an extractor from elsewhere.
+        If an argument is wrong, or the workspace has an extractor that was not pre-trained there.
     FsrcacheError
         If the faces cannot be read, the workspace holds a pre-training of other settings, or the loss stops being
         finite.
     """
     target = pick_device(device)
-    workspace = _own_workspace(workspace)
+    workspace = _own_workspace(workspace, restart=restart)
     _check_names(settings)
     data = choose_data(workspace, data, on_progress=on_progress)
     faces, _ = read_faces(data, side=side, on_progress=on_progress)
@@ -103,8 +108,8 @@ def pretrain(
         _announce_medium(faces, resolved, scales=tuple(scales), seed=seed, device=target, on_progress=on_progress)
     result = pretrain_extractor(
         faces, resolved.extractor, resolved.schedule,
-        target=workspace.extractor, folder=workspace.pretraining, scales=tuple(scales), seed=seed, device=target,
-        on_progress=on_progress,
+        target=workspace.extractor, folder=workspace.pretraining, scales=tuple(scales), restart=restart,
+        seed=seed, device=target, on_progress=on_progress,
     )  # fmt: skip
     workspace.remember(data)
     result = replace(result, preset=resolved.preset, settings=resolved.differences)
@@ -121,13 +126,14 @@ def estimate_pretrain(
     settings: Sequence[str] = (),
     scales: Sequence[int] = (1,),
     side: int | None = None,
+    restart: bool = False,
     seed: int = 0,
     device: str = "auto",
     on_progress: ProgressCallback = no_progress,
 ) -> PretrainEstimate:
     """Estimate time and memory of :func:`pretrain` with these arguments from a few steps; write nothing."""
     target = pick_device(device)
-    workspace = _own_workspace(workspace)
+    workspace = _own_workspace(workspace, restart=restart)
     _check_names(settings)
     data = choose_data(workspace, data, on_progress=on_progress)
     faces, _ = read_faces(data, side=side, on_progress=on_progress)
@@ -180,14 +186,19 @@ def resolve_settings(
     return PretrainSettings(preset, extractor, trained, changes)
 
 
-def _own_workspace(workspace: Workspace | str | PathLike[str]) -> Workspace:
-    """Return a workspace that has no extractor from elsewhere."""
+def _own_workspace(workspace: Workspace | str | PathLike[str], *, restart: bool) -> Workspace:
+    """Return a workspace whose extractor, if any, a pre-training may overwrite."""
     workspace = open_workspace(workspace)
-    if workspace.has_extractor and not workspace.has_own_extractor:
+    extractor, elsewhere = workspace.extractor_source.reference, "Pre-train in a workspace of its own: --workspace DIR"
+    if extractor != str(workspace.extractor):
         raise RequestError(
-            f"{workspace.folder} has the extractor {workspace.extractor_source.reference}, which was not pre-trained "
-            "there.",
-            "Pre-train in a workspace of its own: --workspace DIR.",
+            f"{workspace.folder} has the extractor {extractor}, which was not pre-trained there.", f"{elsewhere}."
+        )
+    if workspace.extractor.exists() and not restart and not has_checkpoint(workspace.pretraining):
+        raise RequestError(
+            f"{workspace.folder} has the extractor {extractor}, which was not pre-trained there: "
+            f"{workspace.pretraining} has no checkpoint.",
+            f"{elsewhere}, or overwrite it: --restart.",
         )
     return workspace
 

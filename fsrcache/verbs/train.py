@@ -27,6 +27,7 @@ def train(
     cache: str = "auto",
     plain: bool = False,
     log: str | None = None,
+    restart: bool = False,
     seed: int = 0,
     device: str = "auto",
     on_progress: ProgressCallback = no_progress,
@@ -55,6 +56,8 @@ def train(
         Whether every part is computed as it is defined: slower, to compare with.
     log
         ``tensorboard`` to write events into the run's folder.
+    restart
+        Whether to begin anew where there is a run of the name; its generator stays until the new one replaces it.
     seed
         Random seed.
     device
@@ -77,7 +80,8 @@ def train(
     features = FeatureStore(store or workspace.store)
     result = train_generator(
         features, open_extractor(workspace.extractor_source), config,
-        folder=folder, seed=seed, device=target, cache=cache, plain=plain, log=log, on_progress=on_progress,
+        folder=folder, seed=seed, device=target, cache=cache, plain=plain, log=log, restart=restart,
+        on_progress=on_progress,
     )  # fmt: skip
     changes = tuple(differences(config, TRAINING[preset]))
     result = replace(result, name=name, preset=preset, settings=changes)
@@ -95,6 +99,7 @@ def estimate_train(
     settings: Sequence[str] = (),
     cache: str = "auto",
     plain: bool = False,
+    restart: bool = False,
     seed: int = 0,
     device: str = "auto",
     on_progress: ProgressCallback = no_progress,
@@ -106,7 +111,7 @@ def estimate_train(
     preset, config = train_settings(workspace, preset=preset, steps=steps, settings=settings)
     estimate = estimate_training(
         FeatureStore(store or workspace.store), open_extractor(workspace.extractor_source), config,
-        device=target, seed=seed, cache=cache, plain=plain, folder=folder, on_progress=on_progress,
+        device=target, seed=seed, cache=cache, plain=plain, folder=None if restart else folder, on_progress=on_progress,
     )  # fmt: skip
     return replace(estimate, preset=preset, settings=tuple(differences(config, TRAINING[preset])))
 

@@ -1,7 +1,7 @@
 """``python -m studies.gpu --out DIR``: all parts on this machine's GPU, or a rehearsal without one.
 
-It writes ``DIR/gpu.json`` and ``DIR/gpu.md`` after every part, and prints a line a part. Exit codes: 0 all right, 1 a
-check is wrong, failed or had no time, 2 the request was wrong. docs/gpu.md says what to do with each answer.
+It writes ``DIR/gpu.json`` and ``DIR/gpu.md`` after every part, and prints a line a part. Exit codes: 0 every
+check is right, 1 one is wrong, failed or had no time, 2 the request was wrong. docs/gpu.md explains each answer.
 """
 
 import sys
@@ -28,9 +28,9 @@ _REHEARSED = {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THRE
 
 
 @click.command
-@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Where results go.")
+@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder of the results.")
 @click.option("--budget", type=click.FloatRange(0), default=400.0, show_default=True, help="Seconds for all parts.")
-@click.option("--only", metavar="PART[,PART]", help=f"Some of {', '.join(_NAMES)}.")
+@click.option("--only", metavar="PART[,PART]", help=f"Parts to run, of {', '.join(_NAMES)}.")
 @click.option("--rehearse", is_flag=True, help="Tiny sizes on the CPU: to see that it works.")
 @click.option("--part", type=click.Choice(_NAMES), hidden=True)
 @click.option("--seconds", type=float, default=0.0, hidden=True)
@@ -63,7 +63,7 @@ def main(out: Path, budget: float, only: str | None, rehearse: bool, part: str |
 
 
 def _chosen(only: str | None) -> list[Part]:
-    """Return the parts by their names, in the order of all."""
+    """Return the parts of these names, in the order of ``PARTS``."""
     if only is None:
         return list(PARTS)
     names = [name.strip() for name in only.split(",")]

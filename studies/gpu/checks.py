@@ -1,8 +1,8 @@
-"""What a part of the run is made of: checks one after another, each recorded in the part's file as it ends.
+"""Runs the checks of a part one after another, and records each in the part's file as it ends.
 
-A check that raises, or whose numbers are wrong, is recorded and the next one is made. One that takes too long ends the
-process, with a traceback of where it was, and so does one after which the GPU answers nothing any more; the same
-command then goes on with the check after it.
+A check that raises, or whose numbers are wrong, is recorded, and the next one is run. One that takes too long ends the
+process with a traceback of where it was; so does one after which the GPU does not answer any more. The same command
+then goes on with the check after it.
 """
 
 import faulthandler
@@ -22,24 +22,24 @@ from torch import Tensor
 from fsrcache.errors import FsrcacheError
 from fsrcache.files import write_whole
 
-LOST = 3  # the exit code of a part after which its device answers nothing any more
+LOST = 3  # exit code of a part whose device does not answer any more
 _TAIL = 1500  # characters of a traceback that are kept
-_BETWEEN = 0.5  # seconds between two writes while a check is at work
+_BETWEEN = 0.5  # seconds between two writes while a check runs
 
 
 class Setting(NamedTuple):
-    """Where a part runs.
+    """Device, sizes, folder and deadline of a part.
 
     Attributes
     ----------
     device
-        A GPU; in a rehearsal the CPU.
+        The GPU; in a rehearsal the CPU.
     rehearsal
         Whether sizes are tiny: to see that it works.
     folder
-        Where results of this and other parts lie.
+        Folder with the results of all parts.
     until
-        Of ``time.monotonic``: no check is begun after it.
+        Deadline by ``time.monotonic``; no check starts after it.
     """
 
     device: torch.device
@@ -49,7 +49,7 @@ class Setting(NamedTuple):
 
     @property
     def left(self) -> float:
-        """Seconds until then."""
+        """Seconds until the deadline."""
         return self.until - time.monotonic()
 
 
@@ -61,26 +61,26 @@ class Limited(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """Something of several that failed, in words."""
+    """The failure of one of several things, in words."""
 
     error: str
 
 
 class NotRunError(FsrcacheError):
-    """What a check needs is not on this machine."""
+    """Something that a check needs is missing on this machine."""
 
 
 class Check(NamedTuple):
-    """One thing to look at.
+    """A check of a part.
 
     Attributes
     ----------
     name
-        In words, different from every other one of its part.
+        Name in words, unique in its part.
     work
-        Yields what it found by name: :class:`Limited` numbers, a :class:`Failure`, or any other JSON value as a figure.
+        Generator of results by name: :class:`Limited` numbers, a :class:`Failure`, or any other JSON value as a figure.
     seconds
-        The most it may take.
+        Time limit in seconds.
     """
 
     name: str
@@ -89,9 +89,9 @@ class Check(NamedTuple):
 
 
 def run_checks(part: str, checks: Iterable[Check], setting: Setting) -> None:
-    """Make the checks that are not in the part's file yet, and write each into it.
+    """Run the checks that are not in the part's file yet, and write each into it.
 
-    If the device does not answer any more the process ends with ``LOST``.
+    If the device does not answer any more, the process ends with ``LOST``.
     """
     path = part_file(setting.folder, part)
     record = read_part(path) or {"part": part, "ended": False, "checks": {}}
@@ -109,7 +109,7 @@ def run_checks(part: str, checks: Iterable[Check], setting: Setting) -> None:
             continue
         write_json(path, record)
         faulthandler.dump_traceback_later(min(check.seconds, setting.left + 5), exit=True)
-        _make(check, entry, setting.device, written=lambda: write_json(path, record))
+        _run(check, entry, setting.device, save=lambda: write_json(path, record))
         faulthandler.cancel_dump_traceback_later()
         write_json(path, record)
         if entry["state"] == "failed" and (lost := _trouble(setting.device)):
@@ -121,8 +121,8 @@ def run_checks(part: str, checks: Iterable[Check], setting: Setting) -> None:
     write_json(path, record)
 
 
-def _make(check: Check, entry: dict[str, Any], device: torch.device, *, written: Callable[[], None]) -> None:
-    """Make a check and fill its entry."""
+def _run(check: Check, entry: dict[str, Any], device: torch.device, *, save: Callable[[], None]) -> None:
+    """Run a check and fill its entry."""
     began = last = time.monotonic()
     wrong, failed = [], []
     try:
@@ -133,7 +133,7 @@ def _make(check: Check, entry: dict[str, Any], device: torch.device, *, written:
             elif isinstance(value, Limited) and not value.value <= value.limit:
                 wrong.append(f"{name}: {value.value:.2g}, more than {value.limit:.2g}")
             if time.monotonic() - last > _BETWEEN:
-                written()
+                save()
                 last = time.monotonic()
         synchronise(device)  # what went wrong on the device is this check's
     except NotRunError as error:
@@ -149,7 +149,7 @@ def _make(check: Check, entry: dict[str, Any], device: torch.device, *, written:
 
 
 def _trouble(device: torch.device) -> str:
-    """Return what is wrong with a device, empty if it can be gone on with."""
+    """Return the device's error, empty if it still works."""
     try:
         synchronise(device)
     except RuntimeError as error:
@@ -164,7 +164,7 @@ def synchronise(device: torch.device) -> None:
 
 
 def distance(got: Tensor, expected: Tensor) -> float:
-    """Return the relative distance (Frobenius); infinite if a shape differs, or there is something not finite."""
+    """Return the relative distance (Frobenius); infinite if shapes differ or a value is not finite."""
     if got.shape != expected.shape or not bool(got.isfinite().all()):
         return float("inf")
     expected = expected.double()
@@ -172,18 +172,18 @@ def distance(got: Tensor, expected: Tensor) -> float:
 
 
 def unequal(*tensors: Tensor) -> Limited:
-    """Return whether tensors differ from the first in any bit, as a number that must be 0; NaN is equal to NaN."""
+    """Return 1 if a tensor differs from the first in any bit, else 0, with the limit 0; NaN is equal to NaN."""
     first, *others = (tensor.contiguous().flatten().view(torch.uint8) for tensor in tensors)
     return Limited(float(not all(torch.equal(first, other) for other in others)), 0)
 
 
 def part_file(folder: Path, part: str) -> Path:
-    """Return where a part is recorded."""
+    """Return the path of a part's record."""
     return folder / f"{part}.json"
 
 
 def read_part(path: Path) -> dict[str, Any] | None:
-    """Return what is recorded of a part; None if nothing is."""
+    """Return a part's record; None if there is none."""
     if not path.exists():
         return None
     record: dict[str, Any] = json.loads(path.read_text())
@@ -191,12 +191,12 @@ def read_part(path: Path) -> dict[str, Any] | None:
 
 
 def write_json(path: Path, record: dict[str, Any]) -> None:
-    """Write a record that is there whole or not at all, whenever the process ends; NaN and infinity become words."""
+    """Write a record atomically; NaN and infinity become words."""
     write_whole(path, (json.dumps(_plain(record), indent=1, ensure_ascii=False) + "\n").encode())
 
 
 def _plain(value: Any) -> Any:
-    """Return JSON values alone."""
+    """Return a value of JSON's types alone."""
     if isinstance(value, dict):
         return {str(key): _plain(part) for key, part in value.items()}
     if isinstance(value, list | tuple):

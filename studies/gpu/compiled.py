@@ -1,4 +1,4 @@
-"""The part ``compiled``: ops against what Inductor makes of their definitions; each takes it some ten seconds."""
+"""The part ``compiled``: ops against Inductor's code for their definitions, which takes some ten seconds each."""
 
 from collections.abc import Iterator
 
@@ -14,11 +14,11 @@ def checks(setting: Setting) -> Iterator[Check]:
         yield Check("cases", _not_here)
         return
 
-    def kept(_case: Case, alternative: str) -> bool:
+    def keep(_case: Case, alternative: str) -> bool:
         return alternative.startswith("torch.compile")
 
     makers = kernel_makers(setting.device, quick=False)
-    yield from case_checks("cases", makers, setting, kept=kept, alone=False)
+    yield from case_checks("cases", makers, setting, keep=keep, alone=False)
 
 
 def _not_here() -> Iterator[tuple[str, object]]:

@@ -1,4 +1,4 @@
-"""Drawn inputs: numbers of a seed, the same on every device, and the same numbers laid out otherwise in memory."""
+"""Random inputs of a seed, the same on every device, and the same numbers in other memory layouts."""
 
 from collections.abc import Callable, Iterator
 
@@ -7,8 +7,8 @@ from torch import Tensor
 
 from studies.gpu.checks import Limited, distance
 
-SUMS = 5e-6  # how near sums in fp32 are to float64, relatively
-HALF = {torch.float32: SUMS, torch.float16: 1e-3, torch.bfloat16: 1e-2}  # and results rounded to a type
+SUMS = 5e-6  # relative tolerance of fp32 sums against float64
+HALF = {torch.float32: SUMS, torch.float16: 1e-3, torch.bfloat16: 1e-2}  # of results rounded to a type
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
@@ -36,7 +36,7 @@ def ridged(count: int, side: int, *, device: torch.device, seed: int = 0) -> Ten
 
 
 def layouts(x: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """Yield a tensor [A, B, C] with its numbers elsewhere in memory: what lies between them is NaN."""
+    """Yield a tensor [A, B, C] in other memory layouts, with NaN in their gaps."""
     yield "transposed", x.mT.contiguous().mT
     yield "first axis last", x.movedim(0, -1).contiguous().movedim(-1, 0)
     gaps = torch.full_like(x, torch.nan)
@@ -47,7 +47,7 @@ def layouts(x: Tensor) -> Iterator[tuple[str, Tensor]]:
 
 
 def in_layouts(x: Tensor, work: Callable[[Tensor], list[tuple[Tensor, Tensor]]]) -> Iterator[tuple[str, Limited]]:
-    """Yield the distances of what the work makes of x [A, B, C] in every layout."""
+    """Yield the distances of the work's results on x [A, B, C] in every layout."""
     for name, laid in layouts(x):
         for number, (got, expected) in enumerate(work(laid)):
             yield f"{name}, result {number}", Limited(distance(got, expected), SUMS)

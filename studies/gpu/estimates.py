@@ -3,8 +3,8 @@
 Run as ``python -m studies.gpu.estimates``; it prints a table. A kernel's time is at least that of the bytes
 it moves from and to memory, of all that its multiprocessors read and write through the L2 cache, and of its tensor
 cores' products. Where several programs share a multiprocessor the longest of the three hides the others. Where a
-program has it by itself, re-reads are hidden behind products by the pipeline of its loop, or they behind re-reads, but
-the memory's time comes before and after: the input's first pass and the output. These are estimates: nothing was timed.
+program has a multiprocessor to itself, the pipeline of its loop overlaps re-reads and products; the time of the memory,
+for the input's first pass and the output, comes on top. These are estimates: nothing was timed.
 """
 
 import importlib
@@ -21,18 +21,18 @@ _B = 1024
 
 
 class Estimate(NamedTuple):
-    """A kernel at a size: how it is compiled, and what it does.
+    """A kernel at a size: its compilation and its work.
 
     Attributes
     ----------
     name, goal
-        Of the case, and what its time is to be, in words.
+        Name of the case, and the goal for its time, in words.
     module, kernel, types, settings, divisible
-        For ``resources``.
+        Arguments of ``resources``, and the module of the kernel.
     memory, again
-        Bytes from and to memory, and those that are read again, or kept for a while, through L2 alone.
+        Bytes from and to memory, and bytes through L2 alone: re-reads and intermediate values.
     products
-        Seconds of the tensor cores.
+        Seconds of the tensor cores' products.
     """
 
     name: str
@@ -54,17 +54,17 @@ def estimates() -> list[Estimate]:
 
 
 def as_row(case: Estimate) -> dict[str, Any]:
-    """Compile a kernel for sm_90; return what it needs, and microseconds."""
-    found = resources(getattr(_module(case.module), case.kernel), case.types, case.settings, case.divisible)
+    """Compile a kernel for sm_90; return its resources and its estimated microseconds."""
+    usage = resources(getattr(_module(case.module), case.kernel), case.types, case.settings, case.divisible)
     threads = 32 * case.settings["num_warps"]
     programs = min(
-        _REGISTERS // (threads * -(-found["REG"] // 8) * 8), _SHARED // (found["SHARED"] + 1024), _THREADS // threads
+        _REGISTERS // (threads * -(-usage["REG"] // 8) * 8), _SHARED // (usage["SHARED"] + 1024), _THREADS // threads
     )
     memory, again, products = 1e6 * case.memory / _MEMORY, 1e6 * case.again / _L2, 1e6 * case.products
     through_l2 = 1e6 * (case.memory + case.again) / _L2
     return {
-        "case": case.name, "registers": found["REG"], "shared": found["SHARED"], "programs": programs,
-        "spilt": found["STACK"] + found["LOCAL"], "memory": memory, "l2": through_l2, "products": products,
+        "case": case.name, "registers": usage["REG"], "shared": usage["SHARED"], "programs": programs,
+        "spilt": usage["STACK"] + usage["LOCAL"], "memory": memory, "l2": through_l2, "products": products,
         "estimate": max(memory, through_l2, products) if programs > 1 else memory + max(again, products),
         "goal": case.goal,
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""The part ``kernels``: the bench of the ops at its full sizes, but for what Inductor compiles."""
+"""The part ``kernels``: the bench of the ops at its full sizes, without the cases that Inductor compiles."""
 
 from collections.abc import Iterator
 
@@ -11,8 +11,8 @@ from studies.gpu.timed import case_checks
 def checks(setting: Setting) -> Iterator[Check]:
     """Yield the part's checks."""
 
-    def kept(_case: Case, alternative: str) -> bool:
+    def keep(_case: Case, alternative: str) -> bool:
         return not alternative.startswith("torch.compile")
 
     makers = kernel_makers(setting.device, quick=setting.rehearsal)
-    yield from case_checks("cases", makers, setting, kept=kept, alone=True)
+    yield from case_checks("cases", makers, setting, keep=keep, alone=True)

@@ -23,7 +23,7 @@ from fsrcache.training.data.memory import free_memory
 from studies.gpu.checks import Check, Limited, NotRunError, Setting, distance
 from studies.gpu.drawn import drawn
 
-Found = Iterator[tuple[str, Any]]
+Results = Iterator[tuple[str, Any]]
 _GB = 2**30
 _SUMS = 5e-6
 
@@ -46,7 +46,7 @@ def _need(setting: Setting, gigabytes: float) -> None:
         raise NotRunError(f"It takes {gigabytes:.0f} GiB, and {free / _GB:.0f} GiB are free.")
 
 
-def _pool(setting: Setting) -> Found:
+def _pool(setting: Setting) -> Results:
     _need(setting, 50)
     count = 3 if setting.rehearsal else 60_000  # 2.2e9 numbers in and 3.9e9 out
     shape = (16, 9) if setting.rehearsal else (256, 144)
@@ -61,7 +61,7 @@ def _pool(setting: Setting) -> Found:
         yield f"sample {row}, backward", Limited(distance(by_x[here], exact), 1e-3)
 
 
-def _gather(setting: Setting) -> Found:
+def _gather(setting: Setting) -> Results:
     _need(setting, 10)
     count, side = (9, 16) if setting.rehearsal else (262_200, 128)  # 2.2e9 numbers
     length, chosen = side * (side + 1) // 2, 3
@@ -75,7 +75,7 @@ def _gather(setting: Setting) -> Found:
     yield "the last rows", Limited(distance(pictures, exact), 1e-6)
 
 
-def _norms(setting: Setting) -> Found:
+def _norms(setting: Setting) -> Results:
     _need(setting, 16)
     count, size = (9, 40) if setting.rehearsal else (140_000, 16_384)  # 2.3e9 numbers
     g = torch.zeros(count, size, device=setting.device, dtype=torch.float16)

@@ -1,4 +1,4 @@
-"""Checks of ``ops`` with linear algebra of a library in them: matrix logarithms, and the penalty's closed form."""
+"""Checks of ``ops`` that use a library's linear algebra: matrix logarithms and the penalty's closed form."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -17,7 +17,7 @@ from fsrcache.presets import CriticConfig
 from studies.gpu.checks import Check, Limited, Setting, distance, unequal
 from studies.gpu.drawn import drawn, ridged, symmetric
 
-Found = Iterator[tuple[str, Any]]
+Results = Iterator[tuple[str, Any]]
 _FLOOR = 1e-4
 _BELOW = 1e-5  # a floor below the ridge of every matrix here, where ``log_eig_gemm`` shifts nothing
 _LOGARITHM, _DERIVATIVE = 1e-4, 1e-2  # four decades of eigenvalues cost as many digits, twice in a derivative
@@ -35,7 +35,7 @@ def logarithm_checks(setting: Setting) -> Iterator[Check]:
         yield Check(f"closed_form_penalty, p {power}", partial(_penalty, setting, power))
 
 
-def _log_eig(device: torch.device, side: int) -> Found:
+def _log_eig(device: torch.device, side: int) -> Results:
     S = ridged(2, side, device=device)
     with fp32_precision(tf32=False):
         logarithm = log_eig(S, _FLOOR)
@@ -47,7 +47,7 @@ def _log_eig(device: torch.device, side: int) -> Found:
         yield f"of {dtype}", Limited(distance(log_eig(lower, _FLOOR), expected), _LOGARITHM)
 
 
-def _log_eig_gemm(device: torch.device, side: int) -> Found:
+def _log_eig_gemm(device: torch.device, side: int) -> Results:
     S = ridged(2, side, device=device)
     expected = log_eig_reference(S.double(), _BELOW)[0]
     launched = launch_log_eig_gemm(S, _BELOW)
@@ -72,7 +72,7 @@ def _gradients(op: Any, S: Tensor, floor: float = _BELOW) -> tuple[Tensor, Tenso
     return mine, by
 
 
-def _special(device: torch.device) -> Found:
+def _special(device: torch.device) -> Results:
     identity = torch.eye(16, device=device)
     small = identity.clone()
     small[3, 3] = small[4, 4] = 1e-7
@@ -82,7 +82,7 @@ def _special(device: torch.device) -> Found:
     yield "backward", Limited(distance(*_gradients(log_eig, S, _FLOOR)), _DERIVATIVE)
 
 
-def _nan(device: torch.device) -> Found:
+def _nan(device: torch.device) -> Results:
     S = ridged(3, 16, device=device)
     S[1, 2, 3] = torch.nan
     results = {"log_eig": log_eig(S, _FLOOR), "log_eig_gemm": launch_log_eig_gemm(S, _FLOOR)}
@@ -90,7 +90,7 @@ def _nan(device: torch.device) -> Found:
         yield name, Limited(float(result.flatten(1).isnan().any(1).tolist() != [False, True, False]), 0)
 
 
-def _penalty(setting: Setting, power: float) -> Found:
+def _penalty(setting: Setting, power: float) -> Results:
     device = setting.device
     side, config = (16, CriticConfig(filters=4)) if setting.rehearsal else (128, CriticConfig(filters=16))
     torch.manual_seed(0)

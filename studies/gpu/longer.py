@@ -1,7 +1,7 @@
 """The part ``longer``: steps a second at full sizes, captured against eager and plain, and pictures extracted a second.
 
-``paper`` with the authors' batch at D 128 runs for as many of 2,000 steps as there is time for; 200,000 are reckoned
-from it.
+``paper`` with the authors' batch at D 128 runs for as many of 2,000 steps as there is time for; the time of 200,000 is
+extrapolated.
 """
 
 import statistics
@@ -22,11 +22,11 @@ from fsrcache.extractors.covpool import CovPoolFER, extractor_of
 from fsrcache.presets import EXTRACTORS, TRAINING, CriticConfig, ExtractorConfig, RRDBConfig, TrainConfig
 from fsrcache.training.step.trainer import Trainer
 from studies.gpu.checks import Check, Setting, part_file, read_part, synchronise
-from studies.gpu.trainings import drawn_iteration
+from studies.gpu.trainings import drawn_trainer
 
-Found = Iterator[tuple[str, Any]]
-_AT_ONCE = 100  # steps that are prepared
-_FIRST = 5  # steps that choose algorithms and capture
+Results = Iterator[tuple[str, Any]]
+_AT_ONCE = 100  # steps prepared together
+_FIRST = 5  # untimed steps, which choose algorithms and capture
 _LONG, _WHOLE = 2_000, 200_000
 _PICTURES = 128
 
@@ -49,31 +49,31 @@ def checks(setting: Setting) -> Iterator[Check]:
         yield Check(f"extraction, {name}", partial(_extraction, setting, name))
 
 
-def _compared(setting: Setting, config: TrainConfig, side: int, ways: tuple[str, ...]) -> Found:
-    """Let several ways take turns; yield milliseconds a step and the ratio to the first."""
+def _compared(setting: Setting, config: TrainConfig, side: int, ways: tuple[str, ...]) -> Results:
+    """Time several ways in turn; yield milliseconds a step and the ratio to the first."""
     count = 5 if setting.rehearsal else 100
     config = replace(config, steps=10 * count)
     trainings = {
-        way: drawn_iteration(config, side, setting.device, eager=way == "eager", plain=way == "plain", ahead=_AT_ONCE)
+        way: drawn_trainer(config, side, setting.device, eager=way == "eager", plain=way == "plain", ahead=_AT_ONCE)
         for way in ways
     }
-    taken: dict[str, list[float]] = {way: [] for way in ways}
+    times: dict[str, list[float]] = {way: [] for way in ways}
     for trainer in trainings.values():
-        _take(trainer, 0, _FIRST, setting, seconds=20)
+        _run_steps(trainer, 0, _FIRST, setting, seconds=20)
     for turn in range(2):
         for way, trainer in trainings.items():
-            steps, seconds = _take(trainer, _FIRST + turn * count, count, setting, seconds=1.5)
-            taken[way].append(1e3 * seconds / steps)
+            steps, seconds = _run_steps(trainer, _FIRST + turn * count, count, setting, seconds=1.5)
+            times[way].append(1e3 * seconds / steps)
     for way in ways:
-        yield f"{way}, ms a step", min(taken[way])
+        yield f"{way}, ms a step", min(times[way])
     for way in ways[1:]:
-        yield f"{way} / {ways[0]}", min(taken[way]) / min(taken[ways[0]])
+        yield f"{way} / {ways[0]}", min(times[way]) / min(times[ways[0]])
     yield "precision", config.precision
     yield from _peak(setting)
 
 
-def _take(trainer: Trainer, first: int, count: int, setting: Setting, *, seconds: float) -> tuple[int, float]:
-    """Take steps, drawing included, until there are enough or the time is over; return how many, and their seconds."""
+def _run_steps(trainer: Trainer, first: int, count: int, setting: Setting, *, seconds: float) -> tuple[int, float]:
+    """Train for ``count`` steps, drawing included, or until the time is over; return steps and seconds."""
     synchronise(setting.device)
     began, step = time.perf_counter(), first
     while step < first + count:
@@ -90,11 +90,11 @@ def _take(trainer: Trainer, first: int, count: int, setting: Setting, *, seconds
     return step - first, time.perf_counter() - began
 
 
-def _long(setting: Setting, config: TrainConfig, side: int) -> Found:
-    trainer = drawn_iteration(replace(config, steps=_WHOLE), side, setting.device, ahead=_AT_ONCE)
-    _take(trainer, 0, _FIRST, setting, seconds=20)
+def _long(setting: Setting, config: TrainConfig, side: int) -> Results:
+    trainer = drawn_trainer(replace(config, steps=_WHOLE), side, setting.device, ahead=_AT_ONCE)
+    _run_steps(trainer, 0, _FIRST, setting, seconds=20)
     allowed = 0.5 if setting.rehearsal else max(2.0, min(40.0, setting.left / 2))
-    steps, seconds = _take(trainer, _FIRST, _LONG, setting, seconds=allowed)
+    steps, seconds = _run_steps(trainer, _FIRST, _LONG, setting, seconds=allowed)
     trainer.finite.check()
     yield "steps", steps
     yield "ms a step", 1e3 * seconds / steps
@@ -103,12 +103,12 @@ def _long(setting: Setting, config: TrainConfig, side: int) -> Found:
     yield from _peak(setting)
 
 
-def _peak(setting: Setting) -> Found:
+def _peak(setting: Setting) -> Results:
     if setting.device.type == "cuda":
         yield "GB reserved at most", torch.cuda.max_memory_reserved(setting.device) / 1e9
 
 
-def _extraction(setting: Setting, name: str) -> Found:
+def _extraction(setting: Setting, name: str) -> Results:
     """Yield pictures a second, on the device alone and from pictures in memory, in fp32 and in TF32."""
     shape: ExtractorConfig = EXTRACTORS[name]
     count = _PICTURES
@@ -139,5 +139,5 @@ def _extraction(setting: Setting, name: str) -> Found:
 def _rates(setting: Setting) -> dict[str, float]:
     """Return the measured TFLOP/s of products, by precision, if the part ``machine`` has run."""
     record = read_part(part_file(setting.folder, "machine")) or {"checks": {}}
-    found = record["checks"].get("roofs", {}).get("found", {})
-    return {title: found[f"{title} TFLOP/s"] for title in ("fp32", "TF32") if found.get(f"{title} TFLOP/s")}
+    roofs = record["checks"].get("roofs", {}).get("found", {})
+    return {title: roofs[f"{title} TFLOP/s"] for title in ("fp32", "TF32") if roofs.get(f"{title} TFLOP/s")}

@@ -1,4 +1,4 @@
-"""The part ``machine``: what the machine is, and its roofs: bytes copied, products in each precision."""
+"""The part ``machine``: versions, driver, and the roofs: bytes copied, products in each precision."""
 
 import shutil
 import statistics
@@ -33,22 +33,22 @@ def _versions(setting: Setting) -> Iterator[tuple[str, Any]]:
 
 
 def _driver() -> Iterator[tuple[str, Any]]:
-    """Ask what the driver says; nothing is changed."""
+    """Query the driver; nothing is changed."""
     if shutil.which("nvidia-smi") is None:
         raise NotRunError("There is no nvidia-smi on the PATH.")
-    asked = ["nvidia-smi", f"--query-gpu={_QUERY}", "--format=csv,noheader"]
-    done = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=20)
-    for number, line in enumerate(done.stdout.strip().splitlines()):
+    command = ["nvidia-smi", f"--query-gpu={_QUERY}", "--format=csv,noheader"]
+    completed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
+    for number, line in enumerate(completed.stdout.strip().splitlines()):
         yield f"GPU {number}", dict(zip(_QUERY.split(","), line.split(", "), strict=True))
 
 
 def _properties(setting: Setting) -> Iterator[tuple[str, Any]]:
     if setting.device.type != "cuda":
         raise NotRunError("There is no GPU.")
-    found = torch.cuda.get_device_properties(setting.device)
+    properties = torch.cuda.get_device_properties(setting.device)
     for name in ("major", "minor", "multi_processor_count", "L2_cache_size", "shared_memory_per_multiprocessor",
                  "total_memory"):  # fmt: skip
-        yield name, getattr(found, name, None)
+        yield name, getattr(properties, name, None)
     yield "free and total memory", torch.cuda.mem_get_info(setting.device)
     yield "devices", torch.cuda.device_count()
 
@@ -62,5 +62,5 @@ def _roofs(setting: Setting) -> Iterator[tuple[str, Any]]:
     yield "fp16 TFLOP/s", None if roofs.fp16_rate is None else roofs.fp16_rate / 1e12
     side = 256 if setting.rehearsal else 8192
     matrix = torch.randn(side, side, device=setting.device, dtype=torch.bfloat16)
-    taken = durations([lambda: matrix @ matrix], setting.device, seconds=seconds)[0]
-    yield "bf16 TFLOP/s", 2 * side**3 / statistics.median(taken) / 1e12
+    times = durations([lambda: matrix @ matrix], setting.device, seconds=seconds)[0]
+    yield "bf16 TFLOP/s", 2 * side**3 / statistics.median(times) / 1e12

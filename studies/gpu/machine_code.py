@@ -1,4 +1,4 @@
-"""What the machine code of a Triton kernel needs, without a GPU: it is compiled for one, and looked at."""
+"""Registers and memory of a Triton kernel's machine code, compiled and inspected without a GPU."""
 
 import re
 import subprocess
@@ -24,13 +24,13 @@ def resources(
     kernel
         A function that ``triton.jit`` made.
     types
-        Of its arguments that are not constants, in order, as Triton writes them: ``*fp32 i32``.
+        Types of the arguments that are not constants, in order, as Triton writes them: ``*fp32 i32``.
     settings
-        Constants, by the names of its arguments, and options of the compiler.
+        Constants, by the names of the arguments, and options of the compiler.
     divisible
         Names of whole-number arguments that divide by 16; pointers always do.
     capability
-        Of the GPU: 80 for an A100, 90 for an H100 or H200.
+        Compute capability of the GPU: 80 for an A100, 90 for an H100 or H200.
 
     Returns
     -------
@@ -52,8 +52,8 @@ def resources(
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(compiled.asm["cubin"])
         file.flush()
-        said = subprocess.run(
+        dump = subprocess.run(
             [CUOBJDUMP, "--dump-resource-usage", file.name], capture_output=True, text=True, check=True
         )
-    found = {name: int(value) for name, value in re.findall(r"(REG|STACK|LOCAL|SHARED):(\d+)", said.stdout)}
-    return {**found, "SHARED": max(found["SHARED"], compiled.metadata.shared)}
+    usage = {name: int(value) for name, value in re.findall(r"(REG|STACK|LOCAL|SHARED):(\d+)", dump.stdout)}
+    return {**usage, "SHARED": max(usage["SHARED"], compiled.metadata.shared)}

@@ -24,12 +24,12 @@ from studies.gpu.checks import Check, Limited, Setting, distance, unequal
 from studies.gpu.drawn import DTYPES, HALF, SUMS, drawn, in_layouts
 from studies.gpu.logarithms import logarithm_checks
 
-Found = Iterator[tuple[str, Any]]
+Results = Iterator[tuple[str, Any]]
 # Kernels are compiled anew for every type and power, and for sizes that 16 divides or not: some of each.
 _GRADIENTS = [(1, 1), (0, 7), (1, 1, 5, 5), (3, 1, 31, 31), (300, 5), (2, 1023), (16, 1, 128, 128), (4096, 65)]
-_ALL = ((3, 1, 31, 31), (16, 1, 128, 128))  # in all types, and in fp32 with all powers
+_ALL = ((3, 1, 31, 31), (16, 1, 128, 128))  # shapes for all types, and in fp32 for all powers
 _SIDES = (1, 2, 31, 65, 64, 128, 131)
-_ALL_SIDE = 31  # from all types to all types
+_ALL_SIDE = 31  # side for all pairs of types
 
 
 def checks(setting: Setting) -> Iterator[Check]:
@@ -52,7 +52,7 @@ def checks(setting: Setting) -> Iterator[Check]:
     yield from logarithm_checks(setting)
 
 
-def _norms(device: torch.device, shape: tuple[int, ...], dtype: torch.dtype, powers: tuple[float, ...]) -> Found:
+def _norms(device: torch.device, shape: tuple[int, ...], dtype: torch.dtype, powers: tuple[float, ...]) -> Results:
     g = 0.3 * drawn(*shape, device=device, dtype=dtype)
     if shape[0] > 1:
         g[1] = 0
@@ -61,10 +61,10 @@ def _norms(device: torch.device, shape: tuple[int, ...], dtype: torch.dtype, pow
         yield f"norm, p {power}", Limited(distance(launch_gradient_norm(g, power), expected), SUMS)
         yield f"its op, p {power}", Limited(distance(gradient_norm(g, power), expected), SUMS)
         wanted = penalty_direction_reference(g.double(), 2.0, power)
-        for place, exact in enumerate(wanted):
-            for name, found in (("direction", launch_penalty_direction(g, 2.0, power)),
-                                ("its op", penalty_direction(g, 2.0, power))):  # fmt: skip
-                yield f"{name}'s result {place}, p {power}", Limited(distance(found[place], exact), SUMS)
+        for index, exact in enumerate(wanted):
+            for name, results in (("direction", launch_penalty_direction(g, 2.0, power)),
+                                  ("its op", penalty_direction(g, 2.0, power))):  # fmt: skip
+                yield f"{name}'s result {index}, p {power}", Limited(distance(results[index], exact), SUMS)
     leaf, exact_leaf = g.clone().requires_grad_(), g.double().requires_grad_()
     upstream = drawn(shape[0], device=device, seed=1)
     (mine,) = torch.autograd.grad(gradient_norm(leaf, 6.0), leaf, upstream)
@@ -72,7 +72,7 @@ def _norms(device: torch.device, shape: tuple[int, ...], dtype: torch.dtype, pow
     yield "gradient of the norm", Limited(distance(mine, by), HALF[dtype])
 
 
-def _gather(device: torch.device, side: int, cached: torch.dtype) -> Found:
+def _gather(device: torch.device, side: int, cached: torch.dtype) -> Results:
     length = side * (side + 1) // 2
     cache = (20 * drawn(7, length, device=device)).clamp(-100, 100).to(cached)
     mean, scale = drawn(length, device=device, seed=1), drawn(length, device=device, seed=2)
@@ -103,19 +103,19 @@ def _exact(vector: Tensor | None) -> Tensor | None:
     return None if vector is None else vector.double()
 
 
-def _gather_gradients(cache: Tensor, rows: Tensor, mean: Tensor, scale: Tensor) -> Found:
-    found = []
+def _gather_gradients(cache: Tensor, rows: Tensor, mean: Tensor, scale: Tensor) -> Results:
+    gradients = []
     for double in (False, True):
         leaves = [(tensor.double() if double else tensor.clone()).requires_grad_() for tensor in (cache, mean, scale)]
         pictures = symmetric_gather(leaves[0], rows, leaves[1], leaves[2], leaves[1].dtype)
         upstream = drawn(*pictures.shape, device=cache.device, seed=3).to(pictures.dtype)
-        found.append(torch.autograd.grad(pictures, leaves, upstream))
-    for name, got, by in zip(("cache", "mean", "scale"), *found, strict=True):
+        gradients.append(torch.autograd.grad(pictures, leaves, upstream))
+    for name, got, by in zip(("cache", "mean", "scale"), *gradients, strict=True):
         limit = HALF[cache.dtype] if name == "cache" else SUMS
         yield f"gradient by the {name}", Limited(distance(got, by), limit)
 
 
-def _norm_layouts(device: torch.device) -> Found:
+def _norm_layouts(device: torch.device) -> Results:
     def normed(g: Tensor) -> list[tuple[Tensor, Tensor]]:
         exact = penalty_direction_reference(g.double(), 2.0, 6.0)
         pairs = list(zip(launch_penalty_direction(g, 2.0, 6.0), exact, strict=True))
@@ -124,7 +124,7 @@ def _norm_layouts(device: torch.device) -> Found:
     yield from in_layouts(0.3 * drawn(4, 31, 31, device=device), normed)
 
 
-def _gather_layouts(device: torch.device) -> Found:
+def _gather_layouts(device: torch.device) -> Results:
     rows = torch.tensor([[3, 9], [0, 9], [1, 9]], device=device)[:, 0]
     vectors = drawn(21, 2, device=device, seed=1)
     mean, scale = vectors[:, 0], vectors[:, 1]
@@ -137,7 +137,7 @@ def _gather_layouts(device: torch.device) -> Found:
     yield from in_layouts(drawn(4, 1, 21, device=device), gathered)
 
 
-def _nan(device: torch.device) -> Found:
+def _nan(device: torch.device) -> Results:
     x = drawn(3, 20, 9, device=device)
     x[1, 3, 4] = torch.nan
     cache = drawn(3, 21, device=device)
@@ -152,10 +152,10 @@ def _nan(device: torch.device) -> Found:
         yield name, Limited(float(bad != [False, True, False]), 0)
 
 
-def _unknown_rows(device: torch.device) -> Found:
+def _unknown_rows(device: torch.device) -> Results:
     cache, vector = drawn(2, 6, device=device), torch.ones(6, device=device)
     rows = torch.tensor([1, 2, -1, 0, 2**40], device=device)
     pictures = launch_symmetric_gather(cache, rows, vector, vector, torch.float32)
-    found = pictures.isnan().flatten(1)
-    yield "all NaN", Limited(float(found.all(1).tolist() != [False, True, True, False, True]), 0)
-    yield "others finite", Limited(float(found.any(1).tolist() != [False, True, True, False, True]), 0)
+    is_nan = pictures.isnan().flatten(1)
+    yield "all NaN", Limited(float(is_nan.all(1).tolist() != [False, True, True, False, True]), 0)
+    yield "others finite", Limited(float(is_nan.any(1).tolist() != [False, True, True, False, True]), 0)

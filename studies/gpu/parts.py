@@ -8,9 +8,9 @@ from studies.gpu.checks import Check, Setting
 
 
 class Part(NamedTuple):
-    """A part: its name, how many seconds it is worth beginning for, the most it may take, and its wave.
+    """A part: its name, the seconds without which it is not started, its time limit, and its wave.
 
-    The parts of a wave run side by side: they check and time nothing, and most of their time is the compiler's.
+    The parts of a wave run side by side: they time nothing, and mostly wait for the compiler.
     """
 
     name: str
@@ -21,7 +21,7 @@ class Part(NamedTuple):
 
 # A part's checks are what ``checks(setting)`` of the module of its name yields.
 PARTS = (
-    Part("machine", 0, 30, 0),  # what it is, and its roofs
+    Part("machine", 0, 30, 0),  # versions, driver and roofs
     Part("pooling", 10, 120, 1),  # the covariance poolings against float64
     Part("ops", 10, 120, 1),  # all other ops
     Part("training", 10, 120, 1),  # captured, eager, plain, resumed: the same training
@@ -38,5 +38,5 @@ PARTS = (
 
 def checks_of(name: str, setting: Setting) -> Iterable[Check]:
     """Return the checks of a part."""
-    made: Callable[[Setting], Iterable[Check]] = import_module(f"studies.gpu.{name}").checks
-    return made(setting)
+    checks: Callable[[Setting], Iterable[Check]] = import_module(f"studies.gpu.{name}").checks
+    return checks(setting)

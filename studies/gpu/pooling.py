@@ -24,7 +24,7 @@ from fsrcache.kernels.covariance_pool import (
 from studies.gpu.checks import Check, Limited, Setting, distance, unequal
 from studies.gpu.drawn import DTYPES, HALF, SUMS, drawn, in_layouts
 
-Found = Iterator[tuple[str, Any]]
+Results = Iterator[tuple[str, Any]]
 # Kernels are compiled anew for every type and for every size that 16 divides or not: some of each.
 _MAPS = [(1, 1, 1), (0, 3, 5), (2, 7, 144), (1, 31, 1), (3, 256, 144), (5, 255, 143), (1, 65, 36), (1, 17, 1023),
          (2, 1, 36), (3, 127, 2), (300, 64, 36), (2, 512, 49)]  # fmt: skip
@@ -49,14 +49,14 @@ def checks(setting: Setting) -> Iterator[Check]:
     yield Check("bimap_covariance_pool, layouts", partial(_map_layouts, device))
 
 
-def _poisoned(device: torch.device) -> Found:
+def _poisoned(device: torch.device) -> Results:
     like = torch.zeros(5000, device=device)
-    for name, made in {"empty": torch.empty(5000, device=device), "empty_like": torch.empty_like(like),
+    for name, tensor in {"empty": torch.empty(5000, device=device), "empty_like": torch.empty_like(like),
                        "new_empty": like.new_empty(5000)}.items():  # fmt: skip
-        yield name, Limited(float(not made.isnan().all()), 0)
+        yield name, Limited(float(not tensor.isnan().all()), 0)
 
 
-def _pool(device: torch.device, shape: tuple[int, int, int], dtype: torch.dtype) -> Found:
+def _pool(device: torch.device, shape: tuple[int, int, int], dtype: torch.dtype) -> Results:
     x, upstream = drawn(*shape, device=device, dtype=dtype, offset=3), drawn(shape[0], shape[1], shape[1],
                                                                              device=device, seed=1)  # fmt: skip
     expected = covariance_pool_reference(x.double(), 1e-2)
@@ -77,11 +77,11 @@ def _pool(device: torch.device, shape: tuple[int, int, int], dtype: torch.dtype)
 
 
 def _apart(gradient: Tensor, expected: Tensor, x: Tensor) -> float:
-    """Return the distance in units of x: what is expected may cancel to almost nothing."""
+    """Return the distance in units of x: the expected gradient may cancel to almost nothing."""
     return float((gradient.double() - expected).norm() / x.norm().clamp(min=1e-300))
 
 
-def _map(device: torch.device, shape: tuple[int, int, int], side: int, dtype: torch.dtype) -> Found:
+def _map(device: torch.device, shape: tuple[int, int, int], side: int, dtype: torch.dtype) -> Results:
     x = drawn(*shape, device=device, dtype=dtype, offset=3)
     w = drawn(side, shape[1], device=device, dtype=dtype, seed=1) / shape[1] ** 0.5
     upstream = drawn(shape[0], side, side, device=device, seed=2)
@@ -99,7 +99,7 @@ def _map(device: torch.device, shape: tuple[int, int, int], side: int, dtype: to
         yield f"gradient by {name}", Limited(distance(got, by), HALF[dtype])
 
 
-def _pool_layouts(device: torch.device) -> Found:
+def _pool_layouts(device: torch.device) -> Results:
     yield from in_layouts(drawn(4, 60, 36, device=device, offset=3), partial(_pooled_and_back, ridge=1e-2))
 
 
@@ -112,7 +112,7 @@ def _pooled_and_back(x: Tensor, *, ridge: float) -> list[tuple[Tensor, Tensor]]:
     ]  # fmt: skip
 
 
-def _map_layouts(device: torch.device) -> Found:
+def _map_layouts(device: torch.device) -> Results:
     w = drawn(60, 20, device=device, seed=1).mT / 8  # [20, 60], its columns first
 
     def mapped(x: Tensor) -> list[tuple[Tensor, Tensor]]:
@@ -122,7 +122,7 @@ def _map_layouts(device: torch.device) -> Found:
     yield from in_layouts(drawn(4, 60, 36, device=device, offset=3), mapped)
 
 
-def _nan(device: torch.device) -> Found:
+def _nan(device: torch.device) -> Results:
     x = drawn(3, 20, 9, device=device)
     x[1, 3, 4] = torch.nan
     for name, result in {

@@ -1,4 +1,4 @@
-"""What the run found, as one JSON document, as a page to read and as a table for a terminal."""
+"""The results of the run as a JSON document, a Markdown page and a table for a terminal."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,14 +22,16 @@ def as_table(outcomes: Sequence[Outcome]) -> str:
     lines = [f"{'part':10} {'state':8} {'seconds':>7}  checks that are not right"]
     for one in outcomes:
         bad = [name for name, check in one.checks.items() if check["state"] in _BAD]
-        told = [f"{len(bad)} of {len(one.checks)}: {'; '.join(bad[:3])}{' ...' if len(bad) > 3 else ''}"] if bad else []
+        count = (
+            [f"{len(bad)} of {len(one.checks)}: {'; '.join(bad[:3])}{' ...' if len(bad) > 3 else ''}"] if bad else []
+        )
         reason = one.reason.splitlines()[:1]
-        lines.append(f"{one.part:10} {one.state:8} {one.seconds:7.1f}  {' '.join([*told, *reason])}".rstrip())
+        lines.append(f"{one.part:10} {one.state:8} {one.seconds:7.1f}  {' '.join([*count, *reason])}".rstrip())
     return "\n".join(lines)
 
 
 def as_markdown(outcomes: Sequence[Outcome], *, rehearsal: bool) -> str:
-    """Return the page: the parts, what is not right, then every part's checks with what they found."""
+    """Return the page: the parts, the checks that are not right, then every part's checks with their results."""
     lines = [
         "# A rehearsal without a GPU" if rehearsal else "# A run on a GPU",
         "",
@@ -42,7 +44,7 @@ def as_markdown(outcomes: Sequence[Outcome], *, rehearsal: bool) -> str:
     for one in outcomes:
         lines += [f"## {one.part}: {one.state}, {one.seconds:.0f} s", ""]
         if one.checks:
-            lines += ["| check | state | s | of its limit | found |", "|---|---|---|---|---|"]
+            lines += ["| check | state | s | of its limit | results |", "|---|---|---|---|---|"]
             lines += [_row(name, check) for name, check in one.checks.items()]
             lines.append("")
             lines += _texts(one.checks)
@@ -60,19 +62,19 @@ def _troubles(outcomes: Sequence[Outcome]) -> Iterator[str]:
 
 
 def _row(name: str, check: dict[str, Any]) -> str:
-    found = check.get("found", {})
-    shares = [float(value["value"]) / value["limit"] for value in found.values() if _limited(value) and value["limit"]]
-    told = [
-        f"{key} {_short(value)}" for key, value in found.items() if not isinstance(value, dict) and not _long(value)
+    values = check.get("found", {})
+    shares = [float(value["value"]) / value["limit"] for value in values.values() if _limited(value) and value["limit"]]
+    texts = [
+        f"{key} {_short(value)}" for key, value in values.items() if not isinstance(value, dict) and not _long(value)
     ]
     if check["state"] in ("not run", "skipped"):
-        told.append(check["error"])
+        texts.append(check["error"])
     worst = f"{max(shares):.2g}" if shares else ""
-    return f"| {_cell(name)} | {check['state']} | {check['seconds']:.1f} | {worst} | {_cell(', '.join(told))} |"
+    return f"| {_cell(name)} | {check['state']} | {check['seconds']:.1f} | {worst} | {_cell(', '.join(texts))} |"
 
 
 def _texts(checks: dict[str, Any]) -> Iterator[str]:
-    """Yield what has no room in a table: rows of several numbers, and texts of many lines."""
+    """Yield the results that are too large for a table: rows of several numbers, and texts of many lines."""
     for name, check in checks.items():
         rows = [(key, value) for key, value in check.get("found", {}).items()
                 if isinstance(value, dict) and not _limited(value)]  # fmt: skip

@@ -1,7 +1,7 @@
-"""Runs the parts, each in a process of its own, wave after wave, within a budget; whatever becomes of one is recorded.
+"""Runs the parts, each in a process of its own, wave after wave, within a budget, and records the result of each.
 
 A part that ends by itself before its last check (a crash, or a GPU that answers nothing any more) is started again and
-goes on after the check it was at, while it has time.
+goes on after the check that it was running, while it has time.
 """
 
 import os
@@ -23,27 +23,27 @@ from studies.gpu.parts import Part
 
 _GRACE = 10.0  # seconds between the end of a part's time, which it sees itself, and its end by force
 _LOOK = 0.05  # seconds between two looks at a process
-_TAIL = 1500  # characters of what a process said that are kept
+_TAIL = 1500  # characters of a process's output that are kept
 
 Command = Callable[[Part, float], list[str]]
 
 
 class Outcome(NamedTuple):
-    """What became of a part.
+    """The result of a part.
 
     Attributes
     ----------
     part
-        Its name.
+        Name of the part.
     state
         ``right``, ``wrong`` (a check is, or failed), ``failed`` (it did not come to its end), ``cut`` (checks at its
         end had no time) or ``skipped`` (it was not begun).
     seconds
-        It took.
+        Duration of the part.
     reason
-        Of a state that is not about a check, in words.
+        Reason of a state that no check explains, in words; else empty.
     checks
-        By name: ``state``, ``seconds``, ``found``, ``error``.
+        Records of the checks by name: ``state``, ``seconds``, ``found`` (the results), ``error``.
     """
 
     part: str
@@ -67,15 +67,15 @@ def run_parts(
     Parameters
     ----------
     parts
-        Which, in order; those of a wave, which are neighbours, run side by side.
+        Parts in order; those of a wave are neighbours and run side by side.
     folder
-        Where each writes its file. What lies there of an earlier run is removed.
+        Folder of the parts' files; those of an earlier run are removed.
     budget
-        Seconds for all; parts that it does not reach are skipped.
+        Seconds for all parts; those that it does not reach are skipped.
     command
-        What runs a part for so many seconds.
+        Function of a part and its seconds that returns a command line.
     environment
-        Variables of these processes.
+        Environment variables of the parts' processes.
     on_progress
         Called with all outcomes so far after every part.
     """
@@ -112,13 +112,13 @@ def _run(
     """Run a part to its end."""
     began, path, reason = time.monotonic(), part_file(folder, part.name), ""
     while (left := seconds - (time.monotonic() - began)) > 0 and not stopped.is_set():
-        code, said = _process(command(part, left), left + _GRACE, folder / f"{part.name}.txt", environment, stopped)
+        code, output = _process(command(part, left), left + _GRACE, folder / f"{part.name}.txt", environment, stopped)
         if code == 0:
             break
         how = "was ended: its time was over" if code is None else _exit(code)
-        buried = _bury(path, f"The process {how}.\n{said}")
+        buried = _bury(path, f"The process {how}.\n{output}")
         if not buried and code != LOST:  # between two checks: it would end there again
-            reason = f"The process {how}. {said}"
+            reason = f"The process {how}. {output}"
             break
     record = read_part(path) or {"ended": False, "checks": {}}
     states = {check["state"] for check in record["checks"].values()}
@@ -132,7 +132,7 @@ def _run(
 def _process(
     words: Sequence[str], seconds: float, log: Path, environment: Mapping[str, str], stopped: Event
 ) -> tuple[int | None, str]:
-    """Run a process to its end; return its exit code, None if it had to be ended, and the end of what it said."""
+    """Run a process to its end; return its exit code, None if it had to be ended, and the end of its output."""
     until = time.monotonic() + seconds
     with log.open("ab") as file:
         start = file.tell()
@@ -150,7 +150,7 @@ def _process(
 
 
 def _bury(path: Path, error: str) -> bool:
-    """Record the check that a process was at as failed; tell whether there was one."""
+    """Record the check that a process was running as failed; return whether there was one."""
     record = read_part(path)
     running = [check for check in (record or {"checks": {}})["checks"].values() if check["state"] == "running"]
     for check in running:

@@ -10,4 +10,4 @@ from studies.gpu.timed import case_checks
 def checks(setting: Setting) -> Iterator[Check]:
     """Yield the part's checks."""
     makers = step_makers(setting.device, quick=setting.rehearsal)
-    yield from case_checks("cases", makers, setting, kept=lambda _case, _alternative: True, alone=True)
+    yield from case_checks("cases", makers, setting, keep=lambda _case, _alternative: True, alone=True)

@@ -1,7 +1,7 @@
 """The part ``stress``: ops again and again beside themselves, captured, on another device, beyond 2^31 numbers.
 
 The same launch gives the same bits however often, whatever runs beside it; PyTorch's ``opcheck`` accepts every op;
-what Inductor compiles gives what was given before.
+code compiled by Inductor gives the same results.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -21,9 +21,9 @@ from studies.gpu.checks import Check, Limited, NotRunError, Setting, distance, s
 from studies.gpu.drawn import drawn, ridged
 from studies.gpu.large import large_checks
 
-Found = Iterator[tuple[str, Any]]
+Results = Iterator[tuple[str, Any]]
 _REPEATS = 50
-_NEAR = {"log_eig": 1e-4, "log_eig_gemm": 1e-4}  # between devices, for what libraries decompose
+_NEAR = {"log_eig": 1e-4, "log_eig_gemm": 1e-4}  # tolerances between devices of ops that libraries decompose
 _SUMS = 5e-6
 
 
@@ -41,7 +41,7 @@ def checks(setting: Setting) -> Iterator[Check]:
 
 
 def _arguments(device: torch.device) -> Mapping[str, tuple[Any, ...]]:
-    """Return arguments of every op of ``torch.ops.fsrcache`` by its name, at sizes that take several tiles."""
+    """Return arguments of every op of ``torch.ops.fsrcache`` by its name, at sizes of several tiles."""
     x, w = drawn(9, 70, 50, device=device, offset=3), drawn(20, 70, device=device, seed=1) / 8
     S, g, cache = (
         ridged(6, 33, device=device),
@@ -79,18 +79,18 @@ def _results(name: str, arguments: tuple[Any, ...]) -> list[Tensor]:
     return [result] if isinstance(result, Tensor) else list(result)
 
 
-def _repeated(setting: Setting, name: str) -> Found:
-    """Do the same on two streams at once, many times."""
+def _repeated(setting: Setting, name: str) -> Results:
+    """Run an op on several streams at once, many times."""
     device, arguments = setting.device, _arguments(setting.device)[name]
     first = _results(name, arguments)
     streams, differing, repeats = _streams(device), 0, 2 if setting.rehearsal else _REPEATS
     for _ in range(repeats):
-        made = []
+        results = []
         for stream in streams:
             with stream():
-                made.append(_results(name, arguments))
+                results.append(_results(name, arguments))
         synchronise(device)
-        differing += sum(unequal(*same).value > 0 for same in zip(first, *made, strict=True))
+        differing += sum(unequal(*same).value > 0 for same in zip(first, *results, strict=True))
     yield "runs", repeats * len(streams)
     yield "that differ in a bit", Limited(differing, 0)
 
@@ -104,8 +104,8 @@ def _streams(device: torch.device) -> list[Callable[[], AbstractContextManager[A
     return [nullcontext, *(partial(torch.cuda.stream, stream) for stream in others)]
 
 
-def _captured(device: torch.device, name: str) -> Found:
-    """Replay what was captured on other numbers in the same tensors."""
+def _captured(device: torch.device, name: str) -> Results:
+    """Replay a captured op on other numbers in the same tensors."""
     if name in ("log_eig", "log_eig_backward"):
         raise NotRunError("It decomposes by a library that waits for the device.")
     arguments = _arguments(device)[name]
@@ -115,11 +115,11 @@ def _captured(device: torch.device, name: str) -> Found:
         changed.mul_(factor)
         eager = [result.clone() for result in _results(name, arguments)]
         replayed = replay()
-        for place, (got, expected) in enumerate(zip(replayed, eager, strict=True)):
-            yield f"result {place} after the factor {factor}", unequal(got, expected)
+        for index, (got, expected) in enumerate(zip(replayed, eager, strict=True)):
+            yield f"result {index} after the factor {factor}", unequal(got, expected)
 
 
-def _opcheck(device: torch.device, name: str) -> Found:
+def _opcheck(device: torch.device, name: str) -> Results:
     arguments = _arguments(device)[name]
     if name != "penalty_direction" and not name.endswith("_backward"):  # those have no gradient
         arguments = tuple(part.requires_grad_() if isinstance(part, Tensor) and part.is_floating_point() else part
@@ -127,7 +127,7 @@ def _opcheck(device: torch.device, name: str) -> Found:
     yield from opcheck(_op(name), arguments).items()
 
 
-def _every_op(device: torch.device) -> Found:
+def _every_op(device: torch.device) -> Results:
     registered = {name.removeprefix("fsrcache::").partition(".")[0] for name in torch._C._dispatch_get_all_op_names()
                   if name.startswith("fsrcache::")}  # fmt: skip
     missing = sorted(registered - set(_arguments(device)))
@@ -135,7 +135,7 @@ def _every_op(device: torch.device) -> Found:
     yield "which", ", ".join(missing)
 
 
-def _elsewhere(device: torch.device, name: str) -> Found:
+def _elsewhere(device: torch.device, name: str) -> Results:
     """Launch on a device that is not the current one."""
     if device.type != "cuda" or torch.cuda.device_count() < 2:
         raise NotRunError("There is no second GPU.")
@@ -143,13 +143,13 @@ def _elsewhere(device: torch.device, name: str) -> Found:
     here = _arguments(device)[name]
     there = tuple(part.to(other) if isinstance(part, Tensor) else part for part in here)
     with torch.cuda.device(device):
-        for place, (got, expected) in enumerate(zip(_results(name, there), _results(name, here), strict=True)):
-            yield f"result {place} is there", Limited(float(got.device != other), 0)
-            if name != "log_eig" or place == 0:  # eigenvectors have no sign
-                yield f"result {place}", Limited(distance(got.to(device), expected), _NEAR.get(name, _SUMS))
+        for index, (got, expected) in enumerate(zip(_results(name, there), _results(name, here), strict=True)):
+            yield f"result {index} is there", Limited(float(got.device != other), 0)
+            if name != "log_eig" or index == 0:  # eigenvectors have no sign
+                yield f"result {index}", Limited(distance(got.to(device), expected), _NEAR.get(name, _SUMS))
 
 
-def _compiled(setting: Setting) -> Found:
+def _compiled(setting: Setting) -> Results:
     """Compile two ops among others, with their gradients; where there is no GPU, without a code generator."""
     x = drawn(4, 24, 50, device=setting.device).requires_grad_()
     w = torch.eye(8, 24, device=setting.device)

@@ -1,4 +1,4 @@
-"""The part ``tiles``: each kernel with other compile-time settings than its table's, beside that table's choice.
+"""The part ``tiles``: each kernel with other compile-time settings, timed against its table's choice.
 
 A candidate that cannot be compiled, or is wrong, is recorded and not timed. To try others, edit ``_CANDIDATES``.
 """
@@ -15,11 +15,11 @@ from fsrcache.benchmarks.harness import durations
 from studies.gpu.checks import Check, Limited, Setting, distance
 from studies.gpu.works import Work, works
 
-Found = Iterator[tuple[str, Any]]
+Results = Iterator[tuple[str, Any]]
 Change = Mapping[str, Any]
-_SECONDS = 0.1  # that each is run for
+_SECONDS = 0.1  # of runs of each
 
-# What is changed of a kernel's settings; those that are not named stay as they are.
+# Changes of a kernel's settings; the others stay as they are.
 _CANDIDATES: Mapping[str, list[Change]] = {
     "covariance_pool": [
         {"num_stages": 2}, {"num_stages": 4}, {"BLOCK": 64, "num_warps": 4},
@@ -53,7 +53,7 @@ def checks(setting: Setting) -> Iterator[Check]:
         yield Check(f"{name}, its candidates", partial(_sweep, make, candidates, setting))
 
 
-def _sweep(make: Any, candidates: list[Change], setting: Setting) -> Found:
+def _sweep(make: Any, candidates: list[Change], setting: Setting) -> Results:
     """Time every candidate in turn with the table's choice; yield both, the best one last."""
     work: Work = make()
     expected = work.reference()
@@ -80,7 +80,7 @@ def _sweep(make: Any, candidates: list[Change], setting: Setting) -> Found:
 
 
 def _times(module: Any, work: Work, change: Change, setting: Setting) -> dict[str, float]:
-    """Return milliseconds of a candidate and of the table's choice, which take turns with a cleared L2."""
+    """Return milliseconds of a candidate and of the table's choice, timed in turn with a cleared L2."""
 
     def changed() -> None:
         with _changed(module, work.settings, change):
@@ -90,7 +90,7 @@ def _times(module: Any, work: Work, change: Change, setting: Setting) -> dict[st
         runs = [[_seconds(run)] for run in (changed, work.launch)]
     else:
         runs = durations([changed, work.launch], setting.device, seconds=_SECONDS, cold=True)
-    ours, tables = (1e3 * statistics.median(taken) for taken in runs)
+    ours, tables = (1e3 * statistics.median(times) for times in runs)
     return {"ms": ours, "table's ms": tables, "ratio": tables / ours}
 
 
@@ -102,7 +102,7 @@ def _seconds(work: Callable[[], object]) -> float:
 
 @contextmanager
 def _changed(module: Any, function: str, change: Change) -> Iterator[None]:
-    """Have a module's settings changed for the time being."""
+    """Change a module's settings within a block."""
     table = getattr(module, function)
     setattr(module, function, lambda *sizes: {**table(*sizes), **change})
     try:

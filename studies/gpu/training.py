@@ -1,7 +1,7 @@
 """The part ``training``: captured, eager and plain steps are the same steps; so are those after a checkpoint.
 
 Several trainings go side by side, all in fp32 and without TF32. Before every step each gets the state of the eager one,
-so that what is compared is one step's rounding and not what fifty make of it. A captured step does what an eager one
+so that the rounding of one step is compared, not that of fifty. A captured step does what an eager one
 does, in the same order: it may differ by ten times what two eager ones differ by, or by 1e-6. A plain twin adds up
 otherwise: terms to 1e-5 of the largest, gradients to 2e-5 of their norm; where there is a critic, a ReLU within
 rounding of its kink, or Adam's first updates, which go by a gradient's sign alone, may excuse one step in six.
@@ -23,11 +23,11 @@ from fsrcache.training.step.trainer import Trainer
 from fsrcache.training.step.updates import TERMS
 from studies.gpu.checks import Check, Failure, Limited, Setting
 from studies.gpu.drawn import drawn
-from studies.gpu.trainings import drawn_iteration
+from studies.gpu.trainings import drawn_trainer
 
-Found = Iterator[tuple[str, Any]]
-_TERMS, _GRADIENTS = 1e-5, 2e-5  # of a plain twin
-_EXCUSED = 1 / 6  # of the steps, or two
+Results = Iterator[tuple[str, Any]]
+_TERMS, _GRADIENTS = 1e-5, 2e-5  # tolerances of a plain twin
+_EXCUSED = 1 / 6  # share of the steps, or two of them
 
 
 def checks(setting: Setting) -> Iterator[Check]:
@@ -79,12 +79,12 @@ def _make(
     plain: bool = False,
 ) -> Trainer:
     side, steps = _sizes(setting)
-    trainer = drawn_iteration(config, side, setting.device, mode=mode, eager=eager, plain=plain, ahead=2 * steps)
+    trainer = drawn_trainer(config, side, setting.device, mode=mode, eager=eager, plain=plain, ahead=2 * steps)
     trainer.batches.prepare(0, 2 * steps)
     return trainer
 
 
-def _step_by_step(setting: Setting, config: TrainConfig) -> Found:
+def _step_by_step(setting: Setting, config: TrainConfig) -> Results:
     eager = _make(setting, config, eager=True)
     others = {
         "eager again": _make(setting, config, eager=True), "captured": _make(setting, config),
@@ -99,13 +99,13 @@ def _step_by_step(setting: Setting, config: TrainConfig) -> Found:
             _copy_state(eager, other)
         for name, trainer in {"eager": eager, **others}.items():
             trainer.step(step)
-            said = trainer.meters.means()
-            terms[name].append([said.get(term, 0.0) for term in TERMS])
+            means = trainer.meters.means()
+            terms[name].append([means.get(term, 0.0) for term in TERMS])
         for name, other in others.items():
             weights[name].append(_apart(_weights(other), _weights(eager)))
         gradients.append(max(_apart(_gradient(others["plain"].modules[name]), _gradient(module))
                              for name, module in eager.modules.items() if name != "averaged"))  # fmt: skip
-    largest = [max(abs(step[place]) for step in terms["eager"]) or 1.0 for place in range(len(TERMS))]
+    largest = [max(abs(step[i]) for step in terms["eager"]) or 1.0 for i in range(len(TERMS))]
     between = {name: _of_terms(terms[name], terms["eager"], largest) for name in others}
     noise = max(between["eager again"]), max(weights["eager again"])
     yield "steps", steps
@@ -122,7 +122,7 @@ def _step_by_step(setting: Setting, config: TrainConfig) -> Found:
 
 
 def _of_terms(ours: list[list[float]], theirs: list[list[float]], largest: list[float]) -> list[float]:
-    """Return for every step the greatest distance of a term, in units of the largest it ever was."""
+    """Return for every step the greatest distance of a term, in units of its largest value."""
     return [
         max(_number(abs(a - b) / unit) for a, b, unit in zip(mine, exact, largest, strict=True))
         for mine, exact in zip(ours, theirs, strict=True)
@@ -137,11 +137,11 @@ def _copy_state(source: Trainer, target: Trainer) -> None:
     """Copy weights and moments into the tensors that a captured step reads."""
     with torch.no_grad():
         for name, module in source.modules.items():
-            for kept, value in zip(_tensors(target.modules[name]), _tensors(module), strict=True):
-                kept.copy_(value)
+            for tensor, value in zip(_tensors(target.modules[name]), _tensors(module), strict=True):
+                tensor.copy_(value)
         for name, optimiser in source.optimisers.items():
-            for kept, value in zip(_moments(target.optimisers[name]), _moments(optimiser), strict=True):
-                kept.copy_(value)
+            for moment, value in zip(_moments(target.optimisers[name]), _moments(optimiser), strict=True):
+                moment.copy_(value)
 
 
 def _tensors(module: nn.Module) -> list[Tensor]:
@@ -168,7 +168,7 @@ def _apart(got: Tensor, expected: Tensor) -> float:
     return _number(float((got - expected).norm() / expected.norm().clamp(min=1e-30)))
 
 
-def _resumed(setting: Setting, config: TrainConfig, name: str) -> Found:
+def _resumed(setting: Setting, config: TrainConfig, name: str) -> Results:
     """Compare a training that went on from a checkpoint with one that did not stop."""
     steps, path = _sizes(setting)[1], setting.folder / f"{name.partition(',')[0]}.checkpoint.safetensors"
     whole, again, first, second = (_make(setting, config) for _ in range(4))
@@ -185,12 +185,12 @@ def _resumed(setting: Setting, config: TrainConfig, name: str) -> Found:
     noise = _apart(_weights(again), _weights(whole))
     yield "twice uninterrupted", noise
     yield "resumed", Limited(_apart(_weights(second), _weights(whole)), max(10 * noise, 1e-6))
-    for left in setting.folder.glob(f"{path.stem}*"):
-        left.unlink()
+    for file in setting.folder.glob(f"{path.stem}*"):
+        file.unlink()
 
 
-def _noticed(setting: Setting, config: TrainConfig) -> Found:
-    """Spoil the head after some steps, which are replayed by then: the step that says so is the next."""
+def _noticed(setting: Setting, config: TrainConfig) -> Results:
+    """Set weights of the head to NaN after some steps, which are replayed by then: the error names the next step."""
     trainer = _make(setting, replace(config, l2_steps=0))
     for step in range(8):
         trainer.step(step)
@@ -202,14 +202,14 @@ def _noticed(setting: Setting, config: TrainConfig) -> Found:
     try:
         trainer.finite.check()
     except FsrcacheError as error:
-        yield "what was said", error.what
+        yield "message", error.what
         yield "names another step", Limited(float("step 8" not in error.what), 0)
     else:
         yield "noticed", Failure("Nothing was.")
 
 
-def _chance(setting: Setting, config: TrainConfig) -> Found:
-    """Take steps on the same batch and the same weights: what differs is dropout, noise and mixing."""
+def _chance(setting: Setting, config: TrainConfig) -> Results:
+    """Repeat steps on one batch with fixed weights: they differ in dropout, noise and mixing alone."""
     runs: list[list[float]] = []
     for trainer in (_make(setting, replace(config, learning_rate=0.0)) for _ in range(2)):
         with torch.no_grad():
@@ -219,10 +219,10 @@ def _chance(setting: Setting, config: TrainConfig) -> Found:
         runs.append([])
         for step in [*range(8), 7, 5]:  # steps 3 and later are replayed
             trainer.step(step)
-            said = trainer.meters.means()
-            runs[-1].append(sum(said.get(term, 0.0) for term in TERMS))
+            means = trainer.meters.means()
+            runs[-1].append(sum(means.get(term, 0.0) for term in TERMS))
     first, second = runs
-    near = min(abs(a - b) / abs(a) for place, a in enumerate(first[:8]) for b in first[:place])
+    near = min(abs(a - b) / abs(a) for i, a in enumerate(first[:8]) for b in first[:i])
     yield "steps that are alike", Limited(float(near < 1e-6), 0)
     yield "the same step again", Limited(max(abs(first[8] - first[7]), abs(first[9] - first[5])) / abs(first[7]), 1e-6)
     apart = max(abs(a - b) / abs(a) for a, b in zip(first, second, strict=True))

@@ -22,7 +22,7 @@ _FACES, _SCALES, _CLASSES, _EMBEDDING, _HIDDEN = 500, (1, 2, 4, 8), 7, 128, 256
 
 
 def drawn_cache(side: int, device: torch.device) -> FeatureCache:
-    """Return features of faces that are nobody's, about as large as log-covariances are."""
+    """Return a cache of random features, about as large as log-covariances."""
     length, shape = vech_length(side), (len(_SCALES), _FACES)
     random = torch.Generator().manual_seed(2)
     cpu = torch.device("cpu")
@@ -35,7 +35,7 @@ def drawn_cache(side: int, device: torch.device) -> FeatureCache:
     )
 
 
-def drawn_iteration(
+def drawn_trainer(
     config: TrainConfig,
     side: int,
     device: torch.device,
@@ -58,7 +58,7 @@ def drawn_iteration(
     mode
         Location of the cache.
     ahead
-        Largest number of steps that are prepared at once.
+        Largest number of steps prepared together.
     """
     cache = drawn_cache(side, device if mode == "device" else torch.device("cpu"))
     torch.manual_seed(0)

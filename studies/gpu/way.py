@@ -22,11 +22,11 @@ import numpy as np
 
 from studies.gpu.checks import Check, Limited, NotRunError, Setting
 
-Found = Iterator[tuple[str, Any]]
+Results = Iterator[tuple[str, Any]]
 _NEEDED = ("zarr", "numcodecs", "fastcrc", "rich", "safetensors")
 _FEATURES = 5e-3
 _FACES_APART, _ERRORS_APART = 2, 3
-_SAID = 1000  # characters of a command's words that are kept
+_TAIL = 1000  # characters of a command's output that are kept
 
 
 def checks(setting: Setting) -> Iterator[Check]:
@@ -34,7 +34,7 @@ def checks(setting: Setting) -> Iterator[Check]:
     yield Check("the same table on the GPU and on the CPU", partial(_both, setting), seconds=120)
 
 
-def _both(setting: Setting) -> Found:
+def _both(setting: Setting) -> Results:
     if missing := [name for name in _NEEDED if importlib.util.find_spec(name) is None]:
         raise NotRunError(f"{', '.join(missing)} is not installed.")
     folder = setting.folder / "way"
@@ -43,44 +43,45 @@ def _both(setting: Setting) -> Found:
     device = setting.device.type
     faces, side, steps = (140, 24, 10) if setting.rehearsal else (2800, 48, 600)
     began = time.monotonic()
-    said = _command(folder, "pretrain", "--data", f"drawn:{faces}", "--side", side, "--epochs", 1, "--device", device)
+    answer = _command(folder, "pretrain", "--data", f"drawn:{faces}", "--side", side, "--epochs", 1, "--device", device)
     yield "pretrain, s", time.monotonic() - began
-    yield "the extractor's accuracy after one epoch", said["accuracy"]
-    places = {"gpu": device, "cpu": "cpu"}
-    for name in places:
+    yield "the extractor's accuracy after one epoch", answer["accuracy"]
+    devices = {"gpu": device, "cpu": "cpu"}
+    for name in devices:
         shutil.copytree(folder / "fsr", folder / name / "fsr")
-    with ThreadPoolExecutor(len(places)) as pool:
-        chains = pool.map(lambda name: _chain(folder / name, places[name], steps), places)
-        found = dict(zip(places, chains, strict=True))
-    for name, chain in found.items():
+    with ThreadPoolExecutor(len(devices)) as pool:
+        chains = pool.map(lambda name: _chain(folder / name, devices[name], steps), devices)
+        results = dict(zip(devices, chains, strict=True))
+    for name, chain in results.items():
         yield f"seconds, {name}", chain["seconds"]
     yield from _features(folder)
-    yield from _tables(found["gpu"]["table"]["rows"], found["cpu"]["table"]["rows"])
+    yield from _tables(results["gpu"]["table"]["rows"], results["cpu"]["table"]["rows"])
 
 
 def _chain(folder: Path, device: str, steps: int) -> dict[str, Any]:
     """Extract, train and evaluate in a workspace."""
-    seconds, said = {}, {}
+    seconds, answers = {}, {}
     for words in (["extract", "--scales", "2,4"], ["train", "--preset", "tiny", "--steps", steps],
                   ["evaluate", "--heads", "frozen"]):  # fmt: skip
         began = time.monotonic()
-        said[words[0]] = _command(folder, *words, "--device", device)
+        answers[words[0]] = _command(folder, *words, "--device", device)
         seconds[str(words[0])] = round(time.monotonic() - began, 1)
-    return {"seconds": seconds, "table": said["evaluate"]}
+    return {"seconds": seconds, "table": answers["evaluate"]}
 
 
 def _command(folder: Path, *words: object) -> dict[str, Any]:
-    """Run a command of fsrcache in a folder; return what it says as JSON."""
+    """Run a command of fsrcache in a folder; return its JSON answer."""
     program = [sys.executable, "-c", "from fsrcache.cli import main; main()", *map(str, words), "--json"]
-    done = subprocess.run(program, cwd=folder, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"fsrcache {words[0]} ended with {done.returncode}: {(done.stdout + done.stderr)[-_SAID:]}")
-    answer: dict[str, Any] = json.loads(done.stdout)
+    completed = subprocess.run(program, cwd=folder, capture_output=True, text=True, check=False)
+    if completed.returncode:
+        output = (completed.stdout + completed.stderr)[-_TAIL:]
+        raise RuntimeError(f"fsrcache {words[0]} ended with {completed.returncode}: {output}")
+    answer: dict[str, Any] = json.loads(completed.stdout)
     return answer
 
 
-def _features(folder: Path) -> Found:
-    """Compare what two stores hold."""
+def _features(folder: Path) -> Results:
+    """Compare the features of the two stores."""
     from fsrcache.store.reader import FeatureStore  # needs what may not be installed
 
     mine, theirs = (FeatureStore(folder / name / "fsr" / "features.zarr") for name in ("gpu", "cpu"))
@@ -90,7 +91,7 @@ def _features(folder: Path) -> Found:
         yield f"features at scale {scale}", Limited(apart, _FEATURES)
 
 
-def _tables(mine: Sequence[dict[str, Any]], theirs: Sequence[dict[str, Any]]) -> Found:
+def _tables(mine: Sequence[dict[str, Any]], theirs: Sequence[dict[str, Any]]) -> Results:
     """Compare accuracies, the mean over scales of every row."""
     for row in dict.fromkeys(score["row"] for score in theirs):
         got, expected = ([score for score in scores if score["row"] == row] for scores in (mine, theirs))

@@ -25,20 +25,20 @@ _CHECKED = 4  # samples that are compared with the reference
 
 
 class Work(NamedTuple):
-    """A launch.
+    """A kernel at a size.
 
     Attributes
     ----------
     launch
-        Does it.
+        Function that launches the kernel.
     result, reference
-        Give of the first samples what is compared.
+        Functions that return the outputs for the first samples, the kernel's and the reference's.
     error
-        How far they may be apart.
+        Largest relative distance between these two.
     module, settings
-        Of ``fsrcache.kernels``: the module and its function that gives the compile-time arguments.
+        Module of ``fsrcache.kernels``, and its function that returns the compile-time arguments.
     kernel
-        The kernel's name.
+        Name of the kernel.
     """
 
     launch: Callable[[], object]
@@ -51,19 +51,19 @@ class Work(NamedTuple):
 
 
 def works(device: torch.device, *, rehearsal: bool) -> dict[str, Callable[[], Work]]:
-    """Return what makes each, by name."""
+    """Return functions that make the works, by name."""
     B, sides, counts = (1, (16,), (2,)) if rehearsal else (1024, (64, 128), (256, 4096))
-    made: dict[str, Callable[[], Work]] = {
+    makers: dict[str, Callable[[], Work]] = {
         "covariance_pool": partial(_pool, device, B, rehearsal=rehearsal),
         "covariance_pool backward": partial(_pool_backward, device, B, rehearsal=rehearsal),
         "penalty_direction": partial(_direction, device, 4 if rehearsal else 256, 16 if rehearsal else 128),
     }
     for D in sides:
-        made[f"bimap_covariance_pool D {D}"] = partial(_map, device, B, D, rehearsal=rehearsal)
-        made[f"log_eig_gemm D {D}"] = partial(_logarithm, device, B, D)
+        makers[f"bimap_covariance_pool D {D}"] = partial(_map, device, B, D, rehearsal=rehearsal)
+        makers[f"log_eig_gemm D {D}"] = partial(_logarithm, device, B, D)
     for count in counts:
-        made[f"symmetric_gather B {count}"] = partial(_gather, device, count, sides[-1])
-    return made
+        makers[f"symmetric_gather B {count}"] = partial(_gather, device, count, sides[-1])
+    return makers
 
 
 def _maps(device: torch.device, batch: int, *, rehearsal: bool) -> Tensor:
@@ -122,7 +122,7 @@ def _gather(device: torch.device, count: int, side: int) -> Work:
 
 
 def launch(name: str) -> None:
-    """Launch a kernel five times on the GPU, for a profiler of the driver's."""
+    """Launch a kernel five times on the GPU, for ncu to profile."""
     work = works(torch.device("cuda"), rehearsal=False)[name]()
     for _ in range(5):
         work.launch()

@@ -1,4 +1,4 @@
-"""The store's bench: peers read what we read, wrong rows are noticed, and what is measured of mixing has power."""
+"""The store's bench: peers read what we read, wrong rows are noticed, and the measures of mixing have power."""
 
 import json
 from pathlib import Path
@@ -10,12 +10,12 @@ from click.testing import CliRunner
 
 from fsrcache.benchmarks.epochs import epoch_cases, installed, wrong_rows
 from fsrcache.benchmarks.harness import Case, Roofs, run_case
-from fsrcache.benchmarks.made_store import forget, made_store
 from fsrcache.benchmarks.store import store_cases
+from fsrcache.benchmarks.synthetic_store import forget, synthetic_store
 from fsrcache.cli.bench import bench
 from fsrcache.errors import FsrcacheError
 from studies.big_store import Assumed, big_spec, counted, killed, naive_objects, trainer
-from studies.memory import made_pictures, measured
+from studies.memory import measure, noise_pictures
 from studies.mixing import neighbours, probes
 from studies.object_storage import page
 
@@ -28,7 +28,7 @@ def test_a_case_done_in_part_is_reckoned_up_and_prepared_outside_its_time():
     case = Case(
         name="epoch", candidate="ours", work=lambda: sum(range(20_000)), reference=lambda: 199_990_000, error=0.0,
         alternatives={"theirs": lambda: sum(range(20_000))}, parts={"theirs": 0.1}, samples=500,
-        before=lambda: prepared.append(1), shown=lambda total: torch.tensor([float(total)]),
+        before=lambda: prepared.append(1), to_tensors=lambda total: torch.tensor([float(total)]),
     )  # fmt: skip
     (row,) = run_case(case, ROOFS, CPU, seconds=0)
     assert 3 < row["ratio"] < 30
@@ -48,7 +48,7 @@ def test_wrong_rows_are_counted():
 
 
 def test_an_epoch_of_wrong_rows_is_not_timed(tmp_path):
-    store = made_store(tmp_path / "s", rows=300, width=1024)
+    store = synthetic_store(tmp_path / "s", rows=300, width=1024)
     (tmp_path / "peers").mkdir()
     warm, _ = epoch_cases(store, tmp_path / "peers", memory=8 << 20, zarr_batches=1)
     seen = warm.work()
@@ -147,9 +147,9 @@ def test_the_page_is_as_the_program_writes_it():
     assert max(len(line) for line in text.splitlines()) <= 120
 
 
-def test_made_pictures_differ_and_are_extracted():
-    listing = made_pictures(40)
+def test_pictures_of_noise_differ_and_are_extracted():
+    listing = noise_pictures(40)
     assert len({listing.load(number).tobytes() for number in range(40)}) == 40
-    record = measured(40)
+    record = measure(40)
     assert record["rows"] == 40
     assert record["peak_bytes"] >= record["peak_bytes_before_extracting"] > 10**7

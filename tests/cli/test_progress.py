@@ -43,6 +43,26 @@ def test_lines_have_a_rate_soon_and_phases_may_alternate(monkeypatch):
     ]
 
 
+@pytest.mark.parametrize(
+    ("width", "expected"),
+    [
+        (40, "training: 12,345 of 160,000 steps, 0.0/…"),
+        (60, "training: 12,345 of 160,000 steps, 0.0/s, ? left, critic 0.…"),
+        (90, "training: 12,345 of 160,000 steps, 0.0/s, ? left, critic 0.1235, generator -12.35"),
+        (120, "training: 12,345 of 160,000 steps, 0.0/s, ? left, critic 0.1235, generator -12.35"),
+    ],
+)
+def test_a_narrow_console_cuts_the_end_and_keeps_the_verb(width, expected):
+    stream = StringIO()
+    values = {"critic": 0.12345, "generator": -12.345}
+    with shown(Console(file=stream, force_terminal=True, width=width, color_system=None)) as on_progress:
+        on_progress(Progress("training", 12_345, 160_000, "steps", values))
+    lines = [line.replace("\x1b[2K", "").rstrip() for line in stream.getvalue().splitlines()]
+    shows = [line for line in lines if "training" in line]
+    assert {line.lstrip(" ━╸╺") for line in shows} == {expected}
+    assert max(map(len, shows)) <= width
+
+
 @pytest.mark.parametrize("again", [False, True])
 def test_the_bar_is_that_of_the_phase_under_way(monkeypatch, again):
     made = []

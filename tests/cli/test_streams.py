@@ -152,6 +152,13 @@ def test_progress_takes_names_as_they_are(capsys):
     assert capsys.readouterr().err.splitlines() == ["[bold]a[/x] of [/b", "reading: 1 of 2 pictures"]
 
 
+@pytest.mark.parametrize("columns", ["20", "80"])  # in the narrower one names are folded beside empty cells
+def test_a_piped_table_of_data_has_no_trailing_spaces(columns):
+    _, out, _ = run("data", "drawn:70", COLUMNS=columns)
+    assert b"train" in out
+    assert [line for line in out.splitlines() if line != line.rstrip()] == []
+
+
 class Full(StringIO):
     """A stream that takes no more."""
 

@@ -78,7 +78,7 @@ def test_an_interrupted_training_goes_on_by_the_same_command(pretrained):
         time.sleep(0.05)
     process.signal(signal.SIGINT)
     done = process.wait()
-    assert done.returncode == 1
+    assert done.returncode == 130
     assert done.answer["error"] == "Interrupted."
     assert "Traceback" not in done.stderr
 

@@ -34,7 +34,7 @@ def test_the_table_and_its_files(evaluate):
     code, out, said = evaluate()
     assert code == 0
     assert "frozen       bicubic 80.0  60.0  30.0" in out
-    assert said == f"Also in {evaluate.run}: table.csv, table.md, accuracy.png, accuracy.svg\n"
+    assert said == f"Also in {evaluate.run}: table.csv, table.md, confusion.csv, accuracy.png, accuracy.svg\n"
     assert {path.suffix for path in evaluate.run.iterdir()} == {".csv", ".md", ".png", ".svg", ".safetensors"}
     with Image.open(evaluate.run / "accuracy.png") as figure:
         assert min(figure.size) > 300
@@ -64,7 +64,8 @@ def test_a_matplotlib_that_cannot_be_loaded_costs_the_figures_alone(evaluate, mo
     assert code == 1
     assert "frozen       bicubic 80.0  60.0  30.0" in out
     assert said.startswith("Error: matplotlib cannot be loaded, and no figure drawn: ")
-    assert {path.name for path in evaluate.run.iterdir()} == {"generator.safetensors", "table.csv", "table.md"}
+    written = {path.name for path in evaluate.run.iterdir()}
+    assert written == {"generator.safetensors", "table.csv", "table.md", "confusion.csv"}
 
 
 def test_an_output_that_takes_nothing_costs_no_file(evaluate, monkeypatch):
@@ -86,6 +87,29 @@ def test_the_table_is_as_wide_as_the_terminal(evaluate, monkeypatch, width):
     assert "…" not in out
     assert {"80.0", "60.0", "30.0", "85.0~", "70.0~", "65.0", "55.0"} <= set(out.split())
     assert min(width, 78) - 6 < max(map(len, out.splitlines())) <= max(width, 17)
+
+
+@pytest.mark.parametrize("width", [20, 80, 120])
+def test_a_piped_table_has_no_trailing_spaces(evaluate, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    code, out, _ = evaluate("--measures", "accuracy", "--measures", "per_class")
+    assert code == 0
+    assert [line for line in out.splitlines() if line != line.rstrip()] == []
+
+
+def test_a_table_on_a_terminal_keeps_its_colours(evaluate, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # which rich takes for a terminal
+    monkeypatch.setenv("TERM", "xterm")
+    assert "\x1b[" in evaluate()[1]
+
+
+def test_the_classes_are_printed_and_written(evaluate):
+    _, out, _ = evaluate("--measures", "per_class")
+    assert "Recall of every class, head frozen, %" in out
+    assert "Total accuracy" not in out
+    written = (evaluate.run / "confusion.csv").read_text().splitlines()
+    assert written[0].startswith("row,head,scale,seeds,class,support,recall,precision,f1,as 0,")
+    assert len(written) == 1 + 7 * 4
 
 
 @pytest.mark.parametrize(

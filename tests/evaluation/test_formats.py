@@ -111,7 +111,7 @@ def test_a_wide_terminal_shows_all_scales_side_by_side(predictions, context):
 
 def test_best_of_a_column_is_marked(table):
     accuracy = blocks(table)[0]
-    marked = {(line.row, line.head): [cell.best for cell in line.cells] for line in accuracy.lines}
+    marked = {(line.row, line.group): [cell.best for cell in line.cells] for line in accuracy.lines}
     assert marked["bicubic", "frozen"] == [False, False, False]
     assert marked["FSR-FER", "frozen"] == [True, True, True]
     assert marked["bicubic", "refit-linear"] == [False, False, False]

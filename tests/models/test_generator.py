@@ -20,8 +20,8 @@ MLP = MLPConfig(width=24, blocks=2, dropout=0.5, rank=0)
 LOW_RANK = replace(MLP, rank=3)
 RRDB = RRDBConfig(filters=4, growth=2, blocks=1)
 TRAINING_RECORD = {
-    "config": asdict(TRAINING["paper"]), "seed": 0, "store": "digest", "device": "cpu", "precision": "fp32",
-    "threads": 1, "plain": False, "order": "drawn", "steps": 7,
+    "config": asdict(TRAINING["paper"]), "seed": 0, "store": {"pictures": "0a"}, "scales": [1, 2],
+    "device": "cpu", "precision": "fp32", "threads": 1, "plain": False, "order": "drawn", "steps": 7,
 }  # fmt: skip
 
 
@@ -190,8 +190,9 @@ def test_the_critic_fits_every_side(side, halvings):
 
 
 def test_too_small_a_feature_is_refused():
-    with pytest.raises(FsrcacheError, match="side 7"):
+    with pytest.raises(FsrcacheError, match="side 8 at least, and these have side 7") as caught:
         VGGCritic(CriticConfig(), 7)
+    assert "--set critic=none" in caught.value.remedy
 
 
 def test_the_generators_matrix_is_symmetric():

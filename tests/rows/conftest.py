@@ -61,3 +61,9 @@ def tuned_once(prepared, tmp_path_factory):
 def tuned(tuned_once, tmp_path):
     shutil.copytree(tuned_once[0], tmp_path / "fsr")
     return Workspace(tmp_path / "fsr")
+
+
+@pytest.fixture(scope="session")
+def prepared_runs():
+    """Return configuration and seed of every run by name, and the device."""
+    return {**RUNS, "device": CPU}

@@ -71,7 +71,7 @@ def test_the_table_has_the_seeds_that_are_there(tuned):
 def test_settings_are_checked(tuned):
     with pytest.raises(RequestError, match="'epoch' is unknown"):
         baselines(tuned, settings=["epoch=1"], device="cpu")
-    with pytest.raises(FsrcacheError, match=r"schedule\.batch is 32 there and 16 here"):
+    with pytest.raises(FsrcacheError, match=r": batch is 32 there and 16 here"):
         baselines(tuned, settings=["epochs=1", "batch=16"], device="cpu")
 
 
@@ -83,10 +83,15 @@ def test_a_row_of_another_store_or_extractor_is_refused(tuned):
         source = face_source(faces, tuned.extractor, device=torch.device("cpu"))
         extract_features(source, store=tuned.store, scales=scales, data="drawn faces")
 
-    extract_again([3])
-    with pytest.raises(FsrcacheError, match=r"is of other faces or scales than .*: scales\.") as caught:
-        evaluate(tuned, names=["a"], device="cpu")
-    assert "fsrcache baselines --rows fine-tuned" in caught.value.remedy
+    other = usable_faces(list_faces(Path("drawn:210")), side=16)
+    elsewhere = tuned.folder / "other.zarr"
+    source = face_source(other, tuned.extractor, device=torch.device("cpu"))
+    extract_features(source, store=elsewhere, scales=[2, 4], data="drawn faces")
+    with pytest.raises(
+        FsrcacheError, match=r"is of other faces than .*: their pictures, labels, order differ"
+    ) as caught:
+        evaluate(tuned, store=elsewhere, names=["a"], device="cpu")
+    assert "fsrcache baselines --rows fine-tuned --seed 0 --restart" in caught.value.remedy
     shutil.rmtree(tuned.store)
     model = load_covpool(tuned.extractor)
     with torch.no_grad():

@@ -72,7 +72,7 @@ def test_interrupted_it_goes_on(pretrained, s3_server, phase):
     assert process.until(phase)
     process.signal(signal.SIGINT)
     done = process.wait()
-    assert (done.returncode, done.answer.get("error")) in ((1, "Interrupted."), (0, None)), done.stderr
+    assert (done.returncode, done.answer.get("error")) in ((130, "Interrupted."), (0, None)), done.stderr
     assert_silent(done.stdout, done.stderr)
     assert run(*command, cwd=pretrained, **environment(s3_server)).answer["complete"]
     assert run("verify", f"s3://bucket/{root}", cwd=pretrained, **environment(s3_server)).returncode == 0

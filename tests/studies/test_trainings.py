@@ -165,6 +165,12 @@ def test_no_path_is_kept():
 
 
 def test_all_seeds_are_one_table():
-    commands = dict(fer2013._commands(rivals=True, mixed=False, seeds=2))
+    commands = dict(fer2013._commands(rivals=True, mixed=False, extractor=None, seeds=2))
     assert list(commands) == ["pretrain", "extract", "baselines", "train-seed-0", "train-seed-1", "evaluate"]
     assert commands["evaluate"][:5] == ("evaluate", "--name", "seed-0", "--name", "seed-1")
+
+
+def test_somebodys_network_is_not_pretrained():
+    commands = dict(fer2013._commands(rivals=False, mixed=False, extractor="some.network:factory", seeds=1))
+    assert list(commands) == ["extract", "train-seed-0", "evaluate"]
+    assert commands["extract"][:3] == ("extract", "--extractor", "some.network:factory")

@@ -39,7 +39,7 @@ def test_training_resumed_is_training_undisturbed(extractor, store, tmp_path, co
         lines = [json.loads(line) for line in (tmp_path / name / "history.jsonl").read_text().splitlines()]
         histories.append([{key: value for key, value in line.items() if key != "seconds"} for line in lines])
     assert histories[0] == histories[1]
-    with pytest.raises(FsrcacheError, match=r"config\.batch is \d+ there and 7 here"):
+    with pytest.raises(FsrcacheError, match=r": batch is \d+ there and 7 here"):
         train_generator(store, extractor, replace(config, batch=7), folder=tmp_path / "b", device=CPU)
 
 

@@ -119,9 +119,16 @@ def test_a_kill_between_two_names_leaves_the_previous_checkpoint(tmp_path):
 
 
 def test_other_settings_are_named(tmp_path):
-    refuse_other_run(tmp_path, {"a": {"b": [1, 2]}, "c": 3}, {"a": {"b": (1, 2)}, "c": 3})
-    with pytest.raises(FsrcacheError, match=r"a\.b is 1 there and 2 here; c is None there and 5 here"):
-        refuse_other_run(tmp_path, {"a": {"b": 1}}, {"a": {"b": 2}, "c": 5})
+    refuse_other_run(tmp_path, {"a": {"b": [1, 2]}, "c": 3}, {"a": {"b": (1, 2)}, "c": 3}, anew="--restart")
+    with pytest.raises(FsrcacheError, match=r"a\.b is 1 there and 2 here; c is None there and 5 here") as caught:
+        refuse_other_run(tmp_path, {"a": {"b": 1}}, {"a": {"b": 2}, "c": 5}, anew="--restart")
+    assert caught.value.remedy == "Use the same settings to go on, or begin anew: --restart."
+
+
+def test_digests_that_differ_are_named_without_their_digits(tmp_path):
+    there, here = ({"store": {"labels": c * 64, "recipe": "a" * 64}, "data": c * 64} for c in "bc")
+    with pytest.raises(FsrcacheError, match=r"settings: data is another; the store has other labels\.\n"):
+        refuse_other_run(tmp_path, there, here, anew="--restart")
 
 
 def test_a_history_is_cut_where_the_run_goes_on(tmp_path):

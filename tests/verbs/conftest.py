@@ -60,6 +60,21 @@ def unseeded():
     return network
 
 
+SHARED = drawn()
+
+
+def drawn_at_import():
+    return SHARED
+
+
+class Fixed(Network):
+    classes = property(lambda self: CLASSES, lambda self, value: None)
+
+
+def fixed_classes():
+    return Fixed(nn.Sequential(nn.Conv2d(1, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()), 8)
+
+
 def changed(**attributes):
     network = vectors()
     for name, value in attributes.items():

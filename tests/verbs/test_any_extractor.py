@@ -4,18 +4,21 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, helper, numpy_helper
 
 import fsrcache
 from fsrcache.errors import FsrcacheError, RequestError
 from fsrcache.extractors.covpool import CovPoolFER, save_covpool
+from fsrcache.extractors.extractor import state_digest
 from fsrcache.presets import ExtractorConfig
-from fsrcache.workspace import Workspace
+from fsrcache.workspace import Data, Workspace
 
 FACES = "drawn:140"
 SHAPE = ExtractorConfig(side=16, stages=((6,), (8,)), spd_side=6, hidden=8, embedding=4)
@@ -174,7 +177,6 @@ def test_an_installed_extractor_comes_before_a_file_of_its_name(networks, monkey
         ("somebodys:no_number", RequestError, "spd_side is '5'"),
         ("somebodys:unseeded", RequestError, "makes other weights at each call"),
         ("somebodys:dropping", RequestError, "returns other features each time"),
-        ("somebodys:only_two", FsrcacheError, r"raised RuntimeError on torch.uint8 \[\d+, 1, 16, 16\]: shape"),
         ("somebodys:raising", FsrcacheError, "The factory somebodys:raising raised OSError: no weights.pt here"),
         ("somebodys:leaving", FsrcacheError, "The factory somebodys:leaving raised SystemExit: 3"),
         ("somebodys:text", RequestError, "returns a str"),
@@ -198,6 +200,76 @@ def test_what_is_no_extractor_is_refused_in_words(networks, extractor, error, wo
     with pytest.raises(error, match=words):
         fsrcache.extract(extractor=extractor, data="drawn:70", scales=[2])
     assert not (networks / "fsr/data.json").exists()
+
+
+@pytest.mark.usefixtures("networks")
+def test_an_extraction_that_fails_goes_on_with_its_data():
+    with pytest.raises(FsrcacheError, match=r"raised RuntimeError on torch.uint8 \[\d+, 1, 16, 16\]: shape"):
+        fsrcache.extract(extractor="somebodys:only_two", data="drawn:70", scales=[2])
+    assert Workspace("fsr").data() == Data("drawn:70")
+
+
+def rewrite(networks, old, new):
+    """Change the module ``somebodys``, also in length, which Python's cache goes by; it is imported anew."""
+    source = networks / "somebodys.py"
+    assert old in source.read_text()
+    source.write_text(source.read_text().replace(old, new))
+    del sys.modules["somebodys"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("manual_seed(0)", "manual_seed(12)", "other weights of somebodys:vectors"),
+        ("pictures.float() / 255", "pictures.float() / 64.5", "another embed of somebodys:vectors"),
+    ],
+)
+def test_a_network_that_changed_after_the_extraction_is_refused_by_name(networks, old, new, words):
+    fsrcache.extract(extractor="somebodys:vectors", data="drawn:70", scales=[2])
+    train()
+    rewrite(networks, old, new)
+    store = fsrcache.FeatureStore("fsr/features.zarr")
+    for use in (
+        fsrcache.extract,
+        lambda: fsrcache.extract(extractor="somebodys:vectors"),
+        lambda: train(name="again"),
+        fsrcache.evaluate,
+        fsrcache.load,
+    ):
+        with pytest.raises(FsrcacheError, match=f"was written with {words}, not with this somebodys:vectors"):
+            use()
+    assert fsrcache.FeatureStore("fsr/features.zarr").digest == store.digest
+
+
+@pytest.mark.usefixtures("networks")
+def test_another_factory_of_the_same_weights_is_another_extractor():
+    fsrcache.extract(extractor="somebodys:vectors", data="drawn:70", scales=[2])
+    with pytest.raises(RequestError, match=r"another extractor, somebodys:vectors, .*; somebodys:changed is "):
+        fsrcache.extract(extractor="somebodys:changed", data="drawn:70", scales=[2])
+
+
+@pytest.mark.usefixtures("networks")
+def test_classes_may_be_a_property_that_returns_a_list():
+    assert fsrcache.open_extractor("somebodys:fixed_classes").classes == CLASSES
+
+
+@pytest.mark.usefixtures("networks")
+def test_weights_drawn_at_import_are_the_same_in_every_process():
+    digests = {fsrcache.open_extractor("somebodys:drawn_at_import").digest}
+    del sys.modules["somebodys"]
+    torch.rand(1)
+    assert digests == {fsrcache.open_extractor("somebodys:drawn_at_import").digest}
+
+
+@pytest.mark.usefixtures("networks")
+def test_a_network_that_a_factory_shares_keeps_its_weights_when_it_is_fine_tuned():
+    fsrcache.extract(extractor="somebodys:drawn_at_import", data="drawn:70", scales=[2])
+    result = fsrcache.baselines(settings=["epochs=1"], device="cpu").rows[0]
+    frozen = fsrcache.open_extractor("somebodys:drawn_at_import")
+    tuned = fsrcache.open_extractor(Path(result.extractor))
+    assert tuned.digest != frozen.digest
+    assert state_digest(frozen.module) == frozen.digest
+    assert state_digest(tuned.module) != frozen.digest
 
 
 def test_a_note_that_cannot_be_read_is_mended(networks):

@@ -11,9 +11,9 @@ from fsrcache.errors import FsrcacheError, RequestError
 from fsrcache.models.form import FeatureForm
 from fsrcache.models.generators import mlp, rrdb
 from fsrcache.models.generators.form import GeneratorForm
-from fsrcache.models.weights import read_module, write_weights
+from fsrcache.models.weights import read_module, read_record, write_weights
 from fsrcache.presets import GeneratorConfig, Side, TrainConfig
-from fsrcache.records import Between, Seed, shortened
+from fsrcache.records import Between, Seed, shortened, value_from
 
 FORMS: tuple[GeneratorForm, ...] = (rrdb.FORM, mlp.FORM)
 KIND = "generator"
@@ -21,11 +21,20 @@ _REMEDY = "It is damaged or of another version: train one with fsrcache train."
 
 
 class GeneratorTraining(TypedDict):
-    """How a generator was trained: what fixes its weights, and no more."""
+    """How a generator was trained: what fixes its weights, and no more.
+
+    Attributes
+    ----------
+    store
+        ``StoreSpec.content_digests`` of the features.
+    scales
+        Scales of the store at that time, ascending.
+    """
 
     config: TrainConfig
     seed: Seed
-    store: str
+    store: Mapping[str, str]
+    scales: tuple[Annotated[int, Between(1, 1 << 16)], ...]
     device: str
     precision: Literal["fp32", "tf32", "bf16"]
     threads: Annotated[int, Between(0, 2**16)]
@@ -120,6 +129,41 @@ def load_generator(path: Path) -> tuple[nn.Module, dict[str, Any]]:
         kind=KIND, layers=lambda record: form_of(_config(record)).layers(_config(record)), remedy=_REMEDY,
     )  # fmt: skip
     return model, written["training"]
+
+
+def read_training(path: Path) -> GeneratorTraining:
+    """Read how a generator was trained, and none of its weights; the errors are those of ``load_generator``."""
+    training: GeneratorTraining = value_from(
+        GeneratorTraining, read_record(path, kind=KIND).get("training"), where=path, name="training", remedy=_REMEDY
+    )
+    return training
+
+
+def refuse_other_content(
+    path: Path, training: GeneratorTraining, content: Mapping[str, str], *, store: str, remedy: str
+) -> None:
+    """Raise unless a generator was trained on the content of a store, at whichever of its scales.
+
+    Parameters
+    ----------
+    path, training
+        The generator's file, and its record.
+    content, store
+        ``StoreSpec.content_digests`` and the name of the store.
+    remedy
+        Remedy of the error.
+
+    Raises
+    ------
+    FsrcacheError
+        With the names of the fields that differ.
+    """
+    there = training["store"]
+    differing = [name for name in {**content, **there} if there.get(name) != content.get(name)]
+    if differing:
+        raise FsrcacheError(
+            f"{path} was trained on another store than {store}, of other {', '.join(differing)}.", remedy
+        )
 
 
 def _config(record: _Record) -> GeneratorConfig:

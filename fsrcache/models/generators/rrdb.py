@@ -39,7 +39,8 @@ class RRDBGenerator(nn.Module):
         super().__init__()
         if side % config.unshuffle:
             raise FsrcacheError(
-                f"A {side} x {side} feature cannot be folded by {config.unshuffle}.", "Take a divisor of the side."
+                f"A {side} x {side} feature cannot be folded by {config.unshuffle}.",
+                "Set generator.unshuffle to a divisor of the side.",
             )
         self.config, self.plain = config, plain
         folded, filters = config.unshuffle**2, config.filters

@@ -30,6 +30,7 @@ def fine_tune(
     device: torch.device,
     degradation: Degradation = SCALE_FORM,
     schedule: PretrainConfig = FINE_TUNING,
+    restart: bool = False,
     seed: int = 0,
     on_progress: ProgressCallback = no_progress,
 ) -> ClassifierResult:
@@ -49,6 +50,8 @@ def fine_tune(
         Device of the training.
     schedule
         How it is trained.
+    restart
+        Whether to begin anew where a run is in the folder.
     seed
         Random seed of order, scales and augmentation.
     on_progress
@@ -77,7 +80,7 @@ def fine_tune(
     result = fit_classifier(
         tuned, faces, schedule,
         phase="fine-tuning", folder=folder, settings=settings, seed=seed, on_progress=on_progress,
-        scales=scales, degradation=degradation,
+        scales=scales, degradation=degradation, restart=restart,
     )  # fmt: skip
     if isinstance(tuned.module, CovPoolFER):
         save_covpool(target, tuned.module, training=result.record)

@@ -23,6 +23,7 @@ from fsrcache.training.classifier.trainer import ClassifierTrainer, Views, accur
 from fsrcache.training.run.checkpoint import resume, run_lock, save_checkpoint
 from fsrcache.training.run.due import CheckpointDue, ReportDue
 from fsrcache.training.run.history import check_history, write_history
+from fsrcache.training.run.restart import discard_run
 
 _Percent = Annotated[float, Between(0, 100)]
 _Count = Annotated[int, Between(0, 10**8)]
@@ -109,6 +110,7 @@ def fit_classifier(
     on_progress: ProgressCallback,
     scales: tuple[int, ...] = (1,),
     degradation: Degradation = SCALE_FORM,
+    restart: bool = False,
     checkpoint_seconds: float | None = None,
 ) -> ClassifierResult:
     """Train an extractor in place on the training split without its held-out tenth; the last epoch is kept.
@@ -137,6 +139,8 @@ def fit_classifier(
     scales, degradation
         Scales at which pictures are seen, drawn anew each time, and how they are made coarse; full resolution alone by
         default.
+    restart
+        Whether to begin anew where a run is in the folder.
     checkpoint_seconds
         Time between two checkpoints within an epoch; None is 30 s, and less where they are cheap.
 
@@ -160,6 +164,8 @@ def fit_classifier(
         "scales": list(scales),
     }
     optimiser = make_optimiser(extractor, schedule)
+    if restart:
+        discard_run(folder)
     with run_lock(folder), torch.random.fork_rng([extractor.device] if extractor.device.type == "cuda" else []):
         run = _Run(extractor, optimiser, schedule, folder, settings, phase, on_progress, checkpoint_seconds)
         note = run.resume()

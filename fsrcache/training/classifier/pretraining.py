@@ -61,6 +61,7 @@ def pretrain_extractor(
     folder: Path,
     device: torch.device,
     scales: tuple[int, ...] = (1,),
+    restart: bool = False,
     seed: int = 0,
     on_progress: ProgressCallback = no_progress,
 ) -> PretrainResult:
@@ -80,6 +81,8 @@ def pretrain_extractor(
         Device of the training.
     scales
         Scales at which a picture is seen, each as often; full resolution alone by default, as in the paper.
+    restart
+        Whether to begin anew where a run is in the folder.
     seed
         Random seed of weights, order, scales and augmentation.
     on_progress
@@ -100,6 +103,7 @@ def pretrain_extractor(
     result = fit_classifier(
         extractor_of(model), faces, schedule,
         phase="pre-training", folder=folder, settings=settings, seed=seed, on_progress=on_progress, scales=scales,
+        restart=restart,
     )  # fmt: skip
     save_covpool(target, model, training=result.record)
     return PretrainResult(

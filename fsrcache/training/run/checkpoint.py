@@ -7,6 +7,7 @@ before. A folder has one training at a time.
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -26,9 +27,12 @@ from fsrcache.records import shortened, value_from
 if sys.platform != "win32":
     import fcntl
 
+CHECKPOINT = "checkpoint.safetensors"  # in a run's folder
 KIND = "checkpoint"
 _LEFTOVERS = (".checkpoint.*.partial", ".history.*.partial")  # of a training that was killed
 _NAMED = 5  # settings that an error names
+_LENGTHS = ("config.steps", "schedule.epochs")  # settings that the learning rate's course depends on
+_GROUPS = ("config.", "schedule.")  # of settings that a user sets without this prefix
 
 TrainState = TypeVar("TrainState")
 
@@ -76,7 +80,7 @@ def run_lock(folder: Path) -> Iterator[None]:
             ) from None
         except OSError as error:
             raise FsrcacheError(
-                f"{folder} cannot be locked: {error.strerror}.", "Take a workspace where files can be."
+                f"{folder} cannot be locked: {error.strerror}.", "Use a workspace on a file system with locks."
             ) from None
         for pattern in _LEFTOVERS:
             for leftover in folder.glob(pattern):
@@ -132,6 +136,7 @@ def resume(
     *,
     modules: Mapping[str, nn.Module],
     optimisers: Mapping[str, Optimizer],
+    anew: str = "--restart, or another --workspace",
 ) -> Resumed[TrainState] | None:
     """Restore modules and optimisers from the newest checkpoint that can be read; None where there is none at all.
 
@@ -141,6 +146,8 @@ def resume(
         As for ``save_checkpoint``.
     read
         Function of the state and, for its error, the file; it returns the state checked.
+    anew
+        Options that begin a run anew, for the error.
 
     Raises
     ------
@@ -153,13 +160,20 @@ def resume(
             continue
         try:
             tensors, record = read_weights(file, kind=KIND)
-            state = read(value_from(_Record, record, where=file)["state"], file)
-            if record.pop("digest") != _digest(tensors, record):
+            written = value_from(_Record, record, where=file)
+            intact = record.pop("digest") == _digest(tensors, record)
+        except FsrcacheError as error:
+            damage.append(error)
+            continue
+        if intact:
+            refuse_other_run(file, written["settings"], settings, anew=anew)
+        try:
+            state = read(written["state"], file)
+            if not intact:
                 raise FsrcacheError(f"{file} is damaged: its tensors and record are not those that were written.")
         except FsrcacheError as error:
             damage.append(error)
             continue
-        refuse_other_run(file, record["settings"], settings)
         _restore(file, tensors, modules=modules, optimisers=optimisers)
         if file == path:
             return Resumed(state, "")
@@ -171,12 +185,19 @@ def resume(
     return None
 
 
-def settings_of(path: Path) -> Mapping[str, Any] | None:
-    """Return the settings of a run from the newest checkpoint whose record can be read; None without one."""
+class RunRecord(TypedDict):
+    """Settings and state of a run as JSON values."""
+
+    settings: Mapping[str, Any]
+    state: Mapping[str, Any]
+
+
+def run_record(path: Path) -> RunRecord | None:
+    """Return the newest checkpoint's record that can be read, and no tensor; None without one."""
     for file in (path, previous(path)):
         with suppress(FsrcacheError):
-            settings: Mapping[str, Any] = value_from(_Record, read_record(file, kind=KIND), where=file)["settings"]
-            return settings
+            record: _Record = value_from(_Record, read_record(file, kind=KIND), where=file)
+            return RunRecord(settings=record["settings"], state=record["state"])
     return None
 
 
@@ -185,26 +206,66 @@ def previous(path: Path) -> Path:
     return path.with_name(f"{path.stem}.previous{path.suffix}")
 
 
-def refuse_other_run(path: Path, written: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+def has_checkpoint(folder: Path) -> bool:
+    """Tell whether a folder has a checkpoint, readable or not."""
+    return (folder / CHECKPOINT).exists() or previous(folder / CHECKPOINT).exists()
+
+
+def under_way(folder: Path) -> bool:
+    """Tell whether a process is training in a folder; False where the system has no locks."""
+    if sys.platform == "win32":
+        return False
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def refuse_other_run(path: Path, written: Mapping[str, Any], settings: Mapping[str, Any], *, anew: str) -> None:
     """Raise if a checkpoint was written under other settings than those of this call, naming each that differs.
+
+    Parameters
+    ----------
+    path
+        The checkpoint, for the error.
+    written, settings
+        Settings of the checkpoint, and of this call.
+    anew
+        Options that begin a run anew, for the error.
 
     Raises
     ------
     FsrcacheError
-        With the name of each such setting and both values.
+        With the name of each such setting and both values; of digests the name alone.
     """
     there, here = dict(_leaves(written)), dict(_leaves(json.loads(json.dumps(settings))))
-    differing = [
-        f"{shortened(key)[1:-1]} is {shortened(there.get(key))} there and {shortened(here.get(key))} here"
-        for key in sorted({*there, *here})
-        if there.get(key) != here.get(key)
-    ]
+    differing = [key for key in sorted({*there, *here}) if there.get(key) != here.get(key)]
     if differing:
+        changes = [_change(key, there.get(key), here.get(key)) for key in differing[:_NAMED]]
         more = f"; and {len(differing) - _NAMED:,} more" if len(differing) > _NAMED else ""
+        longer = "The learning rate follows the length: another length is another run. "
         raise FsrcacheError(
-            f"{path} was made under other settings: {'; '.join(differing[:_NAMED])}{more}.",
-            "Use the same settings to go on, another --name or --workspace to begin anew, or remove the file.",
+            f"{path} was made under other settings: {'; '.join(changes)}{more}.",
+            f"{longer if set(differing) & set(_LENGTHS) else ''}Use the same settings to go on, or begin anew: {anew}.",
         )
+
+
+def _change(key: str, there: object, here: object) -> str:
+    """Return in words how a setting differs; the digits of digests say nothing."""
+    name = shortened(key)[1:-1]
+    for group in _GROUPS:
+        name = name.removeprefix(group)
+    if all(isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) for value in (there, here)):
+        return f"the store has other {name[6:]}" if name.startswith("store.") else f"{name} is another"
+    return f"{name} is {_value(there)} there and {_value(here)} here"
+
+
+def _value(value: object) -> str:
+    return f"{value:,}" if type(value) is int else shortened(value)
 
 
 def _restore(

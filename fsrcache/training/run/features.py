@@ -16,8 +16,7 @@ from fsrcache.training.data.batches import draws
 from fsrcache.training.data.loader import FeatureCache, cache_bytes, load_cache
 from fsrcache.training.data.memory import CacheLocation, locate_cache
 from fsrcache.training.data.stream import Stream
-from fsrcache.training.run.checkpoint import settings_of
-from fsrcache.training.run.loop import CHECKPOINT
+from fsrcache.training.run.checkpoint import CHECKPOINT, run_record
 
 _HELD_OUT = 512  # faces that are scored
 _DRAWN, _STREAMED = "drawn", "streamed"  # orders of faces
@@ -81,8 +80,8 @@ def choose_location(
     """
     size = cache_bytes(store, rows=int((~store.held_out()).sum()))
     location = locate_cache(cache, size, device=device)
-    settings = None if folder is None else settings_of(folder / CHECKPOINT)
-    order = None if settings is None else settings.get("order")
+    record = None if folder is None else run_record(folder / CHECKPOINT)
+    order = None if record is None else record["settings"].get("order")
     if not isinstance(order, str):
         return location
     streamed = order.startswith(_STREAMED)
@@ -91,14 +90,15 @@ def choose_location(
     if cache != "auto":
         raise FsrcacheError(
             f"{folder} holds a run whose batches are {order}; --cache {cache} gives them in another order.",
-            f"Go on with --cache {'stream' if streamed else 'ram, or device'}, or begin anew under another --name.",
+            f"Go on with --cache {'stream' if streamed else 'ram, or device'}, or begin anew: another --name, or "
+            "--restart.",
         )
     if streamed:
         return CacheLocation("stream", f"{location.reason}; the run was begun so")
     raise FsrcacheError(
         f"{folder} holds a run whose batches are drawn from memory, where its features do not fit now: "
         f"{location.reason}.",
-        "Free some memory, go on all the same with --cache ram, or begin anew under another --name.",
+        "Free some memory, go on all the same with --cache ram, or begin anew: another --name, or --restart.",
     )
 
 

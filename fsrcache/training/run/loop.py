@@ -13,17 +13,17 @@ from torch import nn
 
 from fsrcache.device import fp32_precision
 from fsrcache.errors import FsrcacheError
+from fsrcache.presets import TrainConfig
 from fsrcache.progress import Progress, ProgressCallback
 from fsrcache.records import Between, value_from
 from fsrcache.training.data.loader import FeatureCache
-from fsrcache.training.run.checkpoint import resume, save_checkpoint
+from fsrcache.training.run.checkpoint import CHECKPOINT, resume, save_checkpoint
 from fsrcache.training.run.due import CheckpointDue
 from fsrcache.training.run.history import append_history, cut_history
 from fsrcache.training.step.finite import check_weights
 from fsrcache.training.step.trainer import Trainer
 from fsrcache.training.step.updates import TERMS
 
-CHECKPOINT = "checkpoint.safetensors"  # in a run's folder
 MOST_STEPS = 100  # between two status lines, at most
 _STATUS_LINES = 40  # of a run, at least
 _SCORED = 8  # the held-out faces at every eighth of them
@@ -134,6 +134,11 @@ def run_steps(
         state.step += 1
 
 
+def is_finished(state: TrainState, config: TrainConfig) -> bool:
+    """Tell whether a training has taken its last step, or patience has ended it."""
+    return state.step == config.steps or bool(config.patience and state.worse >= config.patience)
+
+
 def status_steps(steps: int) -> int:
     """Return the steps between two status lines."""
     return max(1, min(MOST_STEPS, steps // _STATUS_LINES))
@@ -161,7 +166,8 @@ class _Run:
             self.best = self.modules["best"] = copy.deepcopy(trainer.kept)
         self.state, self.fell_back = TrainState(), ""
         resumed = resume(
-            self.checkpoint, settings, self._read, modules=self.modules, optimisers=trainer.optimisers
+            self.checkpoint, settings, self._read, modules=self.modules, optimisers=trainer.optimisers,
+            anew="another --name, or --restart",
         )  # fmt: skip
         if resumed is not None:
             self.state, self.fell_back = resumed
@@ -181,8 +187,7 @@ class _Run:
     @property
     def finished(self) -> bool:
         """Whether this was the last step."""
-        patience = self.config.patience
-        return self.state.step == self.config.steps or bool(patience and self.state.worse >= patience)
+        return is_finished(self.state, self.config)
 
     def maintain(self, steps: int, write: Log | None) -> None:
         """Report on the steps since the last status line; score and write a checkpoint when they are due."""

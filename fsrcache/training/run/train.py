@@ -22,6 +22,7 @@ from fsrcache.training.run.checkpoint import run_lock
 from fsrcache.training.run.features import choose_location, open_features
 from fsrcache.training.run.loop import run_steps
 from fsrcache.training.run.networks import make_trainer
+from fsrcache.training.run.restart import discard_run
 from fsrcache.training.run.tensorboard import tensorboard_log
 
 LOGS = ("tensorboard",)
@@ -86,6 +87,7 @@ def train_generator(
     cache: str = "auto",
     plain: bool = False,
     log: str | None = None,
+    restart: bool = False,
     checkpoint_seconds: float | None = None,
     on_progress: ProgressCallback = no_progress,
 ) -> TrainResult:
@@ -115,6 +117,8 @@ def train_generator(
         blocks that concatenate. The same numbers up to rounding.
     log
         ``tensorboard`` for events in the folder's ``tensorboard``, weights and norms of gradients among them.
+    restart
+        Whether to begin anew where the folder holds a run; its generator stays until the new one replaces it.
     checkpoint_seconds
         Least time between two checkpoints; None is 30 s, and less where they are cheap.
     on_progress
@@ -137,17 +141,20 @@ def train_generator(
     begin_log = None if log is None else tensorboard_log(folder / "tensorboard")
     extractor = open_extractor(extractor)
     refuse_other_extractor(store, extractor)
-    location = choose_location(store, cache, device=device, folder=folder)
+    location = choose_location(store, cache, device=device, folder=None if restart else folder)
     on_progress(Progress("reading features", 0, 1, "caches", note=f"Cache: {location.mode} ({location.reason})."))
     settings = {
         "config": asdict(config),
         "seed": seed,
-        "store": store.digest,
+        "store": store.spec.content_digests,
+        "scales": list(store.scales),
         "device": device.type,
         "precision": computed_precision(config.precision, device),
         "threads": torch.get_num_threads() if device.type == "cpu" else 0,
         "plain": plain,
     }
+    if restart:
+        discard_run(folder)
     with run_lock(folder), torch.random.fork_rng([device] if device.type == "cuda" else []):
         features = open_features(store, config, location=location, device=device, seed=seed)
         trainer = make_trainer(features, extractor, config, seed=seed, plain=plain, measured=log is not None)

@@ -1,4 +1,4 @@
-"""A store of drawn numbers for the benchmarks, and the same rows as the peers keep them."""
+"""A store of random numbers for the benchmarks, and the same rows in the peers' formats."""
 
 import io
 import os
@@ -18,8 +18,8 @@ _TAR_ROWS = 2048
 _LENGTH = np.dtype(np.float16).itemsize
 
 
-def made_store(path: Path, *, rows: int, width: int, seed: int = 0, values: Values | None = None) -> FeatureStore:
-    """Write a complete store of one split and scale, fp16 ``[rows, width]`` of drawn numbers or of what is given."""
+def synthetic_store(path: Path, *, rows: int, width: int, seed: int = 0, values: Values | None = None) -> FeatureStore:
+    """Write a complete store of one split and scale, fp16 ``[rows, width]`` of random numbers or of ``values``."""
     chunk, block = chunk_and_block(_LENGTH * width, {"train": rows})
     spec = StoreSpec(
         digests=dict.fromkeys(DIGESTS, "00"), classes=("a", "b"), scales=(1,), widths={"features": width},
@@ -30,8 +30,8 @@ def made_store(path: Path, *, rows: int, width: int, seed: int = 0, values: Valu
     columns = {"labels": np.zeros(rows, np.uint8), "ids": list(map(str, range(rows))), "hashes": hashes}
     with FeatureWriter(path, spec, **{name: {"train": column} for name, column in columns.items()}) as writer:  # type: ignore[arg-type]
         for split, scale, number in writer.missing():
-            there = writer.rows(split, number)
-            numbers = np.arange(there.start, there.stop)
+            span = writer.rows(split, number)
+            numbers = np.arange(span.start, span.stop)
             drawn = values(numbers) if values else random.standard_normal((len(numbers), width), dtype=np.float32)
             writer.write(split, scale, block=number, features=drawn)
         writer.finish()
@@ -39,9 +39,9 @@ def made_store(path: Path, *, rows: int, width: int, seed: int = 0, values: Valu
 
 
 def write_webdataset(folder: Path, features: NDArray[np.float16]) -> list[Path]:
-    """Write rows as tar files of a ``.f2`` member each, which is how webdataset keeps samples."""
+    """Write rows as webdataset's tar files, each row a ``.f2`` member; return their paths."""
     folder.mkdir()
-    written = []
+    paths = []
     for start in range(0, len(features), _TAR_ROWS):
         path = folder / f"{start // _TAR_ROWS:05}.tar"
         with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
@@ -49,8 +49,8 @@ def write_webdataset(folder: Path, features: NDArray[np.float16]) -> list[Path]:
                 member = tarfile.TarInfo(f"{row:09}.f2")
                 member.size = features[row].nbytes
                 tar.addfile(member, io.BytesIO(features[row].tobytes()))
-        written.append(path)
-    return written
+        paths.append(path)
+    return paths
 
 
 def write_mds(folder: Path, features: NDArray[np.float16]) -> None:

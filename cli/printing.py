@@ -1,0 +1,16 @@
+"""Prints tables on standard output: for a pipe or a file without the spaces that fill a terminal's lines."""
+
+import re
+
+import click
+from rich.console import Console, RenderableType
+
+
+def print_table(table: RenderableType, console: Console) -> None:
+    """Print a table, whose lines are longer than the console's where it has no narrower form."""
+    if console.is_terminal:
+        console.print(table, crop=False)
+        return
+    with console.capture() as captured:
+        console.print(table, crop=False)
+    click.echo(re.sub(r" +$", "", captured.get(), flags=re.MULTILINE), nl=False)

@@ -1,0 +1,37 @@
+"""Ctrl-C, as a terminal sends it to all processes of a command: a sentence and exit code 130, whatever it does."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+PROGRAM = "import sys\nfrom fsrcache.cli import main\nprint('begun', file=sys.stderr, flush=True)\nmain()"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [0, 1, 4])  # while it imports, and at its work
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["data", "drawn:100000"],
+        ["draw", "faces", "--count", "100000"],
+        ["bench", "all", "--device", "cpu"],
+        ["pretrain", "--data", "drawn:1400", "--epochs", "500"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_an_interrupted_command_says_so_and_exits_with_130(tmp_path, words, seconds):
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=tmp_path,
+        start_new_session=True, text=True,
+    )  # fmt: skip
+    assert process.stderr.readline() == "begun\n"
+    time.sleep(seconds)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert said.endswith("Error: Interrupted.\nRun the same command again to go on.\n")
+    assert "Traceback" not in said

@@ -1,0 +1,120 @@
+"""Longer is another run: it is refused in words, and a run of ours is begun anew when asked, and nothing else is."""
+
+import json
+
+import pytest
+
+from fsrcache.errors import FsrcacheError, RequestError
+from fsrcache.models.weights import write_weights
+from fsrcache.training.run.checkpoint import CHECKPOINT, previous, run_lock
+from fsrcache.training.run.restart import discard_run
+from fsrcache.verbs.train import estimate_train, train
+from fsrcache.workspace import Workspace
+
+SETTINGS = ("generator.width=8", "generator.rank=0", "batch=16")
+
+
+@pytest.fixture
+def workspace(store, extractor, tmp_path):
+    """A workspace with a finished run of 4 steps."""
+    workspace = Workspace(tmp_path / "fsr")
+    workspace.folder.mkdir()
+    workspace.store.symlink_to(store.name)
+    workspace.extractor.symlink_to(extractor)
+    trained(workspace, 4)
+    return workspace
+
+
+def trained(workspace, steps, **options):
+    return train(workspace, preset="best", steps=steps, settings=SETTINGS, device="cpu", **options)
+
+
+def test_more_steps_are_refused_with_the_two_ways_and_restart_begins_anew(workspace):
+    folder = workspace.run("default")
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    with pytest.raises(FsrcacheError, match=r"settings: steps is 4 there and 1,200 here\.") as caught:
+        trained(workspace, 1200)
+    assert caught.value.remedy == (
+        "The learning rate follows the length: another length is another run. Use the same settings to go on, or begin "
+        "anew: another --name, or --restart."
+    )
+    estimate_train(workspace, preset="best", steps=6, settings=SETTINGS, restart=True, cache="stream", device="cpu")
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+    again = trained(workspace, 6, restart=True)
+    assert (again.steps, again.resumed_from) == (6, 0)
+    assert [json.loads(line)["step"] for line in (folder / "history.jsonl").read_text().splitlines()] == list(
+        range(1, 7)
+    )
+    assert json.loads((folder / "result.json").read_text())["steps"] == 6
+    assert (folder / "generator.safetensors").read_bytes() != before["generator.safetensors"]
+    elsewhere = trained(workspace, 6, name="other", restart=True)  # nothing is there, and it begins
+    assert elsewhere.resumed_from == 0
+    one, other = (workspace.run(name) / "generator.safetensors" for name in ("default", "other"))
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_fewer_steps_than_were_taken_are_other_settings_and_no_damage(workspace):
+    with pytest.raises(FsrcacheError, match=r"settings: steps is 4 there and 2 here\."):
+        trained(workspace, 2)
+
+
+def test_the_finished_generator_stays_while_the_new_run_is_under_way(workspace):
+    class StopError(Exception):
+        pass
+
+    def stop(progress):
+        if progress.phase == "training" and progress.done:
+            raise StopError
+
+    generator = workspace.run("default") / "generator.safetensors"
+    before = generator.read_bytes()
+    with pytest.raises(StopError):
+        trained(workspace, 6, restart=True, on_progress=stop)
+    assert generator.read_bytes() == before
+    assert not (workspace.run("default") / "result.json").exists()
+
+
+@pytest.mark.parametrize("damage", ["cut", "of another kind"])
+def test_what_is_no_run_of_ours_stays(workspace, damage):
+    folder = workspace.run("default")
+    newest = folder / CHECKPOINT
+    if damage == "cut":
+        newest.write_bytes(newest.read_bytes()[:99])
+    else:
+        write_weights(newest, {}, kind="extractor", record={})
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    with pytest.raises(FsrcacheError, match=r"Nothing was removed\.") as caught:
+        trained(workspace, 6, restart=True)
+    assert caught.value.remedy == f"Remove {newest} yourself to begin anew."
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+
+
+def test_a_wrong_request_removes_nothing(workspace):
+    for wrong in ({"seed": -1}, {"cache": "disk"}, {"log": "wandb"}):
+        with pytest.raises(RequestError):
+            trained(workspace, 6, restart=True, **wrong)
+    workspace.store.unlink()
+    with pytest.raises(FsrcacheError, match="no feature store"):
+        trained(workspace, 6, restart=True)
+    assert (workspace.run("default") / CHECKPOINT).exists()
+
+
+def test_a_run_under_way_is_not_discarded(workspace):
+    folder = workspace.run("default")
+    with run_lock(folder), pytest.raises(FsrcacheError, match="Another process is training"):
+        discard_run(folder)
+    assert (folder / CHECKPOINT).exists()
+
+
+def test_a_folder_without_a_checkpoint_is_left_as_it_is(tmp_path):
+    discard_run(tmp_path / "nowhere")
+    (tmp_path / "history.jsonl").write_text("mine")
+    discard_run(tmp_path)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["history.jsonl"]
+
+
+def test_the_checkpoint_before_the_newest_goes_too(workspace):
+    folder = workspace.run("default")
+    (folder / CHECKPOINT).rename(previous(folder / CHECKPOINT))
+    discard_run(folder)
+    assert sorted(file.name for file in folder.iterdir()) == ["generator.safetensors"]

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import forward_ad
+from torch.library import custom_op
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fsrcache.errors import FsrcacheError
@@ -372,13 +373,13 @@ def test_vmap_gives_no_warning(name):
         torch.set_warn_always(False)
 
 
-@torch.library.custom_op("outside::energy", mutates_args=())
+@custom_op("outside::energy", mutates_args=())
 @op_body
 def _energy(x: torch.Tensor) -> torch.Tensor:
     return (x @ x.mT).sum((-2, -1))
 
 
-@torch.library.custom_op("outside::energy_backward", mutates_args=())
+@custom_op("outside::energy_backward", mutates_args=())
 @op_body
 def _energy_backward(gradient: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     return 2 * gradient[:, None, None] * x.sum(1, keepdim=True).expand_as(x)

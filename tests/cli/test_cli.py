@@ -125,6 +125,7 @@ def test_errors_are_words_without_a_traceback(tmp_path, arguments, code, words):
         assert json.loads(answer.stdout)["exit_code"] == code
 
 
+@pytest.mark.slow
 def test_data_says_aloud_what_it_took_and_left_out(folder, tmp_path):
     (folder / "train/sad/.cache").mkdir()
     (folder / "train/sad/again").symlink_to(folder)

@@ -108,6 +108,7 @@ def test_more_epochs_than_there_may_be_are_a_wrong_request(tmp_path):
     assert "epochs is 18446744073709551616" in done.exception.what
 
 
+@pytest.mark.slow
 def test_data_named_again_mend_what_is_remembered(pretrained):
     remembered = pretrained / "fsr/data.json"
     remembered.write_text('{"path": 3}')

@@ -80,6 +80,7 @@ def test_an_extraction_goes_on_where_it_stopped(faces, workspace, store, tmp_pat
         extract(faces, workspace / "extractor", scales=[2], degradation=Degradation(jpeg=50), **arguments)
 
 
+@pytest.mark.slow
 def test_threads_change_no_byte_and_a_picture_is_decoded_once(faces, workspace, files, tmp_path):
     before = torch.get_num_threads()
     for threads in (1, 3):

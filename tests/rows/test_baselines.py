@@ -75,6 +75,7 @@ def test_settings_are_checked(tuned):
         baselines(tuned, settings=["epochs=1", "batch=16"], device="cpu")
 
 
+@pytest.mark.slow
 def test_a_row_of_another_store_or_extractor_is_refused(tuned):
     assert trained_seeds(tuned, "fine-tuned") == [(0, tuned.row("fine-tuned", 0))]
     faces = usable_faces(list_faces(Path("drawn:140")), side=16)

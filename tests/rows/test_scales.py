@@ -62,6 +62,7 @@ def test_a_run_at_more_scales_is_another_row(workspace, prepared_runs):
     assert {scale for _, scale in scores(table, "FSR-FER (wide)")} == {1, 2, 3, 4}
 
 
+@pytest.mark.slow
 def test_going_on_at_other_scales_is_refused_by_their_name(workspace, prepared_runs):
     add_scale(workspace)
     config, seed = prepared_runs["a"]

@@ -107,6 +107,7 @@ def clock(monkeypatch, *, step):
     monkeypatch.setattr(due, "time", SimpleNamespace(perf_counter=lambda: float(next(now))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("network", "scales"), [(covpool, (1, 2)), (plain, (1,))], ids=["CovPoolFER", "dropout"])
 def test_interrupted_within_an_epoch_it_ends_the_same(fit, faces, steps, tmp_path, monkeypatch, network, scales):
     whole = network(faces.classes)
@@ -147,6 +148,7 @@ def test_every_epoch_and_step_draws_otherwise(fit, faces, monkeypatch):
     assert not torch.equal(first, second)
 
 
+@pytest.mark.slow
 def test_reports_by_the_clock(fit, faces, steps, monkeypatch):
     total = SCHEDULE.epochs * steps
     clock(monkeypatch, step=0)  # no time goes by
@@ -214,6 +216,7 @@ def frozen(extractor):
     return extractor
 
 
+@pytest.mark.slow
 def test_a_network_of_ones_own_learns(fit, faces):
     schedule = replace(SCHEDULE, epochs=30, learning_rate=2e-2, shift=0, rotation=0.0, zoom=0.0)
     extractor = plain(faces.classes)

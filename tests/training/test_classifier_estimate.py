@@ -26,6 +26,7 @@ def faces():
     return usable_faces(list_faces(Path("drawn:140")), side=24)
 
 
+@pytest.mark.slow
 def test_it_counts_as_the_training_does(faces, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     before = torch.random.get_rng_state()

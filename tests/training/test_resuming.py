@@ -280,6 +280,7 @@ def test_arguments_that_are_none_are_refused(run, tmp_path, options, message):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", ["cpu", torch.device("meta"), None])
 def test_a_device_that_is_none_is_refused(store, extractor, tmp_path, device):
     with pytest.raises(RequestError, match="The device is"):

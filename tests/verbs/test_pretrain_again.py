@@ -12,6 +12,7 @@ from studies.program import run
 TINY = {"data": "drawn:140", "side": 24, "device": "cpu"}
 
 
+@pytest.mark.slow
 def test_more_epochs_are_refused_and_restart_begins_anew(pretrained):
     workspace = pretrained / "fsr"
     before = (workspace / "extractor.safetensors").read_bytes()

@@ -66,6 +66,7 @@ def test_pretrain_refuses_a_setting(tmp_path, settings, words):
         pretrain_settings(tmp_path / "fsr", data="drawn:14", side=16, epochs=1, settings=settings)
 
 
+@pytest.mark.slow
 def test_train_settings(tmp_path):
     workspace = Workspace(tmp_path / "fsr")
     assert train_settings(workspace) == ("best", TRAINING["best"])

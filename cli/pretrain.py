@@ -64,7 +64,7 @@ def pretrain(
     """Train the extractor, at full resolution unless other scales are named, into the workspace.
 
     A tenth of the training split, fixed by the pictures' hashes, is left out of all training. The last epoch is kept.
-    Interrupted, it goes on from the last whole epoch when the same command is run again.
+    Interrupted, it goes on from the last checkpoint when the same command is run again.
     """
     keep_freed_memory()
     data = data_of(data_path, layout=layout, votes=votes, on_error=on_error)

@@ -1,6 +1,6 @@
 """The package's compute ops, each with its reference in PyTorch, its gradient and its own checks.
 
-They are ops of ``torch.library``: they work under ``torch.compile``, and the device of the input chooses the kernel.
+They are custom ops of PyTorch: they work under ``torch.compile``, and the device of the input chooses the kernel.
 ``closed_form_penalty`` is a function over ops. An op of your own is nothing but a function of tensors; nothing is
 registered here. Importing this package loads torch (and Triton, where it is installed) and no other library.
 """

@@ -58,7 +58,7 @@ def pretrain(
 ) -> PretrainResult:
     """Train the workspace's extractor on the training split without its held-out tenth; the last epoch is kept.
 
-    Interrupted, it goes on from the last whole epoch when it is called again.
+    Interrupted, it goes on from the last checkpoint when it is called again.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def pretrain(
     device
         ``cpu``, ``cuda``, ``cuda:1`` and so on; ``auto`` is the GPU if there is one.
     on_progress
-        Called every few steps.
+        Called every second.
 
     Raises
     ------

@@ -55,7 +55,7 @@ def fine_tune(
     seed
         Random seed of order, scales and augmentation.
     on_progress
-        Called every few steps.
+        Called every second.
 
     Raises
     ------

@@ -82,16 +82,6 @@ class ClassifierResult:
     settings: dict[str, Any]
 
     @property
-    def answer(self) -> dict[str, Any]:
-        """Values for a command's answer: ``epochs``, ``resumed_from``, ``accuracy``, ``history``."""
-        return {
-            "epochs": len(self.history),
-            "resumed_from": self.resumed_from,
-            "accuracy": self.accuracy,
-            "history": self.history,
-        }
-
-    @property
     def record(self) -> dict[str, Any]:
         """Values for the weights' file: no times, nothing that depends on interruptions."""
         return {**self.settings, "epochs": len(self.history), "accuracy": self.accuracy}

@@ -86,7 +86,7 @@ def pretrain_extractor(
     seed
         Random seed of weights, order, scales and augmentation.
     on_progress
-        Called every few steps.
+        Called every second.
 
     Raises
     ------

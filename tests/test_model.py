@@ -304,6 +304,13 @@ def test_colours_become_luma_for_a_network_of_grey_pictures(model):
     assert set(other(colours).labels) <= {"dark", "bright"}
 
 
+def test_colours_become_luma_where_the_training_faces_were_grey(model, pictures):
+    grey = dataclasses.replace(model, channels=1)
+    luma = [np.asarray(Image.fromarray(picture).convert("L")) for picture in pictures[:3]]
+    np.testing.assert_array_equal(grey(list(pictures[:3])).probabilities, model(luma).probabilities)
+    assert (grey(list(pictures[:3])).probabilities != model(list(pictures[:3])).probabilities).any()
+
+
 def test_a_batch_is_of_bounded_size(model):
     seen = []
     handle = model.generator.register_forward_pre_hook(lambda _, arguments: seen.append(len(arguments[0])))

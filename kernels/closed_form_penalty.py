@@ -53,7 +53,7 @@ class CriticGradients(NamedTuple):
 def closed_form_penalty(
     critic: nn.Sequential, x: Tensor, *, weight: float = 2.0, power: float = 6.0
 ) -> tuple[Tensor, list[Tensor]]:
-    """Return k E[|∂D/∂x|^p] and its gradients with respect to the critic's parameters.
+    """Return ``k E[|∂D/∂x|^p]`` and its gradients with respect to the critic's parameters.
 
     Parameters
     ----------

@@ -31,6 +31,7 @@ from torch import Tensor
 
 from fsrcache.errors import FsrcacheError
 from fsrcache.kernels.arguments import FLOATS, described, is_number
+from fsrcache.kernels.eigh import eigh
 from fsrcache.kernels.modes import (
     accumulator,
     multiplier,
@@ -84,10 +85,10 @@ def log_eig_reference(S: Tensor, floor: float) -> tuple[Tensor, Tensor, Tensor]:
     half = S.to(accumulator(S)) / 2  # whose sum does not overflow
     finite = half.isfinite().all(dim=-1).all(dim=-1)[:, None, None]
     identity = torch.eye(S.shape[-1], dtype=half.dtype, device=S.device)
-    eigenvalues, eigenvectors = torch.linalg.eigh(torch.where(finite, half + half.mT, identity))
+    eigenvalues, eigenvectors = eigh(torch.where(finite, half + half.mT, identity))
     logarithms, vectors = eigenvalues.clamp(min=floor).log(), eigenvectors.to(multiplier(S))
     logarithm = ((vectors * logarithms[:, None, :]) @ vectors.mT).to(half.dtype)
-    return torch.where(finite, logarithm, torch.nan), eigenvalues, eigenvectors.contiguous()
+    return torch.where(finite, logarithm, torch.nan), eigenvalues, eigenvectors
 
 
 def log_eig_of_finite(S: Tensor, floor: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -95,7 +96,7 @@ def log_eig_of_finite(S: Tensor, floor: float) -> tuple[Tensor, Tensor, Tensor]:
 
     A matrix whose decomposition does not converge, or whose eigenvalues are beyond fp32, is decomposed in float64. The
     others are what they are in a batch of that size without it. On a GPU, whose libraries may silently return NaN, this
-    waits for one sum more; ``torch.linalg.eigh`` has waited for the device already, and is never captured.
+    waits for one sum; the decomposition waits for the device itself, and is never captured.
     """
     try:
         results = log_eig_reference(S, floor)

@@ -117,7 +117,7 @@ def _product(
         of_right = inner[:, None] * SIDE + tl.arange(0, SIDE)[None, :]
         left_big, left_small = tl.load(left + of_left), tl.load(left + SIDE * SIDE + of_left)
         right_big, right_small = tl.load(right + of_right), tl.load(right + SIDE * SIDE + of_right)
-        product = add_half_product(left_big, left_small, right_big, right_small, product)
+        product = add_half_product(left_big, left_small, right_big, right_small, product, False)
     return product * (1 / 65536)
 
 
@@ -244,7 +244,7 @@ def log_eig_gemm_settings(D: int) -> dict[str, Any]:
     """Return the compile-time arguments of ``log_eig_gemm_kernel``."""
     side = max(16, triton.next_power_of_2(D))
     constants = {"TABLE": _TABLE, "SERIES": _SERIES, "DOUBLED": 2**ROOTS}
-    tiles = {"ROWS": min(side, 64), "SIDE": side, "BLOCK_K": min(side, 32)}
+    tiles = {"ROWS": min(side, 64), "SIDE": side, "BLOCK_K": min(side, 64 if side == 64 else 32)}
     warps = 8 if side in (32, 128) else 4  # with 4, 32 would spill a register
     return {**constants, **tiles, "enable_fp_fusion": True, "num_warps": warps, "num_stages": 2}
 

@@ -117,9 +117,9 @@ def tile_side(side: int, most: int) -> int:
     return min(most, max(16, int(triton.next_power_of_2(side))))
 
 
-def statistics_tile(N: int) -> dict[str, int]:
-    """Return the tile of ``row_statistics``."""
-    return {"BLOCK_ROWS": 64, "BLOCK_COLUMNS": min(32, triton.next_power_of_2(N))}
+def statistics_tile(N: int, most: int) -> dict[str, int]:
+    """Return the tile of ``row_statistics``, ``most`` columns wide at most."""
+    return {"BLOCK_ROWS": 64, "BLOCK_COLUMNS": min(most, triton.next_power_of_2(N))}
 
 
 def columns_tile(N: int, most: int) -> dict[str, int]:

@@ -121,7 +121,7 @@ def _covariance_backward() -> Estimate:
 
 def _mapped(D: int) -> Estimate:
     C, N, module = 256, 144, "bimap_covariance_pool"
-    settings = _module(module).bimap_covariance_pool_settings(D, N)
+    settings = _module(module).bimap_covariance_pool_settings(C, D, N)
     passes, columns = _passes(N, settings)
     return Estimate(
         f"`bimap_covariance_pool`, B {_B} C {C} N {N} D {D}", "8 times as fast as eager" if D == 64 else "", module,

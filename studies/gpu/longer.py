@@ -39,14 +39,14 @@ def checks(setting: Setting) -> Iterator[Check]:
         paper = replace(paper, generator=small, critic=CriticConfig(filters=2), batch=2)
     small_side, side = (8, 16) if setting.rehearsal else (64, 128)
     ways = ("captured", "eager")
+    for name in ("small", "paper"):
+        yield Check(f"extraction, {name}", partial(_extraction, setting, name))
     yield Check(f"best, D {small_side} B 32", partial(_compared, setting, replace(best, batch=32), small_side, ways))
     yield Check(f"paper, D {small_side}", partial(_compared, setting, paper, small_side, (*ways, "plain")))
     yield Check(f"paper, D {side}, {_LONG} steps", partial(_long, setting, paper, side))
     yield Check(f"best, D {side} B 256", partial(_compared, setting, replace(best, batch=256), side, ways))
     exact = replace(paper, precision="fp32")
     yield Check(f"paper, D {small_side}, fp32", partial(_compared, setting, exact, small_side, (*ways, "plain")))
-    for name in ("small", "paper"):
-        yield Check(f"extraction, {name}", partial(_extraction, setting, name))
 
 
 def _compared(setting: Setting, config: TrainConfig, side: int, ways: tuple[str, ...]) -> Results:

@@ -24,13 +24,13 @@ PARTS = (
     Part("machine", 0, 30, 0),  # versions, driver and roofs
     Part("pooling", 10, 120, 1),  # the covariance poolings against float64
     Part("ops", 10, 120, 1),  # all other ops
-    Part("training", 10, 120, 1),  # captured, eager, plain, resumed: the same training
-    Part("way", 15, 120, 1),  # from faces to a table, as on a CPU
+    Part("training", 10, 150, 1),  # captured, eager, plain, resumed: the same training
+    Part("way", 15, 150, 1),  # from faces to a table, as on a CPU
     Part("stress", 10, 120, 1),  # races, other devices, more than 2^31 numbers, opcheck, compilation
     Part("kernels", 10, 60, 2),  # ops, timed
-    Part("step", 10, 50, 3),  # a training step, timed
+    Part("step", 10, 60, 3),  # a training step, timed
     Part("longer", 15, 60, 4),  # steps a second at full sizes, extraction
-    Part("tiles", 10, 60, 5),  # compile-time settings, swept
+    Part("tiles", 10, 80, 5),  # compile-time settings, swept
     Part("profiles", 10, 50, 6),  # where the time goes
     Part("compiled", 15, 80, 7),  # ops against Inductor
 )

@@ -23,20 +23,20 @@ _SECONDS = 0.1  # of runs of each
 _CANDIDATES: Mapping[str, list[Change]] = {
     "covariance_pool": [
         {"num_stages": 2}, {"num_stages": 4}, {"BLOCK": 64, "num_warps": 4},
-        {"BLOCK": 64, "num_warps": 4, "num_stages": 2}, {"BLOCK": 64, "num_warps": 4, "BLOCK_N": 32},
-        {"maxnreg": 128}, {"num_warps": 16}, {"BLOCK_ROWS": 32}, {"BLOCK_COLUMNS": 64},
+        {"BLOCK": 64, "num_warps": 4, "BLOCK_N": 32},
+        {"BLOCK_ROWS": 32}, {"BLOCK_COLUMNS": 32}, {"BLOCK_COLUMNS": 128, "BLOCK_ROWS": 32},
+        {"BLOCK_COLUMNS": 256, "BLOCK_ROWS": 16},
     ],
     "covariance_pool backward": [
-        {"num_stages": 1}, {"num_stages": 3}, {"BLOCK_K": 32}, {"BLOCK": 64, "num_warps": 4},
-        {"BLOCK": 64, "num_warps": 4, "num_stages": 1}, {"BLOCK_N": 64}, {"BLOCK": 64, "num_warps": 4, "BLOCK_N": 64},
+        {"num_stages": 1}, {"num_stages": 3}, {"BLOCK_K": 16}, {"BLOCK_K": 16, "num_stages": 3},
+        {"BLOCK_COLUMNS": 64}, {"num_stages": 3, "BLOCK_COLUMNS": 64},
     ],
     "bimap_covariance_pool": [
-        {"num_stages": 2}, {"num_stages": 4}, {"BLOCK_N": 16}, {"BLOCK_N": 64, "num_stages": 2}, {"BLOCK_K": 32},
-        {"num_warps": 8}, {"maxnreg": 128},
+        {"num_stages": 2}, {"num_stages": 4}, {"BLOCK_K": 32}, {"maxnreg": 168}, {"maxnreg": 168, "BLOCK_K": 32},
+        {"maxnreg": 128}, {"BLOCK_COLUMNS": 64},
     ],
     "log_eig_gemm": [
-        {"num_stages": 1}, {"num_stages": 3}, {"BLOCK_K": 16}, {"BLOCK_K": 64}, {"num_warps": 4}, {"num_warps": 8},
-        {"maxnreg": 128},
+        {"num_stages": 1}, {"num_stages": 3}, {"BLOCK_K": 32}, {"BLOCK_K": 64}, {"maxnreg": 128}, {"num_warps": 8},
     ],
     "penalty_direction": [{"num_warps": 4}, {"num_warps": 8}, {"num_warps": 32}],
     "symmetric_gather": [

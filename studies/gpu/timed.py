@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from fsrcache.benchmarks.harness import Case, Roofs, measure_roofs, run_case
+from fsrcache.device import fp32_precision
 from studies.gpu.checks import Check, Failure, Setting, part_file, read_part
 
 _SECONDS = 0.3  # of runs of every candidate and alternative
@@ -49,17 +50,18 @@ def _roofs(setting: Setting) -> Roofs:
 def _timed(
     maker: Maker, roofs: Roofs, setting: Setting, keep: Callable[[Case, str], bool], alone: bool
 ) -> Iterator[tuple[str, Any]]:
-    for case in maker():
-        alternatives = {name: work for name, work in case.alternatives.items() if keep(case, name)}
-        if not (alternatives or alone):
-            continue
-        try:
-            rows = run_case(replace(case, alternatives=alternatives), roofs, setting.device,
-                            seconds=0.02 if setting.rehearsal else _SECONDS)  # fmt: skip
-        except Exception as error:
-            yield case.name, Failure(f"{type(error).__name__}: {error}")
-            continue
-        for row in rows:
-            name = case.name if row["alternative"] is None else f"{case.name}, against {row['alternative']}"
-            figures = {key: value for key, value in row.items() if key not in ("case", "alternative", "checked")}
-            yield name, {key: value for key, value in figures.items() if value is not None}
+    with fp32_precision(tf32=False):  # cases are captured as they are made
+        for case in maker():
+            alternatives = {name: work for name, work in case.alternatives.items() if keep(case, name)}
+            if not (alternatives or alone):
+                continue
+            try:
+                rows = run_case(replace(case, alternatives=alternatives), roofs, setting.device,
+                                seconds=0.02 if setting.rehearsal else _SECONDS)  # fmt: skip
+            except Exception as error:
+                yield case.name, Failure(f"{type(error).__name__}: {error}")
+                continue
+            for row in rows:
+                name = case.name if row["alternative"] is None else f"{case.name}, against {row['alternative']}"
+                figures = {key: value for key, value in row.items() if key not in ("case", "alternative", "checked")}
+                yield name, {key: value for key, value in figures.items() if value is not None}

@@ -3,11 +3,13 @@
 Several trainings go side by side, all in fp32 and without TF32. Before every step each gets the state of the eager one,
 so that the rounding of one step is compared, not that of fifty. A captured step does what an eager one
 does, in the same order: it may differ by ten times what two eager ones differ by, or by 1e-6. A plain twin adds up
-otherwise: terms to 1e-5 of the largest, gradients to 2e-5 of their norm; where there is a critic, a ReLU within
-rounding of its kink, or Adam's first updates, which go by a gradient's sign alone, may excuse one step in six.
+otherwise: terms to 1e-5 of the largest, gradients to 2e-5 of their norm, or both to four times what an eager step
+usually changes by when every weight is moved by half of its last bit: a critic's gradient changes by 1e-5. Where there
+is a critic, a ReLU within rounding of its kink may excuse one step in six.
 """
 
 import math
+import statistics
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -27,6 +29,7 @@ from studies.gpu.trainings import drawn_trainer
 
 Results = Iterator[tuple[str, Any]]
 _TERMS, _GRADIENTS = 1e-5, 2e-5  # tolerances of a plain twin
+_MOVED = 4.0  # times what half of a last bit makes
 _EXCUSED = 1 / 6  # share of the steps, or two of them
 
 
@@ -35,6 +38,7 @@ def checks(setting: Setting) -> Iterator[Check]:
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     for name, config in _configs(rehearsal=setting.rehearsal).items():
         yield Check(f"{name}: step by step", partial(_step_by_step, setting, config))
+        yield Check(f"{name}: plain twin", partial(_twin, setting, config))
         yield Check(f"{name}: resumed", partial(_resumed, setting, config, name))
         yield Check(f"{name}: a NaN is noticed", partial(_noticed, setting, config))
     for name in ("best", "mixed, with a critic"):
@@ -88,37 +92,60 @@ def _step_by_step(setting: Setting, config: TrainConfig) -> Results:
     eager = _make(setting, config, eager=True)
     others = {
         "eager again": _make(setting, config, eager=True), "captured": _make(setting, config),
-        "captured, cache in ram": _make(setting, config, mode="ram"), "plain": _make(setting, config, plain=True),
+        "captured, cache in ram": _make(setting, config, mode="ram"),
     }  # fmt: skip
+    between, weights, _ = _run_beside(eager, others, _sizes(setting)[1])
+    noise = max(between["eager again"]), max(weights["eager again"])
+    yield "steps", _sizes(setting)[1]
+    yield "two eager ones: terms, weights", noise
+    for name in ("captured", "captured, cache in ram"):
+        yield f"{name}: terms", Limited(max(between[name]), max(10 * noise[0], 1e-6))
+        yield f"{name}: weights", Limited(max(weights[name]), max(10 * noise[1], 1e-6))
+    eager.finite.check()
+
+
+def _twin(setting: Setting, config: TrainConfig) -> Results:
+    """Compare the plain twin with the step, and this with itself where weights are moved by half of their last bit."""
     steps = _sizes(setting)[1]
+    eager, moved = (_make(setting, config, eager=True) for _ in range(2))
+    plain = _make(setting, config, plain=True)
+    terms, _, gradients = _run_beside(eager, {"plain": plain, "moved": moved}, steps, moved="moved")
+    limits = [max(least, _MOVED * statistics.median(apart["moved"]))
+              for apart, least in ((terms, _TERMS), (gradients, _GRADIENTS))]  # fmt: skip
+    outside = sum(not (term <= limits[0] and gradient <= limits[1])
+                  for term, gradient in zip(terms["plain"], gradients["plain"], strict=True))  # fmt: skip
+    for name, apart in (("terms", terms), ("gradients", gradients)):
+        for way in ("plain", "moved"):
+            yield f"{name}, {way}: median and most", (statistics.median(apart[way]), max(apart[way]))
+    allowed = 0 if config.critic is None else max(2, math.ceil(_EXCUSED * steps))
+    yield "steps that differ", Limited(outside, allowed)
+
+
+def _run_beside(
+    eager: Trainer, others: dict[str, Trainer], steps: int, *, moved: str = ""
+) -> tuple[dict[str, list[float]], ...]:
+    """Run steps, each from the eager one's state; return how far terms, weights and gradients are from its, by step.
+
+    The weights of the trainer called ``moved`` are moved by half of their last bit at random, before every step.
+    """
     terms: dict[str, list[list[float]]] = {name: [] for name in ("eager", *others)}
     weights: dict[str, list[float]] = {name: [] for name in others}
-    gradients: list[float] = []
+    gradients: dict[str, list[float]] = {name: [] for name in others}
     for step in range(steps):
         for other in others.values():
             _copy_state(eager, other)
+        if moved:
+            _move(others[moved], seed=step)
         for name, trainer in {"eager": eager, **others}.items():
             trainer.step(step)
             means = trainer.meters.means()
             terms[name].append([means.get(term, 0.0) for term in TERMS])
         for name, other in others.items():
             weights[name].append(_apart(_weights(other), _weights(eager)))
-        gradients.append(max(_apart(_gradient(others["plain"].modules[name]), _gradient(module))
-                             for name, module in eager.modules.items() if name != "averaged"))  # fmt: skip
+            gradients[name].append(max(_apart(_gradient(other.modules[part]), _gradient(module))
+                                       for part, module in eager.modules.items() if part != "averaged"))  # fmt: skip
     largest = [max(abs(step[i]) for step in terms["eager"]) or 1.0 for i in range(len(TERMS))]
-    between = {name: _of_terms(terms[name], terms["eager"], largest) for name in others}
-    noise = max(between["eager again"]), max(weights["eager again"])
-    yield "steps", steps
-    yield "two eager ones: terms, weights", noise
-    for name in ("captured", "captured, cache in ram"):
-        yield f"{name}: terms", Limited(max(between[name]), max(10 * noise[0], 1e-6))
-        yield f"{name}: weights", Limited(max(weights[name]), max(10 * noise[1], 1e-6))
-    outside = sum(not (term <= _TERMS and gradient <= _GRADIENTS)
-                  for term, gradient in zip(between["plain"], gradients, strict=True))  # fmt: skip
-    yield "plain: median of terms, of gradients", (sorted(between["plain"])[steps // 2], sorted(gradients)[steps // 2])
-    allowed = 0 if config.critic is None else max(2, math.ceil(_EXCUSED * steps))
-    yield "plain: steps that differ", Limited(outside, allowed)
-    eager.finite.check()
+    return {name: _of_terms(terms[name], terms["eager"], largest) for name in others}, weights, gradients
 
 
 def _of_terms(ours: list[list[float]], theirs: list[list[float]], largest: list[float]) -> list[float]:
@@ -142,6 +169,12 @@ def _copy_state(source: Trainer, target: Trainer) -> None:
         for name, optimiser in source.optimisers.items():
             for moment, value in zip(_moments(target.optimisers[name]), _moments(optimiser), strict=True):
                 moment.copy_(value)
+
+
+def _move(trainer: Trainer, *, seed: int) -> None:
+    with torch.no_grad():
+        for weight in (weight for module in trainer.modules.values() for weight in module.parameters()):
+            weight.mul_(1 + 2**-24 * drawn(*weight.shape, device=weight.device, seed=seed).sign())
 
 
 def _tensors(module: nn.Module) -> list[Tensor]:

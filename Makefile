@@ -1,11 +1,12 @@
-# `make demo` and `make test` each work as the first command in a fresh clone (Python 3.11, pip, make).
+# `make demo`, `make test` and `make docs` each work as the first command in a fresh clone (Python 3.11, pip, make).
 PYTHON ?= python3
 VENV := .venv
 CONSTRAINTS := constraints.txt
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+DOCS_READY := $(VENV)/.docs-ready
 
-.PHONY: demo test quick lowest format clean
+.PHONY: demo test quick lowest format docs clean
 
 demo: $(READY)
 	$(BIN)/fsrcache extract --scales 2..8 --workspace demo
@@ -28,6 +29,9 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: $(DOCS_READY)  # a broken link, a missing reference or a page outside the navigation is an error
+	$(BIN)/sphinx-build -W -n --keep-going --fresh-env -b html docs build/docs
+
 clean:
 	rm -rf build demo .venv .venv-lowest *.egg-info
 
@@ -39,4 +43,8 @@ $(READY): pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) pip setuptools
 	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --no-build-isolation --editable '.[dev]'
+	touch $@
+
+$(DOCS_READY): $(READY)
+	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --no-build-isolation --editable '.[docs]'
 	touch $@

@@ -1,0 +1,88 @@
+"""The examples at the end of every command's help."""
+
+import click
+
+# Command, or fsrcache for the whole -> two examples: what each does, and the command line.
+EXAMPLES = {
+    "fsrcache": (
+        ("What is recognised in a folder of faces:", "fsrcache data faces"),
+        ("Whether this machine and the workspace are in order:", "fsrcache doctor"),
+    ),
+    "pretrain": (
+        ("An extractor for faces of your own, in a workspace of its own:",
+         "fsrcache pretrain --data faces --workspace mine"),
+        ("How long it would take on FER2013, seen at every scale:",
+         "fsrcache pretrain --data fer2013.csv --scales 1..8 --dry-run"),
+    ),
+    "extract": (
+        ("FER2013 at full resolution and at a half to an eighth of it:",
+         "fsrcache extract --data fer2013.csv --scales 2..8"),
+        ("The same with a network of your own:",
+         "fsrcache extract --data fer2013.csv --extractor network.onnx"),
+    ),
+    "info": (
+        ("The workspace's store:", "fsrcache info"),
+        ("One in object storage, for a script:", "fsrcache info s3://bucket/features.zarr --json"),
+    ),
+    "verify": (
+        ("Whether the workspace's store is as it was written:", "fsrcache verify"),
+        ("Remove what is damaged, for the next extract to write again:", "fsrcache verify --repair"),
+    ),
+    "train": (
+        ("The settings that measure best, as the run default:", "fsrcache train"),
+        ("The paper's settings but for the batch, as a run of another name:",
+         "fsrcache train --name paper --preset paper --set batch=64"),
+    ),
+    "runs": (
+        ("The runs of the workspace:", "fsrcache runs"),
+        ("Those of another workspace, for a script:", "fsrcache runs --workspace mine --json"),
+    ),
+    "baselines": (
+        ("The extractor, fine-tuned on faces of all scales:", "fsrcache baselines"),
+        ("Every rival, with a second seed:", "fsrcache baselines --rows all --seed 1"),
+    ),
+    "evaluate": (
+        ("The table and the figure of the run default:", "fsrcache evaluate"),
+        ("Two seeds as one row, with recall and precision of every class:",
+         "fsrcache evaluate --name seed0 --name seed1 --measures per_class"),
+    ),
+    "bench": (
+        ("Whether every kernel works, in a minute:", "fsrcache bench kernels --quick"),
+        ("Times of a training step, as numbers and as a picture:",
+         "fsrcache bench step --out step.json --plot step.png"),
+    ),
+    "data": (
+        ("What is recognised in a folder of faces:", "fsrcache data faces"),
+        ("A face of every class at every scale, as a picture:",
+         "fsrcache data fer2013.csv --sheet sheet.png --scales 1..8"),
+    ),
+    "draw": (
+        ("700 drawn faces as folders of pictures:", "fsrcache draw faces"),
+        ("More of them, of other people:", "fsrcache draw faces --count 4200 --seed 1"),
+    ),
+    "doctor": (
+        ("This machine and ./fsr:", "fsrcache doctor"),
+        ("Another workspace, for a script:", "fsrcache doctor --workspace mine --json"),
+    ),
+    "completion": (
+        ("In bash, for good:",
+         "fsrcache completion bash > ~/.local/share/bash-completion/completions/fsrcache"),
+        ("In fish, for good:", "fsrcache completion fish > ~/.config/fish/completions/fsrcache.fish"),
+    ),
+}  # fmt: skip
+
+
+class Command(click.Command):
+    """A command whose help ends with its examples."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Write the examples."""
+        assert self.name is not None
+        write_examples(self.name, formatter)
+
+
+def write_examples(name: str, formatter: click.HelpFormatter) -> None:
+    """Write the examples of a command; its lines are never folded, so that they can be copied."""
+    with formatter.section("Examples"):
+        for text, line in EXAMPLES[name]:
+            formatter.write(f"  {text}\n    {line}\n")

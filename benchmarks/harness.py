@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 import fsrcache
-from fsrcache.ahead import usable_cores
 from fsrcache.device import computed_precision, fp32_precision
 from fsrcache.errors import FsrcacheError
+from fsrcache.threads import usable_cores
 
 Work = Callable[[], Any]
 _SPIN = 400_000  # cycles that a GPU waits before work, about 0.2 ms: meanwhile its launches are queued

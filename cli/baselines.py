@@ -5,8 +5,17 @@ from dataclasses import asdict
 import click
 from rich.console import Console
 
+from fsrcache.cli.help import Command
 from fsrcache.cli.main import to_json
-from fsrcache.cli.options import device_option, restart_option, seed_option, set_option
+from fsrcache.cli.options import (
+    data_of,
+    data_options,
+    device_option,
+    restart_option,
+    run_threads_option,
+    seed_option,
+    set_option,
+)
 from fsrcache.cli.paths import json_option, workspace_option
 from fsrcache.cli.progress import shown
 from fsrcache.device import keep_freed_memory
@@ -18,33 +27,45 @@ from fsrcache.workspace import Workspace
 _TRAINED = "; ".join(f"{row.NAME}, {row.NOTE}" for row in ROWS if row.train is not None)
 
 
-@click.command
+@click.command(cls=Command)
 @workspace_option
+@data_options
 @click.option("--rows", default="fine-tuned", show_default=True, metavar="NAME,...",
               help=f"Rows of the table, or all that can be trained here: {_TRAINED}.")  # fmt: skip
 @set_option
 @restart_option
 @seed_option
 @device_option
+@run_threads_option
 @json_option
 def baselines(
     workspace: Workspace,
+    data_path: str | None,
+    layout: str | None,
+    votes: str,
+    on_error: str,
+    limit: int | None,
     rows: str,
     assignments: tuple[str, ...],
     restart: bool,
     seed: int,
     device: str,
+    threads: int | None,
     as_json: bool,
 ) -> None:
     """Train rivals that need no generator; evaluate shows them once they are there, averaged over their seeds.
 
     Interrupted, it goes on where it stopped when the same command is run again.
+    The faces are the store's: --data says where they lie now, should they have been moved.
     """
     keep_freed_memory()
     with shown(Console(stderr=True)) as on_progress:
+        data = data_of(
+            workspace, data_path, layout=layout, votes=votes, on_error=on_error, limit=limit, on_progress=on_progress
+        )
         result = verb(
-            workspace, rows=[name.strip() for name in rows.split(",")], settings=assignments, restart=restart,
-            seed=seed, device=device, on_progress=on_progress,
+            workspace, data=data, rows=[name.strip() for name in rows.split(",")], settings=assignments,
+            restart=restart, seed=seed, device=device, threads=threads, on_progress=on_progress,
         )  # fmt: skip
     if as_json:
         documents = [asdict(row) for row in result.rows]

@@ -10,8 +10,9 @@ from rich.console import Console
 
 from fsrcache.benchmarks.bench import SUBJECTS
 from fsrcache.benchmarks.bench import bench as work
+from fsrcache.cli.help import Command
 from fsrcache.cli.main import after_answer, matplotlib_import, to_json
-from fsrcache.cli.options import device_option
+from fsrcache.cli.options import device_option, threads_option
 from fsrcache.cli.paths import HomePath, json_option
 from fsrcache.device import pick_device
 from fsrcache.errors import FsrcacheError, RequestError
@@ -20,9 +21,10 @@ from fsrcache.files import write_whole
 _FIGURES = (".png", ".svg", ".pdf")
 
 
-@click.command
+@click.command(cls=Command)
 @click.argument("subject", type=click.Choice([*SUBJECTS, "all"]), default="all")
 @device_option
+@threads_option
 @json_option
 @click.option("--plot", type=HomePath(path_type=Path, dir_okay=False), metavar="FILE",
               help="Draw ratios and roofline as a .png, .svg or .pdf.")  # fmt: skip

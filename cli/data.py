@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from fsrcache.cli.help import Command
 from fsrcache.cli.main import after_answer, to_json
 from fsrcache.cli.options import parse_scales, write_picture
 from fsrcache.cli.paths import HomePath
@@ -26,7 +27,7 @@ _NARROWEST = 3  # letters of a name's column
 _SHOWN = 20  # unreadable pictures that are printed; --json has them all
 
 
-@click.command
+@click.command(cls=Command)
 @click.argument("path", type=HomePath(), default=f"drawn:{DEFAULT_COUNT}")
 @click.option("--format", "layout", type=click.Choice(formats()), help="The layout.  [default: recognised]")
 @click.option("--votes", type=click.Choice(["majority", "argmax", "soft"]), default="majority", show_default=True,

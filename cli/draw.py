@@ -7,6 +7,7 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
+from fsrcache.cli.help import Command
 from fsrcache.cli.paths import HomePath
 from fsrcache.drawn.face import draw_face, drawn_expression
 from fsrcache.faces.expressions import EXPRESSIONS
@@ -14,7 +15,7 @@ from fsrcache.faces.layouts.drawn import drawn_name, drawn_split
 from fsrcache.files import whole_file
 
 
-@click.command
+@click.command(cls=Command)
 @click.argument("folder", type=HomePath(path_type=Path, file_okay=False))
 @click.option("--count", type=click.IntRange(1), default=700, show_default=True, help="Number of faces.")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True,

@@ -6,9 +6,10 @@ import click
 from rich.console import Console
 from rich.text import Text
 
+from fsrcache.cli.help import Command
 from fsrcache.cli.main import after_answer, matplotlib_import
 from fsrcache.cli.main import to_json as document
-from fsrcache.cli.options import device_option, seed_option
+from fsrcache.cli.options import device_option, seed_option, threads_option
 from fsrcache.cli.paths import json_option, store_option, workspace_option
 from fsrcache.cli.printing import print_table
 from fsrcache.cli.progress import shown
@@ -17,11 +18,10 @@ from fsrcache.evaluation.layout import FIRST_LOOK, MEASURES, PER_CLASS
 from fsrcache.evaluation.tables import HEADS, Table
 from fsrcache.evaluation.terminal import terminal_table
 from fsrcache.files import write_whole
-from fsrcache.verbs.evaluate import evaluate as verb
 from fsrcache.workspace import Workspace
 
 
-@click.command
+@click.command(cls=Command)
 @workspace_option
 @store_option
 @click.option("--name", "names", multiple=True, default=("default",), show_default=True,
@@ -33,6 +33,7 @@ from fsrcache.workspace import Workspace
               "precision and F1 of every class with the frozen head. Repeatable.")  # fmt: skip
 @seed_option
 @device_option
+@threads_option
 @json_option
 def evaluate(
     workspace: Workspace,
@@ -53,6 +54,8 @@ def evaluate(
     gets table.csv, table.md, confusion.csv, accuracy.png and accuracy.svg. Predictions are kept, and only new ones are
     computed.
     """
+    from fsrcache.verbs.evaluate import evaluate as verb  # and torch, not for --help and completion
+
     folder = workspace.run(names[0])
     console = Console(stderr=True)
     with shown(console) as on_progress:

@@ -3,22 +3,31 @@
 import os
 import re
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
 
+from fsrcache.cli.help import Command
 from fsrcache.cli.main import to_json
-from fsrcache.cli.options import data_of, data_options, degradation_options, device_option, parse_scales
-from fsrcache.cli.paths import at_home, json_option, store_option, workspace_option
+from fsrcache.cli.options import (
+    data_of,
+    data_options,
+    degradation_options,
+    device_option,
+    parse_scales,
+    threads_option,
+)
+from fsrcache.cli.paths import at_home, complete_path, json_option, store_option, workspace_option
 from fsrcache.cli.progress import clock, shown
-from fsrcache.extraction.extract import ExtractEstimate, ExtractResult
 from fsrcache.extractors.onnx_options import OnnxOptions
 from fsrcache.faces.degrade import Degradation
 from fsrcache.records import shortened
 from fsrcache.settings import values_from_texts
-from fsrcache.verbs.extract import estimate_extract
-from fsrcache.verbs.extract import extract as work
 from fsrcache.workspace import Workspace
+
+if TYPE_CHECKING:
+    from fsrcache.extraction.extract import ExtractEstimate, ExtractResult
 
 
 def _extractor(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
@@ -47,13 +56,13 @@ def _part_by_rank() -> tuple[int, int]:
     return int(rank) + 1, int(ranks)
 
 
-@click.command
+@click.command(cls=Command)
 @workspace_option
 @store_option
 @data_options
-@click.option("--extractor", metavar="EXTRACTOR", callback=_extractor, help="A .safetensors or .onnx file, "
-              "package.module:factory, or an installed extractor's name; the workspace remembers it.  [default: the "
-              "workspace's]")  # fmt: skip
+@click.option("--extractor", metavar="EXTRACTOR", callback=_extractor, shell_complete=complete_path,
+              help="A .safetensors or .onnx file, package.module:factory, or an installed extractor's name; the "
+              "workspace remembers it.  [default: the workspace's]")  # fmt: skip
 @click.option("--onnx", multiple=True, metavar="NAME=VALUE", help="What an ONNX file does not say, where no TOML file "
               "beside it does: classes=a,b,c side=48 channel_order=rgb|bgr|grey mean=0,0,0 deviation=1,1,1 range=255|1 "
               "layout=nchw|nhwc; may be repeated.")  # fmt: skip
@@ -64,6 +73,7 @@ def _part_by_rank() -> tuple[int, int]:
               "at once; whoever finishes last completes the store.  [default: torchrun's rank, else 1/1]")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Print what would be written and how long it takes, from a sample.")
 @device_option
+@threads_option
 @json_option
 def extract(
     workspace: Workspace,
@@ -72,6 +82,7 @@ def extract(
     layout: str | None,
     votes: str,
     on_error: str,
+    limit: int | None,
     extractor: str | None,
     onnx: tuple[str, ...],
     scales: list[int],
@@ -88,9 +99,16 @@ def extract(
     Interrupted, it goes on where it stopped when the same command is run again; more scales can be added later. In a
     workspace without an extractor, one is quickly trained if the faces are the drawn ones.
     """
+    from fsrcache.extraction.extract import ExtractEstimate  # and torch, not for --help and completion
+    from fsrcache.verbs.extract import estimate_extract
+    from fsrcache.verbs.extract import extract as work
+
     with shown(Console(stderr=True)) as on_progress:
+        data = data_of(
+            workspace, data_path, layout=layout, votes=votes, on_error=on_error, limit=limit, on_progress=on_progress
+        )
         result = (estimate_extract if dry_run else work)(
-            workspace, store=store, data=data_of(data_path, layout=layout, votes=votes, on_error=on_error),
+            workspace, store=store, data=data,
             extractor=extractor, onnx=values_from_texts(OnnxOptions, onnx), scales=scales,
             degradation=Degradation(form=form, border=border, jpeg=jpeg),  # type: ignore[arg-type]  # of click.Choice
             part=part, device=device, on_progress=on_progress,
@@ -103,20 +121,22 @@ def extract(
         _print_result(result, part)
 
 
-def _print_result(result: ExtractResult, part: tuple[int, int]) -> None:
+def _print_result(result: "ExtractResult", part: tuple[int, int]) -> None:
     resumed = f", {result.resumed_from} of {result.blocks} blocks were there" if result.resumed_from else ""
     others = "" if result.complete else f"; part {part[0]}/{part[1]} is done, others are not"
     click.echo(f"{result.store}: {_faces(result)}, {result.seconds:.0f} s{resumed}{others}")
 
 
-def _print_estimate(estimate: ExtractEstimate) -> None:
+def _print_estimate(estimate: "ExtractEstimate") -> None:
     click.echo(f"{_faces(estimate)}: {estimate.bytes / 1e6:,.1f} MB in {estimate.objects:,} objects, "
                f"{estimate.blocks:,} blocks")  # fmt: skip
     click.echo(f"{estimate.missing:,} blocks of {estimate.pictures:,} pictures are to be written")
+    if estimate.pretraining_seconds is not None:
+        click.echo(f"pre-training before that, preset {estimate.preset}: about {clock(estimate.pretraining_seconds)}")
     click.echo(f"about {clock(estimate.seconds)} at {estimate.pictures_per_second:,.0f} pictures a second, as measured "
                f"on {estimate.sampled}")  # fmt: skip
 
 
-def _faces(result: ExtractResult | ExtractEstimate) -> str:
+def _faces(result: "ExtractResult | ExtractEstimate") -> str:
     rows = ", ".join(f"{split} {count:,}" for split, count in result.rows.items())
     return f"{rows} faces at scales {', '.join(map(str, result.scales))}"

@@ -2,6 +2,7 @@
 
 import click
 
+from fsrcache.cli.help import Command
 from fsrcache.cli.main import to_json
 from fsrcache.cli.paths import json_option, store_argument, workspace_option
 from fsrcache.verbs.info import StoreInfo
@@ -9,7 +10,7 @@ from fsrcache.verbs.info import info as store_info
 from fsrcache.workspace import Workspace
 
 
-@click.command
+@click.command(cls=Command)
 @store_argument
 @workspace_option
 @json_option

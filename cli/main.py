@@ -11,9 +11,12 @@ from io import TextIOWrapper
 from typing import Any, TextIO
 
 import click
+from click.shell_completion import CompletionItem
 
 import fsrcache
+from fsrcache.cli.help import write_examples
 from fsrcache.errors import FsrcacheError
+from fsrcache.threads import wait_passively
 
 # Command -> its line in the help. The module and the function have the command's name.
 COMMANDS = {
@@ -28,6 +31,8 @@ COMMANDS = {
     "bench": "Time kernels, training steps and the store.",
     "data": "Print what is recognised in a data set of faces.",
     "draw": "Write drawn faces as a folder of class folders.",
+    "doctor": "Examine this machine and a workspace, and say what to do.",
+    "completion": "Print a script that completes commands in a shell.",
 }
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -51,6 +56,22 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Write the examples of the whole."""
+        write_examples("fsrcache", formatter)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return the commands and options that begin so, without importing a command."""
+        commands = [CompletionItem(name, help=line) for name, line in COMMANDS.items() if name.startswith(incomplete)]
+        return commands + click.Command.shell_complete(self, ctx, incomplete)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; calls in the remedy of an error become command lines of the command's workspace."""
+        try:
+            return super().invoke(ctx)
+        except FsrcacheError as error:
+            raise type(error)(error.what, _remedy_of(error)) from error
+
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(fsrcache.__version__, package_name="fsrcache")
@@ -63,6 +84,7 @@ def group() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit; an error is words on standard error, and JSON on the other if asked for."""
+    wait_passively()
     arguments = sys.argv[1:] if arguments is None else arguments
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # what its encoding lacks is escaped
@@ -94,7 +116,7 @@ def after_answer() -> Iterator[None]:
     try:
         yield
     except FsrcacheError as error:
-        _say(error.what, error.remedy)
+        _say(error.what, _remedy_of(error))
         raise click.exceptions.Exit(1) from None
     except OSError as error:
         _say(*_words(error))
@@ -129,6 +151,12 @@ def _fail(arguments: list[str], what: str, remedy: str, code: int) -> int:
         with suppress(OSError):
             click.echo(to_json({"error": what, "remedy": remedy, "exit_code": code}))
     return code
+
+
+def _remedy_of(error: FsrcacheError) -> str:
+    from fsrcache.cli.remedies import remedy_of  # not while --help is printed
+
+    return remedy_of(error)
 
 
 def _say(what: str, remedy: str) -> None:

@@ -2,21 +2,41 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
 from fsrcache.cli.main import to_json
-from fsrcache.cli.paths import at_home
+from fsrcache.cli.paths import at_home, complete_path
 from fsrcache.errors import FsrcacheError
 from fsrcache.faces.index import formats
+from fsrcache.progress import ProgressCallback
 from fsrcache.settings import flattened, resolved
-from fsrcache.workspace import Data
+from fsrcache.threads import use_threads
+from fsrcache.verbs.data import choose_data
+from fsrcache.workspace import Data, Workspace
+
+
+def _threads(ctx: click.Context, param: click.Parameter, value: int | None) -> int | None:  # noqa: ARG001  # click's
+    if not ctx.resilient_parsing:  # as for completion
+        use_threads(value)
+    return value
+
 
 device_option = click.option(
     "--device", default="auto", show_default=True, help="cpu, cuda, cuda:1 ...; auto is the GPU if there is one."
 )
+_COUNT = click.IntRange(1, 1024)
+_CORES = "[default: the cores that this process may use, or OMP_NUM_THREADS]"
+threads_option = click.option(
+    "--threads", type=_COUNT, metavar="N", callback=_threads, expose_value=False, help=f"Number of threads.  {_CORES}"
+)
+run_threads_option = click.option(
+    "--threads", type=_COUNT, metavar="N", callback=_threads, help="Number of threads. If it is another than before, a "
+    f"training goes on with it, and ends in other bytes.  {_CORES}",
+)  # fmt: skip
 seed_option = click.option(
     "--seed",
     type=click.IntRange(0, 2**63 - 1),
@@ -46,7 +66,7 @@ def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options for the data."""
     for option in reversed(
         (
-            click.option("--data", "data_path", metavar="PATH", callback=_data,
+            click.option("--data", "data_path", metavar="PATH", callback=_data, shell_complete=complete_path,
                          help="A folder or file, as fsrcache data takes.  "
                          "[default: what the workspace remembers, else drawn:4200]"),
             click.option("--format", "layout", type=click.Choice(formats()), help="Its layout.  [default: recognised]"),
@@ -54,17 +74,29 @@ def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
                          show_default=True, help="How FERPlus's votes become labels."),
             click.option("--on-error", type=click.Choice(["fail", "skip"]), default="fail", show_default=True,
                          help="Whether an unusable picture ends the work."),
+            click.option("--limit", type=click.IntRange(1, 10**8), metavar="N", help="Use at most N faces of every "
+                         "split, every class by its share, for a quick try.  [default: what the workspace remembers, "
+                         "else all]"),
         )
     ):  # fmt: skip
         command = option(command)
     return command
 
 
-def data_of(path: str | None, *, layout: str | None, votes: str, on_error: str) -> Data | None:
-    """Return the data that the options of ``data_options`` name."""
+def data_of(
+    workspace: Workspace,
+    path: str | None,
+    *,
+    layout: str | None,
+    votes: str,
+    on_error: str,
+    limit: int | None,
+    on_progress: ProgressCallback,
+) -> Data | None:
+    """Return the data that the options of ``data_options`` name; None where there are no such options."""
     if path is None:
-        return None
-    return Data(path, layout, votes, on_error)  # type: ignore[arg-type]  # click.Choice has checked
+        return None if limit is None else replace(choose_data(workspace, None, on_progress=on_progress), limit=limit)
+    return Data(path, layout, votes, on_error, limit)  # type: ignore[arg-type]  # click.Choice has checked
 
 
 def degradation_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from fsrcache.workspace import Workspace
 
@@ -33,12 +34,18 @@ def at_home(value: str, ctx: click.Context | None, param: click.Parameter | None
         raise click.BadParameter(f"there is no home folder for {value!r}.", ctx, param) from None
 
 
+def complete_path(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
+    """Have the shell complete a path; URLs and other texts it leaves alone."""
+    return [CompletionItem(incomplete, type="file")]
+
+
 def _store(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
     return None if value is None else at_home(value, ctx, param)
 
 
 def _workspace(ctx: click.Context, param: click.Parameter, value: Path) -> Workspace:  # noqa: ARG001
-    return Workspace(value)
+    workspace = ctx.meta[WORKSPACE] = Workspace(value)  # kept for the remedy of an error
+    return workspace
 
 
 workspace_option = click.option(
@@ -46,8 +53,11 @@ workspace_option = click.option(
     envvar=WORKSPACE, callback=_workspace, metavar="DIR", help="Folder of extractor, store and runs.",
 )  # fmt: skip
 store_option = click.option(
-    "--store", metavar="PATH", callback=_store, help="The feature store, a folder or a URL such as "
-    "s3://bucket/features.zarr.  [default: the workspace's features.zarr]",
+    "--store", metavar="PATH", callback=_store, shell_complete=complete_path,
+    help="The feature store, a folder or a URL such as s3://bucket/features.zarr.  [default: the workspace's "
+    "features.zarr]",
 )  # fmt: skip
-store_argument = click.argument("store", metavar="[STORE]", required=False, callback=_store)
+store_argument = click.argument(
+    "store", metavar="[STORE]", required=False, callback=_store, shell_complete=complete_path
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead.")

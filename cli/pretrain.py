@@ -1,10 +1,12 @@
 """``fsrcache pretrain``: train the extractor."""
 
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
 
+from fsrcache.cli.help import Command
 from fsrcache.cli.main import to_json
 from fsrcache.cli.options import (
     data_of,
@@ -12,6 +14,7 @@ from fsrcache.cli.options import (
     device_option,
     parse_scales,
     restart_option,
+    run_threads_option,
     seed_option,
     set_option,
     show_option,
@@ -19,15 +22,14 @@ from fsrcache.cli.options import (
 )
 from fsrcache.cli.paths import json_option, workspace_option
 from fsrcache.cli.progress import clock, shown
-from fsrcache.device import keep_freed_memory
 from fsrcache.presets import EXTRACTORS
-from fsrcache.training.classifier.estimate import PretrainEstimate
-from fsrcache.verbs.pretrain import estimate_pretrain, pretrain_settings
-from fsrcache.verbs.pretrain import pretrain as work
 from fsrcache.workspace import Workspace
 
+if TYPE_CHECKING:
+    from fsrcache.training.classifier.estimate import PretrainEstimate
 
-@click.command
+
+@click.command(cls=Command)
 @workspace_option
 @data_options
 @click.option("--preset", type=click.Choice(list(EXTRACTORS)), help="Shape and schedule.  [default: tiny for drawn "
@@ -42,6 +44,7 @@ from fsrcache.workspace import Workspace
 @click.option("--dry-run", is_flag=True, help="Print time and memory, from a few steps, and write nothing.")
 @seed_option
 @device_option
+@run_threads_option
 @json_option
 def pretrain(
     workspace: Workspace,
@@ -49,6 +52,7 @@ def pretrain(
     layout: str | None,
     votes: str,
     on_error: str,
+    limit: int | None,
     preset: str | None,
     epochs: int | None,
     assignments: tuple[str, ...],
@@ -59,6 +63,7 @@ def pretrain(
     dry_run: bool,
     seed: int,
     device: str,
+    threads: int | None,
     as_json: bool,
 ) -> None:
     """Train the extractor, at full resolution unless other scales are named, into the workspace.
@@ -66,9 +71,16 @@ def pretrain(
     A tenth of the training split, fixed by the pictures' hashes, is left out of all training. The last epoch is kept.
     Interrupted, it goes on from the last checkpoint when the same command is run again.
     """
+    from fsrcache.device import keep_freed_memory  # and torch, not for --help and completion
+    from fsrcache.training.classifier.estimate import PretrainEstimate
+    from fsrcache.verbs.pretrain import estimate_pretrain, pretrain_settings
+    from fsrcache.verbs.pretrain import pretrain as work
+
     keep_freed_memory()
-    data = data_of(data_path, layout=layout, votes=votes, on_error=on_error)
     with shown(Console(stderr=True)) as on_progress:
+        data = data_of(
+            workspace, data_path, layout=layout, votes=votes, on_error=on_error, limit=limit, on_progress=on_progress
+        )
         if show:
             settings = pretrain_settings(
                 workspace, data=data, preset=preset, epochs=epochs, settings=assignments, side=side, device=device,
@@ -77,7 +89,7 @@ def pretrain(
         else:
             result = (estimate_pretrain if dry_run else work)(
                 workspace, data=data, preset=preset, epochs=epochs, settings=assignments, scales=scales, side=side,
-                restart=restart, seed=seed, device=device, on_progress=on_progress,
+                restart=restart, seed=seed, device=device, threads=threads, on_progress=on_progress,
             )  # fmt: skip
     if show:
         show_settings(settings.extractor, settings.schedule, as_json=as_json)
@@ -91,7 +103,7 @@ def pretrain(
         click.echo(f"preset {' '.join((result.preset, *result.settings))}")
 
 
-def _print_estimate(estimate: PretrainEstimate) -> None:
+def _print_estimate(estimate: "PretrainEstimate") -> None:
     parts = ", ".join(f"{name} {size / 1e6:,.0f} MB" for name, size in estimate.memory.items())
     click.echo(f"preset {' '.join((estimate.preset, *estimate.settings))}")
     click.echo(f"memory: {parts}")

@@ -26,12 +26,16 @@ def shown(console: Console) -> Iterator[ProgressCallback]:
     bar = (BarColumn(bar_width=_BAR),) if console.width >= _ROOM else ()
     with Bars(*bar, _Words(), console=console, transient=True, expand=True) as bars:
         tasks: dict[str, int] = {}
+        done: dict[str, int] = {}
 
         def on_progress(progress: Progress) -> None:
             if progress.note:
                 console.print(Text(progress.note), soft_wrap=True)
             if not progress.phase:
                 return
+            if progress.phase in tasks and progress.done < done[progress.phase]:  # it begins again
+                bars.remove_task(tasks.pop(progress.phase))  # type: ignore[arg-type]  # rich's TaskID is an int
+            done[progress.phase] = progress.done
             if progress.phase not in tasks:
                 tasks[progress.phase] = bars.add_task(
                     progress.phase, completed=progress.done, total=progress.total, unit=progress.unit,
@@ -57,6 +61,7 @@ class _Lines:
         self.console = console
         self.shown = 0.0
         self.began: dict[str, tuple[float, int]] = {}  # when a phase began, and how much of it was done then
+        self.done: dict[str, int] = {}  # of a phase at its last record
         self.rated: set[str] = set()  # phases whose rate was shown
 
     def __call__(self, progress: Progress) -> None:
@@ -66,6 +71,9 @@ class _Lines:
             return
         now = time.monotonic()
         known = progress.phase in self.began
+        if progress.done < self.done.get(progress.phase, 0):  # it begins again
+            del self.began[progress.phase]
+        self.done[progress.phase] = progress.done
         began, first = self.began.setdefault(progress.phase, (now, progress.done))
         fresh = progress.phase not in self.rated and progress.done > first and now - began >= _SECONDS_OF_RATE
         if known and not fresh and now - self.shown < _SECONDS_BETWEEN_LINES:

@@ -2,20 +2,23 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
+from fsrcache.cli.help import Command
 from fsrcache.cli.main import to_json
 from fsrcache.cli.paths import json_option, workspace_option
-from fsrcache.verbs.runs import RunSummary
-from fsrcache.verbs.runs import runs as verb
 from fsrcache.workspace import Workspace
+
+if TYPE_CHECKING:
+    from fsrcache.verbs.runs import RunSummary
 
 _HEADER = ("run", "state", "steps", "held-out %", "seed", "age", "preset")
 _UNITS = (("days", 86_400), ("h", 3600), ("min", 60))  # of ages, from two of each on
 
 
-@click.command
+@click.command(cls=Command)
 @workspace_option
 @json_option
 def runs(workspace: Workspace, as_json: bool) -> None:
@@ -23,6 +26,8 @@ def runs(workspace: Workspace, as_json: bool) -> None:
 
     A run is finished, interrupted (the same fsrcache train goes on with it), under way, or damaged.
     """
+    from fsrcache.verbs.runs import runs as verb  # and torch, not for --help and completion
+
     summaries = verb(workspace)
     if as_json:
         click.echo(to_json({"runs": [asdict(run) for run in summaries]}))
@@ -38,11 +43,13 @@ def _print(lines: Sequence[Sequence[str]]) -> None:
         click.echo("  ".join(f"{text:{width}}" for text, width in zip(line, widths, strict=True)).rstrip())
 
 
-def _line(run: RunSummary) -> tuple[str, ...]:
+def _line(run: "RunSummary") -> tuple[str, ...]:
     steps = "–" if run.steps is None else f"{run.step:,} of {run.steps:,}"
     accuracy = "–" if run.held_out_accuracy is None else f"{run.held_out_accuracy:.1f}"
     seed = "–" if run.seed is None else str(run.seed)
-    return run.name, run.state, steps, accuracy, seed, _age(run.age), " ".join((run.preset, *run.settings))
+    threads = ["(went on under another number of threads)"] * bool(run.earlier_threads)
+    preset = " ".join((run.preset, *run.settings, *threads))
+    return run.name, run.state, steps, accuracy, seed, _age(run.age), preset
 
 
 def _age(seconds: float) -> str:

@@ -1,24 +1,33 @@
 """``fsrcache train``: train the generator on cached features."""
 
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
 
+from fsrcache.cli.help import Command
 from fsrcache.cli.main import to_json
-from fsrcache.cli.options import device_option, restart_option, seed_option, set_option, show_option, show_settings
+from fsrcache.cli.options import (
+    device_option,
+    restart_option,
+    run_threads_option,
+    seed_option,
+    set_option,
+    show_option,
+    show_settings,
+)
 from fsrcache.cli.paths import json_option, store_option, workspace_option
 from fsrcache.cli.progress import clock, shown
-from fsrcache.presets import TRAINING
-from fsrcache.training.data.memory import CACHES
-from fsrcache.training.run.estimate import TrainEstimate
-from fsrcache.training.run.train import LOGS, TrainResult
-from fsrcache.verbs.train import estimate_train, train_settings
-from fsrcache.verbs.train import train as work
+from fsrcache.presets import CACHES, LOGS, TRAINING
 from fsrcache.workspace import Workspace
 
+if TYPE_CHECKING:
+    from fsrcache.training.run.estimate import TrainEstimate
+    from fsrcache.training.run.train import TrainResult
 
-@click.command
+
+@click.command(cls=Command)
 @workspace_option
 @store_option
 @click.option("--name", default="default", show_default=True, help="Name of the run.")
@@ -40,6 +49,7 @@ from fsrcache.workspace import Workspace
 @click.option("--dry-run", is_flag=True, help="Print time and memory, from a few steps, and write nothing.")
 @seed_option
 @device_option
+@run_threads_option
 @json_option
 def train(
     workspace: Workspace,
@@ -56,6 +66,7 @@ def train(
     dry_run: bool,
     seed: int,
     device: str,
+    threads: int | None,
     as_json: bool,
 ) -> None:
     """Train a generator that turns features of low-resolution faces into those of their full-resolution ones.
@@ -64,6 +75,9 @@ def train(
     it goes on from the last checkpoint when the same command is run again. Other settings, and other --steps among
     them, are another run: name it by --name, or begin anew with --restart.
     """
+    from fsrcache.verbs.train import estimate_train, train_settings  # and torch, not for --help and completion
+    from fsrcache.verbs.train import train as work
+
     if show:
         _, config = train_settings(workspace, preset=preset, steps=steps, settings=assignments)
         show_settings(config, as_json=as_json)
@@ -72,12 +86,13 @@ def train(
         if dry_run:
             estimate = estimate_train(
                 workspace, store=store, name=name, preset=preset, steps=steps, settings=assignments, cache=cache,
-                plain=plain, restart=restart, seed=seed, device=device, on_progress=on_progress,
+                plain=plain, restart=restart, seed=seed, device=device, threads=threads, on_progress=on_progress,
             )  # fmt: skip
         else:
             result = work(
                 workspace, store=store, name=name, preset=preset, steps=steps, settings=assignments, cache=cache,
-                plain=plain, log=log, restart=restart, seed=seed, device=device, on_progress=on_progress,
+                plain=plain, log=log, restart=restart, seed=seed, device=device, threads=threads,
+                on_progress=on_progress,
             )  # fmt: skip
     if as_json:
         click.echo(to_json(asdict(estimate if dry_run else result)))
@@ -87,7 +102,7 @@ def train(
         _print_result(result)
 
 
-def _print_result(result: TrainResult) -> None:
+def _print_result(result: "TrainResult") -> None:
     accuracy = ", ".join(
         f"{'HR' if scale == '1' else f'x{scale}'} {value:.1f}" for scale, value in result.held_out_accuracy.items()
     )
@@ -99,7 +114,7 @@ def _print_result(result: TrainResult) -> None:
     click.echo(f"Accuracy on faces held out of training, %: {accuracy}")
 
 
-def _print_estimate(estimate: TrainEstimate) -> None:
+def _print_estimate(estimate: "TrainEstimate") -> None:
     gmac = estimate.gmac_per_sample
     for network, count in estimate.parameters.items():
         click.echo(f"{network}: {count:,} parameters, {gmac[network]:.3g} GMAC a sample forward")

@@ -1,22 +1,29 @@
 """``fsrcache verify``: print what of a store is damaged, and have it removed."""
 
+from pathlib import Path
+
 import click
 from rich.console import Console
 
+from fsrcache.cli.help import Command
 from fsrcache.cli.main import to_json
+from fsrcache.cli.options import threads_option
 from fsrcache.cli.paths import json_option, store_argument, workspace_option
 from fsrcache.cli.progress import shown
+from fsrcache.cli.remedies import command_line
+from fsrcache.errors import call
 from fsrcache.store.redact import redacted
 from fsrcache.store.verify import Verdict
 from fsrcache.verbs.verify import verify as verify_store
 from fsrcache.workspace import Workspace
 
 
-@click.command
+@click.command(cls=Command)
 @store_argument
 @workspace_option
 @click.option("--repair", is_flag=True, help="Remove exactly what is damaged and rewrite metadata, so that the next "
               "extract completes the store again.")  # fmt: skip
+@threads_option
 @json_option
 @click.pass_context
 def verify(ctx: click.Context, store: str | None, workspace: Workspace, repair: bool, as_json: bool) -> None:
@@ -31,12 +38,14 @@ def verify(ctx: click.Context, store: str | None, workspace: Workspace, repair: 
     if as_json:
         click.echo(to_json({**verdict.to_dict(), "repaired": repair}))
     else:
-        _print(redacted(store or str(workspace.store)), verdict, repaired=repair)
+        name = redacted(store or str(workspace.store))
+        _print(name, name if "://" in name else str(Path(name).absolute()), verdict, repaired=repair)
     if not verdict.ok:
         ctx.exit(1)
 
 
-def _print(name: str, verdict: Verdict, *, repaired: bool) -> None:
+def _print(name: str, location: str, verdict: Verdict, *, repaired: bool) -> None:
+    again = command_line(call("extract", store=location))
     for problem in verdict.problems:
         click.echo(f"{problem.kind:13}{problem.key}")
     for key in verdict.leftovers:
@@ -48,10 +57,12 @@ def _print(name: str, verdict: Verdict, *, repaired: bool) -> None:
     if unreadable:
         click.echo(f"The storage failed to read {unreadable:,} files, which may be sound: see to it and verify again.")
     if not verdict.complete and all(problem.kind == "missing" for problem in verdict.problems):
-        click.echo("Run the same `fsrcache extract` command again, or the other parts, to complete it.")
+        click.echo(f"The same extraction completes it, or the other parts do: `{again}` with its other options.")
     elif repaired and len(verdict.problems) > unreadable:
         click.echo(
-            "Damaged files and links were removed, metadata rewritten. Run the same `fsrcache extract` command again."
+            "Damaged files and links were removed, metadata rewritten. The same extraction writes what is missing: "
+            f"`{again}` with its other options."
         )
     elif len(verdict.problems) > unreadable:
-        click.echo("`fsrcache verify --repair` removes what is damaged; the next `fsrcache extract` writes it anew.")
+        repair = command_line(call("verify", store=location, repair=True))
+        click.echo(f"`{repair}` removes what is damaged; then the same extraction writes it again.")

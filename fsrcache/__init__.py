@@ -1,7 +1,7 @@
 """fsrcache: feature super-resolution for facial expression recognition, from cached features.
 
-``pretrain``, ``extract``, ``train``, ``runs``, ``baselines``, ``evaluate``, ``info`` and ``verify`` are the commands of
-the same names as functions; ``load`` opens what they made as one model.
+``pretrain``, ``extract``, ``train``, ``runs``, ``baselines``, ``evaluate``, ``info``, ``verify`` and ``doctor`` are the
+commands of the same names as functions; ``load`` opens what they made as one model.
 """
 
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ __all__ = [
     "Workspace",
     "__version__",
     "baselines",
+    "doctor",
     "evaluate",
     "extract",
     "imresize",
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from fsrcache.store.spec import StoreSpec as StoreSpec
     from fsrcache.store.writer import FeatureWriter as FeatureWriter
     from fsrcache.verbs.baselines import baselines as baselines
+    from fsrcache.verbs.doctor import doctor as doctor
     from fsrcache.verbs.evaluate import evaluate as evaluate
     from fsrcache.verbs.extract import extract as extract
     from fsrcache.verbs.info import info as info
@@ -56,7 +58,7 @@ _HOMES = {
     "open_extractor": "fsrcache.extractors.opening",
     **{
         verb: f"fsrcache.verbs.{verb}"
-        for verb in ("baselines", "evaluate", "extract", "info", "pretrain", "runs", "train", "verify")
+        for verb in ("baselines", "doctor", "evaluate", "extract", "info", "pretrain", "runs", "train", "verify")
     },
 }
 

@@ -1,20 +1,15 @@
 """Work done ahead of its use: a map on several threads, in order, a bounded number of items under way."""
 
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from fsrcache.errors import RequestError
+from fsrcache.threads import usable_threads
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
-def usable_cores() -> int:
-    """Return how many cores this process may use; on macOS and Windows, which do not say, all that there are."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def ordered_map(
@@ -32,7 +27,7 @@ def ordered_map(
     function, items
         What is computed, of what; the items are asked for by the caller's thread.
     threads
-        How many at a time; the number of usable cores where None. One, with no ``under_way``, is the caller's own.
+        How many at a time; ``usable_threads()`` where None. One, with no ``under_way``, is the caller's own.
     under_way
         How many items are taken before the first of them is yielded; 16 for every thread where None.
     begin
@@ -43,7 +38,7 @@ def ordered_map(
     RequestError
         If there are to be no threads, or none under way.
     """
-    threads = usable_cores() if threads is None else threads
+    threads = usable_threads() if threads is None else threads
     if threads < 1 or (under_way is not None and under_way < 1):
         raise RequestError(f"{threads} threads with {under_way} items under way.", "There is at least one of either.")
     if threads == 1 and under_way is None:

@@ -5,14 +5,16 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Annotated
 
 import torch
 
 from fsrcache.errors import RequestError
-from fsrcache.records import shortened
+from fsrcache.records import Between, check_value, shortened
 
 _DEVICES = "The device is cpu, cuda, cuda:1 and so on, or auto."
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # of glibc's malloc.h
+_Threads = Annotated[int, Between(1, 1024)]
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -66,6 +68,38 @@ def computed_precision(wanted: str, device: torch.device) -> str:
     else:
         there = wanted == "bf16" and computes_bf16(device)
     return wanted if there else "fp32"
+
+
+def torch_threads(device: torch.device) -> int:
+    """Return the number of threads that torch computes on, which on a CPU changes the last bits; 0 on a GPU."""
+    return torch.get_num_threads() if device.type == "cpu" else 0
+
+
+def in_words(device: torch.device) -> str:
+    """Return what computes: ``cpu (2 threads)``, or ``cuda:0 (NVIDIA H100)``."""
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    threads = torch.get_num_threads()
+    return f"cpu ({threads} thread{'s' * (threads > 1)})"
+
+
+@contextmanager
+def with_threads(count: int | None) -> Iterator[None]:
+    """Compute on a number of threads, and put back torch's own at the end; None for torch's own.
+
+    Raises
+    ------
+    RequestError
+        If it is below 1, or no number.
+    """
+    before = torch.get_num_threads()
+    if count is not None:
+        check_value(_Threads, count, name="threads")
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager

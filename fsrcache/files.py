@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from fsrcache.errors import FsrcacheError
+from fsrcache.errors import FsrcacheError, RequestError
 
 PARTIAL = ".partial"  # ends the name of a file while it is written
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # Windows has none of these, but the last
@@ -16,7 +16,32 @@ _NO_WAIT = getattr(os, "O_NONBLOCK", 0)
 _BINARY = getattr(os, "O_BINARY", 0)
 
 
-def write_whole(path: Path, data: bytes) -> None:
+def as_path(path: object, *, name: str = "path") -> Path:
+    """Return a path from text or a path, ``~`` being the home folder.
+
+    Parameters
+    ----------
+    path
+        The argument: text, or ``os.PathLike`` of text.
+    name
+        Its name, for the error.
+
+    Raises
+    ------
+    RequestError
+        If it is neither, it is empty or has a NUL, or there is no such home folder.
+    """
+    text = os.fspath(path) if isinstance(path, str | os.PathLike) else None
+    if not isinstance(text, str) or not text or "\0" in text:
+        shown = repr(path)[:60]
+        raise RequestError(f"{name} is {shown}.", "It should be the path of a file or folder, as text or as a Path.")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise RequestError(f"There is no home folder for {text!r}.", "Name the whole path.") from None
+
+
+def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
     """Write a file that is there whole or not at all, whenever the machine stops.
 
     Raises
@@ -29,7 +54,7 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield the path of an empty file to fill, which takes the name ``path`` afterwards; a link there is replaced.
 
     Raises
@@ -37,6 +62,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     FsrcacheError
         If it cannot be written.
     """
+    path = as_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _replacing(str(path)) as partial:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fsrcache.device import fp32_precision, pick_device
-from fsrcache.errors import FsrcacheError, RequestError
+from fsrcache.errors import Blank, FsrcacheError, Remedy, RequestError, call
 from fsrcache.extraction.features import features_of_view, view_of
 from fsrcache.extraction.inputs import face_list, face_pixels, longer_sides, luma
 from fsrcache.extractors.extractor import Extractor
@@ -27,9 +27,9 @@ from fsrcache.models.generators.forms import KIND, GeneratorTraining, load_gener
 from fsrcache.models.weights import read_record
 from fsrcache.presets import TRAINING
 from fsrcache.records import check_value, shortened, value_from
-from fsrcache.settings import nearest_preset
+from fsrcache.settings import preset_in_words
 from fsrcache.store.reader import FeatureStore
-from fsrcache.workspace import Workspace, open_workspace
+from fsrcache.workspace import Workspace, existing_workspace, open_workspace
 
 _BATCH = 128  # faces, as in an extraction
 _LISTED = 12  # classes in a repr, and faces of predictions
@@ -242,7 +242,7 @@ def load(
         The workspace. Where it has no store (a copy without ``features.zarr`` is small), the model enlarges coarse
         faces as for ``Degradation()``, and cannot check that the generator was trained on this extractor's features.
     run
-        The name of the training, as in ``fsrcache train --name``.
+        The name of the training, as ``fsrcache.train`` knows it.
     device
         ``cpu``, ``cuda``, ``cuda:1`` and so on, or ``auto``.
 
@@ -255,27 +255,32 @@ def load(
 
     Examples
     --------
-    >>> model = fsrcache.load("fsr")  # doctest: +SKIP
-    >>> model([face, smaller_face]).labels  # doctest: +SKIP
-    ['happiness', 'anger']
+    >>> model = fsrcache.load("fsr")
+    >>> predictions = model([face, smaller_face])
+    >>> predictions.probabilities.shape  # a row a face, a column a class
+    (2, 7)
     """
     check_value(str, run, name="run")
     location, workspace = pick_device(str(device)), open_workspace(folder)
-    if not workspace.folder.is_dir():
-        raise RequestError(
-            f"There is no workspace at {workspace.folder}.", "Name the folder that `fsrcache train --workspace` filled."
-        )
+    existing_workspace(workspace)
+    here = str(workspace.folder)
     if not workspace.has_extractor:
         raise RequestError(
             f"The workspace {workspace.folder} has no extractor.",
-            f"Run `fsrcache pretrain --workspace {workspace.folder}`, or `fsrcache extract --extractor` there.",
+            Remedy(
+                "Run `{}`, or `{}` for one of your own.",
+                call("pretrain", workspace=here, data=Blank("PATH")),
+                call("extract", workspace=here, extractor=Blank("FILE")),
+            ),
         )
     path = workspace.run(run) / "generator.safetensors"
     if not path.is_file():
         names = sorted(one.parent.name for one in path.parents[1].glob("*/generator.safetensors"))
         raise RequestError(
             f"The workspace {workspace.folder} has no trained run {run!r}; it has {', '.join(names) or 'none'}.",
-            "Name one of these: fsrcache.load(folder, run=NAME)." if names else "Run `fsrcache train` there first.",
+            "Name one of these: fsrcache.load(folder, run=NAME)."
+            if names
+            else Remedy("Train one first: `{}`.", call("train", workspace=here)),
         )
     generator, written = load_generator(path)
     training: GeneratorTraining = value_from(GeneratorTraining, written, where=path, name="training")
@@ -299,7 +304,7 @@ def load(
     )
 
 
-_ELSEWHERE = "Train again under another --name, or load the workspace that the run belongs to."
+_ELSEWHERE = "Train again under another name, or load the workspace that the run belongs to."
 
 
 def _store_settings(
@@ -322,9 +327,8 @@ def _store_settings(
 def _recipe(training: GeneratorTraining) -> str:
     """Return how a generator was trained, as the nearest preset and what differs from it."""
     config = training["config"]
-    name, changes = nearest_preset(config, TRAINING)
-    changed = f" with {', '.join(changes)}" if changes else ""
-    return f"{config.generator.form}, preset {name}{changed}; {training['steps']:,} steps, seed {training['seed']}"
+    settings = preset_in_words(config, TRAINING)
+    return f"{config.generator.form}, {settings}; {training['steps']:,} steps, seed {training['seed']}"
 
 
 class _Fp32:

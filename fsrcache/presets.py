@@ -19,6 +19,8 @@ _Decay = Annotated[float, Between(0, 1, below=True)]
 _Factor = Annotated[float, Between(0, 1e38)]  # what fp32 holds
 _MOST_CONVOLUTIONS = 200
 _Floor = Annotated[float, Between(1e-37, 1e38)]  # what has a logarithm
+CACHES = ("auto", "device", "ram", "stream")  # locations of the features in a training
+LOGS = ("tensorboard",)  # of a training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,7 +202,7 @@ class MLPConfig:
     width: _Width = 768
     blocks: _Layers = 2
     rank: Annotated[int, Between(0, 2048)] = 32
-    dropout: _Share = 0.1
+    dropout: _Decay = 0.1
     noise: _Factor = 0.0
     members: Annotated[int, Between(1, 100)] = 1
 
@@ -316,6 +318,37 @@ class TrainConfig:
         check_fields(self)
         if any(later < earlier for earlier, later in pairwise(self.milestones)):
             raise RequestError(f"TrainConfig.milestones is {shortened(self.milestones)}.", "They ascend.")
+        self._refuse_contradictions()
+
+    def _refuse_contradictions(self) -> None:
+        """Raise if a setting has no effect because of another one, or nothing would be learnt."""
+        for name in ("adversarial_weight", "penalty_weight"):
+            if self.critic is None and getattr(self, name) not in (0, getattr(TrainConfig, name)):
+                raise RequestError(
+                    f"TrainConfig.{name} is {getattr(self, name)}, and there is no critic that it could weigh.",
+                    f"Leave {name} out, or add a critic: critic.filters={CriticConfig.filters}.",
+                )
+        terms = ["perceptual_weight", "l2_weight", "classification_weight", "distillation_weight"]
+        terms += [] if self.critic is None else ["adversarial_weight"]
+        if not any(getattr(self, name) for name in terms):
+            raise RequestError(
+                f"TrainConfig has only weights of 0 for the generator: {', '.join(terms)}.", "Set one of them above 0."
+            )
+        if self.l2_steps and not self.l2_weight:
+            raise RequestError(
+                f"TrainConfig.l2_steps is {self.l2_steps:,} and l2_weight is 0: nothing is learnt in these steps.",
+                "Set l2_steps=0, or l2_weight above 0.",
+            )
+        if self.weight_decay and self.optimiser == "adam":
+            raise RequestError(
+                f"TrainConfig.weight_decay is {self.weight_decay} and optimiser is 'adam', which decays nothing.",
+                "Set weight_decay=0, or optimiser=adamw.",
+            )
+        if (members := getattr(self.generator, "members", 1)) > self.batch:
+            raise RequestError(
+                f"TrainConfig.batch is {self.batch}, and generator.members is {members}, each with a share of it.",
+                "Set a batch of at least as many samples, or fewer members.",
+            )
 
 
 _BEST = TrainConfig(

@@ -69,6 +69,8 @@ class FormsOf:
 
 
 Seed = Annotated[int, Between(0, 2**63 - 1)]
+Threads = Annotated[int, Between(0, 2**16)]  # of a training; 0 on a GPU
+Limit = Annotated[int, Between(1, 10**8)]  # of the faces of a split
 
 
 class _WrongError(Exception):

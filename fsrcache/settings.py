@@ -141,6 +141,12 @@ def nearest_preset(config: Config, presets: Mapping[str, Config]) -> tuple[str, 
     return name, changes[name]
 
 
+def preset_in_words(config: Config, presets: Mapping[str, Config]) -> str:
+    """Return the nearest preset of a record and what differs from it, as ``preset best with steps=2000``."""
+    name, changes = nearest_preset(config, presets)
+    return f"preset {name}{' with ' * bool(changes)}{', '.join(changes)}"
+
+
 def _split(assignment: str) -> tuple[str, str, str]:
     """Return name, ``=`` and text of an assignment; the last two are empty where there is no ``=``."""
     name, equals, text = (part.strip() for part in assignment.partition("="))
@@ -279,15 +285,15 @@ def _value(hint: Any, text: str) -> Any:
 
 
 def _first(options: Sequence[Any], text: str) -> Any:
-    """Return what a text means by the first option that takes it."""
-    for option in options:
-        value = _value(option, text)
+    """Return what a text means by the first option that takes it; else by the first that can read it, for the check."""
+    values = [_value(option, text) for option in options]
+    for option, value in zip(options, values, strict=True):
         try:
             check_value(option, value, name="")
         except RequestError:
             continue
         return value
-    return text
+    return next((value for value in values if value != text), text)
 
 
 def _text(value: Any) -> str:

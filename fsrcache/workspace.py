@@ -8,14 +8,15 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
-from fsrcache.errors import FsrcacheError, RequestError
+from fsrcache.errors import Blank, FsrcacheError, Remedy, RequestError, arguments, call
 from fsrcache.files import read_regular, write_whole
-from fsrcache.records import check_fields, parse_json, shortened, value_from
+from fsrcache.records import Limit, check_fields, parse_json, shortened, value_from
 
 _MOST_BYTES = 1 << 16  # of data.json, of extractor.json
 _MOST_WEIGHTS = 1 << 32  # bytes of an extractor's file
 _EXTRACTOR, _ONNX = "extractor.json", "extractor.onnx"
-_REMEDY = "Name the data again: fsrcache extract --data PATH, or pretrain."
+_NAME_DATA = Remedy("Name the data again: `{}`.", call("extract", data=Blank("PATH")))
+_NAME_EXTRACTOR = Remedy("Name the extractor again: `{}`.", call("extract", extractor=Blank("FILE")))
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,15 @@ class Data:
         As for ``fsrcache.faces.index.list_faces``.
     on_error
         ``fail`` or ``skip``, for pictures that cannot be used.
+    limit
+        Number of faces of a split at most, for a quick try; None for all of them.
     """
 
     path: str
     layout: str | None = None
     votes: Literal["majority", "argmax", "soft"] = "majority"
     on_error: Literal["fail", "skip"] = "fail"
+    limit: Limit | None = None
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -46,6 +50,14 @@ class Data:
     def drawn(self) -> bool:
         """Whether these are the built-in faces."""
         return re.fullmatch(r"drawn(:.*)?", self.path) is not None
+
+    @property
+    def in_words(self) -> str:
+        """The path, and what is chosen beside it."""
+        layout = f", layout {self.layout}" if self.layout else ""
+        votes = f", votes {self.votes}" if self.votes != "majority" else ""
+        limit = f", at most {self.limit:,} faces a split" if self.limit else ""
+        return f"{self.path}{layout}{votes}{limit}"
 
 
 @dataclass(frozen=True)
@@ -104,10 +116,8 @@ class Workspace:
             text = read_regular(path, most=_MOST_BYTES)
         except FileNotFoundError:
             return ExtractorSource(str(self.extractor))
-        remedy = "Name the extractor again: fsrcache extract --extractor."
-        source: Any = value_from(
-            ExtractorSource, parse_json(text, where=path, remedy=remedy), where=path, remedy=remedy
-        )
+        record = parse_json(text, where=path, remedy=_NAME_EXTRACTOR)
+        source: Any = value_from(ExtractorSource, record, where=path, remedy=_NAME_EXTRACTOR)
         assert isinstance(source, ExtractorSource)
         if "/" not in source.reference and source.reference.endswith(".onnx"):  # its own copy
             return replace(source, reference=str(self.folder / source.reference))
@@ -190,7 +200,7 @@ class Workspace:
             text = read_regular(path, most=_MOST_BYTES)
         except FileNotFoundError:
             return None
-        data: Any = value_from(Data, parse_json(text, where=path, remedy=_REMEDY), where=path, remedy=_REMEDY)
+        data: Any = value_from(Data, parse_json(text, where=path, remedy=_NAME_DATA), where=path, remedy=_NAME_DATA)
         assert isinstance(data, Data)
         return data
 
@@ -211,3 +221,26 @@ def open_workspace(workspace: Workspace | str | PathLike[str]) -> Workspace:
     if isinstance(workspace, Workspace):
         return workspace
     return Workspace(workspace)  # type: ignore[arg-type]  # which makes a path of it, or names what is none
+
+
+def existing_workspace(workspace: Workspace | str | PathLike[str]) -> Workspace:
+    """Return a workspace whose folder is there.
+
+    Raises
+    ------
+    RequestError
+        If there is no such folder.
+    """
+    workspace = open_workspace(workspace)
+    if not workspace.folder.is_dir():
+        folder = str(workspace.folder)
+        raise RequestError(
+            f"There is no workspace at {folder}.",
+            Remedy(
+                "Name one that is there, `{}`, or make this one from your faces: `{}`, then `{}`.",
+                arguments(workspace=Blank("DIR")),
+                call("pretrain", workspace=folder, data=Blank("PATH")),
+                call("extract", workspace=folder),
+            ),
+        )
+    return workspace

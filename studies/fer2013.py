@@ -20,7 +20,7 @@ from typing import Any
 
 import click
 
-from fsrcache.ahead import usable_cores
+from fsrcache.threads import usable_cores
 
 _MEASURES = ("--measures", "accuracy", "--measures", "gap_closed", "--measures", "mean_class_accuracy")
 _PACKAGES = ("fsrcache", "torch", "zarr", "numpy", "safetensors")

@@ -124,6 +124,8 @@ class _Front(nn.Module):
 class _OnEmbeddings(Trainer):
     """A trainer with WGAN-div between the frozen head's embeddings of generated and of fine features."""
 
+    weight = 1.0  # of the generator's term
+
     def _work(self, *, l2_alone: bool) -> None:
         config, (generator, critic, head) = self.config, self.networks
         assert critic is not None
@@ -142,7 +144,7 @@ class _OnEmbeddings(Trainer):
         terms, weights = generator_terms(
             batch, generated, self.networks._replace(critic=None), config, l2_alone=l2_alone
         )
-        terms["adversarial"] = config.adversarial_weight * adversarial_loss(critic(embeddings), weights=weights)
+        terms["adversarial"] = self.weight * adversarial_loss(critic(embeddings), weights=weights)
         grads = torch.autograd.grad(torch.stack(list(terms.values())).sum(), list(generator.parameters()))
         self._update("generator", Update({name: term.detach() for name, term in terms.items()}, list(grads), weights))
 
@@ -192,6 +194,8 @@ def train_form(
         critic = _embedding_critic(store.spec.widths["embeddings"])
         networks, kind = networks._replace(critic=critic), _OnEmbeddings
     trainer = kind(networks, batches, replace(config, critic=None))
+    if isinstance(trainer, _OnEmbeddings):
+        trainer.weight = ON_EMBEDDINGS[name]
     for step in range(config.steps):
         if step % _AHEAD == 0:
             batches.prepare(step, min(_AHEAD, config.steps - step))

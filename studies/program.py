@@ -20,7 +20,11 @@ if sys.platform == "win32":
 else:
     _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
-    [f"fsrcache.cli.{name}" for name in ("pretrain", "extract", "verify", "train", "baselines", "evaluate")]
+    [
+        f"fsrcache.{room}.{name}"
+        for name in ("pretrain", "extract", "verify", "train", "baselines", "evaluate")
+        for room in ("cli", "verbs")
+    ]
 )
 _PATIENCE = 300.0  # seconds
 

@@ -33,7 +33,7 @@ from fsrcache.training.data.loader import FeatureCache, load_cache
 from fsrcache.training.run.loop import score
 from fsrcache.training.run.train import train_generator
 from fsrcache.workspace import Workspace
-from studies.forms import FORMS, ON_EMBEDDINGS, train_form
+from studies.forms import FORMS, train_form
 from studies.views import store_with_views
 
 _CPU = torch.device("cpu")
@@ -82,7 +82,6 @@ VARIANTS: Mapping[str, TrainConfig] = {
     _VIEWS: _BASE,  # on another store
     _LONGER: _BASE,
     **dict.fromkeys(FORMS, _BASE),
-    **{name: replace(_BASE, adversarial_weight=weight) for name, weight in ON_EMBEDDINGS.items()},
 }
 
 

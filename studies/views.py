@@ -1,7 +1,6 @@
 """A store whose training faces stand twice: as they are, and mirrored and shifted by up to two pixels each way."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,10 +12,10 @@ from fsrcache.extraction.source import face_source
 from fsrcache.extractors.covpool import load_covpool
 from fsrcache.faces.decode import Pictures
 from fsrcache.faces.expressions import SPLITS
-from fsrcache.faces.faces import Faces, usable_faces
-from fsrcache.faces.index import list_faces, title_of
+from fsrcache.faces.faces import Faces
 from fsrcache.progress import ProgressCallback, no_progress
 from fsrcache.store.reader import FeatureStore
+from fsrcache.verbs.data import read_faces
 from fsrcache.workspace import Workspace
 
 _SHIFT = 2  # pixels
@@ -30,11 +29,11 @@ def store_with_views(workspace: Workspace, *, on_progress: ProgressCallback = no
     data, path = workspace.data(), workspace.folder / "views.zarr"
     if data is None:
         raise FsrcacheError(f"{workspace.folder} has no record of its faces.", "Run `fsrcache extract` there.")
-    listing = list_faces(Path(data.path), layout=data.layout, votes=data.votes)
-    faces = usable_faces(listing, side=load_covpool(workspace.extractor).config.side, on_error=data.on_error)
+    side = load_covpool(workspace.extractor).config.side
+    faces, title = read_faces(data, side=side, on_progress=on_progress)
     source = face_source(with_views(faces), workspace.extractor, device=torch.device("cpu"))
-    scales, title = FeatureStore(workspace.store).scales, f"{title_of(listing.layout)}, with views"
-    extract_features(source, store=path, scales=scales, data=title, on_progress=on_progress)
+    scales = FeatureStore(workspace.store).scales
+    extract_features(source, store=path, scales=scales, data=f"{title}, with views", on_progress=on_progress)
     return FeatureStore(path)
 
 

@@ -115,6 +115,17 @@ def pretrained_once(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="session")
+def trained(pretrained_once, tmp_path_factory):
+    """A folder whose workspace has everything: an extractor, the store of its faces and a trained run; only read it."""
+    folder = tmp_path_factory.mktemp("trained")
+    shutil.copytree(pretrained_once, folder, dirs_exist_ok=True)
+    for words in (["extract", "--scales", "2"], ["train", "--steps", "2"]):
+        done = run(*words, cwd=folder)
+        assert done.returncode == 0, done.stderr
+    return folder
+
+
 @pytest.fixture
 def pretrained(pretrained_once, tmp_path):
     """A folder whose workspace has an extractor for its 140 drawn faces."""

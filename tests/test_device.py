@@ -41,15 +41,15 @@ def test_elsewhere_nothing_is_done(monkeypatch, platform):
     assert not keep_freed_memory()
 
 
-@pytest.mark.parametrize("name", ["pretrain", "baselines"])
-def test_commands_ask_for_it(monkeypatch, tmp_path, name):
+@pytest.mark.parametrize(("name", "at"), [("pretrain", "fsrcache.device"), ("baselines", "fsrcache.cli.baselines")])
+def test_commands_ask_for_it(monkeypatch, tmp_path, name, at):
     def asked():
         raise KeyError(name)
 
-    module = import_module(f"fsrcache.cli.{name}")
-    monkeypatch.setattr(module, "keep_freed_memory", asked)
+    command = getattr(import_module(f"fsrcache.cli.{name}"), name)
+    monkeypatch.setattr(f"{at}.keep_freed_memory", asked)
     with pytest.raises(KeyError, match=name):
-        getattr(module, name).main(["--workspace", str(tmp_path)], standalone_mode=False)
+        command.main(["--workspace", str(tmp_path)], standalone_mode=False)
 
 
 def setting():

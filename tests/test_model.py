@@ -415,7 +415,7 @@ def test_what_cannot_be_loaded_is_named(copied, tmp_path):
     with pytest.raises(RequestError, match=r"There is no workspace at .*nowhere"):
         load(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(RequestError, match=r"(?s)empty has no extractor.*--workspace .*empty"):
+    with pytest.raises(RequestError, match=r"(?s)empty has no extractor.*fsrcache\.pretrain\('.*empty', data=PATH"):
         load(str(tmp_path / "empty"))
     shutil.copytree(copied.run("default"), copied.run("s1"))
     with pytest.raises(RequestError, match="no trained run 's2'; it has default, s1"):
@@ -429,7 +429,7 @@ def test_what_cannot_be_loaded_is_named(copied, tmp_path):
     with pytest.raises(RequestError, match="There is no device"):
         load(copied, device="tpu")
     shutil.rmtree(copied.folder / "runs")
-    with pytest.raises(RequestError, match=r"(?s)it has none.*fsrcache train"):
+    with pytest.raises(RequestError, match=r"(?s)it has none.*fsrcache\.train\('.*fsr'\)"):
         load(copied)
 
 

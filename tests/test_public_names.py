@@ -8,7 +8,7 @@ import pytest
 
 import fsrcache
 
-VERBS = ("baselines", "evaluate", "extract", "info", "pretrain", "runs", "train", "verify")
+VERBS = ("baselines", "doctor", "evaluate", "extract", "info", "pretrain", "runs", "train", "verify")
 
 
 @pytest.mark.parametrize("name", fsrcache.__all__)

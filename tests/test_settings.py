@@ -14,9 +14,13 @@ from hypothesis import strategies as st
 from fsrcache.cli.main import group, main
 from fsrcache.cli.options import set_option
 from fsrcache.errors import RequestError
+from fsrcache.evaluation.heads import MLP
+from fsrcache.extractors.onnx_options import OnnxOptions
+from fsrcache.faces.degrade import Degradation
 from fsrcache.presets import EXTRACTORS, PRETRAINING, TRAINING, CriticConfig, ExtractorConfig, MLPConfig, RRDBConfig
 from fsrcache.records import FormsOf, check_fields
-from fsrcache.settings import differences, resolved, with_settings
+from fsrcache.settings import differences, preset_in_words, resolved, with_settings
+from fsrcache.workspace import Data
 
 PRESETS = [*EXTRACTORS.values(), *PRETRAINING.values(), *TRAINING.values()]
 BEST, PAPER = TRAINING["best"], TRAINING["paper"]
@@ -126,7 +130,7 @@ def test_any_text_is_read_or_refused(name, text):
         (["l2_weight=0.5"], {"l2_weight": 0.5}),
         (["l2_weight=5"], {"l2_weight": 5.0}),
         ([" l2_weight = 5e-1 "], {"l2_weight": 0.5}),
-        (["steps=7", "batch=2"], {"steps": 7, "batch": 2}),
+        (["steps=7", "batch=8"], {"steps": 7, "batch": 8}),
         (["milestones=1000,2000"], {"milestones": (1000, 2000)}),
         (["milestones=1000, 2000"], {"milestones": (1000, 2000)}),
         (["milestones=5"], {"milestones": (5,)}),
@@ -228,6 +232,18 @@ def test_unions(name, text, value):
         (BEST, ["critic=vgg"], "critic is 'vgg', and it has settings of its own.\n"
          "Set critic=none, or critic.filters, critic.bias."),
         (BEST, ["critic=none", "critic.bias=no"], "critic is none, and critic.bias is set.\nLeave out one of the two."),
+        (BEST, ["adversarial_weight=3"], "TrainConfig.adversarial_weight is 3.0, and there is no critic"),
+        (BEST, ["penalty_weight=3"], "TrainConfig.penalty_weight is 3.0, and there is no critic"),
+        (BEST, ["l2_weight=0", "perceptual_weight=0", "distillation_weight=0"],
+         "TrainConfig has only weights of 0 for the generator: perceptual_weight, l2_weight, "),
+        (TRAINING["authors"], ["l2_weight=0"], "TrainConfig.l2_steps is 40,000 and l2_weight is 0: nothing is learnt"),
+        (BEST, ["optimiser=adam"], "TrainConfig.weight_decay is 0.01 and optimiser is 'adam', which decays nothing.\n"),
+        (BEST, ["batch=2"], "TrainConfig.batch is 2, and generator.members is 3, each with a share of it.\n"),
+        (BEST, ["generator.dropout=1"], "generator.dropout is 1.0.\nIt should be a finite number from 0 to below 1."),
+        (BEST, ["batch=0"], "batch is 0.\nIt should be a whole number from 1 to 65,536."),
+        (PRETRAINING["tiny"], ["learning_rate=-1"], "learning_rate is -1.0.\nIt should be a finite number from 0 "),
+        (Degradation(), ["jpeg=0"], "jpeg is 0.\nIt should be a whole number from 1 to 100 or nothing."),
+        (MLP, ["epochs=0"], "epochs is 0.\nIt should be a whole number from 1 to 1,000,000."),
         (Unions(), ["limit=x"], "limit is 'x'.\nIt should be a whole number or nothing."),
     ],
 )  # fmt: skip
@@ -236,12 +252,29 @@ def test_what_is_wrong_is_named(base, assignments, message):
         with_settings(base, assignments)
 
 
+ONNX = OnnxOptions(
+    classes=("a", "b"), side=48, channel_order="rgb", mean=(0.0,) * 3, deviation=(1.0,) * 3, range="255", layout="nchw"
+)
+RECORDS = [BEST, PAPER, BEST.generator, PAPER.generator, PAPER.critic, EXTRACTORS["tiny"], PRETRAINING["tiny"], MLP,
+           Degradation(), ONNX, Data("drawn")]  # fmt: skip
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda one: type(one).__name__)
+def test_every_record_checks_every_field_when_it_is_made(record):
+    for field in fields(record):
+        for wrong in (object(), float("nan"), -1, 10**40, b"1", [1], {}):
+            with pytest.raises(RequestError, match=rf"\b{field.name}\b"):
+                replace(record, **{field.name: wrong})
+
+
 def test_only_what_differs_is_named():
     assert differences(replace(BEST, steps=7, generator=replace(BEST.generator, width=256)), BEST) == [
         "generator.width=256",
         "steps=7",
     ]
     assert differences(replace(BEST, critic=CriticConfig()), BEST) == ["critic.filters=64", "critic.bias=true"]
+    assert preset_in_words(replace(BEST, steps=7), TRAINING) == "preset best with steps=7"
+    assert preset_in_words(PAPER, TRAINING) == "preset paper"
     assert differences(replace(PAPER, critic=None), PAPER) == ["critic=none"]
     assert differences(replace(PAPER, generator=MLPConfig()), PAPER)[0] == "generator.form=mlp"
 

@@ -1,9 +1,7 @@
 """The table of predictors: every row, head and scale, from predictions that are computed once and kept."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
-from functools import cached_property
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -12,19 +10,18 @@ from numpy.typing import NDArray
 
 from fsrcache.device import check_device, fp32_precision
 from fsrcache.errors import FsrcacheError, RequestError
-from fsrcache.evaluation.heads import LINEAR, MLP, Logits, probabilities_of, refit_linear, refit_mlp
-from fsrcache.evaluation.predictions import Probabilities, read_predictions, write_predictions
+from fsrcache.evaluation.estimate import announce_scoring
+from fsrcache.evaluation.predictions import Probabilities
 from fsrcache.evaluation.predictor import Predictor
+from fsrcache.evaluation.scoring import Scoring, known_scales
 from fsrcache.evaluation.tables import FROZEN, HEADS, Context, Key, Table, score_table
 from fsrcache.evaluation.twins import twins
 from fsrcache.extractors.extractor import Extractor
 from fsrcache.extractors.identity import refuse_other_extractor
+from fsrcache.files import as_path
 from fsrcache.progress import Progress, ProgressCallback, no_progress
 from fsrcache.records import Seed, check_value, shortened
 from fsrcache.store.reader import FeatureStore
-
-Note = Callable[[str], object]
-_FITS = {"refit-mlp": MLP, "refit-linear": LINEAR}
 
 
 @fp32_precision(tf32=False)
@@ -34,7 +31,7 @@ def evaluate_predictors(
     predictors: Sequence[Predictor],
     *,
     device: torch.device,
-    folder: Path | None = None,
+    folder: str | PathLike[str] | None = None,
     split: str | None = None,
     heads: Sequence[str] = tuple(HEADS),
     seed: int = 0,
@@ -67,32 +64,39 @@ def evaluate_predictors(
     notes
         Further sentences for the footnotes.
     on_progress
-        Called after every predictor and head.
+        Called after every predictor and head and every second, and once with a note on how long all of it takes.
 
     Raises
     ------
     FsrcacheError
         If the store was written with another extractor, or the split has no pictures.
     RequestError
-        If there are no such heads, no such seed, or no predictors.
+        If there are no such heads, no such seed, or no predictors, or those of one row differ in their settings.
     """
     check_value(Seed, seed, name="seed")
+    folder = None if folder is None else as_path(folder, name="folder")
     check_heads(heads)
     check_device(device)
     refuse_other_extractor(store, extractor)
+    _refuse_other_settings(predictors)
     split = _reported(store, split)
     work = [(one, head) for one in predictors for head in heads if head == FROZEN or one.features is not None]
+    kept: dict[tuple[str, str], Probabilities | None] = {}
+    for predictor, head in work:
+        scoring = Scoring(store, predictor, split, seed, device, folder, on_progress)
+        kept[predictor.name, head] = scoring.kept(head)
+    missing = [(predictor, head) for predictor, head in work if kept[predictor.name, head] is None]
+    announce_scoring(store, missing, split=split, device=device, on_progress=on_progress)
     predictions: dict[Key, NDArray[np.integer[Any]]] = {}
-    current: _Scoring | None = None
+    current: Scoring | None = None
     for done, (predictor, head) in enumerate(work):
-        if current is None or current.predictor is not predictor:
-            current = _Scoring(store, predictor, split, seed, device, folder)
-
-        def tell(note: str, done: int = done) -> None:
-            on_progress(Progress("evaluating", done, len(work), "rows and heads", note=note))
-
-        tell("")
-        for scale, values in current.probabilities(head, tell).items():
+        on_progress(Progress("evaluating", done, len(work), "rows and heads"))
+        probabilities = kept[predictor.name, head]
+        if probabilities is None:
+            if current is None or current.predictor is not predictor:
+                current = Scoring(store, predictor, split, seed, device, folder, on_progress)
+            probabilities = current.compute(head)
+        for scale, values in probabilities.items():
             predictions[predictor.row, head, scale, predictor.seed] = values.argmax(1)
     on_progress(Progress("evaluating", len(work), len(work), "rows and heads"))
     return score_table(
@@ -119,109 +123,24 @@ def check_heads(heads: Sequence[str]) -> None:
         raise RequestError(f"The heads are {shortened(heads)}.", f"Choose a list from {', '.join(HEADS)}.")
 
 
-@dataclass(frozen=True, eq=False)
-class _Scoring:
-    """The probabilities of one predictor on one split; its features are computed when a head needs them."""
-
-    store: FeatureStore
-    predictor: Predictor
-    split: str
-    seed: int
-    device: torch.device
-    folder: Path | None
-
-    @property
-    def scales(self) -> tuple[int, ...]:
-        """The scales of the store that the predictor knows."""
-        return _known_scales(self.store, self.predictor)
-
-    def probabilities(self, head: str, note: Note) -> Probabilities:
-        """Return the probabilities with a head: those that are kept, or else computed and kept."""
-        source = self._source(head)
-        seeded = "" if head == FROZEN else f"-seed-{self.seed}"
-        name = f"{self.predictor.name}/{self.split}-{head}{seeded}.safetensors"
-        path = None if self.folder is None else self.folder / name
-        shape = len(self.store.labels(self.split)), len(self.store.classes)
-        if path is not None:
-            try:
-                kept = read_predictions(path, source=source, scales=self.scales, shape=shape)
-            except FsrcacheError as error:
-                note(f"{error.what} It is computed again.")
-                kept = None
-            if kept is not None:
-                return kept
-        computed = self._computed(head)
-        for scale, values in computed.items():
-            if values.shape != shape or not np.isfinite(values).all():
-                raise FsrcacheError(
-                    f"{self.predictor.name} predicts {list(values.shape)} at scale {scale}, or numbers that are not "
-                    f"finite; {self.split} has {shape[0]:,} pictures and {shape[1]} classes.",
-                    "Train the row again.",
-                )
-        if path is not None:
-            write_predictions(path, computed, source=source)
-        return computed
-
-    def _computed(self, head: str) -> Probabilities:
-        if self.predictor.probabilities is not None:
-            return {
-                scale: np.asarray(self.predictor.probabilities(self.split, scale), np.float32) for scale in self.scales
-            }
-        classifier = self._classifier(head)
-        return {scale: probabilities_of(classifier, values) for scale, values in self._tested.items()}
-
-    @cached_property
-    def _tested(self) -> dict[int, NDArray[np.floating[Any]]]:
-        assert self.predictor.features is not None
-        return {scale: self.predictor.features(self.split, scale) for scale in self.scales}
-
-    @cached_property
-    def _training(self) -> dict[int, NDArray[np.floating[Any]]]:
-        """The features of the training split without its held-out tenth, by scale; none without a training split."""
-        assert self.predictor.features is not None
-        if "train" not in self.store.splits:
-            return {}
-        kept = ~self.store.held_out()
-        return {scale: self.predictor.features("train", scale)[kept] for scale in self.scales}
-
-    def _classifier(self, head: str) -> torch.nn.Module:
-        """Return features [b, P] -> logits [b, K]."""
-        extractor = self.predictor.extractor
-        assert extractor is not None
-        if head == FROZEN:
-            return Logits(extractor.frozen_head()).to(self.device)
-        features, classes = self._training, len(self.store.classes)
-        labels = self.store.labels("train")[~self.store.held_out()]
-        if head == "refit-linear":
-            return refit_linear(features, labels, classes=classes, seed=self.seed, fit=_FITS[head], device=self.device)
-
-        def fresh() -> torch.nn.Module:
-            return Logits(extractor.fresh_head())
-
-        return refit_mlp(features, labels, head=fresh, seed=self.seed, fit=_FITS[head], device=self.device)
-
-    def _source(self, head: str) -> dict[str, Any]:
-        """Return everything that the probabilities depend on, as JSON values."""
-        extractor = self.predictor.extractor
-        return {
-            "row": self.predictor.source,
-            "seed": self.predictor.seed,
-            "store": self.store.spec.content_digests,
-            "scales": list(self.scales),
-            "extractor": None if extractor is None else extractor.digest,
-            "head": head,
-            "head_seed": None if head == FROZEN else self.seed,
-            "fit": None if head == FROZEN else asdict(_FITS[head]),
-            "split": self.split,
-            "device": self.device.type,
-        }
+def _refuse_other_settings(predictors: Sequence[Predictor]) -> None:
+    """Raise if predictors of one row, which are averaged, differ in more than their seed."""
+    firsts: dict[str, Predictor] = {}
+    for one in predictors:
+        first = firsts.setdefault(one.row, one)
+        if one.facts.get("settings") != first.facts.get("settings"):
+            raise RequestError(
+                f"The row {one.row} has trainings of different settings: {first.name} has "
+                f"{first.facts.get('settings')}, {one.name} {one.facts.get('settings')}.",
+                "Only seeds of the same settings are averaged: give each settings a row of its own.",
+            )
 
 
 def _reported(store: FeatureStore, split: str | None) -> str:
     """Return the split that is reported."""
     if split is not None and split not in store.splits:
         raise FsrcacheError(
-            f"The store {store.name} has no split {split!r}; it has {', '.join(store.splits)}.", "Name another --split."
+            f"The store {store.name} has no split {split!r}; it has {', '.join(store.splits)}.", "Name another split."
         )
     reported = [name for name in ("test", "val") if name in store.splits]
     if split is None and not reported:
@@ -229,14 +148,10 @@ def _reported(store: FeatureStore, split: str | None) -> str:
     return split or reported[0]
 
 
-def _known_scales(store: FeatureStore, predictor: Predictor) -> tuple[int, ...]:
-    return tuple(scale for scale in store.scales if predictor.scales is None or scale in predictor.scales)
-
-
 def _scale_notes(store: FeatureStore, predictors: Sequence[Predictor]) -> list[str]:
     """Return a sentence on every row that knows fewer scales than the store has."""
     notes = []
-    for row, known in dict.fromkeys((one.row, _known_scales(store, one)) for one in predictors):
+    for row, known in dict.fromkeys((one.row, known_scales(store, one)) for one in predictors):
         if missing := [f"x{scale}" for scale in store.scales if scale not in known]:
             notes.append(
                 f"{row} was trained without {', '.join(missing)}: it has no scores there, and its heads are re-fitted "
@@ -270,8 +185,9 @@ def _context(
         degradation=f"MATLAB bicubic down and up, {degradation.get('form')} form, border "
         f"{degradation.get('border')}, {'no JPEG' if jpeg is None else f'JPEG {jpeg}'} in between",
         extractor=extractor.summary,
-        generator=_facts(predictors, "generator"),
-        checkpoint=_facts(predictors, "checkpoint"),
+        generator=_facts(predictors, "generator") or "none",
+        checkpoint=_facts(predictors, "checkpoint") or "none",
+        settings=_facts(predictors, "settings"),
         seeds=f"{trainings}re-fitted heads {head_seed}",
         rows={one.row: one.note for one in predictors if one.note},
         notes=(*notes, *_scale_notes(store, predictors)),
@@ -279,7 +195,7 @@ def _context(
 
 
 def _facts(predictors: Iterable[Predictor], subject: str) -> str:
-    """Return the different sentences of the rows about a subject, each with its row where there are several rows."""
+    """Return the different sentences of the rows about a subject, each with its row where several rows have one."""
     facts = dict.fromkeys((one.row, one.facts[subject]) for one in predictors if subject in one.facts)
     alone = len({row for row, _ in facts}) == 1
-    return "; ".join(fact if alone else f"{row}: {fact}" for row, fact in facts) or "none"
+    return "; ".join(fact if alone else f"{row}: {fact}" for row, fact in facts)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import Annotated, Any
 
@@ -14,6 +15,7 @@ from torch.nn.functional import cross_entropy
 from fsrcache.device import pick_device
 from fsrcache.errors import FsrcacheError, RequestError
 from fsrcache.evaluation.arguments import check_array, check_classes, check_number, shown
+from fsrcache.progress import ProgressCallback, counted, no_progress
 from fsrcache.records import Between, Seed, check_fields, check_value
 
 Features = Mapping[int, NDArray[np.floating[Any]]]  # {scale: [n, P]}, row i the same face at every scale
@@ -74,6 +76,7 @@ def refit_mlp(
     seed: int,
     fit: Fit = MLP,
     device: str | torch.device = "cpu",
+    on_progress: ProgressCallback = no_progress,
 ) -> nn.Module:
     """Train a fresh head on features of all scales, a minibatch drawn across faces and scales.
 
@@ -92,6 +95,8 @@ def refit_mlp(
         Settings of the fit.
     device
         Device of the fit and of the head.
+    on_progress
+        Callback, every second.
 
     Returns
     -------
@@ -114,7 +119,7 @@ def refit_mlp(
     with torch.random.fork_rng([location] if location.type == "cuda" else []):
         torch.manual_seed(seed)
         module = head().to(location).train()
-        _fit(module, features, labels, seed=seed, fit=fit)
+        _fit(module, features, labels, seed=seed, fit=fit, on_progress=on_progress)
     return module.eval()
 
 
@@ -126,6 +131,7 @@ def refit_linear(
     seed: int,
     fit: Fit = LINEAR,
     device: str | torch.device = "cpu",
+    on_progress: ProgressCallback = no_progress,
 ) -> nn.Module:
     """Fit multinomial logistic regression on standardised features of all scales, starting from zero weights.
 
@@ -135,13 +141,16 @@ def refit_linear(
     check_number(Annotated[int, Between(int(labels.max()) + 1, 4096)], classes, name="classes")
     mean, deviation = _moments(features)
 
-    def head() -> nn.Module:
-        linear = nn.Linear(len(mean), classes)
-        nn.init.zeros_(linear.weight)
-        nn.init.zeros_(linear.bias)
-        return nn.Sequential(Standardise(mean, deviation), linear)
+    head = partial(linear_head, mean, deviation, classes=classes)
+    return refit_mlp(features, labels, head=head, seed=seed, fit=fit, device=device, on_progress=on_progress)
 
-    return refit_mlp(features, labels, head=head, seed=seed, fit=fit, device=device)
+
+def linear_head(mean: torch.Tensor, deviation: torch.Tensor, *, classes: int) -> nn.Module:
+    """Return logistic regression on standardised features, its weights zero; mean and deviation are [P]."""
+    linear = nn.Linear(len(mean), classes)
+    nn.init.zeros_(linear.weight)
+    nn.init.zeros_(linear.bias)
+    return nn.Sequential(Standardise(mean, deviation), linear)
 
 
 class Logits(nn.Module):
@@ -172,7 +181,15 @@ def probabilities_of(head: nn.Module, features: NDArray[np.floating[Any]]) -> ND
     return torch.cat(parts).float().numpy()
 
 
-def _fit(module: nn.Module, features: Features, labels: NDArray[np.integer[Any]], *, seed: int, fit: Fit) -> None:
+def _fit(
+    module: nn.Module,
+    features: Features,
+    labels: NDArray[np.integer[Any]],
+    *,
+    seed: int,
+    fit: Fit,
+    on_progress: ProgressCallback,
+) -> None:
     device = next(module.parameters()).device
     truth = torch.from_numpy(labels.astype(np.int64)).to(device)
     pairs = len(labels) * len(features)
@@ -183,7 +200,8 @@ def _fit(module: nn.Module, features: Features, labels: NDArray[np.integer[Any]]
     generator = np.random.default_rng(seed)
     for epoch in range(1, fit.epochs + 1):
         total = torch.zeros((), device=device)
-        for drawn, faces in _minibatches(features, batch, generator):
+        batches, before = _minibatches(features, batch, generator), (epoch - 1) * (pairs // batch)
+        for drawn, faces in counted(batches, "re-fitting the head", "steps", on_progress, before=before, total=steps):
             logits = module(torch.from_numpy(drawn).to(device).float())
             loss = cross_entropy(logits, truth[torch.from_numpy(faces).to(device)], label_smoothing=fit.label_smoothing)
             optimiser.zero_grad()

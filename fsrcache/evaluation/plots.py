@@ -6,11 +6,13 @@ bicubic is in all of them.
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise, product, zip_longest
+from textwrap import wrap
 from types import MappingProxyType
 from typing import Annotated, Any, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
 from fsrcache.evaluation.layout import scale_name
@@ -31,8 +33,10 @@ _PAPER_STYLES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     }
 )
 _MOST, _EACH = 6, 4  # rows of the only panel of a head, and of each of several beside bicubic
-_COLUMN, _LINE = 3.3, 0.19  # inches of a panel's width, and of a line of the legend
+_COLUMN, _ALONE, _LINE = 3.3, 5.3, 0.19  # inches of a panel's width beside others and alone, and of a legend's line
 _HANDLE, _LETTER = 0.6, 0.075  # inches of a legend's entry: its line, and a letter
+_SMALL_LETTER, _SMALL_LINE, _MOST_LINES = 0.05, 0.11, 4  # inches of the settings' letters and lines; most lines
+_DIGIT, _GAP = 0.082, 0.06  # inches under the axis: a digit, and the least space between two labels
 _LETTERS = 40  # of a name in the legend
 
 
@@ -77,7 +81,7 @@ def accuracy_figure(table: Table, *, side: int | None = None, paper: bool = Fals
     several = len(groups) > 1
     lines, columns = (len(heads), len(groups)) if several else (1, len(heads))
     height = 2.9 * lines + 0.4 + _LINE * (max(map(len, groups)) + len(papers)) if several else 4.1
-    figure = Figure(figsize=(5.8 if columns == 1 else 1.0 + _COLUMN * columns, height), layout="constrained")
+    figure = Figure(figsize=(0.5 + _ALONE if columns == 1 else 1.0 + _COLUMN * columns, height), layout="constrained")
     panels = figure.subplots(lines, columns, sharey=True, squeeze=False)
     for panel, (head, group) in zip(panels.flat, product(heads, groups), strict=True):
         _draw(panel, [score for score in table.rows if score.head == head and score.row in group], looks)
@@ -85,13 +89,18 @@ def accuracy_figure(table: Table, *, side: int | None = None, paper: bool = Fals
             _draw_paper(panel)
         if table.classes:
             _draw_chance(panel, len(table.classes))
-        _dress(panel, sorted({score.scale for score in table.rows}), side=side)
+        width = _COLUMN if columns > 1 else _ALONE
+        _dress(panel, sorted({score.scale for score in table.rows}), side=side, width=width)
         if group is groups[0]:
             panel.set_title(f"head: {head}", fontsize=9, loc="left", color=_INK)
     for panel in panels[:, 0]:
         panel.set_ylabel("total accuracy, %")
+        if side:
+            panel.annotate("\npx", (0, 0), xycoords="axes fraction", xytext=(-9, -6), textcoords="offset points",
+                           ha="right", va="top", color=_INK)  # fmt: skip
     caption = f"{table.split}, n = {table.pictures:,}; 95 % bands"
     panels[0, -1].set_title(caption, fontsize=8, loc="right", color=_INK)
+    _write_settings(figure, table.context.settings)
     if several:
         for panel, group in zip(panels[-1], groups, strict=True):
             below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16)}
@@ -99,6 +108,16 @@ def accuracy_figure(table: Table, *, side: int | None = None, paper: bool = Fals
     else:
         _legend(figure, _handles(groups[0], looks), papers)
     return figure
+
+
+def _write_settings(figure: Figure, settings: str) -> None:
+    """Write the settings above the panels, as many lines as have room."""
+    lines = wrap(settings, int(figure.get_figwidth() / _SMALL_LETTER), max_lines=_MOST_LINES, placeholder=" ...")
+    line = _SMALL_LINE / figure.get_figheight()
+    engine = figure.get_layout_engine()
+    assert isinstance(engine, ConstrainedLayoutEngine)
+    engine.set(rect=(0, 0, 1, 1 - line * len(lines)))
+    figure.text(0.5, 1 - line / 3, "\n".join(lines), ha="center", va="top", fontsize=6, color=_INK)
 
 
 def _groups(rows: Sequence[str]) -> list[list[str]]:
@@ -171,11 +190,32 @@ def _paper_name(row: str) -> str:
     return f"paper: {row}"
 
 
-def _dress(panel: Axes, scales: Sequence[int], *, side: int | None) -> None:
-    pixels = [f"\n{-(-side // scale)} px" if side else "" for scale in scales]
-    panel.set_xticks(scales, [scale_name(scale) + size for scale, size in zip(scales, pixels, strict=True)])
-    panel.set_xlim(min(scales) - 0.3, max(scales) + 0.3)
+def _dress(panel: Axes, scales: Sequence[int], *, side: int | None, width: float) -> None:
+    margin = max(0.3, 0.03 * (scales[-1] - scales[0]))
+    low, high = scales[0] - margin, scales[-1] + margin
+    panel.set_xlim(low, high)
+    panel.set_xticks(scales, _scale_labels(scales, side=side, inches=(width - 0.2) / (high - low)))
     panel.grid(axis="y", color="#e4e4e4", linewidth=0.7)
     panel.set_axisbelow(True)
     panel.spines[["top", "right"]].set_visible(False)
     panel.tick_params(length=2.5, colors=_INK)
+
+
+def _scale_labels(scales: Sequence[int], *, side: int | None, inches: float) -> list[str]:
+    """Return the labels of ascending scales, empty where one has no room; the first and the last always have it.
+
+    ``inches`` are those from a scale to the next whole number.
+    """
+    pixels = [f"\n{-(-side // scale)}" if side else "" for scale in scales]
+    labels = [scale_name(scale) + below for scale, below in zip(scales, pixels, strict=True)]
+    widths = [_DIGIT * max(map(len, label.split("\n"))) for label in labels]
+
+    def apart(one: int, other: int) -> bool:
+        return inches * (scales[other] - scales[one]) >= (widths[one] + widths[other]) / 2 + _GAP
+
+    last = len(scales) - 1
+    kept = [0]
+    for number in range(1, last):
+        if apart(kept[-1], number) and apart(number, last):
+            kept.append(number)
+    return [label if number in (*kept, last) else "" for number, label in enumerate(labels)]

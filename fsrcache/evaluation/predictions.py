@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from pathlib import Path
+from os import PathLike
 from typing import Any, TypedDict
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from fsrcache.errors import FsrcacheError
+from fsrcache.files import as_path
 from fsrcache.models.weights import read_weights, write_weights
 from fsrcache.records import value_from
 
@@ -27,7 +28,7 @@ class _Record(TypedDict):
     content: str
 
 
-def write_predictions(path: Path, probabilities: Probabilities, *, source: Mapping[str, Any]) -> None:
+def write_predictions(path: str | PathLike[str], probabilities: Probabilities, *, source: Mapping[str, Any]) -> None:
     """Write probabilities and what they depend on; the file appears whole or not at all.
 
     Parameters
@@ -50,7 +51,7 @@ def write_predictions(path: Path, probabilities: Probabilities, *, source: Mappi
 
 
 def read_predictions(
-    path: Path, *, source: Mapping[str, Any], scales: tuple[int, ...], shape: tuple[int, int]
+    path: str | PathLike[str], *, source: Mapping[str, Any], scales: tuple[int, ...], shape: tuple[int, int]
 ) -> Probabilities | None:
     """Return the probabilities by scale that a file holds; None where there is no file, or one from another source.
 
@@ -68,6 +69,7 @@ def read_predictions(
     FsrcacheError
         If the file is damaged.
     """
+    path = as_path(path)
     if not path.exists():
         return None
     tensors, written = read_weights(path, kind=KIND)

@@ -38,7 +38,8 @@ class Predictor:
     note
         One line on the row for the footnotes.
     facts
-        Further sentences for the footnotes, by subject: ``generator``, ``checkpoint``.
+        Further sentences for the footnotes, by subject: ``generator``, ``checkpoint``, ``settings``. Predictors of one
+        row have the same settings.
 
     Raises
     ------

@@ -3,14 +3,14 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from io import BytesIO
-from pathlib import Path
+from os import PathLike
 from types import MappingProxyType
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from fsrcache.errors import FsrcacheError, RequestError
-from fsrcache.files import write_whole
+from fsrcache.files import as_path, write_whole
 
 # Metadata of a file, by the end of its name.
 KINDS: Mapping[str, Mapping[str, None]] = MappingProxyType(
@@ -32,7 +32,7 @@ def own_style() -> Iterator[None]:
         yield
 
 
-def write_figure(figure: Figure, path: Path, *, dpi: int = 200) -> None:
+def write_figure(figure: Figure, path: str | PathLike[str], *, dpi: int = 200) -> None:
     """Write a figure whole, as the name ends: PNG, SVG or PDF; the same figure gives the same bytes, without any date.
 
     Parameters
@@ -47,13 +47,14 @@ def write_figure(figure: Figure, path: Path, *, dpi: int = 200) -> None:
     Raises
     ------
     RequestError
-        If the name ends otherwise.
+        If it is no path, or the name ends otherwise.
     FsrcacheError
         If it cannot be drawn or written.
     """
-    kind = Path(path).suffix.lower()
+    path = as_path(path)
+    kind = path.suffix.lower()
     if kind not in KINDS:
-        raise RequestError(f"A figure cannot be written as {Path(path).name!r}.", f"End it in {' or '.join(KINDS)}.")
+        raise RequestError(f"A figure cannot be written as {path.name!r}.", f"End it in {' or '.join(KINDS)}.")
     picture = BytesIO()
     with own_style():
         try:
@@ -62,4 +63,4 @@ def write_figure(figure: Figure, path: Path, *, dpi: int = 200) -> None:
             raise FsrcacheError(
                 f"{path} cannot be drawn: {error}.", "Install matplotlib again; its own fonts are taken."
             ) from error
-    write_whole(Path(path), picture.getvalue())
+    write_whole(path, picture.getvalue())

@@ -91,6 +91,8 @@ class Context:
         The step that is shown, and the pictures that chose it.
     seeds
         Seeds of the trainings, by row, and of the re-fitted heads.
+    settings
+        Preset of every training, and what differs from it, as ``name=value``; empty where nothing is trained.
     rows
         One line on each row, by name.
     notes
@@ -103,13 +105,14 @@ class Context:
     generator: str
     checkpoint: str
     seeds: str
+    settings: str = ""
     rows: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Table:
-    """The scores of a split, and what is needed to show them.
+    """The scores of a split, and what is needed to show them; a notebook shows it as Markdown.
 
     Attributes
     ----------
@@ -139,6 +142,19 @@ class Table:
     classes: tuple[str, ...] = ()
     confusions: tuple[Confusion, ...] = ()
     side: int | None = None
+
+    def __repr__(self) -> str:
+        parts = {
+            name: ", ".join(dict.fromkeys(str(getattr(score, name)) for score in self.rows))
+            for name in ("row", "head", "scale")
+        }
+        subjects = "; ".join(f"{name}s {values}" for name, values in parts.items())
+        return f"<Table of {self.split}: {self.pictures:,} pictures; {subjects}>"
+
+    def _repr_markdown_(self) -> str:
+        from fsrcache.evaluation.formats import to_markdown
+
+        return to_markdown(self)
 
 
 def score_table(
@@ -236,6 +252,7 @@ def footnotes(table: Table) -> dict[str, str]:
         "extractor": context.extractor,
         "generator": context.generator,
         "checkpoint": context.checkpoint,
+        **({"settings": context.settings} if context.settings else {}),
         "seeds": context.seeds,
         **{f"row {row}": says for row, says in context.rows.items()},
         **{f"head {head}": HEADS[head] for head in heads if head in HEADS},

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -11,10 +11,17 @@ from os import PathLike
 import numpy as np
 from numpy.typing import NDArray
 
+from fsrcache.announce import FirstSeconds, announce
+from fsrcache.device import in_words
 from fsrcache.extraction.batches import LazyPictures, batch_features, picture_batches
-from fsrcache.extraction.source import FaceSource, store_spec
+from fsrcache.extraction.features import SIDE_BY_SIDE
+from fsrcache.extraction.room import name_bytes, refuse_full_disk
+from fsrcache.extraction.source import FaceSource, face_source, store_spec
+from fsrcache.extractors.extractor import Extractor
 from fsrcache.extractors.identity import BATCH
-from fsrcache.progress import Progress, ProgressCallback, no_progress
+from fsrcache.faces.degrade import Degradation
+from fsrcache.faces.faces import Faces
+from fsrcache.progress import Progress, ProgressCallback, counted, no_progress
 from fsrcache.store.layout import arrays
 from fsrcache.store.metadata import documents
 from fsrcache.store.writer import FeatureWriter, unwritten
@@ -74,6 +81,8 @@ class ExtractEstimate:
         Measured rate, and the number of pictures that it was measured on.
     seconds
         Estimated duration.
+    preset, pretraining_seconds
+        Preset and estimated duration of the pre-training that comes first; None where there is an extractor.
     """
 
     rows: Mapping[str, int]
@@ -86,6 +95,8 @@ class ExtractEstimate:
     pictures_per_second: float
     sampled: int
     seconds: float
+    preset: str | None = None
+    pretraining_seconds: float | None = None
 
 
 def extract_features(
@@ -115,15 +126,17 @@ def extract_features(
     part
         ``(i, n)``: the i-th of n shares, i from 1; whoever finishes last completes the store.
     on_progress
-        Called after every batch, and while the store is completed.
+        Called after every batch, and while the store is completed. After the first seconds a note says how long all of
+        it takes.
 
     Raises
     ------
     FsrcacheError
-        If the store is of other content, somebody else writes it, or it cannot be written.
+        If the store is of other content, somebody else writes it, its disk has no room, or it cannot be written.
     """
     began = time.perf_counter()
     spec = store_spec(source, scales=scales, data=data)
+    refuse_full_disk(store, spec, source)
     faces, order = source.faces, source.order
     with FeatureWriter(
         store,
@@ -159,25 +172,16 @@ def estimate_extraction(
         If the store is of other content, or cannot be read.
     """
     spec, missing = unwritten(store, store_spec(source, scales=scales, data=""), part=part)
-    rows = source.order[spec.splits[0]][: BATCH * _SAMPLED_BATCHES]
-    scales_sampled = {spec.scales[i] for i in np.linspace(0, len(spec.scales) - 1, _SAMPLED_SCALES).astype(int)}
-    warm_up = [(batch, 1) for batch in picture_batches(source, rows)]  # the first calls are slower
-    deque(batch_features(source, warm_up), maxlen=0)
-    began = time.perf_counter()
-    pictures = picture_batches(source, rows)
-    sample = [(batch, scale) for scale in sorted(scales_sampled) for batch in pictures]
-    sampled = sum(len(features.features) for features in batch_features(source, sample))
-    rate = sampled / (time.perf_counter() - began)
+    sampled, rate = _sample(source, spec.scales)
     every = arrays(spec)
     blocks = [spec.rows_of(split, block) for split, _, block in missing]
     total = sum(block.stop - block.start for block in blocks)
-    names = sum(len(str(name)) + 4 for rows in source.order.values() for name in source.faces.names[rows])
     return ExtractEstimate(
         rows=dict(spec.rows),
         scales=tuple(spec.scales),
         blocks=sum(map(spec.blocks, spec.splits)) * len(spec.scales),
         objects=1 + len(documents(spec)) + sum(len(array.keys) for array in every),
-        bytes=sum(array.nbytes for array in every) + names,
+        bytes=sum(array.nbytes for array in every) + name_bytes(source),
         missing=len(missing),
         pictures=total,
         pictures_per_second=rate,
@@ -186,12 +190,43 @@ def estimate_extraction(
     )
 
 
+def following_extraction(
+    faces: Faces, *, scales: Sequence[int], degradation: Degradation, on_progress: ProgressCallback = no_progress
+) -> Callable[[Extractor], tuple[float, str]]:
+    """Return a function of an extractor that estimates its extraction of faces, in seconds and in words."""
+    whole = sorted({1, *scales})
+
+    def estimate(extractor: Extractor) -> tuple[float, str]:
+        extractor.module.eval()
+        source = face_source(faces, extractor, device=extractor.device, degradation=degradation)
+        pictures = len(faces.rows) * len(whole)
+        return pictures / _sample(source, whole, on_progress)[1], f"the extraction of {pictures:,} pictures"
+
+    return estimate
+
+
+def _sample(
+    source: FaceSource, scales: Sequence[int], on_progress: ProgressCallback = no_progress
+) -> tuple[int, float]:
+    """Extract a few batches; return their number of pictures and the pictures per second."""
+    rows = next(iter(source.order.values()))[: BATCH * _SAMPLED_BATCHES]
+    chosen = {scales[i] for i in np.linspace(0, len(scales) - 1, _SAMPLED_SCALES).astype(int)}
+    warm_up = [(batch, 1) for batch in picture_batches(source, rows)]  # the first calls are slower
+    deque(counted(batch_features(source, warm_up), "measuring", "batches", on_progress, total=len(warm_up)), maxlen=0)
+    began = time.perf_counter()
+    pictures = picture_batches(source, rows)
+    sample = [(batch, scale) for scale in sorted(chosen) for batch in pictures]
+    extracted = counted(batch_features(source, sample), "measuring", "batches", on_progress, total=len(sample))
+    sampled = sum(len(features.features) for features in extracted)
+    return sampled, sampled / (time.perf_counter() - began)
+
+
 def _extract_blocks(
     source: FaceSource, writer: FeatureWriter, missing: Sequence[tuple[str, int, int]], on_progress: ProgressCallback
 ) -> None:
     """Extract and write what is missing, every block while the next one is extracted."""
     lengths = [len(_rows(source, writer, split, block)) for split, _, block in missing]
-    done, total = 0, sum(lengths)
+    done, total, first = 0, sum(lengths), FirstSeconds()
     writing: Future[None] | None = None
     with ThreadPoolExecutor(1) as pool, closing(batch_features(source, _batches(source, writer, missing))) as extracted:
         for (split, scale, block), length in zip(missing, lengths, strict=True):
@@ -202,6 +237,11 @@ def _extract_blocks(
                     whole[start : start + len(rows)] = rows
                 done += len(part.features)
                 on_progress(Progress("extracting", done, total, "pictures", {"scale": scale}))
+                pace = first.measured(done) if done >= SIDE_BY_SIDE * BATCH else None  # of all threads
+                if pace is not None:
+                    work = f"{total:,} pictures on {in_words(source.extractor.device)}"
+                    left = pace.seconds_each * (total - done)
+                    announce(on_progress, left, work, by=f"the first {pace.pieces:,}")
             if writing is not None:
                 writing.result()
             writing = pool.submit(writer.write, split, scale, block=block, **values)

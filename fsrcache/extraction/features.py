@@ -17,7 +17,7 @@ from fsrcache.faces.decode import Pictures
 from fsrcache.faces.degrade import SCALE_FORM, Degradation, low_resolution_view
 from fsrcache.records import Between, check_value
 
-_SIDE_BY_SIDE = 4  # batches at a time, each of which takes memory
+SIDE_BY_SIDE = 4  # batches at a time, each of which takes memory
 
 
 class Features(NamedTuple):
@@ -96,7 +96,7 @@ def side_by_side(extractor: Extractor) -> Iterator[Workers]:
     Products and convolutions are fp32.
     """
     whole, device = torch.get_num_threads(), extractor.device
-    threads = min(_SIDE_BY_SIDE, whole if device.type == "cpu" else max(2, whole))
+    threads = min(SIDE_BY_SIDE, whole if device.type == "cpu" else max(2, whole))
     if device.type != "cpu":
         torch.linalg.eigh(torch.eye(2, device=device))  # torch loads its solver at the first call: not by many threads
     try:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
-from pathlib import Path
+from os import PathLike
 
 import numpy as np
 import torch
@@ -49,7 +49,11 @@ class FaceSource:
 
 
 def face_source(
-    faces: Faces, extractor: Extractor | Path, *, device: torch.device, degradation: Degradation = SCALE_FORM
+    faces: Faces,
+    extractor: Extractor | str | PathLike[str],
+    *,
+    device: torch.device,
+    degradation: Degradation = SCALE_FORM,
 ) -> FaceSource:
     """Open the extractor, and put the faces in the store's order and their classes in the extractor's.
 

@@ -11,25 +11,26 @@ Source: Acharya et al., "Covariance Pooling for Facial Expression Recognition", 
 
 import dataclasses
 from collections.abc import Mapping
-from pathlib import Path
+from os import PathLike
 from typing import Any, TypedDict
 
 import torch
 from torch import Tensor, nn
 
-from fsrcache.errors import FsrcacheError, RequestError
+from fsrcache.errors import Blank, FsrcacheError, Remedy, RequestError, call
 from fsrcache.extractors.extractor import Extractor, Taps
 from fsrcache.models.form import FeatureForm
 from fsrcache.models.weights import file_digest, read_module, write_weights
-from fsrcache.presets import ExtractorConfig, PretrainConfig
-from fsrcache.records import Seed, check_value, shortened
+from fsrcache.presets import EXTRACTORS, PRETRAINING, ExtractorConfig, PretrainConfig
+from fsrcache.records import Seed, Threads, check_value, shortened
+from fsrcache.settings import preset_in_words
 from fsrcache.spd import vech, vech_length
 from fsrcache.spd.layers import BiMap, CovariancePool, LogEig
 
 COVPOOL = "extractor"  # the kind of its file
 PREPROCESSING = "(picture - mean) / max(deviation, 1 / sqrt(values)), over every picture's values 0..255"
 _NORM_EPSILON = 1e-3
-_REMEDY = "It is damaged or of another version: pre-train one with fsrcache pretrain."
+_REMEDY = Remedy("It is damaged or of another version: make one, `{}`.", call("pretrain", data=Blank("PATH")))
 
 
 class ExtractorTraining(TypedDict, total=False):
@@ -39,6 +40,8 @@ class ExtractorTraining(TypedDict, total=False):
     fine_tuned_from: str
     degradation: Mapping[str, str | int | None]
     precision: str
+    threads: Threads
+    earlier_threads: tuple[Threads, ...]
     schedule: PretrainConfig
     seed: Seed
     data: str
@@ -179,7 +182,7 @@ def whiten(pictures: Tensor) -> Tensor:
     return ((pictures - mean) / deviation.clamp(min=values**-0.5)).expand(-1, 3, -1, -1)
 
 
-def save_covpool(path: Path, model: CovPoolFER, *, training: Mapping[str, Any]) -> None:
+def save_covpool(path: str | PathLike[str], model: CovPoolFER, *, training: Mapping[str, Any]) -> None:
     """Write an extractor as a file whose bytes depend on it alone.
 
     Parameters
@@ -200,7 +203,7 @@ def save_covpool(path: Path, model: CovPoolFER, *, training: Mapping[str, Any]) 
     write_weights(path, model.state_dict(), kind=COVPOOL, record=record)
 
 
-def load_covpool(path: Path) -> CovPoolFER:
+def load_covpool(path: str | PathLike[str]) -> CovPoolFER:
     """Read a CovPoolFER in evaluation mode on the CPU.
 
     Raises
@@ -211,14 +214,19 @@ def load_covpool(path: Path) -> CovPoolFER:
     return _read(path)[0]
 
 
-def covpool_extractor(path: Path) -> Extractor:
+def covpool_extractor(path: str | PathLike[str]) -> Extractor:
     """Return the extractor that a file of ours holds, on the CPU; the errors are those of ``load_covpool``."""
     model, training = _read(path)
     scales = training.get("scales")
     seen = "unknown scales" if scales is None else "full resolution alone" if scales == (1,) else _scales(scales)
     epochs, seed = training.get("epochs", "unknown"), training.get("seed", "unknown")
+    settings = ""
+    if "schedule" in training and "fine_tuned_from" not in training:
+        shape = preset_in_words(model.config, EXTRACTORS)
+        schedule = preset_in_words(training["schedule"], PRETRAINING)
+        settings = f", {shape}" if shape == schedule else f", shape of {shape}, schedule of {schedule}"
     return extractor_of(
-        model, digest=file_digest(path), training=f"pre-trained for {epochs} epochs at {seen}, seed {seed}"
+        model, digest=file_digest(path), training=f"pre-trained for {epochs} epochs at {seen}, seed {seed}{settings}"
     )
 
 
@@ -241,7 +249,7 @@ def _scales(scales: tuple[int, ...]) -> str:
     return f"scales {', '.join(map(str, scales))}"
 
 
-def _read(path: Path) -> tuple[CovPoolFER, ExtractorTraining]:
+def _read(path: str | PathLike[str]) -> tuple[CovPoolFER, ExtractorTraining]:
     model, record, _ = read_module(
         path, _Record, lambda record: CovPoolFER(record["config"], record["classes"]),
         kind=COVPOOL, layers=lambda record: sum(map(len, record["config"].stages)), remedy=_REMEDY,
@@ -249,7 +257,7 @@ def _read(path: Path) -> tuple[CovPoolFER, ExtractorTraining]:
     if record["preprocessing"] != PREPROCESSING:
         raise FsrcacheError(
             f"{path} was trained on pictures prepared as {shortened(record['preprocessing'])}.",
-            f"Here it is {PREPROCESSING!r}: pre-train one with fsrcache pretrain.",
+            _REMEDY,
         )
     return model, record["training"]
 

@@ -107,7 +107,7 @@ class Extractor:
 
     @property
     def head(self) -> nn.Module:
-        """The classifier: features [B, P] -> (embedding [B, E], logits [B, K])."""
+        """The classifier, features [B, P] -> (embedding [B, E], logits [B, K])."""
         head: nn.Module = self.module.head
         return head
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from hashlib import sha256
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from fsrcache.errors import FsrcacheError, RequestError
 from fsrcache.extractors.extractor import Extractor, make_extractor
 from fsrcache.extractors.onnx_graph import ClassifierGraph, cut_classifier, onnx_errors, open_session
 from fsrcache.extractors.onnx_options import OnnxOptions, describe, preparation, read_options
-from fsrcache.files import read_regular
+from fsrcache.files import as_path, read_regular
 
 _MOST_BYTES = 2**31 - 1  # of an ONNX file, which is one protobuf message
 
@@ -142,7 +143,7 @@ class LinearHead(nn.Module):
         return features, self.linear(features)
 
 
-def open_onnx(path: Path, options: OnnxOptions | Mapping[str, Any] | None = None) -> Extractor:
+def open_onnx(path: str | PathLike[str], options: OnnxOptions | Mapping[str, Any] | None = None) -> Extractor:
     """Open an ONNX classifier.
 
     Parameters
@@ -162,6 +163,7 @@ def open_onnx(path: Path, options: OnnxOptions | Mapping[str, Any] | None = None
         If there is no such file, or it is no valid ONNX file, or not a classifier of pictures that ends in a linear
         layer; or the TOML file cannot be read.
     """
+    path = as_path(path)
     data = _read(path)
     if not isinstance(options, OnnxOptions):
         options = read_options(path.with_suffix(".toml"), **(options or {}))
@@ -178,7 +180,7 @@ def open_onnx(path: Path, options: OnnxOptions | Mapping[str, Any] | None = None
     return replace(extractor, summary=f"ONNX classifier, {describe(options)}")
 
 
-def onnx_digest(path: Path, options: OnnxOptions) -> str:
+def onnx_digest(path: str | PathLike[str], options: OnnxOptions) -> str:
     """Return the hexadecimal SHA-256 of an ONNX file's bytes and its options.
 
     Raises
@@ -186,7 +188,7 @@ def onnx_digest(path: Path, options: OnnxOptions) -> str:
     FsrcacheError
         If there is no such file.
     """
-    return _digest(_read(path), options)
+    return _digest(_read(as_path(path)), options)
 
 
 def _check_options(graph: ClassifierGraph, options: OnnxOptions, path: Path) -> None:

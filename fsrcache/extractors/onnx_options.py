@@ -4,11 +4,12 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from os import PathLike
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
 from fsrcache.errors import FsrcacheError, RequestError
-from fsrcache.files import read_regular
+from fsrcache.files import as_path, read_regular
 from fsrcache.presets import Side
 from fsrcache.records import Between, check_fields, shortened, value_from
 
@@ -70,7 +71,7 @@ def describe(options: OnnxOptions) -> str:
     return f"{len(options.classes)} classes ({', '.join(options.classes)}); {preparation(options)}"
 
 
-def read_options(path: Path, /, **overrides: Any) -> OnnxOptions:
+def read_options(path: str | PathLike[str], /, **overrides: Any) -> OnnxOptions:
     """Read options from a TOML file beside a model, such as ``model.toml`` beside ``model.onnx``.
 
     Parameters
@@ -87,6 +88,7 @@ def read_options(path: Path, /, **overrides: Any) -> OnnxOptions:
     FsrcacheError
         If the file cannot be read, or a field is of another type or out of its range.
     """
+    path = as_path(path)
     document = _read_toml(path)
     overrides = {name: value for name, value in overrides.items() if value is not None}
     hints = get_type_hints(OnnxOptions, include_extras=True)

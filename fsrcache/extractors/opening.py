@@ -7,7 +7,7 @@ from typing import Any, TypedDict
 
 import torch
 
-from fsrcache.errors import FsrcacheError, RequestError
+from fsrcache.errors import Blank, FsrcacheError, Remedy, RequestError, call
 from fsrcache.extractors.covpool import COVPOOL, covpool_extractor
 from fsrcache.extractors.extractor import Extractor
 from fsrcache.extractors.reference import entry_point_names, is_reference, open_entry_point, open_reference
@@ -16,7 +16,10 @@ from fsrcache.records import shortened, value_from
 from fsrcache.workspace import ExtractorSource
 
 FINE_TUNED = "fine-tuned extractor"  # of a factory's network, in a file
-_REMEDY = "It is damaged or of another version: run `fsrcache baselines` again."
+_REMEDY = Remedy(
+    "It is damaged or of another version: train it again, `{}`.",
+    call("baselines", rows=["fine-tuned"], seed=Blank("SEED")),
+)
 
 
 class _FineTuned(TypedDict):
@@ -74,7 +77,7 @@ def names_file(text: str) -> bool:
     return path.is_file() and text not in entry_point_names()
 
 
-def save_fine_tuned(path: Path, extractor: Extractor, *, training: Any) -> None:
+def save_fine_tuned(path: str | PathLike[str], extractor: Extractor, *, training: Any) -> None:
     """Write the weights of a factory's network; ``open_extractor`` puts them into what the factory makes.
 
     ``training`` says how they were trained, as JSON values.

@@ -71,7 +71,7 @@ def imresize_batch(
     size: tuple[int, int] | None = None,
     border: Border = "replicate",
 ) -> Pictures:
-    """Resize uint8 ``[B, H, W, C]`` to ``[B, h, w, C]``, every picture as :func:`imresize` does, refusals too."""
+    """Resize uint8 ``[B, H, W, C]`` to ``[B, h, w, C]``, every picture as ``imresize`` does, refusals too."""
     pictures = _array(pictures, "imresize_batch", "[B, H, W, C]")
     if pictures.dtype != np.uint8 or pictures.ndim != 4 or not pictures.shape[3]:
         raise RequestError(f"imresize_batch expects uint8 [B, H, W, C], not {pictures.dtype} {list(pictures.shape)}.")

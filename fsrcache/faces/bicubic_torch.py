@@ -13,7 +13,7 @@ def imresize_tensor(
     size: tuple[int, int] | None = None,
     border: Border = "replicate",
 ) -> torch.Tensor:
-    """Resize uint8 ``[B, C, H, W]`` on its device, as :func:`fsrcache.faces.bicubic.imresize` does a picture.
+    """Resize uint8 ``[B, C, H, W]`` on its device, as ``imresize`` does a picture.
 
     The products are float64: fp32 would move pixels whose value is a half. Raises RequestError as ``imresize`` does.
     """

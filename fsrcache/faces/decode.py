@@ -11,6 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
+from fsrcache.errors import RequestError
+from fsrcache.records import shortened
+
 Pictures = NDArray[np.uint8]
 
 MAX_PIXELS = 1 << 26  # 8192 x 8192; more is a mistake or an attack, not a face
@@ -53,6 +56,8 @@ def decode(path: str | PathLike[str]) -> Pictures:
 
 def decode_noted(path: str | PathLike[str]) -> tuple[Pictures, tuple[str, ...]]:
     """Return the picture of :func:`decode`, and notes on the conversion of an unusual file, which a report counts."""
+    if not isinstance(path, str | PathLike):
+        raise RequestError(f"The picture is {shortened(path)}.", "Name a file, as text or as a Path.")
     path = Path(path)
     try:
         status = path.stat()

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from io import BytesIO
 from math import ceil
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from PIL import Image
@@ -11,6 +11,7 @@ from PIL import Image
 from fsrcache.errors import RequestError
 from fsrcache.faces.bicubic import Border, imresize_batch
 from fsrcache.faces.decode import Pictures
+from fsrcache.records import Between, check_fields
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,17 +36,10 @@ class Degradation:
 
     form: Literal["scale", "size"] = "scale"
     border: Border = "replicate"
-    jpeg: int | None = None
+    jpeg: Annotated[int, Between(1, 100)] | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.form, str) or self.form not in ("scale", "size"):
-            raise RequestError(f"The form of the degradation is {self.form!r}.", "It should be scale or size.")
-        if not isinstance(self.border, str) or self.border not in ("replicate", "mirror"):
-            raise RequestError(f"The border is {self.border!r}.", "It should be replicate or mirror.")
-        if self.jpeg is not None and not (type(self.jpeg) is int and 1 <= self.jpeg <= 100):
-            raise RequestError(
-                f"The JPEG quality is {self.jpeg!r}.", "It should be a whole number from 1 to 100, or None."
-            )
+        check_fields(self)
 
 
 SCALE_FORM = Degradation()

@@ -12,6 +12,7 @@ from fsrcache.faces.bicubic import imresize
 from fsrcache.faces.decode import PictureError, Pictures
 from fsrcache.faces.listing import Listing
 from fsrcache.faces.survey import Survey, check_threads, refuse_unreadable, survey
+from fsrcache.records import check_value
 
 MAX_SIDE = 2048
 
@@ -78,7 +79,7 @@ class Faces:
         rows
             Indices of faces, int ``[B]``, each from 0 to ``n - 1``.
         threads
-            Number of decoding threads; None for the number of usable cores.
+            Number of decoding threads; None for ``fsrcache.threads.usable_threads()``.
 
         Raises
         ------
@@ -138,6 +139,7 @@ def usable_faces(
     RequestError
         If ``side`` or ``on_error`` has no such value.
     """
+    check_value(Listing, listing, name="listing")
     check_side(side)
     if on_error not in ("fail", "skip"):  # before everything is read
         raise RequestError(f"on_error is {on_error!r}.", "It should be fail or skip.")

@@ -4,7 +4,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from types import ModuleType
 
-from fsrcache.errors import FsrcacheError, RequestError
+from fsrcache.errors import Blank, FsrcacheError, Remedy, RequestError, arguments
 from fsrcache.faces.layouts import (
     drawn,
     fer2013,
@@ -89,7 +89,7 @@ def _read(path: Path, layout: str | None, votes: str) -> Listing:
         known = ", ".join(f"{module.TITLE} [{module.NAME}]" for module in LAYOUTS)
         raise FsrcacheError(
             f"The layout of {path} is not recognised; {_contents(path)}.",
-            f"Understood: {known}; name one with --format.",
+            Remedy(f"Understood: {known}; name one, `{{}}`.", arguments(layout=Blank("NAME"))),
         )
     listing: Listing = reader.read(path, votes=votes)
     return listing

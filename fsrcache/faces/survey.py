@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsrcache.ahead import ordered_map
-from fsrcache.errors import FsrcacheError, RequestError
+from fsrcache.errors import FsrcacheError, Remedy, RequestError, arguments
 from fsrcache.faces.decode import PictureError, Pictures
 from fsrcache.faces.listing import Listing
 
@@ -59,7 +59,7 @@ def survey(listing: Listing, *, threads: int | None = None, advance: Callable[[]
     listing
         The pictures.
     threads
-        Number of decoding threads; None for the number of usable cores.
+        Number of decoding threads; None for ``fsrcache.threads.usable_threads()``.
     advance
         Callback after each picture.
 
@@ -113,7 +113,7 @@ def refuse_unreadable(listing: Listing, seen: Survey, *, on_error: str) -> None:
         lines = "\n".join(f"  {listing.where(i)}: {reason}" for i, reason in seen.unreadable.items())
         raise FsrcacheError(
             f"{len(seen.unreadable)} of {len(listing.names)} pictures cannot be used:\n{lines}",
-            'Repair or remove them, or leave them out (--on-error skip, in Python on_error="skip").',
+            Remedy("Repair or remove them, or leave them out: `{}`.", arguments(on_error="skip")),
         )
     if not len(listing.names):
         left_out = "".join(f" Left out: {count} ({reason})." for reason, count in listing.left_out.items())

@@ -6,7 +6,7 @@ gradient penalty is about one sample at a time.
 
 from torch import nn
 
-from fsrcache.errors import FsrcacheError
+from fsrcache.errors import Remedy, RequestError, arguments
 from fsrcache.presets import CriticConfig
 
 _SLOPE = 0.2  # of the leaky ReLU
@@ -27,20 +27,22 @@ class VGGCritic(nn.Sequential):
 
     Raises
     ------
-    FsrcacheError
+    RequestError
         If the features are plain vectors, or the side is below 8.
     """
 
     def __init__(self, config: CriticConfig, side: int | None) -> None:
         if side is None:
-            raise FsrcacheError(
+            raise RequestError(
                 "The critic judges symmetric matrices as pictures, and these features are plain vectors.",
                 "Use an MLP without a critic: preset best.",
             )
         if side < _SMALLEST:
-            raise FsrcacheError(
+            raise RequestError(
                 f"The critic judges matrices of side {_SMALLEST} at least, and these have side {side}.",
-                "Train without it: --set critic=none, or preset best.",
+                Remedy(
+                    "Train without it: `{}`, or `{}`.", arguments(settings=["critic=none"]), arguments(preset="best")
+                ),
             )
         layers: list[nn.Module] = []
         incoming, channels = 1, config.filters

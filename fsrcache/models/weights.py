@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -17,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from fsrcache.errors import FsrcacheError
-from fsrcache.files import whole_file
+from fsrcache.files import as_path, whole_file
 from fsrcache.records import parse_json, shortened, value_from
 
 _KEY = "fsrcache"
@@ -45,7 +46,9 @@ class _Opened(NamedTuple):
             return {name: self.file.get_tensor(name) for name in self.file.keys()}  # noqa: SIM118
 
 
-def write_weights(path: Path, tensors: Mapping[str, torch.Tensor], *, kind: str, record: Mapping[str, Any]) -> None:
+def write_weights(
+    path: str | PathLike[str], tensors: Mapping[str, torch.Tensor], *, kind: str, record: Mapping[str, Any]
+) -> None:
     """Write tensors and a record; the file appears whole or not at all.
 
     Parameters
@@ -73,12 +76,12 @@ def write_weights(path: Path, tensors: Mapping[str, torch.Tensor], *, kind: str,
             raise OSError(str(error)) from error
 
 
-def kind_of(path: Path, *, wanted: str) -> str:
+def kind_of(path: str | PathLike[str], *, wanted: str) -> str:
     """Return what a file is; the errors are those of ``read_weights`` with the kind ``wanted``."""
     return _open(path, wanted, any_kind=True).kind
 
 
-def read_weights(path: Path, *, kind: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+def read_weights(path: str | PathLike[str], *, kind: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Read tensors, on the CPU, and their record.
 
     Raises
@@ -90,13 +93,19 @@ def read_weights(path: Path, *, kind: str) -> tuple[dict[str, torch.Tensor], dic
     return opened.tensors(), opened.record
 
 
-def read_record(path: Path, *, kind: str) -> dict[str, Any]:
+def read_record(path: str | PathLike[str], *, kind: str) -> dict[str, Any]:
     """Read the record alone, and no tensor; the errors are those of ``read_weights``."""
     return _open(path, kind).record
 
 
 def read_module(
-    path: Path, form: Any, make: Callable[[Any], Module], *, kind: str, layers: Callable[[Any], int], remedy: str
+    path: str | PathLike[str],
+    form: Any,
+    make: Callable[[Any], Module],
+    *,
+    kind: str,
+    layers: Callable[[Any], int],
+    remedy: str,
 ) -> tuple[Module, Any, dict[str, Any]]:
     """Read a network, in evaluation mode on the CPU, and its record, as a checked value and as it was written.
 
@@ -120,6 +129,7 @@ def read_module(
     FsrcacheError
         If there is no file, or it is damaged, not of this kind, or its tensors are not those of its record.
     """
+    path = as_path(path)
     opened = _open(path, kind)
     record, shapes = value_from(form, opened.record, where=path, remedy=remedy), opened.shapes()
     if layers(record) > len(shapes):
@@ -146,14 +156,15 @@ def read_module(
     return module.eval(), record, opened.record
 
 
-def file_digest(path: Path) -> str:
+def file_digest(path: str | PathLike[str]) -> str:
     """Return the hexadecimal SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
+    with as_path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _open(path: Path, kind: str, *, any_kind: bool = False) -> _Opened:
+def _open(path: str | PathLike[str], kind: str, *, any_kind: bool = False) -> _Opened:
     """Read a file's header; a file of another kind is refused unless any will do."""
+    path = as_path(path)
     if not path.is_file():
         there = "; something else stands there" if path.exists() else ""
         raise FsrcacheError(f"There is no {kind} at {path}{there}.", "Check the path, or make one first.")

@@ -5,30 +5,32 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
-from fsrcache.errors import FsrcacheError
+from fsrcache.errors import FsrcacheError, Remedy, call
 from fsrcache.evaluation.predictor import Predictor
-from fsrcache.extraction.extract import extract_features
+from fsrcache.extraction.extract import extract_features, following_extraction
 from fsrcache.extraction.source import face_source
+from fsrcache.extractors.covpool import ExtractorTraining
 from fsrcache.extractors.extractor import Extractor
 from fsrcache.extractors.identity import refuse_other_extractor
 from fsrcache.extractors.opening import open_extractor
 from fsrcache.models.weights import kind_of, read_record
 from fsrcache.presets import FINE_TUNING
 from fsrcache.progress import note
+from fsrcache.records import value_from
 from fsrcache.rows.row import RowContext, RowResult, RowTraining, trained_seeds
+from fsrcache.settings import differences
 from fsrcache.store.existing import read_root
 from fsrcache.store.objects import objects_at
 from fsrcache.store.reader import FeatureStore
 from fsrcache.training.classifier.fine_tuning import fine_tune
+from fsrcache.workspace import Workspace
 
 NAME = "fine-tuned"
 NOTE = "the extractor trained further on mixed scales, with its own head as the frozen one"
 SETTINGS = FINE_TUNING
 _WEIGHTS, _STORE = "extractor.safetensors", "features.zarr"
 _SAME = ("pictures", "labels", "order")  # digests that its store shares with the workspace's
-_REMEDY = "Train it anew: fsrcache baselines --rows fine-tuned --seed {seed} --restart."
 
 
 def obstacle(extractor: Extractor) -> str:
@@ -42,10 +44,14 @@ def train(training: RowTraining) -> RowResult:
     context = training.context
     folder = context.workspace.row(NAME, training.seed)
     faces, line = training.read_faces()
+    following = following_extraction(
+        faces, scales=context.store.scales, degradation=training.degradation, on_progress=context.on_progress
+    )
     tuned = fine_tune(
         faces, context.extractor, target=folder / _WEIGHTS, folder=folder / "training", scales=context.store.scales,
-        degradation=training.degradation, schedule=training.settings, restart=training.restart, seed=training.seed,
-        device=context.device, on_progress=context.on_progress,
+        degradation=training.degradation, schedule=training.settings, restart=training.restart,
+        other_threads=training.other_threads, seed=training.seed, device=context.device,
+        on_progress=context.on_progress, following=following,
     )  # fmt: skip
     source = face_source(faces, folder / _WEIGHTS, device=context.device, degradation=training.degradation)
     _discard_other(folder / _STORE, source.extractor)
@@ -68,15 +74,16 @@ def train(training: RowTraining) -> RowResult:
 def predictors(context: RowContext, runs: Sequence[str]) -> list[Predictor]:  # noqa: ARG001  # a row's signature
     """Return the trainings whose features are there.
 
-    Those of the same scales are one row. The row of the first seed is called ``fine-tuned``, any other
+    Those of the same settings and scales are one row. The row of the first seed is called ``fine-tuned``, any other
     ``fine-tuned (seed-S)`` by its first seed.
     """
     ready: list[Predictor] = []
-    rows: dict[tuple[int, ...], str] = {}  # by the scales
+    rows: dict[tuple[tuple[int, ...], str], str] = {}  # by the scales and the settings
     for seed, folder in trained_seeds(context.workspace, NAME):
-        if (folder / _WEIGHTS).exists() and (folder / _STORE / "zarr.json").exists():
+        if (folder / _WEIGHTS).exists() and _is_complete(folder / _STORE):
             one = _predictor(context, seed, folder)
-            row = rows.setdefault(one.scales or (), f"{NAME} (seed-{seed})" if rows else NAME)
+            key = one.scales or (), one.facts["settings"]
+            row = rows.setdefault(key, f"{NAME} (seed-{seed})" if rows else NAME)
             ready.append(replace(one, row=row))
         else:
             context.on_progress(note(f"{NAME} with the seed {seed} is left out: its training did not come to its end."))
@@ -90,12 +97,13 @@ def _predictor(context: RowContext, seed: int, folder: Path) -> Predictor:
     if other:
         raise FsrcacheError(
             f"{store.name} is of other faces than {context.store.name}: their {', '.join(other)} differ.",
-            _REMEDY.format(seed=seed),
+            _train_again(context.workspace, seed),
         )
-    if _base(folder / _WEIGHTS) != context.extractor.digest:
+    training = _training(folder / _WEIGHTS)
+    if training.get("fine_tuned_from") != context.extractor.digest:
         raise FsrcacheError(
             f"{folder / _WEIGHTS} is not this {context.extractor.name} trained further, but another.",
-            _REMEDY.format(seed=seed),
+            _train_again(context.workspace, seed),
         )
     return Predictor(
         row=NAME,
@@ -106,7 +114,19 @@ def _predictor(context: RowContext, seed: int, folder: Path) -> Predictor:
         features=lambda split, scale: store.features(split, scale)[:],
         scales=store.scales,
         note=NOTE,
+        facts={"settings": _settings(training)},
     )
+
+
+def _train_again(workspace: Workspace, seed: int) -> Remedy:
+    again = call("baselines", workspace=str(workspace.folder), rows=[NAME], seed=seed, restart=True)
+    return Remedy("Train it again: `{}`.", again)
+
+
+def _is_complete(path: Path) -> bool:
+    """Tell whether the row's own store is there and complete."""
+    root = read_root(objects_at(path))
+    return root is not None and root.complete
 
 
 def _discard_other(path: Path, extractor: Extractor) -> None:
@@ -116,7 +136,16 @@ def _discard_other(path: Path, extractor: Extractor) -> None:
         shutil.rmtree(path)
 
 
-def _base(path: Path) -> Any:
-    """Return the digest of the extractor that a fine-tuned one began from, as its file says."""
-    training = read_record(path, kind=kind_of(path, wanted=NAME)).get("training")
-    return training.get("fine_tuned_from") if isinstance(training, dict) else None
+def _training(path: Path) -> ExtractorTraining:
+    """Return how an extractor was fine-tuned, as its file says; where it says nothing, so much is missing."""
+    written = read_record(path, kind=kind_of(path, wanted=NAME)).get("training")
+    training: ExtractorTraining = value_from(ExtractorTraining, written, where=path, name="training")
+    return training
+
+
+def _settings(training: ExtractorTraining) -> str:
+    """Return the settings of a training in words."""
+    if "schedule" not in training:
+        return "unknown"
+    changes = differences(training["schedule"], FINE_TUNING)
+    return f"default{' with ' * bool(changes)}{', '.join(changes)}"

@@ -9,12 +9,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fsrcache.errors import FsrcacheError, RequestError
+from fsrcache.errors import Blank, FsrcacheError, Remedy, RequestError, arguments, call
 from fsrcache.evaluation.predictor import Predictor
 from fsrcache.models.generators.forms import GeneratorTraining, load_generator, read_training, refuse_other_content
 from fsrcache.models.weights import file_digest
-from fsrcache.presets import TrainConfig
+from fsrcache.presets import TRAINING, TrainConfig
+from fsrcache.progress import ProgressCallback, counted, named
 from fsrcache.rows.row import RowContext, no_obstacle
+from fsrcache.settings import preset_in_words
 from fsrcache.workspace import Workspace
 
 NAME = "FSR-FER"
@@ -55,7 +57,7 @@ def _read(context: RowContext, name: str) -> _Run:
     training = read_training(path)
     refuse_other_content(
         path, training, context.store.spec.content_digests, store=context.store.name,
-        remedy="Train again under another --name, or evaluate in the workspace it belongs to.",
+        remedy="Train again under another name, or evaluate in the workspace it belongs to.",
     )  # fmt: skip
     return _Run(name, path, training)
 
@@ -66,7 +68,11 @@ def _file(workspace: Workspace, name: str) -> Path:
         known = sorted(one.parent.name for one in (workspace.folder / "runs").glob("*/generator.safetensors"))
         raise FsrcacheError(
             f"There is no trained generator {name!r} in {workspace.folder}; there is {', '.join(known) or 'none'}.",
-            f"Run `fsrcache train{'' if name == 'default' else f' --name {name}'}` to its end first.",
+            Remedy(
+                "Train it to its end first, `{}`, or name another: `{}`.",
+                call("train", workspace=str(workspace.folder), **({} if name == "default" else {"name": name})),
+                arguments(names=known[:1] or [Blank("NAME")]),
+            ),
         )
     return path
 
@@ -92,7 +98,8 @@ def _predictor(context: RowContext, row: str, run: _Run) -> Predictor:
         return load_generator(run.path)[0].to(device).eval()
 
     def features(split: str, scale: int) -> NDArray[np.floating[Any]]:
-        return _generate(generator(), store.features(split, scale)[:], device)
+        on_progress = named(context.on_progress, f"{NAME}/{run.name}")
+        return _generate(generator(), store.features(split, scale)[:], device, f"{split} at x{scale}", on_progress)
 
     config = run.training["config"]
     return Predictor(
@@ -104,17 +111,25 @@ def _predictor(context: RowContext, row: str, run: _Run) -> Predictor:
         features=features,
         scales=run.training["scales"],
         note=NOTE,
-        facts={"generator": _description(config), "checkpoint": _checkpoint(config, run.training["steps"])},
+        facts={
+            "generator": _description(config),
+            "checkpoint": _checkpoint(config, run.training["steps"]) + _threads(run.training),
+            "settings": preset_in_words(config, TRAINING),
+        },
     )
 
 
 @torch.inference_mode()
 def _generate(
-    generator: Callable[[torch.Tensor], torch.Tensor], features: NDArray[np.floating[Any]], device: torch.device
+    generator: Callable[[torch.Tensor], torch.Tensor],
+    features: NDArray[np.floating[Any]],
+    device: torch.device,
+    phase: str,
+    on_progress: ProgressCallback,
 ) -> NDArray[np.floating[Any]]:
     """Return the generated features [n, P], in the precision of the cached ones."""
     out = np.empty_like(features)
-    for start in range(0, len(features), _BATCH):
+    for start in counted(range(0, len(features), _BATCH), phase, "parts", on_progress):
         part = torch.from_numpy(features[start : start + _BATCH]).to(device)
         out[start : start + _BATCH] = generator(part.float()).to(part.dtype).cpu().numpy()
     return out
@@ -125,6 +140,13 @@ def _description(config: TrainConfig) -> str:
     network = form if members == 1 else f"mean of {members} {form}s"
     critic = "no critic" if config.critic is None else "with a WGAN-div critic"
     return f"{network}, {config.steps:,} steps of {config.batch}, {critic}, re-weighted by {config.reweight}"
+
+
+def _threads(training: GeneratorTraining) -> str:
+    """Return that a run went on under another number of threads, if it did, with all of them in order."""
+    earlier = training.get("earlier_threads", ())
+    numbers = ", then ".join(map(str, (*earlier, training["threads"])))
+    return f"; trained on {numbers} threads, so not the bytes of an uninterrupted run" if earlier else ""
 
 
 def _checkpoint(config: TrainConfig, step: int) -> str:

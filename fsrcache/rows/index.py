@@ -6,7 +6,7 @@ from typing import NamedTuple
 import fsrcache.rows.bicubic as bicubic
 import fsrcache.rows.fine_tuned as fine_tuned
 import fsrcache.rows.generated as generated
-from fsrcache.errors import RequestError
+from fsrcache.errors import Remedy, RequestError, arguments
 from fsrcache.evaluation.predictor import Predictor
 from fsrcache.extractors.extractor import Extractor
 from fsrcache.records import shortened
@@ -82,4 +82,7 @@ def refuse_obstacle(row: Row, extractor: Extractor) -> None:
         With the reason.
     """
     if obstacle := row.obstacle(extractor):
-        raise RequestError(f"The row {row.NAME} cannot be trained: {obstacle}", "Leave it out, or use --rows all.")
+        raise RequestError(
+            f"The row {row.NAME} cannot be trained: {obstacle}",
+            Remedy("Leave it out, or use `{}`.", arguments(rows=["all"])),
+        )

@@ -51,8 +51,8 @@ class RowTraining:
         Random seed.
     settings
         The row's ``SETTINGS``, or others of that class.
-    restart
-        Whether to begin anew where there is a training already.
+    restart, other_threads
+        Whether to begin anew where there is a training already, or else may go on under another number of threads.
     degradation
         How the store's low-resolution views were made.
     read_faces
@@ -64,6 +64,7 @@ class RowTraining:
     seed: int
     settings: Any
     restart: bool
+    other_threads: bool
     degradation: Degradation
     read_faces: Callable[[], tuple[Faces, str]]
 

@@ -71,7 +71,7 @@ def write_columns(inventory: Inventory, spec: StoreSpec, values: Columns) -> dic
                     try:
                         decode(array, kept, block=block)
                     except DamagedError as error:
-                        raise damaged_file(key, error, store=inventory.name) from None
+                        raise damaged_file(key, error, store=inventory.name, location=inventory.location) from None
                     if array.dtype != "string":
                         raise FsrcacheError(
                             f"The store {inventory.name} is of other content: {array.name} are others there.", APART

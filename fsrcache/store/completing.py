@@ -28,7 +28,7 @@ def shard_seals(inventory: Inventory, spec: StoreSpec, on_progress: ProgressCall
         try:
             return check_tail(array, data or b"", block=block).hex()
         except DamagedError as error:
-            raise damaged_file(array.key(block), error, store=inventory.name) from None
+            raise damaged_file(array.key(block), error, store=inventory.name, location=inventory.location) from None
 
     shards = [(array, block) for array in arrays(spec) if array.chunk for block in range(array.files)]
     seals = {}

@@ -30,7 +30,7 @@ class Pair(NamedTuple):
 
 
 class PairDataset:
-    """The pairs of a split in the store's order, a map-style data set: made by :meth:`FeatureStore.dataset`.
+    """The pairs of a split in the store's order, a map-style data set: made by ``FeatureStore.dataset``.
 
     It pickles without rows, and every process opens the store for itself at the first row that it reads, so that
     workers of a DataLoader may be forked or spawned.

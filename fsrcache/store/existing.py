@@ -1,15 +1,14 @@
 """What stands at a store's location: nothing, a store, or something else, which is refused."""
 
-from fsrcache.errors import FsrcacheError
-from fsrcache.records import shortened
+from fsrcache.errors import FsrcacheError, Remedy, call
+from fsrcache.store.differences import content_differences
 from fsrcache.store.layout import ROOT
 from fsrcache.store.metadata import KEY, MOST_BYTES
-from fsrcache.store.objects import PARTIAL, Objects, storage_errors
+from fsrcache.store.objects import PARTIAL, Objects, location_of, storage_errors
 from fsrcache.store.root import Root, identity, parse_root
 from fsrcache.store.spec import SPLITS, StoreSpec
 
-APART = "Keep this work apart with --workspace, or remove the store to write it anew."
-_SHOWN = 400  # characters of a field, so that a recipe shows its difference
+APART = "Write into another workspace or store, or remove this store to write it again."
 
 
 def read_root(objects: Objects) -> Root | None:
@@ -21,9 +20,9 @@ def read_root(objects: Objects) -> Root | None:
         If something else is there, it cannot be read or is damaged, or it is of an unknown version.
     """
     remedy = "See that it can be reached and read."
-    with storage_errors(f"{objects.name} cannot be read as a feature store", remedy=remedy):
+    with storage_errors(f"{objects.name} cannot be read as a feature store", objects, remedy=remedy):
         data = objects.read(ROOT, most=MOST_BYTES)
-    return None if data is None else parse_root(data, store=objects.name)
+    return None if data is None else parse_root(data, store=objects.name, location=location_of(objects))
 
 
 def existing_store(objects: Objects, spec: StoreSpec) -> Root | None:
@@ -42,11 +41,8 @@ def existing_store(objects: Objects, spec: StoreSpec) -> Root | None:
         root = read_root(objects)  # another part may have begun it in between
         if root is None:
             raise _no_store(objects, others)
-    if names := spec.differences(root.spec):
-        stored, asked = root.spec.compared(), spec.compared()
-        pairs = [(name, *(shortened(of[name], most=_SHOWN) for of in (stored, asked))) for name in names]
-        changes = "; ".join(f"{name} is {there} there and {now} now" for name, there, now in pairs)
-        raise FsrcacheError(f"The store {objects.name} is of other content: {changes}.", APART)
+    if changes := content_differences(root.spec, spec):
+        raise FsrcacheError(f"The store {objects.name} is of other content: {'; '.join(changes)}.", APART)
     return root
 
 
@@ -58,7 +54,8 @@ def _passing(key: str) -> bool:
 def _no_store(objects: Objects, others: list[str]) -> FsrcacheError:
     if any(identity(objects.read(f"{split}/{ROOT}", most=MOST_BYTES)) for split in SPLITS):
         return FsrcacheError(
-            f"{objects.name} holds a {KEY} store whose root is lost.", "`fsrcache verify STORE --repair` rewrites it."
+            f"{objects.name} holds a {KEY} store whose root is lost.",
+            Remedy("`{}` rewrites it.", call("verify", store=location_of(objects), repair=True)),
         )
     return FsrcacheError(
         f"{objects.name} holds {len(others)} other things and no {KEY} store, {others[0]!r} for one.",

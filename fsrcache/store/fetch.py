@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fsrcache.ahead import usable_cores
 from fsrcache.store.layout import CRC_BYTES, ArrayLayout
 from fsrcache.store.local import open_file
 from fsrcache.store.objects import Objects
 from fsrcache.store.shard import DamagedError, crc32c, sealed_checksums
+from fsrcache.threads import usable_threads
 
 _SMALL = 4 << 20  # bytes that are not worth a thread
 _MOST_CHUNKS = 256  # chunks that one system call reads where none is checked
@@ -82,7 +82,7 @@ def _checksums(array: ArrayLayout, block: int, data: bytes | None, *, seal: str)
 
 
 def _threads(objects: Objects) -> int:
-    return usable_cores() if objects.folder else 16
+    return usable_threads() if objects.folder else 16
 
 
 def _pieces(array: ArrayLayout, start: int, stop: int) -> Iterator[tuple[int, int, int]]:

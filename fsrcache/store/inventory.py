@@ -2,9 +2,9 @@
 
 from collections.abc import Container, Mapping
 
-from fsrcache.store.objects import PARTIAL, Objects, storage_errors
+from fsrcache.store.objects import PARTIAL, Objects, location_of, storage_errors
 
-AGAIN = "See that there is room and the location can be written, then run the same command again."
+AGAIN = "See that there is room and the location can be written, then do the same again: it goes on."
 
 
 class Inventory:
@@ -17,15 +17,15 @@ class Inventory:
 
     Attributes
     ----------
-    name
-        Location in words.
+    name, location
+        Location in words, and as a call's argument names it.
     keys
         Keys of the files that exist.
     """
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
-        self.name, self.keys = objects.name, set(objects.keys())
+        self.name, self.location, self.keys = objects.name, location_of(objects), set(objects.keys())
 
     def read(self, key: str, most: int, *, start: int = 0) -> bytes | None:
         """Return the bytes of a file, little more than ``most``; None where it does not exist."""
@@ -39,7 +39,7 @@ class Inventory:
         FsrcacheError
             If writing fails; the message names the file.
         """
-        with storage_errors(f"{key} of the store {self.name} cannot be written", remedy=AGAIN):
+        with storage_errors(f"{key} of the store {self.name} cannot be written", self._objects, remedy=AGAIN):
             self._objects.write(key, data)
         self.keys.add(key)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from fsrcache.errors import FsrcacheError
+from fsrcache.errors import FsrcacheError, Remedy, arguments, call
 from fsrcache.store.local import Odd, remove_at
 
 try:
@@ -49,12 +49,19 @@ def writer_lock(folder: Path, part: tuple[int, int]) -> Iterator[None]:
                 if not stat.S_ISREG(_mode(inside, other)):
                     raise FsrcacheError(
                         f"{folder / other} is no regular file, as a writer's lock is.",
-                        "`fsrcache verify STORE --repair` removes it, and nothing that it points to.",
+                        Remedy(
+                            "`{}` removes it, and nothing that it points to.",
+                            call("verify", store=str(folder), repair=True),
+                        ),
                     )
                 if (n != part[1] or i == part[0]) and (holder := _holder(inside, other)) is not None:
                     raise FsrcacheError(
                         f"{folder} is being written by {holder}.",
-                        "Wait for it or stop it. Several writers share the work by --part 1/n ... n/n.",
+                        Remedy(
+                            "Wait for it or stop it. Two writers share the work as `{}` and `{}`, more likewise.",
+                            arguments(part=(1, 2)),
+                            arguments(part=(2, 2)),
+                        ),
                     )
             descriptor = _new_lock(inside, name, part)
         try:

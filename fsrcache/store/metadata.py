@@ -3,14 +3,13 @@
 import json
 from typing import Any
 
-from fsrcache.errors import FsrcacheError
+from fsrcache.errors import FsrcacheError, Remedy, call
 from fsrcache.records import parse_json, shortened
 from fsrcache.store.layout import ROOT, ArrayLayout, arrays, digest
 from fsrcache.store.spec import StoreSpec
 
 KEY = "fsrcache"  # of the record in a group's attributes
 MOST_BYTES = 64 << 20  # of a document; a root of a million files has fewer
-REPAIR = "`fsrcache verify STORE --repair` rewrites it where it can."
 _MOST_VALUES = 4 << 20
 _ENDIAN = {"name": "bytes", "configuration": {"endian": "little"}}
 _CRC = {"name": "crc32c"}
@@ -60,7 +59,12 @@ def group_document(record: dict[str, Any] | None) -> bytes:
     return _to_bytes({"zarr_format": 3, "node_type": "group", "attributes": attributes})
 
 
-def parse_group(data: bytes, *, where: str) -> tuple[Any, dict[str, Any] | None]:
+def rewriting(location: str) -> Remedy:
+    """Return how a damaged document of the store at a location is rewritten."""
+    return Remedy("`{}` rewrites it where it can.", call("verify", store=location, repair=True))
+
+
+def parse_group(data: bytes, *, where: str, remedy: str) -> tuple[Any, dict[str, Any] | None]:
     """Return the kind of node that a document says it is, and the record in its attributes, not yet checked.
 
     The record is None where there is none, or the node is no group.
@@ -68,13 +72,14 @@ def parse_group(data: bytes, *, where: str) -> tuple[Any, dict[str, Any] | None]
     Raises
     ------
     FsrcacheError
-        If it is no JSON object, or holds more values than any document of a store; ``where`` names it.
+        If it is no JSON object, or holds more values than any document of a store; ``where`` and ``remedy`` are the
+        error's.
     """
     if sum(map(data.count, (b"[", b"{", b","))) > _MOST_VALUES:
-        raise FsrcacheError(f"{where} cannot be read: it has more than {_MOST_VALUES:,} values.", REPAIR)
-    value = parse_json(data, where=where, remedy=REPAIR, most=MOST_BYTES)
+        raise FsrcacheError(f"{where} cannot be read: it has more than {_MOST_VALUES:,} values.", remedy)
+    value = parse_json(data, where=where, remedy=remedy, most=MOST_BYTES)
     if not isinstance(value, dict):
-        raise FsrcacheError(f"{where} cannot be read: it is {shortened(value)}, no JSON object.", REPAIR)
+        raise FsrcacheError(f"{where} cannot be read: it is {shortened(value)}, no JSON object.", remedy)
     node, attributes = value.get("node_type"), value.get("attributes")
     record = attributes.get(KEY) if isinstance(attributes, dict) and node == "group" else None
     return node, record if isinstance(record, dict) else None

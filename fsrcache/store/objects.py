@@ -9,7 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from fsrcache.errors import FsrcacheError, RequestError
+from fsrcache.errors import Blank, FsrcacheError, Remedy, RequestError, arguments, call
 from fsrcache.files import PARTIAL as PARTIAL
 from fsrcache.records import shortened
 from fsrcache.store.local import Entry, IrregularError, LocalObjects
@@ -18,8 +18,6 @@ from fsrcache.store.remote import ZarrObjects
 
 if TYPE_CHECKING:
     from zarr.abc.store import Store
-
-_IRREGULAR = "`fsrcache verify STORE` names every such entry; --repair removes them, and nothing that they point to."
 
 
 class Objects(Protocol):
@@ -109,13 +107,27 @@ def objects_at(location: "str | PathLike[str] | Store", *, storage_options: Mapp
     return ZarrObjects(store, name=redacted(text, hidden), secrets=hidden)
 
 
+def location_of(objects: Objects) -> str:
+    """Return the location as a call's argument names it."""
+    if objects.folder is not None:
+        return str(objects.folder)
+    return objects.name if "://" in objects.name else Blank("store")
+
+
 @contextmanager
-def storage_errors(what: str, *, remedy: str) -> Iterator[None]:
+def storage_errors(what: str, objects: Objects, *, remedy: str) -> Iterator[None]:
     """Turn what the storage or its clients raise into an FsrcacheError that begins with ``what``."""
     try:
         yield
     except IrregularError as error:
-        raise FsrcacheError(f"{what}: {error.strerror}.", _IRREGULAR) from None
+        raise FsrcacheError(
+            f"{what}: {error.strerror}.",
+            Remedy(
+                "`{}` names every such entry; with `{}` it removes them, and nothing that they point to.",
+                call("verify", store=location_of(objects)),
+                arguments(repair=True),
+            ),
+        ) from None
     except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
         text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         reason = redacted(" ".join(text.split())).rstrip(".") or type(error).__name__

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fsrcache.errors import FsrcacheError
+from fsrcache.errors import Blank, FsrcacheError, Remedy, arguments, call
 from fsrcache.held_out import held_out
 from fsrcache.records import shortened
 from fsrcache.store.dataset import PairDataset
@@ -18,7 +18,7 @@ from fsrcache.store.fetch import Checksums, fetch_rows
 from fsrcache.store.frame import frame_of
 from fsrcache.store.layout import ROOT, ArrayLayout, columns, digest, outputs
 from fsrcache.store.metadata import MOST_BYTES
-from fsrcache.store.objects import objects_at, storage_errors
+from fsrcache.store.objects import location_of, objects_at, storage_errors
 from fsrcache.store.remote import ZarrObjects, client_errors
 from fsrcache.store.shard import DamagedError, decode
 from fsrcache.store.stored import StoredArray
@@ -26,9 +26,6 @@ from fsrcache.store.stored import StoredArray
 if TYPE_CHECKING:
     import pandas
     from zarr.abc.store import Store
-
-_AGAIN = "Run the same `fsrcache extract` command again: it goes on where it stopped."
-_DAMAGED = "`fsrcache verify STORE` names every damaged file; after --repair the next extract writes it anew."
 
 
 class FeatureStore:
@@ -57,8 +54,9 @@ class FeatureStore:
 
     Examples
     --------
-    >>> store = FeatureStore("fsr/features.zarr")  # doctest: +SKIP
-    >>> store.features("train", 4)[:128]  # fp16 [128, P]  # doctest: +SKIP
+    >>> store = FeatureStore("fsr/features.zarr")
+    >>> store.features("train", 4)[:128].shape
+    (128, 2080)
     """
 
     def __init__(
@@ -74,14 +72,29 @@ class FeatureStore:
         self._open_again = partial(FeatureStore, opened, check=check, storage_options=storage_options)
         self._checksums: dict[str, Checksums] = {}  # of shards elsewhere than in a folder, by key
         self.name = self._objects.name
+        self._location = location_of(self._objects)
+        self._damaged = Remedy(
+            "`{}` names every damaged file; with `{}` it removes them, and the next extraction writes them again.",
+            call("verify", store=self._location), arguments(repair=True),
+        )  # fmt: skip
         root = read_root(self._objects)
         if root is None:
             raise FsrcacheError(
-                f"There is no feature store at {self.name}.", "Run `fsrcache extract --scales 2..8` first."
+                f"There is no feature store at {self.name}.",
+                Remedy(
+                    "Write it first: `{}`.",
+                    call("extract", store=self._location, data=Blank("PATH"), scales=range(2, 9)),
+                ),
             )
         self.spec = root.spec
         if root.shards is None:
-            raise FsrcacheError(f"The store {self.name} is incomplete: its extraction did not come to its end.", _AGAIN)
+            raise FsrcacheError(
+                f"The store {self.name} is incomplete: its extraction did not come to its end.",
+                Remedy(
+                    "The same extraction goes on where it stopped: `{}`, and its other options if it had any.",
+                    call("extract", store=self._location, scales=[*self.scales[1:]] or [1]),
+                ),
+            )
         self._digests = root.shards
         self._foreign = (
             not isinstance(location, str | PathLike) and self._objects.read(ROOT, most=MOST_BYTES) != root.document()
@@ -179,9 +192,12 @@ class FeatureStore:
 
         Examples
         --------
-        >>> pairs = store.dataset("train", 4)  # doctest: +SKIP
-        >>> loader = DataLoader(pairs, batch_size=128, shuffle=True, num_workers=2)  # doctest: +SKIP
-        >>> for lr, hr, label in loader: ...  # fp32 [128, P], fp32 [128, P], int64 [128]  # doctest: +SKIP
+        >>> pairs = store.dataset("train", 4)
+        >>> loader = DataLoader(pairs, batch_size=128, shuffle=True)
+        >>> for lr, hr, label in loader:
+        ...     print(lr.shape, hr.dtype, label.dtype)
+        torch.Size([128, 2080]) torch.float32 torch.int64
+        torch.Size([72, 2080]) torch.float32 torch.int64
         """
         lr, _ = self.features(split, scale), self.features(split, 1)  # what is not there is refused here, in no worker
         return PairDataset(self._open_again, split, scale, rows=len(lr))
@@ -226,7 +242,7 @@ class FeatureStore:
         if scale not in self.scales:
             raise FsrcacheError(
                 f"The store {self.name} has no scale {scale}; it has {', '.join(map(str, self.scales))}.",
-                f"Add it: `fsrcache extract --scales {scale}`.",
+                Remedy("Add it: `{}`.", call("extract", store=self._location, scales=[scale])),
             )
         if name not in self.spec.widths:
             raise FsrcacheError(f"The store {self.name} holds no {name}, only {', '.join(self.spec.widths)}.")
@@ -260,7 +276,8 @@ class FeatureStore:
 
     @contextmanager
     def _reading(self, array: ArrayLayout) -> Iterator[None]:
-        with storage_errors(f"{array.name} of the store {self.name} cannot be read", remedy=_DAMAGED):
+        what = f"{array.name} of the store {self.name} cannot be read"
+        with storage_errors(what, self._objects, remedy=self._damaged):
             if isinstance(self._objects, ZarrObjects):  # Zarr lets through what a client raises
                 with client_errors(self._objects.secrets):
                     yield

@@ -3,12 +3,13 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from fsrcache.errors import FsrcacheError
 from fsrcache.records import shortened
 from fsrcache.store.layout import DIGEST_BYTES, ROOT, arrays, digest
-from fsrcache.store.metadata import REPAIR, documents, group_document, is_sealed, parse_group, sealed
+from fsrcache.store.metadata import documents, group_document, is_sealed, parse_group, rewriting, sealed
 from fsrcache.store.spec import StoreSpec
 
 
@@ -41,22 +42,23 @@ class Root:
         return group_document(sealed(record))
 
 
-def parse_root(data: bytes, *, store: str) -> Root:
+def parse_root(data: bytes, *, store: str, location: str) -> Root:
     """Return what a root's ``zarr.json`` says.
 
     Parameters
     ----------
     data
         Bytes of the document.
-    store
-        Name of the store, for the error.
+    store, location
+        Name and location of the store, for the error.
 
     Raises
     ------
     FsrcacheError
         If it is no store's, damaged, or of an unknown version.
     """
-    node, record = parse_group(data, where=f"{store}/{ROOT}")
+    remedy = rewriting(location)
+    node, record = parse_group(data, where=f"{store}/{ROOT}", remedy=remedy)
     if record is None:
         what = f"a Zarr {node} but not" if node in ("group", "array") else "no Zarr group, and so not"
         raise FsrcacheError(
@@ -66,27 +68,28 @@ def parse_root(data: bytes, *, store: str) -> Root:
     try:
         spec = StoreSpec.from_dict({name: value for name, value in record.items() if name not in beside})
     except FsrcacheError as error:
-        raise FsrcacheError(f"{store}/{ROOT}: {error.what}", error.remedy) from None
+        raise FsrcacheError(f"{store}/{ROOT}: {error.what}", error.remedy or remedy) from None
+    wrong_field = partial(_wrong_field, store, remedy)
     if not isinstance(record.get("complete"), bool):
-        raise _wrong_field(store, "complete", record.get("complete"), "true or false")
+        raise wrong_field("complete", record.get("complete"), "true or false")
     if not is_sealed(record):
-        raise FsrcacheError(f"The record in {store}/{ROOT} is not as it was written.", REPAIR)
+        raise FsrcacheError(f"The record in {store}/{ROOT} is not as it was written.", remedy)
     if not record["complete"]:
         return Root(spec)
     shards, files = record.get("shards"), {array.name: array.files for array in arrays(spec)}
     if not isinstance(shards, dict) or shards.keys() != files.keys():
-        raise _wrong_field(store, "shards", shards, "digests of the files of every array")
+        raise wrong_field("shards", shards, "digests of the files of every array")
     for name, count in files.items():
         digests = shards[name]
         if not isinstance(digests, list) or len(digests) != count or not all(map(_is_digest, digests)):
-            raise _wrong_field(store, f"shards of {name}", digests, f"{count} digests")
+            raise wrong_field(f"shards of {name}", digests, f"{count} digests")
     return Root(spec, shards)
 
 
 def identity(data: bytes | None) -> StoreSpec | None:
     """Return what the metadata of a split repeat of the store, its scales unknown; None if they are damaged."""
     try:
-        _, record = parse_group(data or b"", where=ROOT)
+        _, record = parse_group(data or b"", where=ROOT, remedy="")
         if record is None or not is_sealed(record):
             return None
         return StoreSpec.from_dict({**{k: v for k, v in record.items() if k != "digest"}, "scales": [1]})
@@ -98,5 +101,5 @@ def _is_digest(value: object) -> bool:
     return isinstance(value, str) and re.fullmatch(f"[0-9a-f]{{{2 * DIGEST_BYTES}}}", value) is not None
 
 
-def _wrong_field(store: str, name: str, value: object, wanted: str) -> FsrcacheError:
-    return FsrcacheError(f"{store}/{ROOT}: the field {name} is {shortened(value)}; it must be {wanted}.", REPAIR)
+def _wrong_field(store: str, remedy: str, name: str, value: object, wanted: str) -> FsrcacheError:
+    return FsrcacheError(f"{store}/{ROOT}: the field {name} is {shortened(value)}; it must be {wanted}.", remedy)

@@ -18,7 +18,7 @@ import fastcrc
 import numpy as np
 from numpy.typing import NDArray
 
-from fsrcache.errors import FsrcacheError
+from fsrcache.errors import FsrcacheError, Remedy, call
 from fsrcache.store.layout import CRC_BYTES, DIGEST_BYTES, MOST_LETTERS, ArrayLayout, digest
 
 _ABSENT = 2**64 - 1
@@ -160,11 +160,11 @@ def index_bytes(array: ArrayLayout, present: int) -> bytes:
     return index.tobytes() + struct.pack("<I", crc32c(index))
 
 
-def damaged_file(key: str, error: DamagedError, *, store: str) -> FsrcacheError:
-    """Return the error of a file that cannot be what was written; ``store`` is the store's name."""
+def damaged_file(key: str, error: DamagedError, *, store: str, location: str) -> FsrcacheError:
+    """Return the error of a file that cannot be what was written, in the store of a name and location."""
     return FsrcacheError(
         f"{key} of the store {store} is damaged: {error}.",
-        "Run `fsrcache verify STORE --repair`, then the same command again.",
+        Remedy("Run `{}`, then do the same again.", call("verify", store=location, repair=True)),
     )
 
 

@@ -216,14 +216,10 @@ class StoreSpec:
         if record.get("version") == VERSION:  # another version may well have other fields
             for name in sorted(set(names) ^ set(record)):
                 raise FsrcacheError(
-                    f"The store's record has {'no' if name in names else 'an unknown'} field {shortened(name)}.",
-                    _DAMAGED,
+                    f"The store's record has {'no' if name in names else 'an unknown'} field {shortened(name)}."
                 )
         values: dict[str, Any] = {name: record.get(name) for name in names}
-        try:
-            return cls(**values)
-        except FsrcacheError as error:
-            raise FsrcacheError(error.what, error.remedy or _DAMAGED) from None
+        return cls(**values)
 
     def compared(self) -> dict[str, Any]:
         """Return what stores of the same content agree on, by field, the digests each by its own name."""
@@ -258,9 +254,6 @@ def chunk_and_block(row_bytes: int, rows: Mapping[str, int]) -> tuple[int, int]:
     while block_chunks < _MOST_CHUNKS and chunks > block_chunks * _MOST_BLOCKS:
         block_chunks *= 2
     return chunk, chunk * block_chunks
-
-
-_DAMAGED = "The store's record is damaged: `fsrcache verify STORE --repair` rewrites it where it can."
 
 
 def _refusal(name: str, value: object, wanted: str) -> FsrcacheError:

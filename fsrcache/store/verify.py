@@ -1,6 +1,5 @@
 """Checking every file of a store, and removing those that are damaged."""
 
-import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -8,16 +7,18 @@ from dataclasses import asdict, dataclass, replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
 
+from fsrcache.announce import FirstSeconds, announce, several
 from fsrcache.errors import FsrcacheError
 from fsrcache.progress import Progress, ProgressCallback, no_progress
 from fsrcache.store.layout import ROOT, ArrayLayout, arrays
 from fsrcache.store.local import Entry, IrregularError, Odd
 from fsrcache.store.lock import LOCK_NAME, remove_odd_locks, writer_lock
 from fsrcache.store.metadata import MOST_BYTES, documents
-from fsrcache.store.objects import PARTIAL, Objects, objects_at, storage_errors
+from fsrcache.store.objects import PARTIAL, Objects, location_of, objects_at, storage_errors
 from fsrcache.store.root import Root, identity, parse_root
 from fsrcache.store.shard import Damage, DamagedError, decode, digest_of
 from fsrcache.store.spec import LARGEST_SCALE, SPLITS, StoreSpec
+from fsrcache.threads import usable_threads
 
 if TYPE_CHECKING:
     from zarr.abc.store import Store
@@ -105,7 +106,7 @@ def verify(
         If there is no store, or too little is left of its metadata to know what should be there.
     """
     objects = objects_at(location, storage_options=storage_options)
-    with storage_errors(f"The store {objects.name} cannot be verified", remedy="See that it can be read."):
+    with storage_errors(f"The store {objects.name} cannot be verified", objects, remedy="See that it can be read."):
         return _verify(objects, on_progress)[1]
 
 
@@ -124,7 +125,7 @@ def repair(
     Parameters, result and errors are those of :func:`verify`; the result is the verdict before the repair.
     """
     objects = objects_at(location, storage_options=storage_options)
-    with storage_errors(f"The store {objects.name} cannot be repaired", remedy="See that it can be written."):
+    with storage_errors(f"The store {objects.name} cannot be repaired", objects, remedy="See that it can be written."):
         if objects.folder and objects.folder.is_dir():
             locks = remove_odd_locks(objects.folder)
             with writer_lock(objects.folder, (1, 1)):
@@ -162,7 +163,7 @@ def _verify(objects: Objects, on_progress: ProgressCallback) -> tuple[Root, Verd
             problems.append(Problem(_array(key), key, kind))
     files = [(array, block) for array in every for block in range(array.files)]
     digests: dict[str, str] = {}
-    size = 0
+    size, whole, first = 0, sum(array.nbytes for array in every), FirstSeconds()
     with ThreadPoolExecutor(_threads(objects)) as pool:
         checks = pool.map(lambda file: _check(objects, entries, *file, expected=_expected(root, *file)), files)
         for count, ((array, block), (kind, digest, length)) in enumerate(zip(files, checks, strict=True), 1):
@@ -172,13 +173,16 @@ def _verify(objects: Objects, on_progress: ProgressCallback) -> tuple[Root, Verd
             if kind and kind not in ("link", "irregular"):  # those are among the problems already
                 problems.append(Problem(array.name, key, kind))
             on_progress(Progress("verifying", count, len(files), "files"))
+            if pace := first.measured(size):
+                work = f"{several(len(files), 'file')}, {whole / 1e9:,.1f} GB"
+                announce(on_progress, pace.seconds_each * (whole - size), work, by=f"the first {size / 1e6:,.0f} MB")
     leftovers = tuple(sorted(key for key, entry in entries.items() if entry == "file" and key.endswith(PARTIAL)))
     problems = list(_with_exchanged(root, problems, digests))
     return root, Verdict(root.complete, tuple(problems), leftovers, len(files), size)
 
 
 def _threads(objects: Objects) -> int:
-    return min(4, os.cpu_count() or 1) if objects.folder else 16
+    return min(4, usable_threads()) if objects.folder else 16
 
 
 def _root(objects: Objects, entries: Entries) -> tuple[Root, list[Problem]]:
@@ -192,7 +196,7 @@ def _root(objects: Objects, entries: Entries) -> tuple[Root, list[Problem]]:
         kind = error.kind
     if data is not None:
         with suppress(FsrcacheError):
-            root = parse_root(data, store=objects.name)
+            root = parse_root(data, store=objects.name, location=location_of(objects))
             return root, [Problem("", ROOT, "corrupt")] if data != root.document() else []
     specs = [spec for split in SPLITS if (spec := _identity(objects, split))]
     if not specs:

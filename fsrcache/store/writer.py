@@ -84,7 +84,7 @@ class FeatureWriter:
         objects = objects_at(location, storage_options=storage_options)
         self._objects, self._ids = objects, ids
         self.name, self.part = objects.name, part
-        with ExitStack() as held, storage_errors(f"The store {self.name} cannot be written", remedy=AGAIN):
+        with ExitStack() as held, storage_errors(f"The store {self.name} cannot be written", objects, remedy=AGAIN):
             root = existing_store(objects, spec)  # refused before anything is made
             if objects.folder:
                 objects.folder.mkdir(parents=True, exist_ok=True)
@@ -168,7 +168,7 @@ class FeatureWriter:
         """
         folder = self._objects.folder
         held = alone(folder) if folder else nullcontext()  # of two that finish at once, the second finds it complete
-        with storage_errors(f"The store {self.name} cannot be completed", remedy=AGAIN), held:
+        with storage_errors(f"The store {self.name} cannot be completed", self._objects, remedy=AGAIN), held:
             return self._complete(on_progress)
 
     def _complete(self, on_progress: ProgressCallback) -> bool:
@@ -178,7 +178,7 @@ class FeatureWriter:
             split, scale, block = missing[0]
             raise FsrcacheError(
                 f"The store {self.name} lacks {len(missing)} blocks, first block {block} of {split} at scale {scale}.",
-                "Run the same command again: it writes what is missing.",
+                "Do the same again: what is missing is written.",
             )
         root = read_root(objects)
         spec = self.spec if root is None else root.spec.with_scales(self.spec.scales)  # other parts may have added some
@@ -206,7 +206,7 @@ def unwritten(
     Nothing is written and nobody kept away. The errors are the writer's.
     """
     objects = objects_at(location)
-    with storage_errors(f"The store {objects.name} cannot be read", remedy=AGAIN):
+    with storage_errors(f"The store {objects.name} cannot be read", objects, remedy=AGAIN):
         root = existing_store(objects, spec)
         spec = spec if root is None else root.spec.with_scales(spec.scales)
         return spec, missing_blocks(spec, blocks_of_part(spec, part), set(objects.keys()))

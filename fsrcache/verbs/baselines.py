@@ -6,8 +6,9 @@ from functools import cache
 from os import PathLike
 from typing import TypedDict, get_type_hints
 
-from fsrcache.device import pick_device
-from fsrcache.errors import RequestError
+from fsrcache.device import pick_device, with_threads
+from fsrcache.errors import Blank, Remedy, RequestError, call
+from fsrcache.extraction.source import face_source, store_spec
 from fsrcache.extractors.identity import refuse_other_extractor
 from fsrcache.extractors.opening import open_extractor
 from fsrcache.faces.degrade import Degradation
@@ -19,8 +20,8 @@ from fsrcache.rows.index import refuse_obstacle, rows_to_train
 from fsrcache.rows.row import Row, RowContext, RowResult, RowTraining
 from fsrcache.settings import with_settings
 from fsrcache.store.reader import FeatureStore
-from fsrcache.verbs.data import BUILT_IN, read_faces
-from fsrcache.workspace import Workspace, open_workspace
+from fsrcache.verbs.data import choose_data, has_store_of, read_faces
+from fsrcache.workspace import Data, Workspace, existing_workspace, open_workspace
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,13 @@ class _Recipe(TypedDict):
 def baselines(
     workspace: Workspace | str | PathLike[str] = "fsr",
     *,
+    data: Data | str | PathLike[str] | None = None,
     rows: Sequence[str] = ("fine-tuned",),
     settings: Sequence[str] = (),
     restart: bool = False,
     seed: int = 0,
     device: str = "auto",
+    threads: int | None = None,
     on_progress: ProgressCallback = no_progress,
 ) -> BaselineResult:
     """Train rows of the table on the pictures of the workspace's store; ``evaluate`` shows them once they are there.
@@ -61,6 +64,8 @@ def baselines(
     ----------
     workspace
         The workspace, or its folder.
+    data
+        The store's faces where they lie now, for the workspace to remember; None for what it remembers.
     rows
         Names of rows that are trained; ``("all",)`` for all that the workspace's extractor allows.
     settings
@@ -71,25 +76,29 @@ def baselines(
         Random seed of every training.
     device
         ``cpu``, ``cuda``, ``cuda:1`` ...; ``auto`` is the GPU if there is one.
+    threads
+        Number of threads; None for torch's. Only where it is named may a training go on under another number than
+        before; it ends in other bytes then.
     on_progress
         Called as the work goes on, and with notes.
 
     Raises
     ------
     RequestError
-        If there is no such row, setting, seed or device, or a row cannot be had with the extractor.
+        If there is no such workspace, row, setting, seed or device, or a row cannot be had with the extractor.
     FsrcacheError
-        If there is no store, it was written with another extractor, or a training fails.
+        If there is no store, it was written with another extractor or from other faces, or a training fails.
     """
     workspace, location = open_workspace(workspace), pick_device(device)
     check_value(Seed, seed, name="seed")
     chosen = rows_to_train(rows)
     configs = {row.NAME: _settings(row, settings) for row in chosen}
+    existing_workspace(workspace)
     store = FeatureStore(workspace.store)
     names = get_type_hints(_Recipe)
     recipe = value_from(
         _Recipe, {name: value for name, value in store.spec.recipe.items() if name in names},
-        where=store.name, name="recipe", remedy="Extract faces with `fsrcache extract`.",
+        where=store.name, name="recipe", remedy=Remedy("Extract faces: `{}`.", call("extract", data=Blank("PATH"))),
     )  # fmt: skip
     extractor = open_extractor(workspace.extractor_source, device=location)
     refuse_other_extractor(store, extractor)
@@ -103,7 +112,15 @@ def baselines(
 
     @cache
     def faces() -> tuple[Faces, str]:
-        return read_faces(workspace.data() or BUILT_IN, side=recipe["side"], on_progress=on_progress)
+        chosen_data = choose_data(workspace, data, on_progress=on_progress)
+        read, title = read_faces(chosen_data, side=recipe["side"], on_progress=on_progress)
+        source = face_source(read, extractor, device=location, degradation=recipe["degradation"])
+        has_store_of(workspace, store_spec(source, scales=store.scales, data=title), chosen_data)  # compares
+        workspace.remember(chosen_data)
+        return read, title
+
+    if data is not None:
+        faces()  # wrong ones are refused whether a row needs them or not
 
     context = RowContext(
         workspace=workspace, store=store, extractor=extractor, device=location, on_progress=on_progress
@@ -112,11 +129,20 @@ def baselines(
     for row in chosen:
         training = RowTraining(
             context=context, seed=seed, settings=configs[row.NAME], restart=restart,
-            degradation=recipe["degradation"], read_faces=faces,
+            other_threads=threads is not None, degradation=recipe["degradation"], read_faces=faces,
         )  # fmt: skip
         assert row.train is not None
-        results.append(row.train(training))
+        with with_threads(threads):
+            results.append(row.train(training))
+        if _was_there(results[-1]):
+            on_progress(note(f"Nothing to do: {row.NAME} with the seed {seed} was there."))
     return BaselineResult(tuple(results))
+
+
+def _was_there(result: RowResult) -> bool:
+    """Tell whether a training had come to its end before, and its features were written."""
+    extraction = result.extraction or {}
+    return 0 < result.epochs == result.resumed_from and extraction.get("resumed_from") == extraction.get("blocks")
 
 
 def _settings(row: Row, assignments: Sequence[str]) -> object:
@@ -124,5 +150,5 @@ def _settings(row: Row, assignments: Sequence[str]) -> object:
     if not assignments:
         return row.SETTINGS
     if row.SETTINGS is None:
-        raise RequestError(f"The row {row.NAME} has no settings.", "Leave out --set, or name other rows.")
+        raise RequestError(f"The row {row.NAME} has no settings.", "Leave the settings out, or name other rows.")
     return with_settings(row.SETTINGS, assignments)

@@ -14,7 +14,7 @@ from fsrcache.records import Seed, check_value, shortened
 from fsrcache.rows.index import ready_rows
 from fsrcache.rows.row import RowContext
 from fsrcache.store.reader import FeatureStore
-from fsrcache.workspace import Workspace, open_workspace
+from fsrcache.workspace import Workspace, existing_workspace, open_workspace
 
 
 def evaluate(
@@ -60,7 +60,7 @@ def evaluate(
     Raises
     ------
     RequestError
-        If there is no such head, seed or device, or a run is named that can be none.
+        If there is no such workspace, head, seed or device, or a run is named that can be none.
     FsrcacheError
         If there is no store or no such run, or they belong to another extractor or to each other not at all.
     """
@@ -71,6 +71,7 @@ def evaluate(
         raise RequestError(f"The names are {shortened(names)}.", "Give a list of names of runs.")
     for name in names:
         workspace.run(name)  # a name that can be none is refused before any work
+    existing_workspace(workspace)
     features = FeatureStore(workspace.store if store is None else store)
     extractor = open_extractor(workspace.extractor_source, device=location)
     refuse_other_extractor(features, extractor)

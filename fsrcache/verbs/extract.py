@@ -8,18 +8,29 @@ from typing import Any
 import torch
 
 from fsrcache.device import pick_device
-from fsrcache.errors import FsrcacheError
-from fsrcache.extraction.extract import ExtractEstimate, ExtractResult, estimate_extraction, extract_features
+from fsrcache.errors import Blank, FsrcacheError, Remedy, arguments, call
+from fsrcache.extraction.extract import (
+    ExtractEstimate,
+    ExtractResult,
+    estimate_extraction,
+    extract_features,
+    following_extraction,
+)
+from fsrcache.extraction.room import refuse_full_disk
 from fsrcache.extraction.source import face_source, store_spec
+from fsrcache.extractors.covpool import CovPoolFER, extractor_of
 from fsrcache.faces.degrade import SCALE_FORM, Degradation
 from fsrcache.faces.faces import Faces
 from fsrcache.presets import EXTRACTORS, PRETRAINING
 from fsrcache.progress import ProgressCallback, no_progress, note
 from fsrcache.store.reader import FeatureStore
 from fsrcache.store.writer import unwritten
+from fsrcache.training.classifier.estimate import estimate_pretraining
+from fsrcache.training.classifier.fit import Following
 from fsrcache.training.classifier.pretraining import pretrain_extractor
-from fsrcache.verbs.data import choose_data, read_faces
+from fsrcache.verbs.data import choose_data, has_store_of, read_faces, remember_beginning
 from fsrcache.verbs.extractor import choose_extractor
+from fsrcache.verbs.pretrain import resolve_settings
 from fsrcache.workspace import Data, Workspace, open_workspace
 
 SCALES = (2, 3, 4, 5, 6, 7, 8)
@@ -79,29 +90,37 @@ def extract(
     """
     target = pick_device(device)
     workspace = open_workspace(workspace)
-    data = choose_data(workspace, data, on_progress=on_progress)
+    data = choose_data(workspace, data, any_limit=store is not None, on_progress=on_progress)
     chosen = choose_extractor(workspace, extractor, onnx=onnx, device=target, on_progress=on_progress)
-    if chosen is None and (not data.drawn or part != (1, 1)):
+    if chosen is None and not _pretrains(data, part):
         raise _no_extractor(workspace, data)
     faces, title = read_faces(data, side=None if chosen is None else chosen.extractor.side, on_progress=on_progress)
     if chosen is None:
         workspace.remember(data)
         on_progress(note("There is no extractor yet: pre-training a tiny one on the drawn faces."))
-        _pretrain_tiny(workspace, faces, target, on_progress)
+        following = following_extraction(faces, scales=scales, degradation=degradation, on_progress=on_progress)
+        _pretrain_tiny(workspace, faces, target, following, on_progress)
         source = face_source(faces, workspace.extractor, device=target, degradation=degradation)
     else:
         source = face_source(faces, chosen.extractor, device=target, degradation=degradation)
+        spec = store_spec(source, scales=scales, data=title)
+        same = store is None and has_store_of(workspace, spec, data)
+        refuse_full_disk(store or workspace.store, spec, source)
         if chosen.source is not None:
-            unwritten(store or workspace.store, store_spec(source, scales=scales, data=title), part=part)  # compares
+            unwritten(store or workspace.store, spec, part=part)  # compares
             workspace.remember_extractor(chosen.source)
-        if not workspace.has_data:  # an interrupted extraction goes on with the same
+        if same:
             workspace.remember(data)
+        elif store is None or not workspace.has_data:
+            remember_beginning(workspace, data)
     _announce_scales(workspace, store or workspace.store, scales, on_progress)
     result = extract_features(
         source, store=store or workspace.store, scales=scales, data=title, part=part, on_progress=on_progress
     )
     if store is None:  # one elsewhere may be of other data
         workspace.remember(data)
+    if result.resumed_from == result.blocks:
+        on_progress(note(f"Nothing to do: all {result.blocks:,} blocks were in {result.store}."))
     return result
 
 
@@ -118,16 +137,32 @@ def estimate_extract(
     device: str = "auto",
     on_progress: ProgressCallback = no_progress,
 ) -> ExtractEstimate:
-    """Estimate size and time of :func:`extract` with these arguments from a measured sample; write nothing."""
+    """Estimate size and time of :func:`extract` with these arguments from a measured sample; write nothing.
+
+    Without an extractor, the figures are those of the one that ``pretrain`` would make by default, and its
+    pre-training is estimated too.
+    """
     target = pick_device(device)
     workspace = open_workspace(workspace)
-    data = choose_data(workspace, data, on_progress=on_progress)
+    data = choose_data(workspace, data, any_limit=store is not None, on_progress=on_progress)
     chosen = choose_extractor(workspace, extractor, onnx=onnx, device=target, on_progress=on_progress)
-    if chosen is None:
-        raise _no_extractor(workspace, data)
-    faces, _ = read_faces(data, side=chosen.extractor.side, on_progress=on_progress)
-    source = face_source(faces, chosen.extractor, device=target, degradation=degradation)
-    return estimate_extraction(source, store=store or workspace.store, scales=scales, part=part)
+    faces, title = read_faces(data, side=None if chosen is None else chosen.extractor.side, on_progress=on_progress)
+    if chosen is not None:
+        source = face_source(faces, chosen.extractor, device=target, degradation=degradation)
+        if store is None:
+            has_store_of(workspace, store_spec(source, scales=scales, data=title), data)  # compares
+        return estimate_extraction(source, store=store or workspace.store, scales=scales, part=part)
+    default = resolve_settings(data, faces.side, device=target)
+    first = "extraction pre-trains one first" if _pretrains(data, part) else "pre-train one first, or name one"
+    figures = f"the figures are those of the preset {default.preset}"
+    on_progress(note(f"There is no extractor in {workspace.folder} yet: {first}; {figures}."))
+    pretraining = estimate_pretraining(
+        faces, default.extractor, default.schedule, device=target, on_progress=on_progress
+    )
+    untrained = extractor_of(CovPoolFER(default.extractor, faces.classes).eval(), digest="0")
+    source = face_source(faces, untrained, device=target, degradation=degradation)
+    estimate = estimate_extraction(source, store=store or workspace.store, scales=scales, part=part)
+    return replace(estimate, preset=default.preset, pretraining_seconds=pretraining.seconds)
 
 
 def _announce_scales(
@@ -152,16 +187,30 @@ def _announce_scales(
         )
 
 
+def _pretrains(data: Data, part: tuple[int, int]) -> bool:
+    """Tell whether an extraction without an extractor pre-trains one: of drawn faces, if it is not shared."""
+    return data.drawn and part == (1, 1)
+
+
 def _no_extractor(workspace: Workspace, data: Data) -> FsrcacheError:
+    folder = workspace.folder
+    what = f"There is no extractor in {folder}." if folder.is_dir() else f"There is no workspace at {folder} yet."
     return FsrcacheError(
-        f"There is no extractor in {workspace.folder}.",
-        f"Run `fsrcache pretrain --data {data.path}` first, or name an extractor with --extractor.",
+        what,
+        Remedy(
+            "Run `{}` first, or name an extractor: `{}`.",
+            call("pretrain", workspace=str(folder), data=data.path),
+            arguments(extractor=Blank("FILE")),
+        ),
     )
 
 
-def _pretrain_tiny(workspace: Workspace, faces: Faces, device: torch.device, on_progress: ProgressCallback) -> None:
+def _pretrain_tiny(
+    workspace: Workspace, faces: Faces, device: torch.device, following: Following, on_progress: ProgressCallback
+) -> None:
     config = replace(EXTRACTORS["tiny"], side=faces.side)
     pretrain_extractor(
         faces, config, PRETRAINING["tiny"],
-        target=workspace.extractor, folder=workspace.pretraining, device=device, on_progress=on_progress,
+        target=workspace.extractor, folder=workspace.pretraining, device=device, other_threads=True,
+        on_progress=on_progress, following=following,
     )  # fmt: skip

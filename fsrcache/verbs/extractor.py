@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from fsrcache.errors import FsrcacheError, RequestError
+from fsrcache.errors import Blank, FsrcacheError, Remedy, RequestError, arguments
 from fsrcache.extractors.extractor import Extractor
 from fsrcache.extractors.identity import refuse_other_extractor
 from fsrcache.extractors.onnx_options import describe, read_options
@@ -59,7 +59,10 @@ def choose_extractor(
     """
     if extractor is None:
         if onnx:
-            raise RequestError("There are options of an ONNX file, and no file.", "Name it: --extractor FILE.onnx.")
+            raise RequestError(
+                "There are options of an ONNX file, and no file.",
+                Remedy("Name it: `{}`.", arguments(extractor=Blank("FILE.onnx"))),
+            )
         if not workspace.has_extractor:
             return None
         remembered = open_extractor(workspace.extractor_source, device=device)
@@ -67,7 +70,7 @@ def choose_extractor(
         return ChosenExtractor(remembered, None)
     if not isinstance(extractor, str | PathLike) or not fspath(extractor):
         raise RequestError(f"The extractor is {shortened(extractor)}.", "Name a file, or package.module:factory.")
-    source = _source(extractor, onnx, on_progress)
+    source = _source(workspace, extractor, onnx, on_progress)
     opened = open_extractor(source, device=device)
     if not Path(source.reference).is_absolute() and opened.digest != open_extractor(source).digest:  # a factory's
         raise RequestError(
@@ -78,7 +81,10 @@ def choose_extractor(
 
 
 def _source(
-    extractor: str | PathLike[str], onnx: Mapping[str, Any] | None, on_progress: ProgressCallback
+    workspace: Workspace,
+    extractor: str | PathLike[str],
+    onnx: Mapping[str, Any] | None,
+    on_progress: ProgressCallback,
 ) -> ExtractorSource:
     """Return what a workspace is to remember of an extractor by its name."""
     reference = fspath(extractor)
@@ -86,13 +92,25 @@ def _source(
     path = absolute_path(reference) if file else Path(reference)
     if not file or path.suffix.lower() != ".onnx":
         if onnx:
-            raise RequestError(f"{reference} is no ONNX file, and there are options of one.", "Leave out --onnx.")
+            raise RequestError(
+                f"{reference} is no ONNX file, and there are options of one.", "Leave out these options."
+            )
         return ExtractorSource(str(path) if file else reference)
     if not path.exists():
         raise RequestError(f"There is no ONNX file at {path}.", "Check the path.")
-    options = read_options(path.with_suffix(".toml"), **(onnx or {}))
+    options = read_options(path.with_suffix(".toml"), **{**_own_options(workspace, path), **(onnx or {})})
     on_progress(note(f"{path.name}: {describe(options)}"))
     return ExtractorSource(str(path), asdict(options))
+
+
+def _own_options(workspace: Workspace, path: Path) -> Mapping[str, Any]:
+    """Return the options that the workspace remembers of its own ONNX file; none of another file."""
+    try:
+        source = workspace.extractor_source
+        own = path.samefile(source.reference)
+    except (FsrcacheError, OSError):  # the record cannot be read, or is of something that is no file
+        return {}
+    return (source.options or {}) if own else {}
 
 
 def _known(workspace: Workspace, extractor: Extractor, source: ExtractorSource) -> bool:
@@ -102,7 +120,7 @@ def _known(workspace: Workspace, extractor: Extractor, source: ExtractorSource) 
         raise RequestError(
             f"{workspace.folder} has another extractor, {_identity(known)}; {source.reference} is "
             f"{_identity(extractor)}.",
-            "Use a workspace of its own for each: --workspace DIR.",
+            Remedy("Use a workspace of its own for each: `{}`.", arguments(workspace=Blank("DIR"))),
         )
     _compare_store(workspace, extractor)
     return known is not None

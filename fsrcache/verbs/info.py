@@ -5,13 +5,13 @@ from dataclasses import asdict, dataclass
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from fsrcache.errors import FsrcacheError
+from fsrcache.errors import Blank, FsrcacheError, Remedy, call
 from fsrcache.store.existing import read_root
 from fsrcache.store.layout import arrays
 from fsrcache.store.metadata import documents
-from fsrcache.store.objects import objects_at, storage_errors
+from fsrcache.store.objects import location_of, objects_at, storage_errors
 from fsrcache.store.spec import StoreSpec
-from fsrcache.workspace import Workspace, open_workspace
+from fsrcache.workspace import Workspace, existing_workspace
 
 if TYPE_CHECKING:
     from zarr.abc.store import Store
@@ -98,18 +98,23 @@ def info(
 
     Raises
     ------
+    RequestError
+        If there is no such workspace.
     FsrcacheError
         If there is no store, something else is there, or its metadata are damaged or of an unknown version.
     """
-    objects = objects_at(open_workspace(workspace).store if store is None else store)
+    objects = objects_at(existing_workspace(workspace).store if store is None else store)
     root = read_root(objects)
     if root is None:
-        raise FsrcacheError(f"There is no feature store at {objects.name}.", "Run `fsrcache extract` first.")
+        raise FsrcacheError(
+            f"There is no feature store at {objects.name}.",
+            Remedy("Write it first: `{}`.", call("extract", store=location_of(objects), data=Blank("PATH"))),
+        )
     spec, every = root.spec, arrays(root.spec)
     keys = [key for array in every for key in array.keys]
     there = len(keys)
     if not root.complete:
-        with storage_errors(f"The store {objects.name} cannot be listed", remedy="See that it can be read."):
+        with storage_errors(f"The store {objects.name} cannot be listed", objects, remedy="See that it can be read."):
             there = len(set(objects.keys()).intersection(keys))
     return StoreInfo(
         store=objects.name,

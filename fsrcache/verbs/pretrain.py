@@ -6,16 +6,17 @@ from os import PathLike
 
 import torch
 
-from fsrcache.device import pick_device
-from fsrcache.errors import RequestError
+from fsrcache.device import pick_device, with_threads
+from fsrcache.errors import Blank, Remedy, RequestError, arguments
+from fsrcache.faces.digest import content_digest
 from fsrcache.faces.faces import Faces
 from fsrcache.presets import EXTRACTORS, PRETRAINING, ExtractorConfig, PretrainConfig
 from fsrcache.progress import ProgressCallback, no_progress, note
 from fsrcache.settings import differences, preset_named, split_settings, with_settings
 from fsrcache.training.classifier.estimate import PretrainEstimate, estimate_pretraining
 from fsrcache.training.classifier.pretraining import PretrainResult, pretrain_extractor
-from fsrcache.training.run.checkpoint import has_checkpoint
-from fsrcache.verbs.data import choose_data, read_faces
+from fsrcache.training.run.checkpoint import CHECKPOINT, has_checkpoint, run_record
+from fsrcache.verbs.data import choose_data, read_faces, remember_beginning
 from fsrcache.verbs.record import write_result
 from fsrcache.workspace import Data, Workspace, open_workspace
 
@@ -54,6 +55,7 @@ def pretrain(
     restart: bool = False,
     seed: int = 0,
     device: str = "auto",
+    threads: int | None = None,
     on_progress: ProgressCallback = no_progress,
 ) -> PretrainResult:
     """Train the workspace's extractor on the training split without its held-out tenth; the last epoch is kept.
@@ -85,6 +87,9 @@ def pretrain(
         Random seed.
     device
         ``cpu``, ``cuda``, ``cuda:1`` and so on; ``auto`` is the GPU if there is one.
+    threads
+        Number of threads; None for torch's. Only where it is named may a run go on under another number than
+        before; it ends in other bytes then.
     on_progress
         Called every second.
 
@@ -99,21 +104,26 @@ def pretrain(
     target = pick_device(device)
     workspace = _own_workspace(workspace, restart=restart)
     _check_names(settings)
-    data = choose_data(workspace, data, on_progress=on_progress)
+    data = choose_data(workspace, data, any_limit=restart, on_progress=on_progress)
     faces, _ = read_faces(data, side=side, on_progress=on_progress)
     resolved = resolve_settings(data, faces.side, preset=preset, epochs=epochs, settings=settings, device=target)
-    if not workspace.has_data:
-        workspace.remember(data)
+    if _is_begun_on(workspace, faces):
+        workspace.remember(data)  # wherever they lie now
+    else:
+        remember_beginning(workspace, data)
     if preset is None and resolved.preset == "medium":
-        _announce_medium(faces, resolved, scales=tuple(scales), seed=seed, device=target, on_progress=on_progress)
-    result = pretrain_extractor(
-        faces, resolved.extractor, resolved.schedule,
-        target=workspace.extractor, folder=workspace.pretraining, scales=tuple(scales), restart=restart,
-        seed=seed, device=target, on_progress=on_progress,
-    )  # fmt: skip
+        on_progress(note(f"Preset medium: {faces.side} x {faces.side} pixels without a GPU."))
+    with with_threads(threads):
+        result = pretrain_extractor(
+            faces, resolved.extractor, resolved.schedule,
+            target=workspace.extractor, folder=workspace.pretraining, scales=tuple(scales), restart=restart,
+            other_threads=threads is not None, seed=seed, device=target, on_progress=on_progress,
+        )  # fmt: skip
     workspace.remember(data)
     result = replace(result, preset=resolved.preset, settings=resolved.differences)
     write_result(workspace.pretraining, result)
+    if result.resumed_from == result.epochs:
+        on_progress(note(f"Nothing to do: the pre-training had ended after {result.epochs:,} epochs."))
     return result
 
 
@@ -129,19 +139,21 @@ def estimate_pretrain(
     restart: bool = False,
     seed: int = 0,
     device: str = "auto",
+    threads: int | None = None,
     on_progress: ProgressCallback = no_progress,
 ) -> PretrainEstimate:
     """Estimate time and memory of :func:`pretrain` with these arguments from a few steps; write nothing."""
     target = pick_device(device)
     workspace = _own_workspace(workspace, restart=restart)
     _check_names(settings)
-    data = choose_data(workspace, data, on_progress=on_progress)
+    data = choose_data(workspace, data, any_limit=restart, on_progress=on_progress)
     faces, _ = read_faces(data, side=side, on_progress=on_progress)
     resolved = resolve_settings(data, faces.side, preset=preset, epochs=epochs, settings=settings, device=target)
-    estimate = estimate_pretraining(
-        faces, resolved.extractor, resolved.schedule,
-        device=target, scales=tuple(scales), seed=seed, on_progress=on_progress,
-    )  # fmt: skip
+    with with_threads(threads):
+        estimate = estimate_pretraining(
+            faces, resolved.extractor, resolved.schedule,
+            device=target, scales=tuple(scales), seed=seed, on_progress=on_progress,
+        )  # fmt: skip
     return replace(estimate, preset=resolved.preset, settings=resolved.differences)
 
 
@@ -158,7 +170,7 @@ def pretrain_settings(
 ) -> PretrainSettings:
     """Return the settings of :func:`pretrain` with these arguments; without ``side`` the faces are read for it."""
     _check_names(settings)
-    data = choose_data(open_workspace(workspace), data, on_progress=on_progress)
+    data = choose_data(open_workspace(workspace), data, any_limit=True, on_progress=on_progress)
     side = side or read_faces(data, on_progress=on_progress)[0].side
     return resolve_settings(data, side, preset=preset, epochs=epochs, settings=settings, device=pick_device(device))
 
@@ -189,44 +201,35 @@ def resolve_settings(
 def _own_workspace(workspace: Workspace | str | PathLike[str], *, restart: bool) -> Workspace:
     """Return a workspace whose extractor, if any, a pre-training may overwrite."""
     workspace = open_workspace(workspace)
-    extractor, elsewhere = workspace.extractor_source.reference, "Pre-train in a workspace of its own: --workspace DIR"
+    extractor = workspace.extractor_source.reference
+    elsewhere = arguments(workspace=Blank("DIR"))
     if extractor != str(workspace.extractor):
         raise RequestError(
-            f"{workspace.folder} has the extractor {extractor}, which was not pre-trained there.", f"{elsewhere}."
+            f"{workspace.folder} has the extractor {extractor}, which was not pre-trained there.",
+            Remedy("Pre-train in a workspace of its own: `{}`.", elsewhere),
         )
     if workspace.extractor.exists() and not restart and not has_checkpoint(workspace.pretraining):
         raise RequestError(
             f"{workspace.folder} has the extractor {extractor}, which was not pre-trained there: "
             f"{workspace.pretraining} has no checkpoint.",
-            f"{elsewhere}, or overwrite it: --restart.",
+            Remedy(
+                "Pre-train in a workspace of its own, `{}`, or overwrite it: `{}`.", elsewhere, arguments(restart=True)
+            ),
         )
     return workspace
+
+
+def _is_begun_on(workspace: Workspace, faces: Faces) -> bool:
+    """Tell whether the workspace has a pre-training on these faces, finished or not."""
+    record = run_record(workspace.pretraining / CHECKPOINT)
+    return record is not None and record["settings"].get("data") == content_digest(faces)
 
 
 def _check_names(settings: Sequence[str]) -> None:
     """Refuse unknown names before anything is read, and the side, which is the pictures'."""
     split_settings(settings, PretrainConfig, ExtractorConfig)
     if any(assignment.partition("=")[0].strip() == "side" for assignment in settings):
-        raise RequestError("The side of the pictures is no setting.", "Name it by --side.")
-
-
-def _announce_medium(
-    faces: Faces,
-    resolved: PretrainSettings,
-    *,
-    scales: tuple[int, ...],
-    seed: int,
-    device: torch.device,
-    on_progress: ProgressCallback,
-) -> None:
-    """Say that the preset medium is the choice without a GPU, and how long it lasts."""
-    estimate = estimate_pretraining(
-        faces, resolved.extractor, resolved.schedule, device=device, scales=scales, seed=seed, on_progress=on_progress
-    )
-    hours, rest = divmod(round(estimate.seconds / 60), 60)
-    on_progress(
-        note(
-            f"Preset medium: {faces.side} x {faces.side} pixels without a GPU; about {hours}:{rest:02} hours for "
-            f"{estimate.epochs} epochs."
+        raise RequestError(
+            "The side of the pictures is no setting.",
+            Remedy("It is an argument of its own: `{}`.", arguments(side=Blank("PIXELS"))),
         )
-    )

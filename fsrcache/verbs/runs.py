@@ -8,14 +8,14 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
-from fsrcache.errors import FsrcacheError, RequestError
+from fsrcache.errors import FsrcacheError
 from fsrcache.models.generators.forms import read_training
 from fsrcache.presets import TRAINING, TrainConfig
 from fsrcache.records import Seed, value_from
 from fsrcache.settings import nearest_preset
 from fsrcache.training.run.checkpoint import CHECKPOINT, RunRecord, previous, run_record, under_way
 from fsrcache.training.run.loop import TrainState, is_finished
-from fsrcache.workspace import Workspace, open_workspace
+from fsrcache.workspace import Workspace, existing_workspace
 
 _GENERATOR = "generator.safetensors"
 
@@ -43,6 +43,9 @@ class RunSummary:
         before, or without a checkpoint.
     age
         Seconds since the last checkpoint, or since the generator was written.
+    earlier_threads
+        Numbers of threads before the run went on under another; then it does not end in the bytes of an uninterrupted
+        one. Empty where it did not.
     """
 
     name: str
@@ -54,6 +57,7 @@ class RunSummary:
     steps: int | None = None
     held_out_accuracy: float | None = None
     age: float
+    earlier_threads: tuple[int, ...] = ()
 
 
 def runs(workspace: Workspace | str | PathLike[str] = "fsr") -> tuple[RunSummary, ...]:
@@ -69,9 +73,7 @@ def runs(workspace: Workspace | str | PathLike[str] = "fsr") -> tuple[RunSummary
     RequestError
         If there is no such workspace.
     """
-    workspace = open_workspace(workspace)
-    if not workspace.folder.is_dir():
-        raise RequestError(f"There is no workspace at {workspace.folder}.", "Name one: --workspace DIR.")
+    workspace = existing_workspace(workspace)
     folders = sorted(folder for folder in (workspace.folder / "runs").glob("*") if folder.is_dir())
     return tuple(map(_summary, folders))
 
@@ -91,6 +93,7 @@ def _summary(folder: Path) -> RunSummary:
             return _checkpointed(known, record, newest, finished=generator.exists() and not busy)
         if generator.exists() and not busy:
             training = read_training(generator)
+            known = replace(known, earlier_threads=training.get("earlier_threads", ()))
             return _trained(known, training["config"], training["seed"], step=training["steps"], finished=True)
     except FsrcacheError:
         return replace(known, state="damaged")
@@ -105,7 +108,9 @@ def _checkpointed(known: RunSummary, record: RunRecord, path: Path, *, finished:
     state: TrainState = value_from(TrainState, record["state"], where=path, name="state")
     known = _trained(known, config, seed, step=state.step, finished=finished and is_finished(state, config))
     scored = state.held_out_accuracy.values()
-    return replace(known, held_out_accuracy=fmean(scored) if scored else None)
+    return replace(
+        known, held_out_accuracy=fmean(scored) if scored else None, earlier_threads=state.earlier_threads or ()
+    )
 
 
 def _trained(known: RunSummary, config: TrainConfig, seed: int, *, step: int, finished: bool) -> RunSummary:

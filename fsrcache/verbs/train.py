@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from os import PathLike
 
-from fsrcache.device import pick_device
+from fsrcache.device import pick_device, with_threads
 from fsrcache.extractors.opening import open_extractor
 from fsrcache.presets import TRAINING, TrainConfig
-from fsrcache.progress import ProgressCallback, no_progress
+from fsrcache.progress import ProgressCallback, no_progress, note
 from fsrcache.settings import differences, preset_named, with_settings
 from fsrcache.store.reader import FeatureStore
 from fsrcache.training.run.estimate import TrainEstimate, estimate_training
 from fsrcache.training.run.train import TrainResult, train_generator
 from fsrcache.verbs.record import write_result
-from fsrcache.workspace import Workspace, open_workspace
+from fsrcache.workspace import Workspace, existing_workspace, open_workspace
 
 
 def train(
@@ -30,6 +30,7 @@ def train(
     restart: bool = False,
     seed: int = 0,
     device: str = "auto",
+    threads: int | None = None,
     on_progress: ProgressCallback = no_progress,
 ) -> TrainResult:
     """Train a generator that turns features of low-resolution faces into those of their full-resolution ones.
@@ -62,30 +63,36 @@ def train(
         Random seed.
     device
         ``cpu``, ``cuda``, ``cuda:1`` and so on; ``auto`` is the GPU if there is one.
+    threads
+        Number of threads; None for torch's. Only where it is named may a run go on under another number than
+        before; it ends in other bytes then.
     on_progress
         Called at every status line.
 
     Raises
     ------
     RequestError
-        If an argument is wrong.
+        If an argument is wrong, or there is no such workspace.
     FsrcacheError
         If there is no store or no extractor, the store is of another extractor, the run is one of other settings, or a
         loss stops being finite.
     """
     target = pick_device(device)
-    workspace = open_workspace(workspace)
-    folder = workspace.run(name)
+    folder = open_workspace(workspace).run(name)
     preset, config = train_settings(workspace, preset=preset, steps=steps, settings=settings)
+    workspace = existing_workspace(workspace)
     features = FeatureStore(store or workspace.store)
-    result = train_generator(
-        features, open_extractor(workspace.extractor_source), config,
-        folder=folder, seed=seed, device=target, cache=cache, plain=plain, log=log, restart=restart,
-        on_progress=on_progress,
-    )  # fmt: skip
+    with with_threads(threads):
+        result = train_generator(
+            features, open_extractor(workspace.extractor_source), config,
+            folder=folder, seed=seed, device=target, cache=cache, plain=plain, log=log, restart=restart,
+            other_threads=threads is not None, on_progress=on_progress,
+        )  # fmt: skip
     changes = tuple(differences(config, TRAINING[preset]))
     result = replace(result, name=name, preset=preset, settings=changes)
     write_result(folder, result)
+    if result.resumed_from == result.steps:
+        on_progress(note(f"Nothing to do: run {name} had ended after {result.steps:,} steps."))
     return result
 
 
@@ -102,17 +109,20 @@ def estimate_train(
     restart: bool = False,
     seed: int = 0,
     device: str = "auto",
+    threads: int | None = None,
     on_progress: ProgressCallback = no_progress,
 ) -> TrainEstimate:
     """Estimate time and memory of :func:`train` with these arguments from a few steps; write nothing."""
     target = pick_device(device)
-    workspace = open_workspace(workspace)
-    folder = workspace.run(name)
+    folder = open_workspace(workspace).run(name)
     preset, config = train_settings(workspace, preset=preset, steps=steps, settings=settings)
-    estimate = estimate_training(
-        FeatureStore(store or workspace.store), open_extractor(workspace.extractor_source), config,
-        device=target, seed=seed, cache=cache, plain=plain, folder=None if restart else folder, on_progress=on_progress,
-    )  # fmt: skip
+    workspace = existing_workspace(workspace)
+    with with_threads(threads):
+        estimate = estimate_training(
+            FeatureStore(store or workspace.store), open_extractor(workspace.extractor_source), config,
+            device=target, seed=seed, cache=cache, plain=plain, folder=None if restart else folder,
+            on_progress=on_progress,
+        )  # fmt: skip
     return replace(estimate, preset=preset, settings=tuple(differences(config, TRAINING[preset])))
 
 

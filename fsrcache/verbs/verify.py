@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from fsrcache.progress import ProgressCallback, no_progress
 from fsrcache.store import verify as checking
 from fsrcache.store.verify import Verdict
-from fsrcache.workspace import Workspace, open_workspace
+from fsrcache.workspace import Workspace, existing_workspace
 
 if TYPE_CHECKING:
     from zarr.abc.store import Store
@@ -35,8 +35,10 @@ def verify(
 
     Raises
     ------
+    RequestError
+        If there is no such workspace.
     FsrcacheError
         If there is no store, or too little is left of its metadata to know what should be there.
     """
-    location = open_workspace(workspace).store if store is None else store
+    location = existing_workspace(workspace).store if store is None else store
     return (checking.repair if repair else checking.verify)(location, on_progress=on_progress)

@@ -88,3 +88,26 @@ def test_ranks_that_are_none_are_a_wrong_request(monkeypatch, tmp_path, rank, ra
     assert done.exit_code == 2
     assert "RANK is" in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "first", "preset"),
+    [
+        (("--limit", 60), "extraction pre-trains one first", "tiny"),
+        (("--limit", 60, "--part", "1/2"), "pre-train one first, or name one", "tiny"),
+        (("--data", "faces", "--limit", 60), "pre-train one first, or name one", "medium"),
+    ],
+)
+def test_a_dry_run_in_an_empty_folder_answers(tmp_path, options, first, preset):
+    assert run("draw", "faces", "--count", 140, cwd=tmp_path).returncode == 0
+    before = sorted(tmp_path.iterdir())
+    planned = run(*COMMAND, "--dry-run", "--device", "cpu", *options, cwd=tmp_path)
+    assert planned.returncode == 0, planned.stderr
+    said = f"There is no extractor in {tmp_path / 'fsr'} yet: {first}; the figures are those of the preset {preset}."
+    assert said in planned.stderr
+    assert planned.answer["preset"] == preset
+    assert planned.answer["pretraining_seconds"] > 0
+    assert planned.answer["rows"]["train"] == 60
+    assert planned.answer["bytes"] > 0
+    assert sorted(tmp_path.iterdir()) == before

@@ -43,6 +43,24 @@ def test_lines_have_a_rate_soon_and_phases_may_alternate(monkeypatch):
     ]
 
 
+def test_a_phase_that_begins_again_has_the_rate_of_its_own_time(monkeypatch):
+    now = SimpleNamespace(seconds=0.0)
+    monkeypatch.setattr("fsrcache.cli.progress.time", SimpleNamespace(monotonic=lambda: now.seconds))
+    stream = StringIO()
+    with shown(Console(file=stream)) as on_progress:
+        for seconds, done in ((0, 0), (10, 40), (1000, 0), (1010, 10)):
+            now.seconds = float(seconds)
+            on_progress(Progress("scoring", done, 50, "pictures"))
+        now.seconds = 1041.0
+        on_progress(Progress("scoring", 41, 50, "pictures"))
+    assert stream.getvalue().splitlines() == [
+        "scoring: 0 of 50 pictures",
+        "scoring: 40 of 50 pictures, 4.0/s, 0:02 left",
+        "scoring: 0 of 50 pictures",
+        "scoring: 41 of 50 pictures, 1.0/s, 0:09 left",
+    ]
+
+
 @pytest.mark.parametrize(
     ("width", "expected"),
     [
@@ -61,6 +79,17 @@ def test_a_narrow_console_cuts_the_end_and_keeps_the_verb(width, expected):
     shows = [line for line in lines if "training" in line]
     assert {line.lstrip(" ━╸╺") for line in shows} == {expected}
     assert max(map(len, shows)) <= width
+
+
+def test_the_bar_of_a_phase_that_begins_again_begins_again(monkeypatch):
+    bars = []
+    monkeypatch.setattr(
+        "fsrcache.cli.progress.Bars", lambda *of, **options: bars.append(Bars(*of, **options)) or bars[0]
+    )
+    with shown(Console(file=StringIO(), force_terminal=True)) as on_progress:
+        for done in (5, 40, 3):
+            on_progress(Progress("scoring", done, 50, "pictures"))
+    assert [(task.id, task.completed) for task in bars[0].tasks] == [(1, 3)]
 
 
 @pytest.mark.parametrize("again", [False, True])

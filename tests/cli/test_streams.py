@@ -128,7 +128,9 @@ def test_a_failure_after_the_answer_leaves_one_document(monkeypatch, capsys, fai
 
 @pytest.mark.parametrize("option", ["--plot", "--out"])
 def test_a_benchmark_is_answered_before_its_files_are_written(monkeypatch, capsys, tmp_path, option):
-    record = {"cases": [], "failed": [], "roofs": {"gb_per_second": 10.0, "tflop_per_second": 1.0}}
+    case = {"case": "an op", "candidate": "ours", "alternative": None, "alternative_ms": None, "ratio": None,
+            "flop_per_byte": None, "ms": 1.0, "ms_p20": 0.9, "ms_p80": 1.1}  # fmt: skip
+    record = {"cases": [case], "failed": [], "roofs": {"gb_per_second": 10.0, "tflop_per_second": 1.0}}
 
     def work(*_, on_progress, **__):
         on_progress("a case", record)

@@ -12,6 +12,9 @@ from fsrcache.cli.main import group
 from fsrcache.errors import FsrcacheError, RequestError
 from studies.program import Running, run
 
+COUNTS_280 = "train 196, val 28, test 56 of drawn faces (built in)"
+COUNTS_140 = "train 98, val 14, test 28 of drawn faces (built in)"
+
 
 def answer(*arguments, cwd, **environment):
     done = run(*arguments, "--json", cwd=cwd, **environment)
@@ -31,7 +34,9 @@ def test_from_faces_to_a_table(tmp_path):
     assert again["resumed_from"] == again["blocks"]
     refused = run("extract", "--data", "drawn:140", "--scales", "2,4", cwd=tmp_path)
     assert refused.returncode == 1
-    assert "digests.pictures" in refused.stderr
+    counts = f"its faces are {COUNTS_280} there and {COUNTS_140} here"
+    assert f"features.zarr was not made from drawn:140: {counts}." in refused.stderr
+    assert "The workspace remembers drawn:280." in refused.stderr
 
     trained = answer("train", "--steps", 20, "--seed", 3, "--name", "mine", cwd=tmp_path)
     assert (trained["preset"], trained["seed"], trained["steps"]) == ("tiny", 3, 20)
@@ -139,6 +144,7 @@ def test_the_home_folder_stands_for_a_tilde(tmp_path, monkeypatch, variable):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data").mkdir()
+    (tmp_path / "fsr").mkdir()
     if variable:
         monkeypatch.setenv("FSRCACHE_WORKSPACE", "~/fsr")
     workspace = [] if variable else ["--workspace", "~/fsr"]
@@ -151,11 +157,25 @@ def test_the_home_folder_stands_for_a_tilde(tmp_path, monkeypatch, variable):
     done = CliRunner().invoke(group, ["train", *workspace, "--store", "~nobody-of-this-name/x"])
     assert done.exit_code == 2
     assert "there is no home folder for '~nobody-of-this-name/x'" in done.stderr
-    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["data", "fsr"]
 
 
-def test_an_empty_folder_says_what_to_do_first(tmp_path):
-    done = run("train", cwd=tmp_path)
-    assert done.returncode == 1
-    assert "Run `fsrcache extract --scales 2..8` first." in done.stderr
+@pytest.mark.parametrize("command", ["train", "evaluate", "baselines", "runs", "info", "verify"])
+def test_a_workspace_that_is_not_there_is_called_so(tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(group, [command, "--workspace", "no pe"])
+    assert isinstance(done.exception, RequestError)
+    assert done.exception.what == f"There is no workspace at {tmp_path}/no pe."
+    assert done.exception.remedy == (
+        "Name one that is there, `--workspace DIR`, or make this one from your faces: "
+        "`fsrcache pretrain --workspace 'no pe' --data PATH`, then `fsrcache extract --workspace 'no pe'`."
+    )
     assert not list(tmp_path.iterdir())  # and leaves nothing behind
+
+
+def test_extraction_in_a_new_workspace_says_what_comes_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "faces").mkdir()
+    done = CliRunner().invoke(group, ["extract", "--workspace", "new", "--data", "faces"])
+    assert done.exception.what == f"There is no workspace at {tmp_path}/new yet."
+    assert f"`fsrcache pretrain --workspace new --data {tmp_path}/faces` first" in done.exception.remedy

@@ -17,7 +17,7 @@ def evaluate(table, tmp_path, monkeypatch, capsys):
     run = tmp_path / "runs" / "default"
     run.mkdir(parents=True)
     (run / "generator.safetensors").touch()
-    monkeypatch.setattr("fsrcache.cli.evaluate.verb", lambda *_, **__: table)
+    monkeypatch.setattr("fsrcache.verbs.evaluate.evaluate", lambda *_, **__: table)
     monkeypatch.setenv("COLUMNS", "80")
 
     def command(*words):

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import pairwise
 
 import matplotlib as mpl
 import numpy as np
@@ -64,7 +65,8 @@ def test_what_is_drawn(table):
     band = frozen.collections[1].get_paths()[0].get_extents()
     scores = [score for score in table.rows if score.row == "FSR-FER"]
     assert (band.y0, band.y1) == pytest.approx((min(s.low for s in scores), max(s.high for s in scores)))
-    assert [label.get_text() for label in frozen.get_xticklabels()] == ["HR\n48 px", "x2\n24 px", "x4\n12 px"]
+    assert [label.get_text() for label in frozen.get_xticklabels()] == ["HR\n48", "x2\n24", "x4\n12"]
+    assert [text.get_text() for text in frozen.texts] == ["\npx"]
     assert [line.get_label() for line in linear.lines] == ["bicubic"]
     assert frozen.lines[0].get_color() == linear.lines[0].get_color()
 
@@ -75,6 +77,75 @@ def test_the_paper_is_drawn_only_when_asked(table):
     assert [line.get_label() for line in grey] == ["paper: bicubic", "paper: Meta-SR re-trained", "paper: FSR-FER"]
     assert len({line.get_color() for line in grey}) == 1
     assert not [line for line in accuracy_figure(table).axes[0].lines if line.get_label().startswith("paper")]
+
+
+def drawn_labels(panel):
+    """Return the boxes of the labels under a panel that are not empty."""
+    return [label.get_window_extent() for label in panel.get_xticklabels() if label.get_text()]
+
+
+@pytest.mark.parametrize("heads", [("frozen",), ("frozen", "refit-mlp", "refit-linear")])
+@pytest.mark.parametrize("scales", [*(range(1, most + 1) for most in (1, 2, 5, 9, 12, 16)), (1, 2, 3, 8, 64)])
+def test_labels_of_scales_never_overlap(context, tmp_path, scales, heads):
+    figure = accuracy_figure(many_rows(context, 2, heads=heads, scales=scales), side=200)
+    write_figure(figure, tmp_path / "figure.png", dpi=50)
+    for panel in figure.axes:
+        boxes = drawn_labels(panel)
+        assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
+        texts = [label.get_text() for label in panel.get_xticklabels()]
+        assert texts[0]
+        assert texts[-1]
+        assert len(panel.get_xticks()) == len(scales)  # each has its tick
+    if len(scales) <= 9 and scales[-1] == len(scales):
+        assert all(texts)  # as many as the paper's have room
+
+
+def test_the_settings_stand_above_the_panels(context, tmp_path):
+    settings = "preset best with " + ", ".join(f"generator.width={number}" for number in range(60))
+    table = many_rows(replace(context, settings=settings), 2)
+    figure = accuracy_figure(table, side=48)
+    (text,) = (text for text in figure.texts if text.get_text())
+    assert text.get_text().startswith("preset best with generator.width=0, generator.width=1,")
+    write_figure(figure, tmp_path / "figure.png", dpi=60)
+    box, panel = text.get_window_extent(), figure.axes[0].get_tightbbox()
+    assert panel.y1 <= box.y0 < box.y1 <= figure.bbox.y1
+    assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1
+
+
+def bench_panels(tmp_path, monkeypatch, rows):
+    """Return the panels of a benchmark's figure."""
+    figures = []
+    monkeypatch.setattr("fsrcache.benchmarks.figures.write_figure", lambda figure, *_, **__: figures.append(figure))
+    roofs = {"gb_per_second": 10.0, "tflop_per_second": 1.0}
+    write_bench_figure({"cases": rows, "roofs": roofs}, tmp_path / "bench.png")
+    return figures[0].axes
+
+
+ROW = {"case": "a", "candidate": "c", "ratio": 2.0, "alternative": "b", "ms": 1.0, "ms_p20": 0.9, "ms_p80": 1.1,
+       "flop_per_byte": None, "tflop_per_second": None}  # fmt: skip
+
+
+def test_ratios_over_more_than_a_decade_have_a_logarithmic_axis(tmp_path, monkeypatch):
+    for ratio, scale in ((9.0, "linear"), (11.0, "log"), (0.05, "log")):
+        panel = bench_panels(tmp_path, monkeypatch, [ROW, {**ROW, "ratio": ratio}])[0]
+        assert panel.get_xscale() == scale
+        ends = [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in panel.patches]
+        assert ends == [(1, 2), pytest.approx((1, ratio))]
+        assert [text.get_text() for text in panel.texts] == ["2", f"{ratio:.3g}"]
+
+
+def test_no_panel_of_a_benchmark_is_empty(tmp_path, monkeypatch):
+    alone = {**ROW, "ratio": None, "alternative": None}
+    ratios, times = bench_panels(tmp_path, monkeypatch, [ROW, {**alone, "case": "d", "ms": 30.0, "ms_p80": 40.0}])
+    assert ratios.get_xlabel() == "time of the alternative / time of the candidate"
+    assert [label.get_text() for label in times.get_yticklabels()] == ["a\nc", "d\nc"]
+    assert times.get_xscale() == "log"
+    assert len(bench_panels(tmp_path, monkeypatch, [alone])) == 1
+    counted = {**alone, "flop_per_byte": 3.0, "tflop_per_second": 0.1}
+    (roof,) = bench_panels(tmp_path, monkeypatch, [counted])
+    assert (roof.get_ylabel(), [text.get_text() for text in roof.get_legend().get_texts()]) == ("TFLOP/s", ["a"])
+    with pytest.raises(FsrcacheError, match="no case of the benchmark has a time"):
+        bench_panels(tmp_path, monkeypatch, [])
 
 
 def test_no_other_kind_of_file(table, tmp_path):
@@ -117,12 +188,12 @@ def test_pyplot_is_never_loaded():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def many_rows(context, count, *, heads=("frozen",), classes=tuple("abcdefg")):
+def many_rows(context, count, *, heads=("frozen",), classes=tuple("abcdefg"), scales=(1, 2, 4)):
     labels = np.arange(40) % 4
     names = ["bicubic", *(f"row {number}" for number in range(1, count))]
     made = {
-        (name, head, scale, None): np.where(np.arange(40) < 38 - scale - number, labels, (labels + 1) % 4)
-        for number, name in enumerate(names) for head in heads for scale in (1, 2, 4)
+        (name, head, scale, None): np.where(np.arange(40) < 38 - scale % 20 - number, labels, (labels + 1) % 4)
+        for number, name in enumerate(names) for head in heads for scale in scales
     }  # fmt: skip
     return score_table(made, labels, split="val", context=context, order=names, classes=classes)
 

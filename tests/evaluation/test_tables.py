@@ -1,9 +1,12 @@
 """Scores by hand, their order, what is undefined, and the errors."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from fsrcache.errors import FsrcacheError, RequestError
+from fsrcache.evaluation.formats import to_csv, to_json, to_markdown
 from fsrcache.evaluation.metrics import wilson_interval
 from fsrcache.evaluation.tables import footnotes, score_table
 
@@ -149,3 +152,20 @@ def test_footnotes_say_what_seeds_and_rows_are(table, predictions, context):
     predictions["FSR-FER", "frozen", 2, 3] = predictions["FSR-FER", "frozen", 4, 0]
     several = score_table(predictions, np.array([0, 1, 2, 3] * 5), split="val", context=context)
     assert "the largest p-value" in footnotes(several)["statistics"]
+
+
+def test_a_table_is_short_in_a_notebook(table):
+    assert repr(table) == (
+        "<Table of val: 20 pictures; rows bicubic, FSR-FER; heads frozen, refit-linear; scales 1, 2, 4>"
+    )
+    assert table._repr_markdown_() == to_markdown(table)
+
+
+def test_the_settings_are_a_footnote_where_there_are_any(predictions, context):
+    made = score_table(
+        predictions, np.array([0, 1, 2, 3] * 5), split="val", context=replace(context, settings="preset best")
+    )
+    assert footnotes(made)["settings"] == to_json(made)["context"]["settings"] == "preset best"
+    assert "# settings: preset best\n" in to_csv(made)
+    assert "- settings: preset best\n" in to_markdown(made)
+    assert "settings" not in footnotes(replace(made, context=context))

@@ -76,7 +76,7 @@ def test_an_extraction_goes_on_where_it_stopped(faces, workspace, store, tmp_pat
             assert np.array_equal(
                 FeatureStore(tmp_path / "s").features(split, scale)[:], store.features(split, scale)[:]
             )
-    with pytest.raises(FsrcacheError, match=r"digests\.preprocessing"):
+    with pytest.raises(FsrcacheError, match=r"its degradation jpeg is none there and 50 here"):
         extract(faces, workspace / "extractor", scales=[2], degradation=Degradation(jpeg=50), **arguments)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from fsrcache.ahead import ordered_map, usable_cores
+from fsrcache.ahead import ordered_map
 from fsrcache.errors import RequestError
 from fsrcache.extraction.features import features_of, side_by_side
 from fsrcache.extractors.covpool import CovPoolFER, extractor_of
@@ -67,16 +67,6 @@ def test_what_is_no_such_argument_is_named(changes, words):
     arguments = {"extractor": extractor, "pictures": np.zeros((2, 24, 24, 3), np.uint8)} | changes
     with pytest.raises(RequestError, match=words):
         features_of(**arguments)
-
-
-def test_where_the_system_does_not_say_every_core_is_usable(monkeypatch):
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: {3, 5, 7}, raising=False)
-    assert usable_cores() == 3
-    monkeypatch.delattr("os.sched_getaffinity")
-    monkeypatch.setattr("os.cpu_count", lambda: 12)
-    assert usable_cores() == 12
-    monkeypatch.setattr("os.cpu_count", lambda: None)
-    assert usable_cores() == 1
 
 
 def test_no_threads_are_no_wish_for_all():

@@ -9,13 +9,14 @@ import pytest
 from PIL import Image
 
 from fsrcache import imresize
-from fsrcache.ahead import ordered_map, usable_cores
+from fsrcache.ahead import ordered_map
 from fsrcache.errors import FsrcacheError, RequestError
 from fsrcache.faces.faces import usable_faces
 from fsrcache.faces.index import list_faces
 from fsrcache.faces.report import equal_rows, report
 from fsrcache.faces.sheet import class_sheet, scale_sheet
 from fsrcache.faces.survey import survey
+from fsrcache.threads import usable_threads
 
 
 @pytest.fixture
@@ -142,7 +143,7 @@ def test_memory_does_not_grow_with_pictures(tmp_path, write):
     memory(4)  # what is imported at the first picture is no picture's
     (left, most), (less, _) = memory(2000), memory(200)
     assert left - less < 1800 * 100  # a picture's record, not its 40,000 pixels
-    under_way = 16 * usable_cores() + 1
+    under_way = 16 * usable_threads() + 1
     assert most - left < under_way * 400_000  # file, pixels and their copies of those alone that are being read
 
 

@@ -192,7 +192,7 @@ def test_the_critic_fits_every_side(side, halvings):
 def test_too_small_a_feature_is_refused():
     with pytest.raises(FsrcacheError, match="side 8 at least, and these have side 7") as caught:
         VGGCritic(CriticConfig(), 7)
-    assert "--set critic=none" in caught.value.remedy
+    assert "`settings=['critic=none']`" in caught.value.remedy
 
 
 def test_the_generators_matrix_is_symmetric():

@@ -27,6 +27,7 @@ from fsrcache.records import check_fields
 from fsrcache.rows import bicubic, fine_tuned, generated
 from fsrcache.rows.index import ROWS
 from fsrcache.rows.row import RowResult, no_obstacle, trained_seeds
+from fsrcache.store.verify import repair
 from fsrcache.verbs.baselines import baselines
 from fsrcache.verbs.evaluate import evaluate
 from fsrcache.verbs.extract import extract
@@ -68,6 +69,16 @@ def test_the_table_has_the_seeds_that_are_there(tuned):
     assert any("fine-tuned with the seed 3 is left out" in note for note in notes)
 
 
+def test_a_seed_whose_features_are_not_complete_is_left_out(tuned):
+    store = tuned.row("fine-tuned", 0) / "features.zarr"
+    next(store.glob("train/x2/features/c/*/*")).unlink()
+    repair(store)
+    notes = []
+    table = evaluate(tuned, names=["a"], heads=["frozen"], device="cpu", on_progress=lambda one: notes.append(one.note))
+    assert {score.row for score in table.rows} == {"bicubic", "FSR-FER"}
+    assert any("fine-tuned with the seed 0 is left out" in note for note in notes)
+
+
 def test_settings_are_checked(tuned):
     with pytest.raises(RequestError, match="'epoch' is unknown"):
         baselines(tuned, settings=["epoch=1"], device="cpu")
@@ -92,7 +103,9 @@ def test_a_row_of_another_store_or_extractor_is_refused(tuned):
         FsrcacheError, match=r"is of other faces than .*: their pictures, labels, order differ"
     ) as caught:
         evaluate(tuned, store=elsewhere, names=["a"], device="cpu")
-    assert "fsrcache baselines --rows fine-tuned --seed 0 --restart" in caught.value.remedy
+    assert caught.value.remedy == (
+        f"Train it again: `fsrcache.baselines('{tuned.folder}', rows=['fine-tuned'], seed=0, restart=True)`."
+    )
     shutil.rmtree(tuned.store)
     model = load_covpool(tuned.extractor)
     with torch.no_grad():

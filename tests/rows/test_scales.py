@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fsrcache.errors import FsrcacheError
-from fsrcache.evaluation import evaluate as scoring
+from fsrcache.evaluation import scoring
 from fsrcache.evaluation.formats import to_markdown
 from fsrcache.store.reader import FeatureStore
 from fsrcache.training.run.train import train_generator
@@ -24,7 +24,7 @@ def scores(table, row):
 def add_scale(workspace):
     notes = []
     extract(workspace, scales=[3], device="cpu", on_progress=lambda progress: notes.append(progress.note))
-    return [note for note in notes if note]
+    return [note for note in notes if note and not note.startswith("Nothing to do")]
 
 
 def test_a_run_is_scored_at_the_scales_that_it_was_trained_at(workspace, monkeypatch):
@@ -73,7 +73,7 @@ def test_going_on_at_other_scales_is_refused_by_their_name(workspace, prepared_r
             FeatureStore(workspace.store), workspace.extractor, config,
             folder=workspace.run("a"), seed=seed, device=prepared_runs["device"],
         )  # fmt: skip
-    assert caught.value.remedy == "Use the same settings to go on, or begin anew: another --name, or --restart."
+    assert caught.value.remedy == "Use the same settings to go on, or begin anew: `restart=True`, or another name."
 
 
 def test_a_fine_tuned_extractor_keeps_its_scales_until_it_begins_anew(tuned):
@@ -85,8 +85,7 @@ def test_a_fine_tuned_extractor_keeps_its_scales_until_it_begins_anew(tuned):
     assert any(note.startswith("fine-tuned was trained without x3") for note in after.context.notes)
     with pytest.raises(FsrcacheError, match=r": scales is \[1, 2, 4\] there and \[1, 2, 3, 4\] here\.") as caught:
         baselines(tuned, settings=QUICK, device="cpu")
-    assert "--restart" in caught.value.remedy
-    assert "--name" not in caught.value.remedy
+    assert "`restart=True`, or another workspace" in caught.value.remedy
     result = baselines(tuned, settings=QUICK, seed=1, device="cpu").rows[0]
     assert result.extraction["scales"] == (1, 2, 3, 4)
     both = evaluate(tuned, names=["a"], heads=["frozen"], device="cpu")
@@ -95,7 +94,10 @@ def test_a_fine_tuned_extractor_keeps_its_scales_until_it_begins_anew(tuned):
     assert (again.epochs, again.resumed_from, again.extraction["resumed_from"]) == (2, 0, 0)
     anew = evaluate(tuned, names=["a"], heads=["frozen"], device="cpu")
     assert {scale for _, scale in scores(anew, "fine-tuned")} == {1, 2, 3, 4}
-    assert anew.context.seeds == "fine-tuned 0, 1; FSR-FER 0; re-fitted heads 0"
+    assert anew.context.seeds == "fine-tuned 0; fine-tuned (seed-1) 1; FSR-FER 0; re-fitted heads 0"
+    changes = "default with epochs={}, batch=32"
+    settings = f"fine-tuned: {changes.format(2)}; fine-tuned (seed-1): {changes.format(1)}; FSR-FER: "
+    assert anew.context.settings.startswith(settings)  # of the same scales, and not averaged
 
 
 def test_what_is_no_store_is_not_removed(tuned):

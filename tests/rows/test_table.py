@@ -1,5 +1,6 @@
 """The table of a workspace: rows over their seeds, predictions that are computed once, and what is refused."""
 
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,9 @@ import pytest
 import torch
 
 from fsrcache.errors import FsrcacheError, RequestError
-from fsrcache.evaluation import evaluate as scoring
+from fsrcache.evaluation import scoring
+from fsrcache.evaluation.evaluate import evaluate_predictors
+from fsrcache.evaluation.formats import to_csv
 from fsrcache.evaluation.predictions import KIND, VERSION, read_predictions, write_predictions
 from fsrcache.evaluation.predictor import Predictor
 from fsrcache.extraction.extract import extract_features
@@ -61,10 +64,24 @@ def test_every_row_head_and_scale(workspace):
     assert "last step" in table.context.checkpoint
     assert table.context.generator == "mean of 2 MLPs, 6 steps of 8, no critic, re-weighted by lr"
     assert table.context.seeds == "FSR-FER 0; re-fitted heads 0"
+    changes = "generator.rank=2, generator.members=2, steps=6, batch=8, learning_rate=0.05"
+    assert table.context.settings == f"preset tiny with generator.width=16, {changes}"
+    assert f"settings: {table.context.settings}" in to_csv(table)
     assert set(table.context.rows) == {"bicubic", "FSR-FER"}
     score = next(score for score in table.rows if score.row == "FSR-FER")
     assert (score.seed, score.seeds, score.deviation) == (0, (0,), None)
     assert evaluate(workspace, names=["a"], split="val", heads=["frozen"], device="cpu").split == "val"
+
+
+def test_a_run_that_went_on_under_other_threads_is_said(workspace):
+    file = workspace.run("a") / "generator.safetensors"
+    tensors, record = read_weights(file, kind="generator")
+    record["training"] |= {"threads": 2, "earlier_threads": [4, 1]}
+    write_weights(file, tensors, kind="generator", record=record)
+    table = evaluate(workspace, names=["a"], heads=["frozen"], device="cpu")
+    assert table.context.checkpoint.endswith(
+        "; trained on 4, then 1, then 2 threads, so not the bytes of an uninterrupted run"
+    )
 
 
 def test_runs_that_differ_in_their_seed_alone_are_one_row(workspace):
@@ -208,6 +225,25 @@ def test_what_was_not_trained_is_named(workspace):
         evaluate(workspace, names=["a", "c"], device="cpu")
 
 
+def test_seeds_of_other_settings_are_not_averaged(workspace):
+    store, extractor = FeatureStore(workspace.store), open_extractor(workspace.extractor_source)
+    shape = len(store.labels("test")), 7
+
+    def predictor(seed, settings):
+        return Predictor(
+            row="r", name=f"r/{seed}", source={}, seed=seed, probabilities=lambda *_: np.ones(shape, np.float32),
+            facts={"settings": settings},
+        )  # fmt: skip
+
+    same = [predictor(0, "preset best"), predictor(1, "preset best")]
+    table = evaluate_predictors(store, extractor, same, device=torch.device("cpu"))
+    assert table.context.settings == "preset best"
+    other = [same[0], predictor(1, "preset best with steps=7")]
+    message = "The row r has trainings of different settings: r/0 has preset best, r/1 preset best with steps=7."
+    with pytest.raises(RequestError, match=re.escape(message)):
+        evaluate_predictors(store, extractor, other, device=torch.device("cpu"))
+
+
 def test_a_predictor_has_features_or_probabilities(workspace):
     extractor = open_extractor(workspace.extractor_source)
 
@@ -232,10 +268,10 @@ def test_predictions_that_do_not_fit_the_split_are_refused(workspace):
     store, extractor = FeatureStore(workspace.store), open_extractor(workspace.extractor_source)
     one = Predictor(row="r", name="r", source={}, probabilities=lambda *_: np.ones((3, 7), np.float32))
     with pytest.raises(FsrcacheError, match=r"r predicts \[3, 7\] at scale 1"):
-        scoring.evaluate_predictors(store, extractor, [one], device=torch.device("cpu"))
+        evaluate_predictors(store, extractor, [one], device=torch.device("cpu"))
     count = len(store.labels("test"))
     bad = replace(one, probabilities=lambda *_: np.full((count, 7), np.nan, np.float32))
     with pytest.raises(FsrcacheError, match="not finite"):
-        scoring.evaluate_predictors(store, extractor, [bad], device=torch.device("cpu"))
+        evaluate_predictors(store, extractor, [bad], device=torch.device("cpu"))
     with pytest.raises(FsrcacheError, match="no predictions"):  # its one head is the frozen one
-        scoring.evaluate_predictors(store, extractor, [one], heads=["refit-mlp"], device=torch.device("cpu"))
+        evaluate_predictors(store, extractor, [one], heads=["refit-mlp"], device=torch.device("cpu"))

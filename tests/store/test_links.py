@@ -90,7 +90,8 @@ def test_a_link_is_read_by_nobody_even_to_what_belongs_there(store, tmp_path, ex
     (store / key).symlink_to(tmp_path / "elsewhere")
     with pytest.raises(FsrcacheError, match=f"{key} is a symbolic link") as error:
         FeatureStore(store).features("train", 2)[:]
-    assert "--repair" in error.value.remedy
+    assert f"`fsrcache.verify(store='{store}')`" in error.value.remedy
+    assert "repair=True" in error.value.remedy
     assert (
         Problem(key.partition("/c/")[0] if "/c/" in key else key.rpartition("/")[0], key, "link")
         in verify(store).problems
@@ -139,7 +140,7 @@ def test_a_lock_that_is_no_file_is_neither_followed_nor_waited_for(store, exampl
     make(kind, store / name, outside)
     with pytest.raises(FsrcacheError, match=rf"{name} is no regular file, as a writer's lock is") as error:
         example.writer(store)
-    assert "--repair" in error.value.remedy
+    assert f"`fsrcache.verify(store='{store}', repair=True)`" in error.value.remedy
     for look in (verify, repair):
         problems = [problem for problem in look(store).problems if problem.key == name]
         assert problems == [Problem("", name, "link" if "link" in kind else "irregular")]

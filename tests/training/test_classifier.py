@@ -129,6 +129,29 @@ def test_interrupted_within_an_epoch_it_ends_the_same(fit, faces, steps, tmp_pat
     assert histories[0].count(b"\n") == SCHEDULE.epochs
 
 
+def test_other_threads_within_an_epoch(fit, faces, steps, monkeypatch):
+    threads = torch.get_num_threads()
+    monkeypatch.setattr(due, "_REPORT_SECONDS", 0.0)
+    with pytest.raises(StopError):
+        fit(plain(faces.classes), stop=steps + 3, checkpoint_seconds=0.0)
+    torch.set_num_threads(threads + 1)
+    try:
+        with pytest.raises(FsrcacheError, match=f"another number of threads: {threads} there, {threads + 1} here"):
+            fit(plain(faces.classes))
+        reports = []
+        result = fit(plain(faces.classes), reports=reports, other_threads=True)
+        again = fit(plain(faces.classes))
+    finally:
+        torch.set_num_threads(threads)
+    assert (result.resumed_from, result.resumed_step) == (1, 2)
+    assert result.earlier_threads == again.earlier_threads == (threads,)
+    assert result.record["earlier_threads"] == (threads,)
+    assert result.record["threads"] == threads + 1
+    assert sum("it no longer ends in the same bytes" in progress.note for progress in reports) == 1
+    finished = fit(plain(faces.classes), other_threads=True)
+    assert (finished.record["threads"], finished.earlier_threads) == (threads + 1, (threads,))
+
+
 def test_every_epoch_and_step_draws_otherwise(fit, faces, monkeypatch):
     drawn = []
 

@@ -56,11 +56,12 @@ def test_its_times_are_those_of_steps_and_scoring(faces, monkeypatch):
         work()
         return 2.0
 
+    scoring = 2.0 / SCHEDULE.batch
     monkeypatch.setattr("fsrcache.training.classifier.estimate._seconds", two_seconds)
+    monkeypatch.setattr("fsrcache.training.classifier.estimate.scoring_seconds", lambda *_: scoring)
     reports = []
     estimate = estimate_pretraining(faces, SHAPE, SCHEDULE, device=CPU, on_progress=reports.append)
     count = {split: len(rows) for split, rows in split_rows(faces).items()}
-    scoring = 2.0 / SCHEDULE.batch
     assert estimate.measured_steps == 2  # beyond three seconds
     assert estimate.pictures_per_second == SCHEDULE.batch / 2
     assert estimate.seconds_per_epoch == pytest.approx(2 * estimate.steps_per_epoch + scoring * count["held-out"])

@@ -22,12 +22,16 @@ ADVERSARIAL = TrainConfig(
 
 
 @pytest.mark.parametrize("config", [MLP, ADVERSARIAL], ids=["best", "adversarial"])
-def test_training_resumed_is_training_undisturbed(extractor, store, tmp_path, config, stop_after):
+def test_training_resumed_is_training_undisturbed(extractor, store, tmp_path, config):
+    def stop(progress):
+        if progress.phase == "training" and progress.done >= 6:
+            raise KeyboardInterrupt
+
     whole = train_generator(store, extractor, config, folder=tmp_path / "a", device=CPU)
     with pytest.raises(KeyboardInterrupt):
         train_generator(
             store, extractor, config,
-            folder=tmp_path / "b", device=CPU, on_progress=stop_after(6), checkpoint_seconds=0.0,
+            folder=tmp_path / "b", device=CPU, on_progress=stop, checkpoint_seconds=0.0,
         )  # fmt: skip
     resumed = train_generator(store, extractor, config, folder=tmp_path / "b", device=CPU)
     assert 0 < resumed.resumed_from < config.steps

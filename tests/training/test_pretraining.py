@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fsrcache.errors import FsrcacheError
+from fsrcache.errors import FsrcacheError, RequestError
 from fsrcache.extractors.covpool import load_covpool
 from fsrcache.faces.degrade import SCALE_FORM
 from fsrcache.faces.faces import usable_faces
@@ -93,3 +93,10 @@ def test_a_loss_that_is_not_finite_stops_pretraining(pretrain, tmp_path):
     with pytest.raises(FsrcacheError, match=r"cross-entropy became (nan|inf) in epoch"):
         pretrain(tmp_path, schedule=replace(SCHEDULE, learning_rate=1e30))
     assert not (tmp_path / "extractor").exists()
+
+
+def test_an_extractor_beyond_the_memory_is_refused(faces, tmp_path):
+    huge = replace(EXTRACTOR, stages=((2**16,) * 9, (12,)))
+    with pytest.raises(RequestError, match=r"The extractor would have 309,\d{3},\d{3},\d{3} weights: 494"):
+        pretrain_extractor(faces, huge, SCHEDULE, target=tmp_path / "extractor", folder=tmp_path / "pre", device=CPU)
+    assert not list(tmp_path.iterdir())

@@ -36,7 +36,7 @@ def test_more_steps_are_refused_with_the_two_ways_and_restart_begins_anew(worksp
         trained(workspace, 1200)
     assert caught.value.remedy == (
         "The learning rate follows the length: another length is another run. Use the same settings to go on, or begin "
-        "anew: another --name, or --restart."
+        "anew: `restart=True`, or another name."
     )
     estimate_train(workspace, preset="best", steps=6, settings=SETTINGS, restart=True, cache="stream", device="cpu")
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before

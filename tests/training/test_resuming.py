@@ -13,11 +13,12 @@ import torch
 from fsrcache.errors import FsrcacheError, RequestError
 from fsrcache.faces.faces import usable_faces
 from fsrcache.faces.index import list_faces
+from fsrcache.models.generators.forms import read_training
 from fsrcache.models.weights import read_record, read_weights, write_weights
 from fsrcache.presets import TRAINING, ExtractorConfig, MLPConfig, PretrainConfig
 from fsrcache.training.classifier.pretraining import pretrain_extractor
 from fsrcache.training.data import memory
-from fsrcache.training.run.checkpoint import previous
+from fsrcache.training.run.checkpoint import previous, refuse_other_run
 from fsrcache.training.run.features import choose_location
 from fsrcache.training.run.history import append_history, cut_history
 from fsrcache.training.run.train import train_generator
@@ -34,7 +35,7 @@ class StopError(Exception):
 def watched(reports, *, stop=0):
     def on_progress(progress):
         reports.append(progress)
-        if len(reports) == stop:
+        if stop and progress.phase == "training" and progress.done >= stop:
             raise StopError
 
     return on_progress
@@ -102,7 +103,7 @@ def test_a_run_from_memory_that_fits_no_more_is_refused_and_goes_on_when_asked(r
         FsrcacheError, match=r"drawn from memory, where its features do not fit now: .* free"
     ) as message:
         run(cache="auto")
-    assert "--cache ram" in message.value.remedy
+    assert "go on all the same with `cache='ram'`" in message.value.remedy
     assert (stopped / NEWEST).read_bytes() == before
     result = run(cache="device")
     assert result.resumed_from > 0
@@ -122,11 +123,68 @@ def test_less_memory_on_the_device_changes_no_run_from_memory(store, stopped, mo
 
 
 def test_another_order_is_refused(run, stopped):
-    with pytest.raises(FsrcacheError, match="batches are drawn; --cache stream gives them in another order"):
+    with pytest.raises(FsrcacheError, match="batches are drawn; the cache stream gives them in another order"):
         run(cache="stream")
     with pytest.raises(FsrcacheError, match="seed is 0 there and 1 here"):
         run(seed=1)
     assert "cache" not in read_record(stopped / NEWEST, kind="checkpoint")["settings"]
+
+
+@pytest.fixture
+def threads():
+    """torch's number of threads, which is put back."""
+    before = torch.get_num_threads()
+    yield before
+    torch.set_num_threads(before)
+
+
+def test_another_number_of_threads_is_refused_and_goes_on_where_it_is_allowed(run, stopped, threads):
+    generator, before = stopped / "generator.safetensors", (stopped / NEWEST).read_bytes()
+    torch.set_num_threads(threads + 1)
+    with pytest.raises(
+        FsrcacheError, match=f"another number of threads: {threads} there, {threads + 1} here"
+    ) as message:
+        run()
+    assert message.value.remedy == (
+        f"Go on with `threads={threads}`, which ends in the same bytes, or `threads={threads + 1}`, which does not, or "
+        "begin anew: `restart=True`, or another name."
+    )
+    with pytest.raises(FsrcacheError, match="other settings: seed is 0 there and 1 here"):
+        run(seed=1, other_threads=True)
+    assert (stopped / NEWEST).read_bytes() == before
+    reports = []
+    result = run(other_threads=True, reports=reports)
+    assert result.resumed_from > 0
+    assert result.earlier_threads == (threads,)
+    assert f"another number of threads, {threads + 1} after {threads}: it no longer ends in the same bytes" in "".join(
+        progress.note for progress in reports
+    )
+    training = read_training(generator)
+    assert (training["earlier_threads"], training["threads"]) == ((threads,), threads + 1)
+    made = generator.read_bytes()
+    assert run().earlier_threads == (threads,)  # under the new number without leave
+    torch.set_num_threads(threads)
+    reports = []
+    assert run(other_threads=True, reports=reports).earlier_threads == (threads,)  # nothing was left to compute
+    assert not any("threads" in progress.note for progress in reports)
+    assert generator.read_bytes() == made
+
+
+def test_a_checkpoint_that_does_not_say_its_threads_goes_on_with_leave(tmp_path):
+    settings = {"seed": 0, "threads": 2}
+    with pytest.raises(FsrcacheError, match="an unknown number there, 2 here") as message:
+        refuse_other_run(tmp_path, {"seed": 0}, settings, anew="another name")
+    assert message.value.remedy.startswith("Go on with `threads=2`, to other bytes, or begin anew")
+    with pytest.raises(FsrcacheError, match="a GPU there, 2 here"):
+        refuse_other_run(tmp_path, {"seed": 0, "threads": 0}, settings, anew="another name")
+    refuse_other_run(tmp_path, {"seed": 0}, settings, anew="another name", other_threads=True)
+
+
+def test_leave_for_other_threads_changes_no_run_under_the_same(run, stopped, tmp_path):
+    run(folder="whole")
+    assert run(other_threads=True).earlier_threads == ()
+    assert (stopped / "generator.safetensors").read_bytes() == (tmp_path / "whole/generator.safetensors").read_bytes()
+    assert "earlier_threads" not in read_training(stopped / "generator.safetensors")
 
 
 def forge(file, change):

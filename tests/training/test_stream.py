@@ -86,7 +86,7 @@ def test_a_streamed_training_resumed_is_undisturbed(store, extractor, tmp_path):
     resumed = train_generator(store, extractor, CONFIG, folder=tmp_path / "b", device=CPU, cache="stream")
     assert 0 < resumed.resumed_from < 48
     assert (tmp_path / "a/generator.safetensors").read_bytes() == (tmp_path / "b/generator.safetensors").read_bytes()
-    with pytest.raises(FsrcacheError, match=r"batches are streamed, .*; --cache ram gives them in another order"):
+    with pytest.raises(FsrcacheError, match=r"batches are streamed, .*; the cache ram gives them in another order"):
         train_generator(store, extractor, CONFIG, folder=tmp_path / "b", device=CPU, cache="ram")
 
 

@@ -66,7 +66,7 @@ def test_a_checkpoint_goes_on_bit_for_bit(tmp_path):
     save_checkpoint(tmp_path / "c", {}, {"step": 3}, modules={"net": module}, optimisers={"a": optimiser})
     again, its_optimiser = fresh()
     resumed = resume(tmp_path / "c", {}, as_it_is, modules={"net": again}, optimisers={"a": its_optimiser})
-    assert resumed == ({"step": 3}, "")
+    assert resumed == ({"step": 3}, "", None)
     trained(2, module, optimiser)
     trained(2, again, its_optimiser)
     assert torch.equal(module.weight, again.weight)
@@ -101,7 +101,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, damage):
         save_checkpoint(path, {}, {"step": step}, modules={"net": module}, optimisers={})
     assert sorted(file.name for file in tmp_path.iterdir()) == ["checkpoint.previous.safetensors", path.name]
     damage(path)
-    record, fell_back = resume(path, {}, as_it_is, modules={"net": module}, optimisers={})
+    record, fell_back, _ = resume(path, {}, as_it_is, modules={"net": module}, optimisers={})
     assert record["step"] == 2
     assert (module.weight == 2).all()
     assert str(path) in fell_back
@@ -115,20 +115,20 @@ def test_a_kill_between_two_names_leaves_the_previous_checkpoint(tmp_path):
     path, module = tmp_path / "checkpoint.safetensors", torch.nn.Linear(3, 2)
     save_checkpoint(path, {}, {"step": 1}, modules={"net": module}, optimisers={})
     path.replace(previous(path))
-    assert resume(path, {}, as_it_is, modules={"net": module}, optimisers={}) == ({"step": 1}, "")
+    assert resume(path, {}, as_it_is, modules={"net": module}, optimisers={}) == ({"step": 1}, "", None)
 
 
 def test_other_settings_are_named(tmp_path):
-    refuse_other_run(tmp_path, {"a": {"b": [1, 2]}, "c": 3}, {"a": {"b": (1, 2)}, "c": 3}, anew="--restart")
+    refuse_other_run(tmp_path, {"a": {"b": [1, 2]}, "c": 3}, {"a": {"b": (1, 2)}, "c": 3}, anew="another name")
     with pytest.raises(FsrcacheError, match=r"a\.b is 1 there and 2 here; c is None there and 5 here") as caught:
-        refuse_other_run(tmp_path, {"a": {"b": 1}}, {"a": {"b": 2}, "c": 5}, anew="--restart")
-    assert caught.value.remedy == "Use the same settings to go on, or begin anew: --restart."
+        refuse_other_run(tmp_path, {"a": {"b": 1}}, {"a": {"b": 2}, "c": 5}, anew="another name")
+    assert caught.value.remedy == "Use the same settings to go on, or begin anew: `restart=True`, or another name."
 
 
 def test_digests_that_differ_are_named_without_their_digits(tmp_path):
     there, here = ({"store": {"labels": c * 64, "recipe": "a" * 64}, "data": c * 64} for c in "bc")
     with pytest.raises(FsrcacheError, match=r"settings: data is another; the store has other labels\.\n"):
-        refuse_other_run(tmp_path, there, here, anew="--restart")
+        refuse_other_run(tmp_path, there, here, anew="another name")
 
 
 def test_a_history_is_cut_where_the_run_goes_on(tmp_path):

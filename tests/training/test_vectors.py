@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.functional import avg_pool2d
 
-from fsrcache.errors import FsrcacheError
+from fsrcache.errors import RequestError
 from fsrcache.extraction.extract import extract_features
 from fsrcache.extraction.source import face_source
 from fsrcache.extractors.extractor import make_extractor, state_digest
@@ -117,6 +117,14 @@ def test_a_dry_run_counts_the_networks(vectors, network):
     assert set(estimate.parameters) == {"generator", "head"}
 
 
+def test_networks_beyond_the_memory_are_refused(vectors, network, tmp_path, monkeypatch):
+    monkeypatch.setattr("fsrcache.training.run.train.open_features", None)
+    wide = replace(CONFIG, generator=MLPConfig(width=2**16, blocks=200))
+    with pytest.raises(RequestError, match=r"The generator would have 1,7\d\d,\d{3},\d{3},\d{3} weights: 27"):
+        train_generator(vectors, network, wide, folder=tmp_path, device=CPU)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
@@ -124,8 +132,9 @@ def test_a_dry_run_counts_the_networks(vectors, network):
         ({"critic": CriticConfig()}, "The critic judges symmetric matrices as pictures, and these features are plain"),
     ],
 )
-def test_networks_on_pictures_of_matrices_are_refused(vectors, network, tmp_path, changes, reason):
-    with pytest.raises(FsrcacheError, match=reason) as error:
+def test_networks_on_pictures_of_matrices_are_refused(vectors, network, tmp_path, monkeypatch, changes, reason):
+    monkeypatch.setattr("fsrcache.training.run.train.open_features", None)  # they are refused before it
+    with pytest.raises(RequestError, match=reason) as error:
         train_generator(vectors, network, replace(CONFIG, **changes), folder=tmp_path, device=CPU)
     assert error.value.remedy == "Use an MLP without a critic: preset best."
     assert not list(tmp_path.iterdir())

@@ -20,7 +20,7 @@ def test_more_epochs_are_refused_and_restart_begins_anew(pretrained):
         fsrcache.pretrain(workspace, **TINY, epochs=2)
     assert caught.value.remedy == (
         "The learning rate follows the length: another length is another run. Use the same settings to go on, or begin "
-        "anew: --restart, or another --workspace."
+        "anew: `restart=True`, or another workspace."
     )
     assert (workspace / "extractor.safetensors").read_bytes() == before
     done = run("pretrain", "--data", "drawn:140", "--side", 24, "--epochs", 2, "--restart", "--json", cwd=pretrained)
@@ -41,7 +41,9 @@ def test_an_extractor_without_its_pretraining_is_not_overwritten_unasked(pretrai
             file.unlink()
     with pytest.raises(RequestError, match=r"was not pre-trained there: .*pretraining has no checkpoint") as caught:
         fsrcache.pretrain(workspace, **TINY, epochs=1)
-    assert caught.value.remedy == "Pre-train in a workspace of its own: --workspace DIR, or overwrite it: --restart."
+    assert caught.value.remedy == (
+        "Pre-train in a workspace of its own, `workspace=DIR`, or overwrite it: `restart=True`."
+    )
     assert (workspace / "extractor.safetensors").read_bytes() == before
     assert fsrcache.pretrain(workspace, **TINY, epochs=1, seed=4, restart=True).resumed_from == 0
     assert (workspace / "extractor.safetensors").read_bytes() != before

@@ -112,6 +112,20 @@ def test_the_command_says_it_in_lines_or_json(workspace):
     assert document["age"] == pytest.approx(3 * 3600 + 60, abs=60)
 
 
+def test_a_run_that_went_on_under_other_threads_is_said(workspace, monkeypatch):
+    monkeypatch.setattr("fsrcache.training.run.due._CHECKPOINT_SECONDS", 0.0)
+    threads = torch.get_num_threads()
+    with pytest.raises(StopError):
+        trained(workspace, "moved", steps=40, on_progress=stop_after(12))
+    assert trained(workspace, "moved", steps=40, threads=threads + 1).earlier_threads == (threads,)
+    assert torch.get_num_threads() == threads
+    assert fsrcache.runs(workspace)[0].earlier_threads == (threads,)
+    assert "(went on under another number of threads)" in run("runs", "--workspace", workspace.folder).stdout
+    for file in workspace.run("moved").glob("checkpoint*"):
+        file.unlink()
+    assert fsrcache.runs(workspace)[0].earlier_threads == (threads,)
+
+
 def test_no_runs_and_no_workspace(workspace, tmp_path):
     assert fsrcache.runs(workspace) == ()
     assert "There are no runs in" in run("runs", "--workspace", workspace.folder).stdout

@@ -39,8 +39,11 @@ def test_info_of_an_incomplete_store_counts_its_files(tmp_path, example):
     assert not info.complete
     assert (info.files, info.files_there) == (30, 6 + 2 * 3)
     assert run("info", tmp_path / "s", "--json").answer == info.to_dict()
-    with pytest.raises(FsrcacheError, match="There is no feature store at"):
-        fsrcache.info(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FsrcacheError, match="There is no feature store at") as error:
+        fsrcache.info(tmp_path / "empty")
+    store = tmp_path / "empty/features.zarr"
+    assert error.value.remedy == f"Write it first: `fsrcache.extract(workspace, store='{store}', data=PATH)`."
 
 
 def test_verify_names_what_is_damaged_and_repairs_it_if_told(workspace, example, files):

@@ -2,29 +2,40 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from os import PathLike
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict
 
 from torch import nn
 
-from fsrcache.errors import FsrcacheError, RequestError
+from fsrcache.errors import Blank, FsrcacheError, Remedy, RequestError, call
+from fsrcache.files import as_path
 from fsrcache.models.form import FeatureForm
 from fsrcache.models.generators import mlp, rrdb
 from fsrcache.models.generators.form import GeneratorForm
 from fsrcache.models.weights import read_module, read_record, write_weights
 from fsrcache.presets import GeneratorConfig, Side, TrainConfig
-from fsrcache.records import Between, Seed, shortened, value_from
+from fsrcache.records import Between, Seed, Threads, shortened, value_from
 
 FORMS: tuple[GeneratorForm, ...] = (rrdb.FORM, mlp.FORM)
 KIND = "generator"
-_REMEDY = "It is damaged or of another version: train one with fsrcache train."
+_REMEDY = Remedy("It is damaged or of another version: train the run again, `{}`.", call("train", name=Blank("NAME")))
 
 
-class GeneratorTraining(TypedDict):
+class _Continued(TypedDict, total=False):
+    """What stands in the record of a run that went on under another number of threads."""
+
+    earlier_threads: tuple[Threads, ...]
+
+
+class GeneratorTraining(_Continued):
     """How a generator was trained: what fixes its weights, and no more.
 
     Attributes
     ----------
+    earlier_threads
+        Numbers of threads before the run went on under another; missing where it did not, and where it did, the weights
+        are not fixed to the last bit.
     store
         ``StoreSpec.content_digests`` of the features.
     scales
@@ -37,7 +48,7 @@ class GeneratorTraining(TypedDict):
     scales: tuple[Annotated[int, Between(1, 1 << 16)], ...]
     device: str
     precision: Literal["fp32", "tf32", "bf16"]
-    threads: Annotated[int, Between(0, 2**16)]
+    threads: Threads
     plain: bool
     order: str
     steps: Annotated[int, Between(0, 10**8)]
@@ -85,12 +96,12 @@ def make_generator(config: GeneratorConfig, features: FeatureForm, *, plain: boo
 
     Raises
     ------
-    FsrcacheError
+    RequestError
         If the form needs symmetric matrices and the features are plain vectors, or its settings do not fit them.
     """
     form = form_of(config)
     if features.side is None and not form.vectors:
-        raise FsrcacheError(
+        raise RequestError(
             f"The generator {form.name} works on symmetric matrices, and these features are plain vectors of "
             f"{features.length:,} numbers.",
             "Use an MLP without a critic: preset best.",
@@ -98,7 +109,9 @@ def make_generator(config: GeneratorConfig, features: FeatureForm, *, plain: boo
     return form.make(config, features, plain)
 
 
-def save_generator(path: Path, generator: nn.Module, *, features: FeatureForm, training: Mapping[str, Any]) -> None:
+def save_generator(
+    path: str | PathLike[str], generator: nn.Module, *, features: FeatureForm, training: Mapping[str, Any]
+) -> None:
     """Write a generator as a file whose bytes depend on it alone.
 
     Parameters
@@ -115,7 +128,7 @@ def save_generator(path: Path, generator: nn.Module, *, features: FeatureForm, t
     write_weights(path, generator.state_dict(), kind=KIND, record={**asdict(features), "training": training})
 
 
-def load_generator(path: Path) -> tuple[nn.Module, dict[str, Any]]:
+def load_generator(path: str | PathLike[str]) -> tuple[nn.Module, dict[str, Any]]:
     """Read a generator, in evaluation mode on the CPU, and the record of its training, a ``GeneratorTraining`` as JSON.
 
     Raises
@@ -131,8 +144,9 @@ def load_generator(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     return model, written["training"]
 
 
-def read_training(path: Path) -> GeneratorTraining:
+def read_training(path: str | PathLike[str]) -> GeneratorTraining:
     """Read how a generator was trained, and none of its weights; the errors are those of ``load_generator``."""
+    path = as_path(path)
     training: GeneratorTraining = value_from(
         GeneratorTraining, read_record(path, kind=KIND).get("training"), where=path, name="training", remedy=_REMEDY
     )

@@ -6,7 +6,7 @@ Source: Wang et al., "ESRGAN", ECCV Workshops 2018; arXiv 2004.02234, section II
 import torch
 from torch import Tensor, nn
 
-from fsrcache.errors import FsrcacheError
+from fsrcache.errors import RequestError
 from fsrcache.models.dense_block import DenseBlock
 from fsrcache.models.form import FeatureForm
 from fsrcache.models.generators.form import GeneratorForm
@@ -31,14 +31,14 @@ class RRDBGenerator(nn.Module):
 
     Raises
     ------
-    FsrcacheError
+    RequestError
         If the picture cannot be folded by ``unshuffle``.
     """
 
     def __init__(self, config: RRDBConfig, side: int, *, plain: bool = False) -> None:
         super().__init__()
         if side % config.unshuffle:
-            raise FsrcacheError(
+            raise RequestError(
                 f"A {side} x {side} feature cannot be folded by {config.unshuffle}.",
                 "Set generator.unshuffle to a divisor of the side.",
             )

@@ -13,7 +13,7 @@ from fsrcache.presets import ExtractorConfig, PretrainConfig
 from fsrcache.progress import Progress, ProgressCallback, no_progress
 from fsrcache.records import Seed, check_value
 from fsrcache.training.classifier.pictures import picture_bytes, read_splits, split_rows
-from fsrcache.training.classifier.trainer import ClassifierTrainer, Views, accuracy, make_optimiser
+from fsrcache.training.classifier.trainer import ClassifierTrainer, Views, make_optimiser, scoring_seconds
 
 _WARM_UP = {"cpu": 1, "cuda": 4}  # steps that choose algorithms
 _MOST_STEPS = 40
@@ -97,8 +97,7 @@ def estimate_pretraining(
         optimiser = make_optimiser(extractor, schedule)
         trainer = ClassifierTrainer(extractor, optimiser, *splits["train"], schedule, views=views, seed=seed)
         measured, seconds = _measure(trainer, on_progress)
-        for _ in range(2):  # the first time chooses algorithms
-            scoring = _seconds(lambda: accuracy(extractor, *splits["train"], on_progress=no_progress), device) / batch
+        scoring = scoring_seconds(extractor, *splits["train"])
     steps = count["train"] // batch
     per_epoch = steps * seconds / measured + count["held-out"] * scoring
     scored_last = sum(count.values()) - count["train"]

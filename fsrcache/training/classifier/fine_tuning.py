@@ -2,7 +2,7 @@
 
 import copy
 from dataclasses import asdict, replace
-from pathlib import Path
+from os import PathLike
 
 import torch
 
@@ -14,25 +14,28 @@ from fsrcache.extractors.opening import open_extractor, save_fine_tuned
 from fsrcache.faces.degrade import SCALE_FORM, Degradation
 from fsrcache.faces.faces import Faces
 from fsrcache.faces.relabel import relabel
+from fsrcache.files import as_path
 from fsrcache.presets import FINE_TUNING, PretrainConfig
 from fsrcache.progress import ProgressCallback, no_progress
 from fsrcache.records import Seed, check_value
-from fsrcache.training.classifier.fit import ClassifierResult, fit_classifier
+from fsrcache.training.classifier.fit import ClassifierResult, Following, fit_classifier
 
 
 def fine_tune(
     faces: Faces,
-    extractor: Extractor | Path,
+    extractor: Extractor | str | PathLike[str],
     *,
-    target: Path,
-    folder: Path,
+    target: str | PathLike[str],
+    folder: str | PathLike[str],
     scales: tuple[int, ...],
     device: torch.device,
     degradation: Degradation = SCALE_FORM,
     schedule: PretrainConfig = FINE_TUNING,
     restart: bool = False,
+    other_threads: bool = False,
     seed: int = 0,
     on_progress: ProgressCallback = no_progress,
+    following: Following | None = None,
 ) -> ClassifierResult:
     """Train a pre-trained extractor further on faces at mixed scales, and write its weights.
 
@@ -52,10 +55,14 @@ def fine_tune(
         How it is trained.
     restart
         Whether to begin anew where a run is in the folder.
+    other_threads
+        Whether a run may go on under another number of threads; it then ends in other bytes.
     seed
         Random seed of order, scales and augmentation.
     on_progress
-        Called every second.
+        Called every second, and once with a note on how long all of it takes.
+    following
+        Work after it, which the note counts in, as for :func:`fsrcache.training.classifier.fit.fit_classifier`.
 
     Raises
     ------
@@ -68,6 +75,7 @@ def fine_tune(
     check_device(device)
     check_value(PretrainConfig, schedule, name="schedule")
     check_value(Seed, seed, name="seed")
+    target, folder = as_path(target, name="target"), as_path(folder, name="folder")
     frozen = open_extractor(extractor, device=device)
     if not frozen.trainable:
         raise RequestError(
@@ -80,7 +88,8 @@ def fine_tune(
     result = fit_classifier(
         tuned, faces, schedule,
         phase="fine-tuning", folder=folder, settings=settings, seed=seed, on_progress=on_progress,
-        scales=scales, degradation=degradation, restart=restart,
+        scales=scales, degradation=degradation, restart=restart, other_threads=other_threads,
+        following=following,
     )  # fmt: skip
     if isinstance(tuned.module, CovPoolFER):
         save_covpool(target, tuned.module, training=result.record)

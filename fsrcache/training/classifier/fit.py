@@ -1,15 +1,16 @@
 """Training an extractor as a classifier: cross-entropy on faces at one scale or many, resumed where it stopped."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 import torch
 from torch import Tensor
 
-from fsrcache.device import computed_precision, fp32_precision
+from fsrcache.announce import FirstSeconds, announce, several
+from fsrcache.device import computed_precision, fp32_precision, in_words, torch_threads
 from fsrcache.errors import FsrcacheError
 from fsrcache.extractors.extractor import Extractor
 from fsrcache.faces.degrade import SCALE_FORM, Degradation
@@ -17,14 +18,16 @@ from fsrcache.faces.digest import content_digest
 from fsrcache.faces.faces import Faces
 from fsrcache.presets import PretrainConfig
 from fsrcache.progress import Progress, ProgressCallback
-from fsrcache.records import Between, value_from
+from fsrcache.records import Between, Threads, value_from
 from fsrcache.training.classifier.pictures import read_splits, split_rows
-from fsrcache.training.classifier.trainer import ClassifierTrainer, Views, accuracy, make_optimiser
-from fsrcache.training.run.checkpoint import resume, run_lock, save_checkpoint
+from fsrcache.training.classifier.trainer import ClassifierTrainer, Views, accuracy, make_optimiser, scoring_seconds
+from fsrcache.training.run.checkpoint import resume, run_lock, save_checkpoint, threads_note
 from fsrcache.training.run.due import CheckpointDue, ReportDue
 from fsrcache.training.run.history import check_history, write_history
 from fsrcache.training.run.restart import discard_run
 
+Following = Callable[[Extractor], tuple[float, str]]
+_Splits = Mapping[str, tuple[Tensor, Tensor]]
 _Percent = Annotated[float, Between(0, 100)]
 _Count = Annotated[int, Between(0, 10**8)]
 
@@ -50,12 +53,15 @@ class _ClassifierState:
         Steps taken in the epoch after those.
     loss, right
         Sum of the losses and number of right answers in these steps.
+    earlier_threads
+        Numbers of threads before the training went on under another; None where it did not.
     """
 
     history: tuple[_Line, ...] = ()
     step: _Count = 0
     loss: float = 0.0
     right: _Count = 0
+    earlier_threads: tuple[Threads, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,8 @@ class ClassifierResult:
         Final accuracy in percent by split: ``held-out``, and ``val`` and ``test`` where the data have them.
     settings
         JSON values that the run's checkpoints agree on.
+    earlier_threads
+        Numbers of threads before the run went on under another; empty where it did not.
     """
 
     history: list[dict[str, Any]]
@@ -80,11 +88,13 @@ class ClassifierResult:
     resumed_step: int
     accuracy: dict[str, float]
     settings: dict[str, Any]
+    earlier_threads: tuple[int, ...]
 
     @property
     def record(self) -> dict[str, Any]:
         """Values for the weights' file: no times, nothing that depends on interruptions."""
-        return {**self.settings, "epochs": len(self.history), "accuracy": self.accuracy}
+        earlier = {"earlier_threads": self.earlier_threads} if self.earlier_threads else {}
+        return {**self.settings, **earlier, "epochs": len(self.history), "accuracy": self.accuracy}
 
 
 @fp32_precision(tf32=False)
@@ -101,12 +111,14 @@ def fit_classifier(
     scales: tuple[int, ...] = (1,),
     degradation: Degradation = SCALE_FORM,
     restart: bool = False,
+    other_threads: bool = False,
     checkpoint_seconds: float | None = None,
+    following: Following | None = None,
 ) -> ClassifierResult:
     """Train an extractor in place on the training split without its held-out tenth; the last epoch is kept.
 
     The held-out tenth is scored at full resolution after every epoch, val and test once, after the last. On a CPU an
-    interrupted run ends in the same bytes as an uninterrupted one.
+    interrupted run ends in the same bytes as an uninterrupted one, under one number of threads.
 
     Parameters
     ----------
@@ -125,14 +137,20 @@ def fit_classifier(
     seed
         Random seed of order, scales, augmentation and dropout, which are functions of (seed, epoch, step) alone.
     on_progress
-        Callback for reports: after the first step, every second and after every epoch.
+        Callback for reports: after the first step, every second and after every epoch. After the first seconds a note
+        says how long all of it takes.
     scales, degradation
         Scales at which pictures are seen, drawn anew each time, and how they are made coarse; full resolution alone by
         default.
     restart
         Whether to begin anew where a run is in the folder.
+    other_threads
+        Whether a run may go on under another number of threads; it then ends in other bytes.
     checkpoint_seconds
         Time between two checkpoints within an epoch; None is 30 s, and less where they are cheap.
+    following
+        Function of the extractor that returns the expected seconds of the work after the training, and its name; the
+        note counts it in.
 
     Raises
     ------
@@ -147,6 +165,7 @@ def fit_classifier(
     settings = {
         **settings,
         "precision": computed_precision("bf16", extractor.device),
+        "threads": torch_threads(extractor.device),
         "schedule": asdict(schedule),
         "seed": seed,
         "data": content_digest(faces),
@@ -158,17 +177,18 @@ def fit_classifier(
         discard_run(folder)
     with run_lock(folder), torch.random.fork_rng([extractor.device] if extractor.device.type == "cuda" else []):
         run = _Run(extractor, optimiser, schedule, folder, settings, phase, on_progress, checkpoint_seconds)
-        note = run.resume()
+        note = run.resume(other_threads=other_threads)
         resumed_from, resumed_step = len(run.state.history), run.state.step
         splits = read_splits(faces, rows, on_progress=on_progress)
         trainer = ClassifierTrainer(extractor, optimiser, *splits.pop("train"), schedule, views=views, seed=seed)
-        run.report(resumed_from * trainer.steps + resumed_step, trainer, note=note)
+        run.begin(trainer, note)
         for _ in range(resumed_from, schedule.epochs):
-            run.train_epoch(trainer, *splits["held-out"])
+            run.train_epoch(trainer, splits, following)
         scores = {split: accuracy(extractor, *both, on_progress=on_progress) for split, both in splits.items()}
         extractor.module.eval()
     history = [dict(line) for line in run.state.history]
-    return ClassifierResult(history, resumed_from, resumed_step, scores, settings)
+    earlier = run.state.earlier_threads or ()
+    return ClassifierResult(history, resumed_from, resumed_step, scores, dict(run.settings), earlier)
 
 
 class _Run:
@@ -190,23 +210,35 @@ class _Run:
         self.checkpoint, self.history = folder / "checkpoint.safetensors", folder / "history.jsonl"
         self.phase, self.on_progress = phase, on_progress
         self.checkpoint_due, self.report_due = CheckpointDue(checkpoint_seconds), ReportDue()
-        self.state = _ClassifierState()
+        self.state, self.resumed = _ClassifierState(), 0
 
-    def resume(self) -> str:
-        """Go back to the newest checkpoint, if any; return in words why not to the newest, empty otherwise."""
+    def resume(self, *, other_threads: bool) -> str:
+        """Go back to the newest checkpoint, if any; return in words what the user should know of it."""
         check_history(self.history)
         resumed = resume(
-            self.checkpoint, self.settings, self._read, modules=self.modules, optimisers=self.optimisers
+            self.checkpoint, self.settings, self._read, modules=self.modules, optimisers=self.optimisers,
+            other_threads=other_threads,
         )  # fmt: skip
         if resumed is None:
             return ""
-        self.state = resumed.state
+        self.state, before, threads = resumed.state, resumed.threads, ""
+        if before is not None and len(self.state.history) == self.epochs:  # nothing is computed under the new one
+            self.settings = {**self.settings, "threads": before}
+        elif before is not None:
+            self.state = replace(self.state, earlier_threads=(*(self.state.earlier_threads or ()), before))
+            threads = threads_note(before, self.settings["threads"])
         write_history(self.history, self.state.history)
-        return resumed.fell_back
+        return " ".join(filter(None, (resumed.fell_back, threads)))
 
-    def train_epoch(self, trainer: ClassifierTrainer, pictures: Tensor, labels: Tensor) -> None:
+    def begin(self, trainer: ClassifierTrainer, note: str) -> None:
+        """Report where the training begins, and measure from now on."""
+        self.resumed = len(self.state.history) * trainer.steps + self.state.step
+        self.first_seconds = FirstSeconds()
+        self.report(self.resumed, trainer, note=note)
+
+    def train_epoch(self, trainer: ClassifierTrainer, splits: _Splits, following: Following | None) -> None:
         """Take the steps that are left of an epoch, score it on held-out pictures and keep it."""
-        epoch, history = len(self.state.history), self.state.history
+        epoch = len(self.state.history)
         trainer.begin(epoch, loss=self.state.loss, right=self.state.right)
         for step in range(self.state.step, trainer.steps):
             trainer.step(step)
@@ -214,15 +246,18 @@ class _Run:
             if self.report_due:
                 values = {"epoch": epoch + 1, "loss": trainer.loss.item() / taken}
                 self.report(epoch * trainer.steps + taken, trainer, values)
+                self.announce(epoch * trainer.steps + taken, trainer, splits, following)
             if self.checkpoint_due and taken < trainer.steps:
-                self.keep(_ClassifierState(history, taken, trainer.loss.item(), int(trainer.right.item())), trainer)
+                right = int(trainer.right.item())
+                self.keep(replace(self.state, step=taken, loss=trainer.loss.item(), right=right), trainer)
         line: _Line = {
             "epoch": epoch + 1,
             "loss": trainer.loss.item() / trainer.steps,
             "train_accuracy": 100 * trainer.right.item() / (trainer.steps * trainer.batch),
-            "held_out_accuracy": accuracy(self.extractor, pictures, labels, on_progress=self.on_progress),
+            "held_out_accuracy": accuracy(self.extractor, *splits["held-out"], on_progress=self.on_progress),
         }
-        self.keep(_ClassifierState((*history, line)), trainer)
+        history, earlier = (*self.state.history, line), self.state.earlier_threads
+        self.keep(_ClassifierState(history, earlier_threads=earlier), trainer)
         write_history(self.history, self.state.history)
         values = {"epoch": epoch + 1, "loss": line["loss"], "held_out_accuracy": line["held_out_accuracy"]}
         self.report((epoch + 1) * trainer.steps, trainer, values)
@@ -231,6 +266,24 @@ class _Run:
         self, steps: int, trainer: ClassifierTrainer, values: Mapping[str, float] | None = None, note: str = ""
     ) -> None:
         self.on_progress(Progress(self.phase, steps, self.epochs * trainer.steps, "steps", values or {}, note))
+
+    def announce(self, steps: int, trainer: ClassifierTrainer, splits: _Splits, following: Following | None) -> None:
+        """Say once, when the pace of the steps is known, how long it is to the end."""
+        pace = self.first_seconds.measured(steps - self.resumed)
+        if pace is None:
+            return
+        epochs, batch = self.epochs - len(self.state.history), [part[: trainer.batch] for part in splits["held-out"]]
+        scored = epochs * len(splits["held-out"][1]) + sum(len(labels) for _, labels in splits.values())
+        seconds = pace.seconds_each * (self.epochs * trainer.steps - steps)
+        seconds += scored * scoring_seconds(self.extractor, *batch)
+        rest = "the rest of " if self.resumed else ""
+        work = f"{rest}{several(self.epochs, 'epoch')} of {several(trainer.steps, 'step')}"
+        if following:
+            more, name = following(self.extractor)
+            seconds, work = seconds + more, f"{work} and {name}"
+        self.extractor.module.train()
+        work = f"{work} on {in_words(self.extractor.device)}"
+        announce(self.on_progress, seconds, work, by=f"the first {several(pace.pieces, 'step')}")
 
     def keep(self, state: _ClassifierState, trainer: ClassifierTrainer) -> None:
         """Write a checkpoint.

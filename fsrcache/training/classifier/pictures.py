@@ -31,7 +31,8 @@ def split_rows(faces: Faces) -> dict[str, NDArray[np.intp]]:
     if len(rows["train"]) < 2 or not len(rows["held-out"]):
         raise FsrcacheError(
             f"There are {len(rows['train'])} pictures to train on and {len(rows['held-out'])} held out.",
-            "Give data with a larger training split: a tenth of it, fixed by the pictures' hashes, is held out.",
+            "Give data with a larger training split, or a higher limit: about a tenth, which the pictures' hashes "
+            "decide, is held out.",
         )
     return {split: chosen for split, chosen in rows.items() if len(chosen)}
 

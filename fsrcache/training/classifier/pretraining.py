@@ -3,17 +3,19 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from os import PathLike
 
 import torch
 
 from fsrcache.device import check_device
 from fsrcache.extractors.covpool import CovPoolFER, extractor_of, save_covpool
 from fsrcache.faces.faces import Faces
+from fsrcache.files import as_path
 from fsrcache.presets import ExtractorConfig, PretrainConfig
 from fsrcache.progress import ProgressCallback, no_progress
 from fsrcache.records import Seed, check_value
-from fsrcache.training.classifier.fit import fit_classifier
+from fsrcache.training.classifier.fit import Following, fit_classifier
+from fsrcache.training.data.memory import refuse_too_large
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,9 @@ class PretrainResult:
         Duration of this call.
     preset, settings
         Preset that the settings began from, empty where there was none, and what differs from it, as ``name=value``.
+    earlier_threads
+        Numbers of threads before the run went on under another; then it does not end in the bytes of an uninterrupted
+        one. Empty where it did not.
     """
 
     extractor: str
@@ -50,6 +55,7 @@ class PretrainResult:
     seconds: float
     preset: str = ""
     settings: tuple[str, ...] = ()
+    earlier_threads: tuple[int, ...] = ()
 
 
 def pretrain_extractor(
@@ -57,13 +63,15 @@ def pretrain_extractor(
     config: ExtractorConfig,
     schedule: PretrainConfig,
     *,
-    target: Path,
-    folder: Path,
+    target: str | PathLike[str],
+    folder: str | PathLike[str],
     device: torch.device,
     scales: tuple[int, ...] = (1,),
     restart: bool = False,
+    other_threads: bool = False,
     seed: int = 0,
     on_progress: ProgressCallback = no_progress,
+    following: Following | None = None,
 ) -> PretrainResult:
     """Train an extractor on the training split without its held-out tenth, and write its weights.
 
@@ -83,13 +91,19 @@ def pretrain_extractor(
         Scales at which a picture is seen, each as often; full resolution alone by default, as in the paper.
     restart
         Whether to begin anew where a run is in the folder.
+    other_threads
+        Whether a run may go on under another number of threads; it then ends in other bytes.
     seed
         Random seed of weights, order, scales and augmentation.
     on_progress
-        Called every second.
+        Called every second, and once with a note on how long all of it takes.
+    following
+        Work after it, which the note counts in, as for :func:`fsrcache.training.classifier.fit.fit_classifier`.
 
     Raises
     ------
+    RequestError
+        If an argument is wrong, or the extractor is too large for the memory.
     FsrcacheError
         As :func:`fsrcache.training.classifier.fit.fit_classifier`.
     """
@@ -98,12 +112,16 @@ def pretrain_extractor(
     check_value(ExtractorConfig, config, name="config")
     check_value(PretrainConfig, schedule, name="schedule")
     check_value(Seed, seed, name="seed")
+    target, folder = as_path(target, name="target"), as_path(folder, name="folder")
+    with torch.random.fork_rng([]), torch.device("meta"):
+        weights = sum(weight.numel() for weight in CovPoolFER(config, faces.classes).parameters())
+    refuse_too_large(weights, networks="The extractor", device=device)
     model = CovPoolFER(config, faces.classes, generator=torch.Generator().manual_seed(seed)).to(device)
     settings = {"extractor": asdict(config)}
     result = fit_classifier(
         extractor_of(model), faces, schedule,
         phase="pre-training", folder=folder, settings=settings, seed=seed, on_progress=on_progress, scales=scales,
-        restart=restart,
+        restart=restart, other_threads=other_threads, following=following,
     )  # fmt: skip
     save_covpool(target, model, training=result.record)
     return PretrainResult(
@@ -115,4 +133,5 @@ def pretrain_extractor(
         accuracy=result.accuracy,
         history=result.history,
         seconds=time.perf_counter() - began,
+        earlier_threads=result.earlier_threads,
     )

@@ -7,8 +7,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fsrcache.errors import FsrcacheError
+from fsrcache.errors import FsrcacheError, Remedy, call
 from fsrcache.kernels import symmetric_gather
+from fsrcache.progress import ProgressCallback, counted, no_progress
 from fsrcache.store.reader import FeatureStore
 
 _READ = 1024  # rows at a time
@@ -90,12 +91,14 @@ class FeatureCache(NamedTuple):
             scales=self.scales[scale_index, face],
         )
 
-    def moments(self) -> tuple[Tensor, Tensor]:
+    def moments(self, on_progress: ProgressCallback = no_progress) -> tuple[Tensor, Tensor]:
         """Return mean and standard deviation of every dimension over all faces and scales, fp32 [P] each."""
         parts = [part for scale in self.features for part in scale.split(_READ)]
         count = self.features.shape[0] * self.features.shape[1]
-        mean = torch.stack([part.double().sum(0) for part in parts]).sum(0) / count
-        variance = torch.stack([(part.double() - mean).square().sum(0) for part in parts]).sum(0) / count
+        summed = counted(parts, "averaging features", "parts", on_progress)
+        mean = torch.stack([part.double().sum(0) for part in summed]).sum(0) / count
+        squared = counted(parts, "measuring their deviation", "parts", on_progress)
+        variance = torch.stack([(part.double() - mean).square().sum(0) for part in squared]).sum(0) / count
         return mean.float(), variance.sqrt().float()
 
 
@@ -114,7 +117,13 @@ def cache_bytes(store: FeatureStore, *, rows: int) -> int:
 
 
 def load_cache(
-    store: FeatureStore, split: str, *, rows: NDArray[np.integer], device: torch.device, pinned: bool = False
+    store: FeatureStore,
+    split: str,
+    *,
+    rows: NDArray[np.integer],
+    device: torch.device,
+    pinned: bool = False,
+    on_progress: ProgressCallback = no_progress,
 ) -> FeatureCache:
     """Read rows of a split at all scales.
 
@@ -130,6 +139,8 @@ def load_cache(
         Device of the cache.
     pinned
         Whether the CPU's memory is pinned, for copies to a GPU.
+    on_progress
+        Callback, every second.
 
     Raises
     ------
@@ -140,16 +151,16 @@ def load_cache(
         raise FsrcacheError(f"There are no faces of {split} to read from {store.name}.", "Extract more faces.")
     if len(store.scales) < 2:
         raise FsrcacheError(
-            f"The store {store.name} has full resolution alone.", "Run `fsrcache extract --scales 2..8`."
+            f"The store {store.name} has full resolution alone.",
+            Remedy("Add some: `{}`.", call("extract", scales=range(2, 9))),
         )
     labels = store.labels(split)[rows].astype(np.int64)
     shape = (len(store.scales), len(rows))
     features = torch.empty(*shape, store.spec.widths["features"], dtype=torch.float16, device=device, pin_memory=pinned)
-    for scale_index, scale in enumerate(store.scales):
-        stored = store.features(split, scale)
-        for start in range(0, len(rows), _READ):
-            part = torch.from_numpy(stored[rows[start : start + _READ]])
-            features[scale_index, start : start + _READ] = part
+    stored = [store.features(split, scale) for scale in store.scales]
+    parts = [(index, start) for index in range(len(stored)) for start in range(0, len(rows), _READ)]
+    for index, start in counted(parts, "reading features", "parts", on_progress):
+        features[index, start : start + _READ] = torch.from_numpy(stored[index][rows[start : start + _READ]])
     return FeatureCache(
         features=features,
         embeddings=torch.from_numpy(store.embeddings(split, 1)[rows]).to(device),

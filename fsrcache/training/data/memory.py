@@ -7,11 +7,13 @@ from typing import Literal, NamedTuple
 import torch
 
 from fsrcache.errors import RequestError
+from fsrcache.presets import CACHES
 from fsrcache.records import shortened
 
-CACHES = ("auto", "device", "ram", "stream")
 _GROUPS = (("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
            ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"))  # fmt: skip
+_TRAINED = 16  # bytes of a weight, its gradient and two moments in fp32
+_SMALL = 1e9  # bytes that are found at once, whatever is free now
 _SHARE = {"device": 0.6, "ram": 0.7}  # of the free memory that a cache may take: networks and others need some too
 
 
@@ -67,6 +69,26 @@ def _in_memory(size: int, device: torch.device) -> tuple[int, str]:
         return size, ""
     block = 1 << (size - 1).bit_length()  # PyTorch pins memory in powers of two
     return block, f" (pinned in {_gigabytes(block)})"
+
+
+def refuse_too_large(weights: int, *, networks: str, device: torch.device) -> None:
+    """Raise if networks of so many weights cannot be trained in the memory that is free.
+
+    Raises
+    ------
+    RequestError
+        With the number of weights and the bytes.
+    """
+    needed = _TRAINED * weights
+    if needed < _SMALL:
+        return
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_memory()
+    if needed > free:
+        raise RequestError(
+            f"{networks} would have {weights:,} weights: {_gigabytes(needed)} with gradients and moments, and "
+            f"{_gigabytes(free)} are free.",
+            "Set fewer or narrower layers.",
+        )
 
 
 def free_memory() -> int:

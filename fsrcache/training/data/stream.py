@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fsrcache.progress import ProgressCallback, counted, no_progress
 from fsrcache.store.reader import FeatureStore
 from fsrcache.store.shuffle import ShuffledRows
 from fsrcache.training.data.loader import FeatureCache, true_probabilities
@@ -82,21 +83,21 @@ class Stream:
             scales=torch.from_numpy(np.stack([np.ones_like(coarse), scales[coarse]])),
         )
 
-    def moments(self) -> tuple[Tensor, Tensor]:
+    def moments(self, on_progress: ProgressCallback = no_progress) -> tuple[Tensor, Tensor]:
         """Return mean and standard deviation of every dimension over all faces and scales, fp32 [P] each."""
         width = self.store.spec.widths["features"]
         total, squares = np.zeros(width), np.zeros(width)
         centre: NDArray[np.float64] | None = None
-        for scale in self.store.scales:
-            stored = self.store.features("train", scale)
-            for start in range(0, len(self.rows), _READ):
-                kept = stored[start : start + _READ][self.rows[start : start + _READ]].astype(np.float64)
-                if not len(kept):
-                    continue
-                if centre is None:
-                    centre = kept.mean(0)  # of the first rows: the squares of what is left do not cancel
-                total += (kept - centre).sum(0)
-                squares += np.square(kept - centre).sum(0)
+        stored = [self.store.features("train", scale) for scale in self.store.scales]
+        parts = [(one, start) for one in stored for start in range(0, len(self.rows), _READ)]
+        for one, start in counted(parts, "averaging features", "parts", on_progress):
+            kept = one[start : start + _READ][self.rows[start : start + _READ]].astype(np.float64)
+            if not len(kept):
+                continue
+            if centre is None:
+                centre = kept.mean(0)  # of the first rows: the squares of what is left do not cancel
+            total += (kept - centre).sum(0)
+            squares += np.square(kept - centre).sum(0)
         assert centre is not None
         count = self.shape[0] * self.shape[1]
         mean, square = total / count, squares / count

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from fsrcache.errors import FsrcacheError
+from fsrcache.errors import FsrcacheError, Remedy, arguments
 from fsrcache.files import sync_folder
 from fsrcache.models.weights import read_record, read_weights, write_weights
 from fsrcache.records import shortened, value_from
@@ -38,10 +38,21 @@ TrainState = TypeVar("TrainState")
 
 
 class Resumed(NamedTuple, Generic[TrainState]):
-    """The state of a checkpoint, and the reason why it is not the newest one; empty if it is."""
+    """The state of a checkpoint.
+
+    Attributes
+    ----------
+    state
+        The state.
+    fell_back
+        Reason why it is not the newest one; empty if it is.
+    threads
+        Number of threads that it was made under, where it is another than this call's; else None.
+    """
 
     state: TrainState
     fell_back: str
+    threads: int | None
 
 
 class _Record(TypedDict):
@@ -136,7 +147,8 @@ def resume(
     *,
     modules: Mapping[str, nn.Module],
     optimisers: Mapping[str, Optimizer],
-    anew: str = "--restart, or another --workspace",
+    anew: str = "another workspace",
+    other_threads: bool = False,
 ) -> Resumed[TrainState] | None:
     """Restore modules and optimisers from the newest checkpoint that can be read; None where there is none at all.
 
@@ -147,7 +159,9 @@ def resume(
     read
         Function of the state and, for its error, the file; it returns the state checked.
     anew
-        Options that begin a run anew, for the error.
+        What a run that begins anew may have, beside ``restart``, for the error.
+    other_threads
+        Whether ``settings["threads"]`` may be another than the checkpoint's.
 
     Raises
     ------
@@ -166,7 +180,7 @@ def resume(
             damage.append(error)
             continue
         if intact:
-            refuse_other_run(file, written["settings"], settings, anew=anew)
+            refuse_other_run(file, written["settings"], settings, anew=anew, other_threads=other_threads)
         try:
             state = read(written["state"], file)
             if not intact:
@@ -175,9 +189,9 @@ def resume(
             damage.append(error)
             continue
         _restore(file, tensors, modules=modules, optimisers=optimisers)
-        if file == path:
-            return Resumed(state, "")
-        return Resumed(state, f"{damage[0].what} The checkpoint before it is used." if damage else "")
+        fell_back = f"{damage[0].what} The checkpoint before it is used." if damage else ""
+        threads = written["settings"].get("threads")
+        return Resumed(state, fell_back, None if threads == settings.get("threads") else threads)
     if damage:
         raise FsrcacheError(
             " ".join(error.what for error in damage), f"Remove the damaged files to begin again: {path.parent}."
@@ -225,7 +239,17 @@ def under_way(folder: Path) -> bool:
     return False
 
 
-def refuse_other_run(path: Path, written: Mapping[str, Any], settings: Mapping[str, Any], *, anew: str) -> None:
+def threads_note(before: int, now: object) -> str:
+    """Return in words that a run goes on under another number of threads."""
+    return (
+        f"The run goes on under another number of threads, {_threads(now)} after {_threads(before)}: it no longer ends "
+        "in the same bytes as an uninterrupted one."
+    )
+
+
+def refuse_other_run(
+    path: Path, written: Mapping[str, Any], settings: Mapping[str, Any], *, anew: str, other_threads: bool = False
+) -> None:
     """Raise if a checkpoint was written under other settings than those of this call, naming each that differs.
 
     Parameters
@@ -235,7 +259,9 @@ def refuse_other_run(path: Path, written: Mapping[str, Any], settings: Mapping[s
     written, settings
         Settings of the checkpoint, and of this call.
     anew
-        Options that begin a run anew, for the error.
+        What a run that begins anew may have, beside ``restart``, for the error.
+    other_threads
+        Whether the number of threads may differ.
 
     Raises
     ------
@@ -244,14 +270,36 @@ def refuse_other_run(path: Path, written: Mapping[str, Any], settings: Mapping[s
     """
     there, here = dict(_leaves(written)), dict(_leaves(json.loads(json.dumps(settings))))
     differing = [key for key in sorted({*there, *here}) if there.get(key) != here.get(key)]
+    if other_threads:
+        differing = [key for key in differing if key != "threads"]
+    if differing == ["threads"]:
+        before, now = there.get("threads"), here["threads"]
+        same = [arguments(threads=before)] if before and now else []
+        ways = "`{}`, which ends in the same bytes, or `{}`, which does not" if same else "`{}`, to other bytes"
+        raise FsrcacheError(
+            f"{path} was made under another number of threads: {_threads(before)} there, {_threads(now)} here.",
+            Remedy(
+                f"Go on with {ways}, or begin anew: `{{}}`, or {anew}.",
+                *same,
+                arguments(threads=now or 1),
+                arguments(restart=True),
+            ),
+        )
     if differing:
         changes = [_change(key, there.get(key), here.get(key)) for key in differing[:_NAMED]]
         more = f"; and {len(differing) - _NAMED:,} more" if len(differing) > _NAMED else ""
-        longer = "The learning rate follows the length: another length is another run. "
+        lengths = set(differing) & set(_LENGTHS)
+        longer = "The learning rate follows the length: another length is another run. " if lengths else ""
         raise FsrcacheError(
             f"{path} was made under other settings: {'; '.join(changes)}{more}.",
-            f"{longer if set(differing) & set(_LENGTHS) else ''}Use the same settings to go on, or begin anew: {anew}.",
+            Remedy(
+                f"{longer}Use the same settings to go on, or begin anew: `{{}}`, or {anew}.", arguments(restart=True)
+            ),
         )
+
+
+def _threads(count: object) -> str:
+    return "a GPU" if count == 0 else f"{'an unknown number' if count is None else count}"
 
 
 def _change(key: str, there: object, here: object) -> str:

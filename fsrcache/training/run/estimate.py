@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
+from os import PathLike
 from typing import Any
 
 import torch
@@ -16,15 +16,16 @@ from fsrcache.device import check_device
 from fsrcache.extractors.extractor import Extractor
 from fsrcache.extractors.identity import refuse_other_extractor
 from fsrcache.extractors.opening import open_extractor
+from fsrcache.files import as_path
 from fsrcache.presets import TrainConfig
-from fsrcache.progress import Progress, ProgressCallback, no_progress
+from fsrcache.progress import Progress, ProgressCallback, no_progress, note
 from fsrcache.records import Seed, check_value
 from fsrcache.store.reader import FeatureStore
 from fsrcache.training.data.loader import FeatureCache
 from fsrcache.training.data.stream import STREAM_BYTES
 from fsrcache.training.run.features import TrainFeatures, choose_location, open_features
 from fsrcache.training.run.loop import status_steps
-from fsrcache.training.run.networks import make_trainer
+from fsrcache.training.run.networks import make_trainer, refuse_impossible_networks
 from fsrcache.training.step.trainer import Trainer
 
 _UNMEASURED = 4  # first steps, which choose algorithms and capture
@@ -74,14 +75,14 @@ class TrainEstimate:
 
 def estimate_training(
     store: FeatureStore,
-    extractor: Extractor | Path,
+    extractor: Extractor | str | PathLike[str],
     config: TrainConfig,
     *,
     device: torch.device,
     seed: int = 0,
     cache: str = "auto",
     plain: bool = False,
-    folder: Path | None = None,
+    folder: str | PathLike[str] | None = None,
     on_progress: ProgressCallback = no_progress,
 ) -> TrainEstimate:
     """Estimate duration and memory of ``train_generator`` with the same arguments; without a folder, of a new run.
@@ -94,13 +95,16 @@ def estimate_training(
     check_device(device)
     check_value(TrainConfig, config, name="config")
     check_value(Seed, seed, name="seed")
+    folder = None if folder is None else as_path(folder, name="folder")
     extractor = open_extractor(extractor)
     refuse_other_extractor(store, extractor)
+    refuse_impossible_networks(config, extractor.form, device=device, plain=plain)
     location = choose_location(store, cache, device=device, folder=folder)
-    on_progress(Progress("measuring", 0, 1, "steps", note=f"Cache: {location.mode} ({location.reason})."))
+    on_progress(note(f"Cache: {location.mode} ({location.reason})."))
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        features = open_features(store, config, location=location, device=device, seed=seed)
-        trainer = make_trainer(features, extractor, config, seed=seed, plain=plain)
+        features = open_features(store, config, location=location, device=device, seed=seed, on_progress=on_progress)
+        trainer = make_trainer(features, extractor, config, seed=seed, plain=plain, on_progress=on_progress)
+        on_progress(Progress("measuring", 0, int(_SECONDS), "seconds"))
         with closing(trainer.batches):
             gmac = _gmac_per_sample(trainer, extractor)
             measured, seconds = _measure(trainer, config, device)

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fsrcache.errors import FsrcacheError
+from fsrcache.errors import FsrcacheError, Remedy, arguments
 from fsrcache.presets import TrainConfig
+from fsrcache.progress import ProgressCallback, no_progress
 from fsrcache.store.reader import FeatureStore
 from fsrcache.training.data.batches import draws
 from fsrcache.training.data.loader import FeatureCache, cache_bytes, load_cache
@@ -89,21 +90,34 @@ def choose_location(
         return location
     if cache != "auto":
         raise FsrcacheError(
-            f"{folder} holds a run whose batches are {order}; --cache {cache} gives them in another order.",
-            f"Go on with --cache {'stream' if streamed else 'ram, or device'}, or begin anew: another --name, or "
-            "--restart.",
+            f"{folder} holds a run whose batches are {order}; the cache {cache} gives them in another order.",
+            Remedy(
+                "Go on with `{}`, or begin anew: another name, or `{}`.",
+                arguments(cache="stream" if streamed else "ram"),
+                arguments(restart=True),
+            ),
         )
     if streamed:
         return CacheLocation("stream", f"{location.reason}; the run was begun so")
     raise FsrcacheError(
         f"{folder} holds a run whose batches are drawn from memory, where its features do not fit now: "
         f"{location.reason}.",
-        "Free some memory, go on all the same with --cache ram, or begin anew: another --name, or --restart.",
+        Remedy(
+            "Free some memory, go on all the same with `{}`, or begin anew: another name, or `{}`.",
+            arguments(cache="ram"),
+            arguments(restart=True),
+        ),
     )
 
 
 def open_features(
-    store: FeatureStore, config: TrainConfig, *, location: CacheLocation, device: torch.device, seed: int
+    store: FeatureStore,
+    config: TrainConfig,
+    *,
+    location: CacheLocation,
+    device: torch.device,
+    seed: int,
+    on_progress: ProgressCallback = no_progress,
 ) -> TrainFeatures:
     """Read the features of a training, or open their stream.
 
@@ -119,6 +133,8 @@ def open_features(
         Device of the training.
     seed
         Random seed of a stream's order.
+    on_progress
+        Callback while features are read.
 
     Raises
     ------
@@ -132,6 +148,8 @@ def open_features(
     if location.mode == "stream":
         source = Stream(store, ~left_out, count=draws(config) * config.batch, seed=seed)
     else:
-        source = load_cache(store, "train", rows=np.flatnonzero(~left_out), device=near, pinned=pinned)
+        source = load_cache(
+            store, "train", rows=np.flatnonzero(~left_out), device=near, pinned=pinned, on_progress=on_progress
+        )
     held_out = load_cache(store, "train", rows=np.flatnonzero(left_out)[:_HELD_OUT], device=device)
     return TrainFeatures(source, held_out, location, device)

@@ -11,14 +11,15 @@ from typing import Annotated, Any
 import torch
 from torch import nn
 
-from fsrcache.device import fp32_precision
+from fsrcache.announce import FirstSeconds, announce, several
+from fsrcache.device import fp32_precision, in_words
 from fsrcache.errors import FsrcacheError
 from fsrcache.presets import TrainConfig
-from fsrcache.progress import Progress, ProgressCallback
-from fsrcache.records import Between, value_from
+from fsrcache.progress import Progress, ProgressCallback, counted, no_progress
+from fsrcache.records import Between, Threads, value_from
 from fsrcache.training.data.loader import FeatureCache
-from fsrcache.training.run.checkpoint import CHECKPOINT, resume, save_checkpoint
-from fsrcache.training.run.due import CheckpointDue
+from fsrcache.training.run.checkpoint import CHECKPOINT, resume, save_checkpoint, threads_note
+from fsrcache.training.run.due import CheckpointDue, ReportDue
 from fsrcache.training.run.history import append_history, cut_history
 from fsrcache.training.step.finite import check_weights
 from fsrcache.training.step.trainer import Trainer
@@ -51,6 +52,8 @@ class TrainState:
         Step of the best scoring.
     worse
         Number of scorings after the best one.
+    earlier_threads
+        Numbers of threads before the run went on under another; None where it did not.
     """
 
     step: _Count = 0
@@ -59,6 +62,7 @@ class TrainState:
     best_accuracy: Annotated[float, Between(-1, 100)] = -1.0
     best_step: _Count = 0
     worse: _Count = 0
+    earlier_threads: tuple[Threads, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,8 @@ class LoopResult:
     ----------
     state
         State at the end.
+    settings
+        Settings of the run, with the number of threads of its last step.
     resumed_from
         Step of the checkpoint that the call went on from; 0 for a new run.
     fell_back
@@ -78,6 +84,7 @@ class LoopResult:
     """
 
     state: TrainState
+    settings: Mapping[str, Any]
     resumed_from: int
     fell_back: str
     samples_per_second: float | None
@@ -94,6 +101,7 @@ def run_steps(
     on_progress: ProgressCallback,
     log: Callable[[int], Log] | None = None,
     checkpoint_seconds: float | None = None,
+    other_threads: bool = False,
 ) -> LoopResult:
     """Train to the last step, or to the end of patience.
 
@@ -110,13 +118,15 @@ def run_steps(
     settings
         Settings that a checkpoint must agree with.
     on_progress
-        Callback, called at every status line.
+        Callback, called every second and at every status line, and once with a note on how long all of it takes.
     log
         Function of the step that the run goes on from; it returns a callback for the numbers of every status line.
     checkpoint_seconds
         Least time between two checkpoints; None is 30 s, and less where they are cheap.
+    other_threads
+        Whether a run may go on under another number of threads than its checkpoint's.
     """
-    run = _Run(trainer, held_out, scales, folder, settings, on_progress, checkpoint_seconds)
+    run = _Run(trainer, held_out, scales, folder, settings, on_progress, checkpoint_seconds, other_threads)
     state, steps, every = run.state, trainer.config.steps, status_steps(trainer.config.steps)
     resumed_from, write = state.step, None if log is None else log(state.step)
     while True:
@@ -126,12 +136,15 @@ def run_steps(
         if run.finished:
             if run.best is not None:
                 trainer.kept.load_state_dict(run.best.state_dict())
-            return LoopResult(state, resumed_from, run.fell_back, run.clock.samples_per_second, run.clock.wait_share)
+            return LoopResult(
+                state, run.settings, resumed_from, run.fell_back, run.clock.samples_per_second, run.clock.wait_share
+            )
         if step == resumed_from or step % every == 0:
             run.clock.start()
             trainer.batches.prepare(step, min(every - step % every, steps - step))
         trainer.step(step)
         state.step += 1
+        run.look(resumed_from)
 
 
 def is_finished(state: TrainState, config: TrainConfig) -> bool:
@@ -156,6 +169,7 @@ class _Run:
         settings: Mapping[str, Any],
         on_progress: ProgressCallback,
         checkpoint_seconds: float | None,
+        other_threads: bool,
     ) -> None:
         self.trainer, self.config, self.held_out, self.scales = trainer, trainer.config, held_out, scales
         self.settings, self.on_progress = settings, on_progress
@@ -167,14 +181,27 @@ class _Run:
         self.state, self.fell_back = TrainState(), ""
         resumed = resume(
             self.checkpoint, settings, self._read, modules=self.modules, optimisers=trainer.optimisers,
-            anew="another --name, or --restart",
+            anew="another name", other_threads=other_threads,
         )  # fmt: skip
+        threads = ""
         if resumed is not None:
-            self.state, self.fell_back = resumed
+            self.state, self.fell_back = resumed.state, resumed.fell_back
+            threads = self._note_threads(resumed.threads)
         left_out = cut_history(self.history, step=self.state.step)
-        note = " ".join(filter(None, (self.fell_back, left_out)))
+        note = " ".join(filter(None, (self.fell_back, threads, left_out)))
         on_progress(Progress("training", self.state.step, self.config.steps, "steps", note=note))
-        self.clock, self.due = _Clock(trainer), CheckpointDue(checkpoint_seconds)
+        self.clock, self.due, self.report_due = _Clock(trainer), CheckpointDue(checkpoint_seconds), ReportDue()
+        self.first_seconds = FirstSeconds()
+
+    def _note_threads(self, before: int | None) -> str:
+        """Keep the checkpoint's number of threads if it is another; return that the run goes on so, in words."""
+        if before is None:
+            return ""
+        if self.finished:  # nothing is computed under the new one
+            self.settings = {**self.settings, "threads": before}
+            return ""
+        self.state.earlier_threads = (*(self.state.earlier_threads or ()), before)
+        return threads_note(before, self.settings["threads"])
 
     def _read(self, written: Mapping[str, Any], file: Path) -> TrainState:
         """Return the state of a checkpoint, checked; it is not beyond the last step."""
@@ -182,12 +209,42 @@ class _Run:
         for name, most in (("step", self.config.steps), ("best_step", state.step), ("worse", state.step)):
             if getattr(state, name) > most:
                 raise FsrcacheError(f"{file}: state.{name} is {getattr(state, name):,}, beyond {most:,}.")
+        by_scale = sorted(state.held_out_accuracy.items(), key=lambda pair: (len(pair[0]), pair[0]))
+        state.held_out_accuracy = dict(by_scale)  # the file's order is that of texts
         return state
 
     @property
     def finished(self) -> bool:
         """Whether this was the last step."""
         return is_finished(self.state, self.config)
+
+    def look(self, resumed_from: int) -> None:
+        """Report every second; say how long it is to the end when the pace is known."""
+        if not self.report_due:
+            return
+        self.trainer.finite.check()  # it waits for the device
+        step, steps = self.state.step, self.config.steps
+        self.report()
+        pace = self.first_seconds.measured(step - resumed_from)
+        if pace is None:
+            return
+        every = _SCORED * status_steps(steps)
+        scorings = math.ceil(steps / every) - step // every
+        seconds = pace.seconds_each * (steps - step) + scorings * self.scoring_seconds()
+        rest, most = "the rest of " if resumed_from else "", "at most " if self.config.patience else ""
+        work = f"{rest}{most}{several(steps, 'step')} on {in_words(self.held_out.labels.device)}"
+        announce(self.on_progress, seconds, work, by=f"the first {pace.pieces:,}")
+
+    def report(self) -> None:
+        values = {**self.state.losses, **self.clock.rates}
+        self.on_progress(Progress("training", self.state.step, self.config.steps, "steps", values))
+
+    def scoring_seconds(self) -> float:
+        """Return the seconds that a scoring takes, measured at one scale."""
+        one = self.held_out._replace(features=self.held_out.features[:1])
+        began = time.perf_counter()
+        score(self.trainer.kept, self.trainer.networks.head, one, self.scales[:1])
+        return (time.perf_counter() - began) * len(self.scales)
 
     def maintain(self, steps: int, write: Log | None) -> None:
         """Report on the steps since the last status line; score and write a checkpoint when they are due."""
@@ -199,11 +256,11 @@ class _Run:
         line: dict[str, Any] = {"step": step, **means, "learning_rate": self.trainer.rate(step - 1)}
         if step % (_SCORED * status_steps(self.config.steps)) == 0 or step == self.config.steps:
             state.held_out_accuracy = line["held_out_accuracy"] = score(
-                self.trainer.kept, self.trainer.networks.head, self.held_out, self.scales
+                self.trainer.kept, self.trainer.networks.head, self.held_out, self.scales, self.on_progress
             )
             self._compare()
         append_history(self.history, {**line, "seconds": seconds})
-        self.on_progress(Progress("training", step, self.config.steps, "steps", {**state.losses, **self.clock.rates}))
+        self.report()
         if write is not None:
             write(step, {**line, **self.clock.rates})
         if self.finished or self.due:
@@ -228,11 +285,18 @@ class _Run:
 
 @torch.no_grad()
 @fp32_precision(tf32=False)
-def score(generator: nn.Module, head: nn.Module, held_out: FeatureCache, scales: tuple[int, ...]) -> dict[str, float]:
+def score(
+    generator: nn.Module,
+    head: nn.Module,
+    held_out: FeatureCache,
+    scales: tuple[int, ...],
+    on_progress: ProgressCallback = no_progress,
+) -> dict[str, float]:
     """Return the frozen head's accuracy on the generated features of held-out faces, in percent by scale."""
     generator.eval()
     accuracy = {}
-    for scale, features in zip(scales, held_out.features, strict=True):
+    of_scales = list(zip(scales, held_out.features, strict=True))
+    for scale, features in counted(of_scales, "scoring", "scales", on_progress):
         logits = head(generator(features.float()))[1]
         accuracy[str(scale)] = 100 * float((logits.argmax(1) == held_out.labels).double().mean())
     return accuracy

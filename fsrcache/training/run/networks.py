@@ -4,14 +4,37 @@ import torch
 
 from fsrcache.extractors.extractor import Extractor
 from fsrcache.models.critic import VGGCritic
+from fsrcache.models.form import FeatureForm
 from fsrcache.models.generators.forms import form_of, make_generator
 from fsrcache.presets import TrainConfig
+from fsrcache.progress import ProgressCallback, no_progress
 from fsrcache.training.data.batches import Batches
+from fsrcache.training.data.memory import refuse_too_large
 from fsrcache.training.run.features import TrainFeatures
 from fsrcache.training.run.loop import MOST_STEPS
 from fsrcache.training.step.capture import capturer
 from fsrcache.training.step.trainer import Trainer
 from fsrcache.training.step.updates import Networks
+
+
+def refuse_impossible_networks(
+    config: TrainConfig, form: FeatureForm, *, device: torch.device, plain: bool = False
+) -> None:
+    """Raise if no networks of some settings can be trained on features of a form; nothing is drawn or allocated.
+
+    Raises
+    ------
+    RequestError
+        If generator or critic need symmetric matrices and the features are plain vectors, their settings do not fit the
+        features, or they are too large for the memory.
+    """
+    with torch.random.fork_rng([]), torch.device("meta"):
+        networks = [make_generator(config.generator, form, plain=plain)]
+        if config.critic is not None:
+            networks.append(VGGCritic(config.critic, form.side))
+    weights = sum(weight.numel() for network in networks for weight in network.parameters())
+    named = "The generator" if config.critic is None else "Generator and critic"
+    refuse_too_large(weights, networks=named, device=device)
 
 
 def make_trainer(
@@ -22,6 +45,7 @@ def make_trainer(
     seed: int,
     plain: bool = False,
     measured: bool = False,
+    on_progress: ProgressCallback = no_progress,
 ) -> Trainer:
     """Return a trainer at its first step.
 
@@ -39,10 +63,12 @@ def make_trainer(
         Whether every part is computed as it is defined.
     measured
         Whether weights of samples and norms of gradients are counted too.
+    on_progress
+        Callback while the features' moments are computed.
 
     Raises
     ------
-    FsrcacheError
+    RequestError
         If generator or critic need symmetric matrices and the features are plain vectors.
     """
     device = features.device
@@ -51,7 +77,7 @@ def make_trainer(
     critic = None if config.critic is None else VGGCritic(config.critic, extractor.form.side).to(device)
     standardise = form_of(config.generator).standardise
     if standardise is not None:
-        standardise(generator, *(moment.cpu() for moment in features.source.moments()))
+        standardise(generator, *(moment.cpu() for moment in features.source.moments(on_progress)))
     networks = Networks(generator.to(device), critic, extractor.frozen_head().to(device))
     batches = Batches(features.source, config, mode=features.location.mode, seed=seed, device=device, ahead=MOST_STEPS)
     captures = capturer(device, plain=plain)

@@ -4,28 +4,27 @@ import time
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from os import PathLike
 
 import torch
 
-from fsrcache.device import check_device, computed_precision
+from fsrcache.device import check_device, computed_precision, torch_threads
 from fsrcache.errors import RequestError
 from fsrcache.extractors.extractor import Extractor
 from fsrcache.extractors.identity import refuse_other_extractor
 from fsrcache.extractors.opening import open_extractor
+from fsrcache.files import as_path
 from fsrcache.models.generators.forms import save_generator
-from fsrcache.presets import TrainConfig
-from fsrcache.progress import Progress, ProgressCallback, no_progress
+from fsrcache.presets import LOGS, TrainConfig
+from fsrcache.progress import ProgressCallback, no_progress, note
 from fsrcache.records import Seed, check_value, shortened
 from fsrcache.store.reader import FeatureStore
 from fsrcache.training.run.checkpoint import run_lock
 from fsrcache.training.run.features import choose_location, open_features
 from fsrcache.training.run.loop import run_steps
-from fsrcache.training.run.networks import make_trainer
+from fsrcache.training.run.networks import make_trainer, refuse_impossible_networks
 from fsrcache.training.run.restart import discard_run
 from fsrcache.training.run.tensorboard import tensorboard_log
-
-LOGS = ("tensorboard",)
 
 
 @dataclass(frozen=True)
@@ -58,6 +57,9 @@ class TrainResult:
         Name of the run in its workspace; empty outside one.
     preset, settings
         Preset that the settings began from, empty where there was none, and what differs from it, as ``name=value``.
+    earlier_threads
+        Numbers of threads before the run went on under another; then it does not end in the bytes of an uninterrupted
+        one. Empty where it did not.
     """
 
     steps: int
@@ -74,20 +76,22 @@ class TrainResult:
     name: str = ""
     preset: str = ""
     settings: tuple[str, ...] = ()
+    earlier_threads: tuple[int, ...] = ()
 
 
 def train_generator(
     store: FeatureStore,
-    extractor: Extractor | Path,
+    extractor: Extractor | str | PathLike[str],
     config: TrainConfig,
     *,
-    folder: Path,
+    folder: str | PathLike[str],
     device: torch.device,
     seed: int = 0,
     cache: str = "auto",
     plain: bool = False,
     log: str | None = None,
     restart: bool = False,
+    other_threads: bool = False,
     checkpoint_seconds: float | None = None,
     on_progress: ProgressCallback = no_progress,
 ) -> TrainResult:
@@ -119,30 +123,35 @@ def train_generator(
         ``tensorboard`` for events in the folder's ``tensorboard``, weights and norms of gradients among them.
     restart
         Whether to begin anew where the folder holds a run; its generator stays until the new one replaces it.
+    other_threads
+        Whether a run on a CPU may go on under another number of threads; it then ends in other bytes.
     checkpoint_seconds
         Least time between two checkpoints; None is 30 s, and less where they are cheap.
     on_progress
-        Callback, called at every status line.
+        Callback, called every second and at every status line, and once with a note on how long all of it takes.
 
     Raises
     ------
+    RequestError
+        If an argument is wrong, or generator and critic cannot be made for these features.
     FsrcacheError
         If the store is of other weights; the folder holds a run of other settings, or one whose features were in memory
-        and do not fit there any more, or another process trains in it; generator or critic need symmetric matrices and
-        the features are plain vectors; or a term stops being finite (the message names it and the step, and no
-        checkpoint is written after it).
+        and do not fit there any more, or another process trains in it; or a term stops being finite (the message names
+        it and the step, and no checkpoint is written after it).
     """
     start = time.perf_counter()
     check_device(device)
     check_value(TrainConfig, config, name="config")
     check_value(Seed, seed, name="seed")
+    folder = as_path(folder, name="folder")
     if log is not None and log not in LOGS:
         raise RequestError(f"There is no log {shortened(log)}.", f"Use {', '.join(LOGS)}.")
     begin_log = None if log is None else tensorboard_log(folder / "tensorboard")
     extractor = open_extractor(extractor)
     refuse_other_extractor(store, extractor)
+    refuse_impossible_networks(config, extractor.form, device=device, plain=plain)
     location = choose_location(store, cache, device=device, folder=None if restart else folder)
-    on_progress(Progress("reading features", 0, 1, "caches", note=f"Cache: {location.mode} ({location.reason})."))
+    on_progress(note(f"Cache: {location.mode} ({location.reason})."))
     settings = {
         "config": asdict(config),
         "seed": seed,
@@ -150,24 +159,30 @@ def train_generator(
         "scales": list(store.scales),
         "device": device.type,
         "precision": computed_precision(config.precision, device),
-        "threads": torch.get_num_threads() if device.type == "cpu" else 0,
+        "threads": torch_threads(device),
         "plain": plain,
     }
     if restart:
         discard_run(folder)
     with run_lock(folder), torch.random.fork_rng([device] if device.type == "cuda" else []):
-        features = open_features(store, config, location=location, device=device, seed=seed)
-        trainer = make_trainer(features, extractor, config, seed=seed, plain=plain, measured=log is not None)
+        features = open_features(store, config, location=location, device=device, seed=seed, on_progress=on_progress)
+        trainer = make_trainer(
+            features, extractor, config,
+            seed=seed, plain=plain, measured=log is not None, on_progress=on_progress,
+        )  # fmt: skip
         settings["order"] = features.order
         with closing(trainer.batches):
             result = run_steps(
                 trainer, features.held_out, store.scales,
                 folder=folder, settings=settings, on_progress=on_progress, log=begin_log,
-                checkpoint_seconds=checkpoint_seconds,
+                checkpoint_seconds=checkpoint_seconds, other_threads=other_threads,
             )  # fmt: skip
     state, target = result.state, folder / "generator.safetensors"
     steps = state.best_step if config.patience else state.step
-    save_generator(target, trainer.kept, features=extractor.form, training={**settings, "steps": steps})
+    training = {**result.settings, "steps": steps}
+    if state.earlier_threads:
+        training["earlier_threads"] = state.earlier_threads
+    save_generator(target, trainer.kept, features=extractor.form, training=training)
     return TrainResult(
         steps=state.step,
         resumed_from=result.resumed_from,
@@ -180,4 +195,5 @@ def train_generator(
         data_wait_share=result.data_wait_share,
         generator=str(target),
         seed=seed,
+        earlier_threads=state.earlier_threads or (),
     )

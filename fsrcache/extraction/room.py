@@ -1,0 +1,81 @@
+"""Whether the disk has room for what an extraction is to write, checked before it begins."""
+
+import shutil
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fsrcache.errors import FsrcacheError
+from fsrcache.extraction.source import FaceSource
+from fsrcache.store.layout import columns, outputs
+from fsrcache.store.objects import objects_at
+from fsrcache.store.spec import StoreSpec
+from fsrcache.store.writer import unwritten
+
+if TYPE_CHECKING:
+    from zarr.abc.store import Store
+
+_MARGIN, _LEAST_MARGIN = 0.02, 16 << 20  # of the bytes, and bytes: folders, metadata, the last block of a file system
+_NAME_BYTES = 4  # of a name's length
+
+
+def refuse_full_disk(location: "str | PathLike[str] | Store", spec: StoreSpec, source: FaceSource) -> None:
+    """Raise if the disk has no room for what a store still lacks, of every part; only a local folder is checked.
+
+    The files that are missing are counted, and 2 % beside them, 16 MiB at least.
+
+    Parameters
+    ----------
+    location, spec
+        The store, and what it is about.
+    source
+        The faces, whose names the store keeps.
+
+    Raises
+    ------
+    FsrcacheError
+        If there is less room, with both sizes; or the store is of other content, or cannot be read.
+    """
+    objects = objects_at(location)
+    if objects.folder is None:
+        return
+    needed = missing_bytes(location, spec, source)
+    if not needed:
+        return
+    needed += max(_LEAST_MARGIN, int(_MARGIN * needed))
+    free = shutil.disk_usage(_existing(objects.folder)).free
+    if free < needed:
+        raise FsrcacheError(
+            f"The store {objects.name} needs {_size(needed)} more, and its disk has {_size(free)} free.",
+            f"Free {_size(needed - free)}, or use a store or a workspace on another disk; fewer scales, or a limit of "
+            "the faces, take less.",
+        )
+
+
+def missing_bytes(location: "str | PathLike[str] | Store", spec: StoreSpec, source: FaceSource) -> int:
+    """Return how many bytes a store still lacks: its blocks, and labels, names and hashes where none is written."""
+    spec, missing = unwritten(location, spec)
+    total = sum(
+        array.shard_bytes(block)
+        for split, scale, block in missing
+        for array in outputs(spec, split, scale=scale).values()
+    )
+    if len(missing) == sum(map(spec.blocks, spec.splits)) * len(spec.scales):
+        total += sum(array.nbytes for split in spec.splits for array in columns(spec, split).values())
+        total += name_bytes(source)
+    return total
+
+
+def name_bytes(source: FaceSource) -> int:
+    """Return how many bytes the names of all pictures take in a store."""
+    names = source.faces.names
+    return sum(len(str(name)) + _NAME_BYTES for rows in source.order.values() for name in names[rows])
+
+
+def _existing(folder: Path) -> Path:
+    """Return a folder, or the nearest above it that exists."""
+    return next(path for path in (folder, *folder.parents) if path.exists())
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{-(-count // 10**6):,} MB"

@@ -1,0 +1,81 @@
+"""An extraction that the disk has no room for is refused before anything is written."""
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from fsrcache.errors import FsrcacheError
+from fsrcache.extraction.extract import estimate_extraction, extract_features
+from fsrcache.extraction.room import missing_bytes, refuse_full_disk
+from fsrcache.extraction.source import face_source, store_spec
+from fsrcache.extractors.covpool import CovPoolFER, extractor_of
+from fsrcache.faces.faces import usable_faces
+from fsrcache.faces.index import list_faces
+from fsrcache.presets import ExtractorConfig
+
+SHAPE = ExtractorConfig(side=16, stages=((4,), (6,)), spd_side=4, hidden=8, embedding=4)
+MARGIN = 16 << 20
+
+
+@pytest.fixture(scope="module")
+def source():
+    faces = usable_faces(list_faces(Path("drawn:70")), side=16)
+    extractor = extractor_of(CovPoolFER(SHAPE, faces.classes).eval(), digest="aa")
+    return face_source(faces, extractor, device=torch.device("cpu"))
+
+
+def extract(source, store, **options):
+    return extract_features(source, store=store, scales=[2, 4], data="drawn faces", **options)
+
+
+def with_free(monkeypatch, free):
+    asked = []
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: asked.append(path) or SimpleNamespace(free=free))
+    return asked
+
+
+def test_what_is_missing_is_what_will_be_written(source, tmp_path, files, stop_after):
+    store, spec = tmp_path / "s", store_spec(source, scales=[2, 4], data="drawn faces")
+    expected = missing_bytes(store, spec, source)
+    assert expected == estimate_extraction(source, store=store, scales=[2, 4]).bytes
+    with pytest.raises(KeyboardInterrupt):
+        extract(source, store, on_progress=stop_after(5))
+    there = sum(len(data) for name, data in files(store).items() if "/x" in name and "/c/" in name)
+    some = missing_bytes(store, spec, source)
+    assert 0 < some < expected
+    extract(source, store)
+    written = {name: len(data) for name, data in files(store).items() if "/c/" in name}
+    assert 0 <= sum(written.values()) - expected < 100  # counts and checksums of texts
+    assert some == sum(size for name, size in written.items() if "/x" in name) - there
+    assert missing_bytes(store, spec, source) == 0
+
+
+def test_a_disk_without_room_is_named_with_both_sizes_and_nothing_is_written(source, tmp_path, monkeypatch):
+    store, spec = tmp_path / "deep/er/s", store_spec(source, scales=[2, 4], data="drawn faces")
+    needed = missing_bytes(store, spec, source) + MARGIN
+    asked = with_free(monkeypatch, needed - 1)
+    with pytest.raises(FsrcacheError, match=r"s needs 17 MB more, and its disk has 17 MB free") as refused:
+        extract(source, store)
+    assert (asked, refused.value.exit_code) == ([tmp_path], 1)
+    assert "another disk" in refused.value.remedy
+    assert not list(tmp_path.iterdir())
+    with_free(monkeypatch, needed)
+    assert extract(source, store).complete
+    with_free(monkeypatch, 0)
+    assert extract(source, store).complete  # it needs no room any more
+
+
+def test_the_other_parts_of_a_store_need_room_too(source, tmp_path, monkeypatch):
+    spec = store_spec(source, scales=[2, 4], data="drawn faces")
+    with_free(monkeypatch, missing_bytes(tmp_path / "s", spec, source) + MARGIN - 1)
+    with pytest.raises(FsrcacheError, match="disk has"):
+        extract(source, tmp_path / "s", part=(1, 2))
+
+
+def test_storage_elsewhere_is_not_asked(source, monkeypatch):
+    asked = with_free(monkeypatch, 0)
+    refuse_full_disk("memory://room/features.zarr", store_spec(source, scales=[2], data=""), source)
+    assert not asked

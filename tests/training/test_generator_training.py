@@ -47,6 +47,29 @@ def test_training_resumed_is_training_undisturbed(extractor, store, tmp_path, co
         train_generator(store, extractor, replace(config, batch=7), folder=tmp_path / "b", device=CPU)
 
 
+def test_a_checkpoint_between_two_status_lines_changes_nothing(extractor, store, tmp_path, monkeypatch):
+    def stop(progress):
+        if progress.phase == "training" and progress.done >= 14:
+            raise KeyboardInterrupt
+
+    config = replace(MLP, steps=200, batch=4)
+    train_generator(store, extractor, config, folder=tmp_path / "a", device=CPU)
+    monkeypatch.setattr("fsrcache.training.run.due._REPORT_SECONDS", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        train_generator(
+            store, extractor, config, folder=tmp_path / "b", device=CPU, on_progress=stop, checkpoint_seconds=0.0
+        )
+    assert train_generator(store, extractor, config, folder=tmp_path / "b", device=CPU).resumed_from == 13
+    one, other = ((tmp_path / name / "generator.safetensors").read_bytes() for name in "ab")
+    assert one == other
+    histories = [
+        [{**json.loads(line), "seconds": 0} for line in (tmp_path / name / "history.jsonl").read_text().splitlines()]
+        for name in "ab"
+    ]
+    assert len(histories[0]) == 200 / 5
+    assert histories[0] == histories[1]
+
+
 def test_training_lowers_its_loss(extractor, store, tmp_path):
     config = replace(MLP, perceptual_weight=0.0, distillation_weight=0.0, reweight="none", learning_rate=1e-2)
     train_generator(store, extractor, config, folder=tmp_path, device=CPU)

@@ -132,7 +132,7 @@ def run_steps(
     while True:
         step = state.step
         if step > resumed_from and (step % every == 0 or step == steps):
-            run.maintain((step - 1) % every + 1, write)
+            run.maintain(step - max(resumed_from, (step - 1) // every * every), write)
         if run.finished:
             if run.best is not None:
                 trainer.kept.load_state_dict(run.best.state_dict())
@@ -174,7 +174,7 @@ class _Run:
         self.trainer, self.config, self.held_out, self.scales = trainer, trainer.config, held_out, scales
         self.settings, self.on_progress = settings, on_progress
         self.checkpoint, self.history = folder / CHECKPOINT, folder / "history.jsonl"
-        self.modules = dict(trainer.modules)
+        self.modules = {**trainer.modules, "meters": trainer.meters}
         self.best: nn.Module | None = None
         if self.config.patience:
             self.best = self.modules["best"] = copy.deepcopy(trainer.kept)
@@ -219,12 +219,14 @@ class _Run:
         return is_finished(self.state, self.config)
 
     def look(self, resumed_from: int) -> None:
-        """Report every second; say how long it is to the end when the pace is known."""
+        """Every second report, and write a checkpoint if it is due; say how long it is to the end once it is known."""
         if not self.report_due:
             return
         self.trainer.finite.check()  # it waits for the device
         step, steps = self.state.step, self.config.steps
         self.report()
+        if self.due and step % status_steps(steps) and not self.finished:  # else after its status line
+            self.save()
         pace = self.first_seconds.measured(step - resumed_from)
         if pace is None:
             return
@@ -264,12 +266,15 @@ class _Run:
         if write is not None:
             write(step, {**line, **self.clock.rates})
         if self.finished or self.due:
-            check_weights(step, self.trainer.modules)
-            with self.due:
-                save_checkpoint(
-                    self.checkpoint, self.settings, asdict(state),
-                    modules=self.modules, optimisers=self.trainer.optimisers,
-                )  # fmt: skip
+            self.save()
+
+    def save(self) -> None:
+        check_weights(self.state.step, self.trainer.modules)
+        with self.due:
+            save_checkpoint(
+                self.checkpoint, self.settings, asdict(self.state),
+                modules=self.modules, optimisers=self.trainer.optimisers,
+            )  # fmt: skip
 
     def _compare(self) -> None:
         """Remember the weights that were scored best."""

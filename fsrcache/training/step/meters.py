@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
-class Meters:
-    """Sums and counts of numbers by name.
+class Meters(nn.Module):
+    """Sums and counts of numbers by name; a module, so that a checkpoint keeps them between two status lines.
 
     Parameters
     ----------
@@ -18,8 +18,10 @@ class Meters:
     """
 
     def __init__(self, names: Sequence[str], device: torch.device) -> None:
+        super().__init__()
         self.rows = {name: row for row, name in enumerate(names)}
-        self.sums = torch.zeros(2, len(names), device=device)  # of the numbers, and their counts
+        self.sums: Tensor
+        self.register_buffer("sums", torch.zeros(2, len(names), device=device))  # of the numbers, and their counts
         self.zero, self.one = torch.zeros((), device=device), torch.ones((), device=device)
 
     def add(self, values: Mapping[str, Tensor]) -> None:

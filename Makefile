@@ -5,13 +5,14 @@ CONSTRAINTS := constraints.txt
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DOCS_READY := $(VENV)/.docs-ready
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: demo test quick lowest format docs clean
 
 demo: $(READY)
 	$(BIN)/fsrcache extract --scales 2..8 --workspace demo
 	$(BIN)/fsrcache train --workspace demo
-	$(BIN)/fsrcache evaluate --workspace demo
+	$(BIN)/fsrcache evaluate --heads frozen --heads refit-mlp --workspace demo
 
 test: $(READY)
 	$(BIN)/ruff check .

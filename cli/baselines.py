@@ -5,6 +5,7 @@ from dataclasses import asdict
 import click
 from rich.console import Console
 
+from fsrcache.announce import several
 from fsrcache.cli.help import Command
 from fsrcache.cli.main import to_json
 from fsrcache.cli.options import (
@@ -76,6 +77,11 @@ def baselines(
 
 
 def _line(row: RowResult) -> str:
-    accuracy = ", ".join(f"{split} {value:.1f} %" for split, value in row.accuracy.items())
-    epochs = f"{row.epochs} epochs, " if row.epochs else ""
-    return f"{row.extractor or row.row}: {epochs}{row.seconds:.0f} s; at full resolution {accuracy}"
+    epochs = f"{several(row.epochs, 'epoch')}, " if row.epochs else ""
+    measured = {"at full resolution": row.accuracy, "held out": row.held_out}
+    accuracy = [
+        f"; {what} {', '.join(f'{name} {value:.1f} %' for name, value in of_name.items())}"
+        for what, of_name in measured.items()
+        if of_name
+    ]
+    return f"{row.extractor or row.row}: {epochs}{row.seconds:.0f} s{''.join(accuracy)}"

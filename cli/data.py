@@ -55,9 +55,9 @@ def data(
 ) -> None:
     """Print what is recognised at PATH: layout, counts, label mapping, sizes, duplicates, unusable pictures.
 
-    PATH is a folder or a file: RAF-DB, FER2013 (CSV or folders), FERPlus, class folders, or a table of path, label,
-    split. Without it, or as drawn or drawn:COUNT, it is the built-in drawn faces; ./drawn is a folder. Exits with 0 if
-    any picture is usable.
+    PATH is a folder or a file: RAF-DB, FER2013 (CSV or folders), FERPlus, AffectNet, ExpW, class folders, or a table of
+    path, label, split. Without it, or as drawn or drawn:COUNT, it is the built-in drawn faces; ./drawn is a folder.
+    Exits with 0 if any picture is usable.
     """
     if scales and not sheet:
         raise click.UsageError("--scales is for the sheet; add --sheet FILE.")

@@ -1,5 +1,6 @@
 """``fsrcache evaluate``: the table and the figure."""
 
+from io import BytesIO
 from pathlib import Path
 
 import click
@@ -13,6 +14,7 @@ from fsrcache.cli.options import device_option, seed_option, threads_option
 from fsrcache.cli.paths import json_option, store_option, workspace_option
 from fsrcache.cli.printing import print_table
 from fsrcache.cli.progress import shown
+from fsrcache.errors import FsrcacheError
 from fsrcache.evaluation.formats import confusion_csv, to_csv, to_json, to_markdown
 from fsrcache.evaluation.layout import FIRST_LOOK, MEASURES, PER_CLASS
 from fsrcache.evaluation.tables import HEADS, Table
@@ -51,8 +53,8 @@ def evaluate(
     Rows: bicubic, what fsrcache baselines has trained, and FSR-FER, the runs that --name says. Runs whose settings
     differ in the seed alone are one row. Heads: frozen is the extractor's own; refit-mlp re-trains its architecture,
     and refit-linear a linear classifier, on the row's own training features of all scales. The folder of the first run
-    gets table.csv, table.md, confusion.csv, accuracy.png and accuracy.svg. Predictions are kept, and only new ones are
-    computed.
+    gets table.csv, table.md, confusion.csv, accuracy.png, accuracy.svg, and faces.png: a few faces at every scale, and
+    what bicubic and FSR-FER say of them. Predictions are kept, and only new ones are computed.
     """
     from fsrcache.verbs.evaluate import evaluate as verb  # and torch, not for --help and completion
 
@@ -73,9 +75,28 @@ def evaluate(
     finally:  # wherever the table went, a file may still hold it
         with after_answer():
             _write(folder, table, measures, paper=paper)
+            missing = _write_faces(folder, workspace, table, store)
     if not as_json:
-        written = f"Also in {folder}: table.csv, table.md, confusion.csv, accuracy.png, accuracy.svg"
-        console.print(Text(written), soft_wrap=True)
+        lines = [
+            f"Also in {folder}: table.csv, table.md, confusion.csv, accuracy.svg",
+            f"Accuracy against the size of a face: {folder / 'accuracy.png'}",
+            missing or f"Some faces, and what is said of them: {folder / 'faces.png'}",
+        ]
+        console.print(Text("\n".join(lines)), soft_wrap=True)
+
+
+def _write_faces(folder: Path, workspace: Workspace, table: Table, store: str | None) -> str:
+    """Write the picture of example faces; return why there is none where the pictures are not at hand."""
+    from fsrcache.verbs.examples import draw_examples
+
+    path, file = folder / "faces.png", BytesIO()
+    try:
+        draw_examples(workspace, table, store=store).save(file, "PNG")
+    except FsrcacheError as error:
+        path.unlink(missing_ok=True)  # one of another table
+        return f"No faces.png: {error.what}"
+    write_whole(path, file.getvalue())
+    return ""
 
 
 def _write(folder: Path, table: Table, measures: tuple[str, ...], *, paper: bool) -> None:

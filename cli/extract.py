@@ -132,9 +132,9 @@ def _print_estimate(estimate: "ExtractEstimate") -> None:
                f"{estimate.blocks:,} blocks")  # fmt: skip
     click.echo(f"{estimate.missing:,} blocks of {estimate.pictures:,} pictures are to be written")
     if estimate.pretraining_seconds is not None:
-        click.echo(f"pre-training before that, preset {estimate.preset}: about {clock(estimate.pretraining_seconds)}")
-    click.echo(f"about {clock(estimate.seconds)} at {estimate.pictures_per_second:,.0f} pictures a second, as measured "
-               f"on {estimate.sampled}")  # fmt: skip
+        click.echo(f"pre-training, preset {estimate.preset}: about {clock(estimate.pretraining_seconds)}")
+    click.echo(f"extraction: about {clock(estimate.seconds)} at {estimate.pictures_per_second:,.0f} pictures a second, "
+               f"as measured on {estimate.sampled}; nothing was written")  # fmt: skip
 
 
 def _faces(result: "ExtractResult | ExtractEstimate") -> str:

@@ -1,5 +1,7 @@
 """``fsrcache info``: print what a store holds."""
 
+from typing import Any
+
 import click
 
 from fsrcache.cli.help import Command
@@ -36,7 +38,7 @@ def _print(result: StoreInfo) -> None:
         "rows": ", ".join(f"{split} {count:,}" for split, count in spec.rows.items()),
         "scales": ", ".join(map(str, spec.scales)),
         "widths": f"{widths}; {spec.dtype}, probabilities float32",
-        "recipe": ", ".join(f"{name} {value}" for name, value in spec.recipe.items()),
+        "recipe": "; ".join(f"{name} {_words(value)}" for name, value in spec.recipe.items()),
         "chunk, block": f"{spec.chunk:,} rows, {spec.block:,} rows; {result.blocks:,} blocks",
         "size": f"{result.bytes / 1e6:,.1f} MB in {result.objects:,} objects",
         **{f"digest of {name}": value[:16] for name, value in spec.digests.items()},
@@ -44,3 +46,10 @@ def _print(result: StoreInfo) -> None:
     click.echo(f"{result.store}: {state}, format {spec.version}")
     for name, text in lines.items():
         click.echo(f"  {name:24}{text}".rstrip())
+
+
+def _words(value: Any) -> str:
+    """Return a value of the recipe; of a mapping, its names and values."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_words(one)}" for name, one in value.items())
+    return "none" if value is None else str(value)

@@ -84,12 +84,12 @@ def group() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit; an error is words on standard error, and JSON on the other if asked for."""
-    wait_passively()
     arguments = sys.argv[1:] if arguments is None else arguments
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):  # what its encoding lacks is escaped
-            stream.reconfigure(errors="backslashreplace")
     try:
+        wait_passively()
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, TextIOWrapper):  # what its encoding lacks is escaped
+                stream.reconfigure(errors="backslashreplace")
         code = group.main(args=arguments, prog_name="fsrcache", standalone_mode=False) or 0
         if sys.stdout is not None:
             sys.stdout.flush()

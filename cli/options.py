@@ -68,7 +68,7 @@ def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
         (
             click.option("--data", "data_path", metavar="PATH", callback=_data, shell_complete=complete_path,
                          help="A folder or file, as fsrcache data takes.  "
-                         "[default: what the workspace remembers, else drawn:4200]"),
+                         "[default: what the workspace remembers, else drawn:14000]"),
             click.option("--format", "layout", type=click.Choice(formats()), help="Its layout.  [default: recognised]"),
             click.option("--votes", type=click.Choice(["majority", "argmax", "soft"]), default="majority",
                          show_default=True, help="How FERPlus's votes become labels."),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.console import Console
 
+from fsrcache.announce import several
 from fsrcache.cli.help import Command
 from fsrcache.cli.main import to_json
 from fsrcache.cli.options import (
@@ -99,7 +100,9 @@ def pretrain(
         _print_estimate(result)
     else:
         accuracy = ", ".join(f"{split} {value:.1f} %" for split, value in result.accuracy.items())
-        click.echo(f"{result.extractor}: {result.epochs} epochs, {result.seconds:.0f} s; accuracy {accuracy}")
+        click.echo(
+            f"{result.extractor}: {several(result.epochs, 'epoch')}, {result.seconds:.0f} s; accuracy {accuracy}"
+        )
         click.echo(f"preset {' '.join((result.preset, *result.settings))}")
 
 

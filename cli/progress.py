@@ -1,5 +1,6 @@
 """Shows the progress of long work on standard error: one line with rate, time left and the latest values."""
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +15,7 @@ from fsrcache.progress import Progress, ProgressCallback
 
 _SECONDS_BETWEEN_LINES = 30.0
 _SECONDS_OF_RATE = 3.0  # after which a phase's rate is worth a line
+_SECONDS_OF_ONE_LINE = 3.0  # after a line, in which a phase that begins is not worth one
 _BAR, _ROOM = 24, 100  # characters of the bar, and of a line that has room for one
 
 
@@ -54,14 +56,17 @@ def shown(console: Console) -> Iterator[ProgressCallback]:
 class _Lines:
     """A line at the beginning of a phase, one with its rate after 3 s and then one every half minute.
 
+    A phase that begins within 3 s of a line waits for the end of that time: short ones say nothing.
+
     Work does not end where no line can be written.
     """
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self.shown = 0.0
+        self.shown = -math.inf
         self.began: dict[str, tuple[float, int]] = {}  # when a phase began, and how much of it was done then
         self.done: dict[str, int] = {}  # of a phase at its last record
+        self.lined: set[str] = set()  # phases that had a line
         self.rated: set[str] = set()  # phases whose rate was shown
 
     def __call__(self, progress: Progress) -> None:
@@ -70,15 +75,16 @@ class _Lines:
         if not progress.phase:
             return
         now = time.monotonic()
-        known = progress.phase in self.began
         if progress.done < self.done.get(progress.phase, 0):  # it begins again
             del self.began[progress.phase]
         self.done[progress.phase] = progress.done
         began, first = self.began.setdefault(progress.phase, (now, progress.done))
         fresh = progress.phase not in self.rated and progress.done > first and now - began >= _SECONDS_OF_RATE
-        if known and not fresh and now - self.shown < _SECONDS_BETWEEN_LINES:
+        pause = _SECONDS_BETWEEN_LINES if progress.phase in self.lined else _SECONDS_OF_ONE_LINE
+        if not fresh and now - self.shown < pause:
             return
         self.shown = now
+        self.lined.add(progress.phase)
         text = f"{progress.phase}: {progress.done:,} of {progress.total:,} {progress.unit}"
         if progress.done > first:
             rate = (progress.done - first) / max(now - began, 1e-9)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @store_option
 @click.option("--name", default="default", show_default=True, help="Name of the run.")
 @click.option("--preset", type=click.Choice(list(TRAINING)), help="paper: the text where it speaks; authors: their "
-              "code; best: what measures best; tiny: seconds.  [default: tiny for drawn faces, else best]")  # fmt: skip
+              "code; best: what measures best; tiny: fast.  [default: tiny for drawn faces, else best]")  # fmt: skip
 @click.option("--steps", type=click.IntRange(1), help="Steps of the generator.  [default: the preset's]")
 @set_option
 @click.option(
@@ -107,8 +107,9 @@ def _print_result(result: "TrainResult") -> None:
         f"{'HR' if scale == '1' else f'x{scale}'} {value:.1f}" for scale, value in result.held_out_accuracy.items()
     )
     pace = ""
-    if result.samples_per_second is not None:
-        pace = f", {result.samples_per_second:,.0f} samples/s, {result.data_wait_share:.1%} of it waiting for data"
+    if result.samples_per_second is not None and result.data_wait_share is not None:
+        waiting = f"{100 * result.data_wait_share:.1f} % of it waiting for data"
+        pace = f", {waiting}, {result.samples_per_second:,.0f} samples/s"
     preset = " ".join((result.preset, *result.settings))
     click.echo(f"{result.generator}: {result.steps:,} steps, {result.seconds:.0f} s{pace}, preset {preset}")
     click.echo(f"Accuracy on faces held out of training, %: {accuracy}")

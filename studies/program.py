@@ -112,7 +112,9 @@ def _program(words: list[str], cwd: str, environment: dict[str, str], folder: st
         import torch
 
         torch.set_num_threads(int(threads))
+    from fsrcache.cli import progress
     from fsrcache.cli.main import main
 
+    progress._SECONDS_OF_ONE_LINE = 0.0  # every phase has a line, to wait for
     sys.argv = ["fsrcache", *words]
     main(words)

@@ -92,14 +92,11 @@ def files():
 
 @pytest.fixture(scope="session")
 def stop_after():
-    """Return a function that makes an ``on_progress`` which interrupts at its nth call."""
+    """Return a function that makes an ``on_progress`` which interrupts a phase when so much of it is done."""
 
-    def make(calls):
-        seen = []
-
+    def make(phase, done):
         def on_progress(progress):
-            seen.append(progress)
-            if len(seen) == calls:
+            if progress.phase == phase and progress.done >= done:
                 raise KeyboardInterrupt
 
         return on_progress

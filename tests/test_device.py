@@ -30,6 +30,7 @@ def faults(*, keep):
     return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's")
 def test_memory_is_not_mapped_anew():
     assert faults(keep=True) < 100 < faults(keep=False)

@@ -91,7 +91,7 @@ def _fit_seconds(values: NDArray[np.floating[Any]], name: str, head: Any, device
     """Return the seconds of a picture in a whole fit, measured in some steps."""
     fit = replace(FITS[name], epochs=1)
     for steps in (1, _STEPS):  # the first one chooses algorithms
-        part = np.ascontiguousarray(values[: fit.batch * steps])
+        part = np.resize(values, (fit.batch * steps, values.shape[1]))  # full batches: repeated where there are few
         began = time.perf_counter()
         refit_mlp({1: part}, np.zeros(len(part), np.int64), head=head, seed=0, fit=fit, device=device)
         if device.type == "cuda":

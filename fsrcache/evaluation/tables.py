@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fsrcache.errors import FsrcacheError
 from fsrcache.evaluation.arguments import check_array
 from fsrcache.evaluation.confusion import Confusion, confusion
+from fsrcache.evaluation.examples import Example, first_examples
 from fsrcache.evaluation.metrics import (
     Classes,
     gap_closed,
@@ -130,6 +131,8 @@ class Table:
         A confusion matrix for each of ``rows``, in their order.
     side
         Pixels of a face at full resolution, or None where it is unknown.
+    examples
+        A few faces, and what the rows say of them with the frozen head.
     """
 
     split: str
@@ -142,6 +145,7 @@ class Table:
     classes: tuple[str, ...] = ()
     confusions: tuple[Confusion, ...] = ()
     side: int | None = None
+    examples: tuple[Example, ...] = ()
 
     def __repr__(self) -> str:
         parts = {
@@ -219,6 +223,9 @@ def score_table(
             )
     names = tuple(dict.fromkeys((*order, *(row for row, *_ in predictions))))
     trainings = _trainings(predictions, names)
+    answers = {
+        (row, scale): next(iter(seeds.values())) for (row, head, scale), seeds in trainings.items() if head == FROZEN
+    }
     return Table(
         split=split,
         context=context,
@@ -230,6 +237,7 @@ def score_table(
         classes=tuple(classes),
         confusions=_confusions(trainings, labels, classes),
         side=side,
+        examples=first_examples(labels, answers),
     )
 
 

@@ -162,7 +162,12 @@ def extract_features(
 
 
 def estimate_extraction(
-    source: FaceSource, *, store: str | PathLike[str], scales: Sequence[int], part: tuple[int, int] = (1, 1)
+    source: FaceSource,
+    *,
+    store: str | PathLike[str],
+    scales: Sequence[int],
+    part: tuple[int, int] = (1, 1),
+    on_progress: ProgressCallback = no_progress,
 ) -> ExtractEstimate:
     """Estimate what :func:`extract_features` with these arguments would do, from a measured sample; write nothing.
 
@@ -172,7 +177,7 @@ def estimate_extraction(
         If the store is of other content, or cannot be read.
     """
     spec, missing = unwritten(store, store_spec(source, scales=scales, data=""), part=part)
-    sampled, rate = _sample(source, spec.scales)
+    sampled, rate = _sample(source, spec.scales, on_progress)
     every = arrays(spec)
     blocks = [spec.rows_of(split, block) for split, _, block in missing]
     total = sum(block.stop - block.start for block in blocks)

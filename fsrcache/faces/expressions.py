@@ -74,7 +74,12 @@ def understand_expressions(names: set[str], *, where: str) -> dict[str, str]:
         raise FsrcacheError(
             f"Class {_quoted(unknown)} in {where} is not known; the classes are {_quoted(names)}.",
             understood("expression", EXPRESSION_NAMES)
-            + (" A bare number is ambiguous (RAF-DB: 1 is surprise; FER2013: 1 is disgust)." if numbers else ""),
+            + (
+                " A bare number is ambiguous (1: surprise in RAF-DB, disgust in FER2013, happiness in AffectNet): "
+                "write words."
+                if numbers
+                else ""
+            ),
         )
     return {name: expression for name, expression in meaning.items() if expression is not None}
 

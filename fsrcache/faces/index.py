@@ -6,7 +6,10 @@ from types import ModuleType
 
 from fsrcache.errors import Blank, FsrcacheError, Remedy, RequestError, arguments
 from fsrcache.faces.layouts import (
+    affectnet,
+    affectnet_seven,
     drawn,
+    expw,
     fer2013,
     fer2013_folders,
     ferplus,
@@ -22,6 +25,9 @@ from fsrcache.faces.listing import Listing
 LAYOUTS: tuple[ModuleType, ...] = (
     drawn,
     rafdb,
+    affectnet,
+    affectnet_seven,
+    expw,
     ferplus,
     fer2013,
     fer2013_folders,

@@ -95,4 +95,4 @@ def _note(listing: Listing, chosen: NDArray[np.int64], limit: int) -> str:
         f"{(listing.splits[chosen] == split).sum():,} of {(listing.splits == split).sum():,} of {SPLITS[split]}"
         for split in np.unique(listing.splits)
     ]
-    return f"--limit {limit}: {', '.join(parts)}, every class by its share."
+    return f"At most {limit:,} faces of every split: {', '.join(parts)}, every class by its share."

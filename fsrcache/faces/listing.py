@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsrcache.errors import RequestError
-from fsrcache.faces.decode import PictureError, Pictures, decode, decode_noted
+from fsrcache.faces.boxes import crop, split_box
+from fsrcache.faces.decode import PictureError, Pictures, decode_noted
 from fsrcache.faces.expressions import SPLITS, classes_of
 from fsrcache.faces.walk import LeftOut, on_disk, text_of
 
@@ -112,7 +113,8 @@ def file_listing(
         Name of the layout, and folder that the names are relative to.
     entries
         ``(name, class as written, split)`` for every picture, iterated once; names as :func:`walk_pictures` yields them
-        or as text from a file.
+        or as text from a file. A name may end in the box of one face, as :func:`with_box` writes it: the face is then
+        cropped from the picture's own pixels.
     understand
         Function from all classes as written to the expression that each one means, called after the entries.
     left_out
@@ -134,11 +136,16 @@ def file_listing(
     classes = classes_of(set(meaning.values()))
     label_of_code = np.array([classes.index(meaning[written]) for written in codes], np.uint8)
 
-    def file(i: int) -> Path:
-        path = root / on_disk(str(listed[i]))
-        if "\\x" in str(listed[i]) and not path.exists():
+    def load_noted(i: int) -> tuple[Pictures, tuple[str, ...]]:
+        name, box = split_box(str(listed[i]))
+        path = root / on_disk(name)
+        if "\\x" in name and not path.exists():
             raise PictureError("the file's name is not UTF-8; rename it")
-        return path
+        picture, notes = decode_noted(path)
+        if box is None:
+            return picture, notes
+        face, cut = crop(picture, box)
+        return face, (*notes, *cut)
 
     return Listing(
         layout=layout,
@@ -146,8 +153,8 @@ def file_listing(
         names=listed,
         labels=label_of_code[np.asarray(written_codes, np.int64)],
         splits=np.frombuffer(bytes(splits), np.uint8),
-        load=lambda i: decode(file(i)),
-        load_noted=lambda i: decode_noted(file(i)),
+        load=lambda i: load_noted(i)[0],
+        load_noted=load_noted,
         where=lambda i: str(Path(text_of(str(root))) / listed[i]),
         mapping=dict(sorted(meaning.items(), key=lambda pair: (classes.index(pair[1]), pair[0]))),
         left_out=dict(left_out.counts) if left_out else {},

@@ -170,6 +170,26 @@ def single_folder(path: Path, left_out: LeftOut | None = None) -> Path:
         path = inner
 
 
+def folder_near(file: Path, names: tuple[str, ...], *, above: int) -> tuple[Path, str]:
+    """Return the folder around a folder of pictures, and the pictures' way from there, one of the names.
+
+    It is the file's own folder or one of so many above it.
+
+    Raises
+    ------
+    FsrcacheError
+        If there is no such folder.
+    """
+    for root in file.absolute().parents[: above + 1]:
+        for name in names:
+            if (root / name).is_dir():
+                return root, name
+    raise FsrcacheError(
+        f"There is no folder {names[0]} beside {file}, nor up to {above} folders above.",
+        "Unpack the pictures there, under that name.",
+    )
+
+
 def _reason(path: Path, *, is_folder: bool) -> str:
     """Return why a file, or a folder that is hidden or the system's, is left out."""
     if why := foreign(path.name):

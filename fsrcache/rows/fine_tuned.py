@@ -2,8 +2,8 @@
 
 import shutil
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from fsrcache.errors import FsrcacheError, Remedy, call
@@ -15,14 +15,14 @@ from fsrcache.extractors.extractor import Extractor
 from fsrcache.extractors.identity import refuse_other_extractor
 from fsrcache.extractors.opening import open_extractor
 from fsrcache.models.weights import kind_of, read_record
-from fsrcache.presets import FINE_TUNING
-from fsrcache.progress import note
+from fsrcache.presets import FINE_TUNING, PretrainConfig
+from fsrcache.progress import note as progress_note
 from fsrcache.records import value_from
-from fsrcache.rows.row import RowContext, RowResult, RowTraining, trained_seeds
-from fsrcache.settings import differences
+from fsrcache.rows.row import RowContext, RowResult, RowTraining, default_in_words, rows_apart, trained_seeds
 from fsrcache.store.existing import read_root
 from fsrcache.store.objects import objects_at
 from fsrcache.store.reader import FeatureStore
+from fsrcache.training.classifier.distillation import Distillation
 from fsrcache.training.classifier.fine_tuning import fine_tune
 from fsrcache.workspace import Workspace
 
@@ -40,16 +40,23 @@ def obstacle(extractor: Extractor) -> str:
 
 def train(training: RowTraining) -> RowResult:
     """Train the extractor further, and write the features that it then has."""
+    return train_tuned(NAME, training, training.settings)
+
+
+def train_tuned(
+    name: str, training: RowTraining, schedule: PretrainConfig, distillation: Distillation | None = None
+) -> RowResult:
+    """Train the extractor further, by the labels or as its own pupil, and write the features that it then has."""
     began = time.perf_counter()
     context = training.context
-    folder = context.workspace.row(NAME, training.seed)
+    folder = context.workspace.row(name, training.seed)
     faces, line = training.read_faces()
     following = following_extraction(
         faces, scales=context.store.scales, degradation=training.degradation, on_progress=context.on_progress
     )
     tuned = fine_tune(
         faces, context.extractor, target=folder / _WEIGHTS, folder=folder / "training", scales=context.store.scales,
-        degradation=training.degradation, schedule=training.settings, restart=training.restart,
+        degradation=training.degradation, schedule=schedule, distillation=distillation, restart=training.restart,
         other_threads=training.other_threads, seed=training.seed, device=context.device,
         on_progress=context.on_progress, following=following,
     )  # fmt: skip
@@ -59,7 +66,7 @@ def train(training: RowTraining) -> RowResult:
         source, store=folder / _STORE, scales=context.store.scales, data=line, on_progress=context.on_progress
     )
     return RowResult(
-        row=NAME,
+        row=name,
         seed=training.seed,
         extractor=str(folder / _WEIGHTS),
         epochs=len(tuned.history),
@@ -68,58 +75,62 @@ def train(training: RowTraining) -> RowResult:
         history=tuned.history,
         seconds=time.perf_counter() - began,
         extraction=asdict(extraction),
+        was_there=len(tuned.history) == tuned.resumed_from and extraction.resumed_from == extraction.blocks,
     )
 
 
 def predictors(context: RowContext, runs: Sequence[str]) -> list[Predictor]:  # noqa: ARG001  # a row's signature
-    """Return the trainings whose features are there.
+    """Return the trainings whose features are there; those of the same settings and scales are one row."""
+    return tuned_predictors(NAME, NOTE, context, _settings)
 
-    Those of the same settings and scales are one row. The row of the first seed is called ``fine-tuned``, any other
-    ``fine-tuned (seed-S)`` by its first seed.
-    """
+
+def tuned_predictors(
+    name: str, note: str, context: RowContext, settings: Callable[[ExtractorTraining], str]
+) -> list[Predictor]:
+    """Return the trainings of a row whose features are there; ``settings`` tells those of a training in words."""
     ready: list[Predictor] = []
-    rows: dict[tuple[tuple[int, ...], str], str] = {}  # by the scales and the settings
-    for seed, folder in trained_seeds(context.workspace, NAME):
+    for seed, folder in trained_seeds(context.workspace, name):
         if (folder / _WEIGHTS).exists() and _is_complete(folder / _STORE):
-            one = _predictor(context, seed, folder)
-            key = one.scales or (), one.facts["settings"]
-            row = rows.setdefault(key, f"{NAME} (seed-{seed})" if rows else NAME)
-            ready.append(replace(one, row=row))
+            ready.append(_predictor(name, note, context, seed, folder, settings))
         else:
-            context.on_progress(note(f"{NAME} with the seed {seed} is left out: its training did not come to its end."))
-    return ready
+            context.on_progress(
+                progress_note(f"{name} with the seed {seed} is left out: its training did not come to its end.")
+            )
+    return rows_apart(name, ready)
 
 
-def _predictor(context: RowContext, seed: int, folder: Path) -> Predictor:
+def _predictor(
+    name: str, note: str, context: RowContext, seed: int, folder: Path, settings: Callable[[ExtractorTraining], str]
+) -> Predictor:
     tuned, store = open_extractor(folder / _WEIGHTS, device=context.device), FeatureStore(folder / _STORE)
     refuse_other_extractor(store, tuned)
-    other = [name for name in _SAME if store.spec.digests[name] != context.store.spec.digests[name]]
+    other = [one for one in _SAME if store.spec.digests[one] != context.store.spec.digests[one]]
     if other:
         raise FsrcacheError(
             f"{store.name} is of other faces than {context.store.name}: their {', '.join(other)} differ.",
-            _train_again(context.workspace, seed),
+            _train_again(name, context.workspace, seed),
         )
     training = _training(folder / _WEIGHTS)
     if training.get("fine_tuned_from") != context.extractor.digest:
         raise FsrcacheError(
             f"{folder / _WEIGHTS} is not this {context.extractor.name} trained further, but another.",
-            _train_again(context.workspace, seed),
+            _train_again(name, context.workspace, seed),
         )
     return Predictor(
-        row=NAME,
-        name=f"{NAME}/seed-{seed}",
+        row=name,
+        name=f"{name}/seed-{seed}",
         source={"store": store.digest},
         seed=seed,
         extractor=tuned,
         features=lambda split, scale: store.features(split, scale)[:],
         scales=store.scales,
-        note=NOTE,
-        facts={"settings": _settings(training)},
+        note=note,
+        facts={"settings": settings(training)},
     )
 
 
-def _train_again(workspace: Workspace, seed: int) -> Remedy:
-    again = call("baselines", workspace=str(workspace.folder), rows=[NAME], seed=seed, restart=True)
+def _train_again(name: str, workspace: Workspace, seed: int) -> Remedy:
+    again = call("baselines", workspace=str(workspace.folder), rows=[name], seed=seed, restart=True)
     return Remedy("Train it again: `{}`.", again)
 
 
@@ -138,7 +149,7 @@ def _discard_other(path: Path, extractor: Extractor) -> None:
 
 def _training(path: Path) -> ExtractorTraining:
     """Return how an extractor was fine-tuned, as its file says; where it says nothing, so much is missing."""
-    written = read_record(path, kind=kind_of(path, wanted=NAME)).get("training")
+    written = read_record(path, kind=kind_of(path, wanted="extractor")).get("training")
     training: ExtractorTraining = value_from(ExtractorTraining, written, where=path, name="training")
     return training
 
@@ -147,5 +158,4 @@ def _settings(training: ExtractorTraining) -> str:
     """Return the settings of a training in words."""
     if "schedule" not in training:
         return "unknown"
-    changes = differences(training["schedule"], FINE_TUNING)
-    return f"default{' with ' * bool(changes)}{', '.join(changes)}"
+    return default_in_words(training["schedule"], FINE_TUNING)

@@ -1,6 +1,6 @@
 """FSR-FER: the store's features as a trained generator turns them into those of full resolution."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +14,8 @@ from fsrcache.evaluation.predictor import Predictor
 from fsrcache.models.generators.forms import GeneratorTraining, load_generator, read_training, refuse_other_content
 from fsrcache.models.weights import file_digest
 from fsrcache.presets import TRAINING, TrainConfig
-from fsrcache.progress import ProgressCallback, counted, named
+from fsrcache.progress import named
+from fsrcache.rows.mapped import mapped
 from fsrcache.rows.row import RowContext, no_obstacle
 from fsrcache.settings import preset_in_words
 from fsrcache.workspace import Workspace
@@ -24,7 +25,6 @@ NOTE = "the store's features as the generator turns them into those of full reso
 SETTINGS = None
 train = None  # by the command of that name
 obstacle = no_obstacle
-_BATCH = 1024  # features at a time
 
 
 class _Run(NamedTuple):
@@ -99,7 +99,7 @@ def _predictor(context: RowContext, row: str, run: _Run) -> Predictor:
 
     def features(split: str, scale: int) -> NDArray[np.floating[Any]]:
         on_progress = named(context.on_progress, f"{NAME}/{run.name}")
-        return _generate(generator(), store.features(split, scale)[:], device, f"{split} at x{scale}", on_progress)
+        return mapped(generator(), store.features(split, scale)[:], device, f"{split} at x{scale}", on_progress)
 
     config = run.training["config"]
     return Predictor(
@@ -117,22 +117,6 @@ def _predictor(context: RowContext, row: str, run: _Run) -> Predictor:
             "settings": preset_in_words(config, TRAINING),
         },
     )
-
-
-@torch.inference_mode()
-def _generate(
-    generator: Callable[[torch.Tensor], torch.Tensor],
-    features: NDArray[np.floating[Any]],
-    device: torch.device,
-    phase: str,
-    on_progress: ProgressCallback,
-) -> NDArray[np.floating[Any]]:
-    """Return the generated features [n, P], in the precision of the cached ones."""
-    out = np.empty_like(features)
-    for start in counted(range(0, len(features), _BATCH), phase, "parts", on_progress):
-        part = torch.from_numpy(features[start : start + _BATCH]).to(device)
-        out[start : start + _BATCH] = generator(part.float()).to(part.dtype).cpu().numpy()
-    return out
 
 
 def _description(config: TrainConfig) -> str:

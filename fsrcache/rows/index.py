@@ -4,8 +4,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import fsrcache.rows.bicubic as bicubic
+import fsrcache.rows.distilled as distilled
+import fsrcache.rows.distilled_unlabelled as distilled_unlabelled
 import fsrcache.rows.fine_tuned as fine_tuned
 import fsrcache.rows.generated as generated
+import fsrcache.rows.majority as majority
+import fsrcache.rows.ridge as ridge
+import fsrcache.rows.ridge_per_scale as ridge_per_scale
+import fsrcache.rows.specialists as specialists
 from fsrcache.errors import Remedy, RequestError, arguments
 from fsrcache.evaluation.predictor import Predictor
 from fsrcache.extractors.extractor import Extractor
@@ -13,8 +19,14 @@ from fsrcache.records import shortened
 from fsrcache.rows.row import Row, RowContext
 
 ROWS: tuple[Row, ...] = (
+    majority,
     bicubic,
+    ridge,
+    ridge_per_scale,
     fine_tuned,
+    distilled,
+    distilled_unlabelled,
+    specialists,
     generated,
 )
 

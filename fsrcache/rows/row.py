@@ -1,7 +1,7 @@
 """What a row of the table is, and what it works with."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,6 +12,7 @@ from fsrcache.extractors.extractor import Extractor
 from fsrcache.faces.degrade import Degradation
 from fsrcache.faces.faces import Faces
 from fsrcache.progress import ProgressCallback
+from fsrcache.settings import differences
 from fsrcache.store.reader import FeatureStore
 from fsrcache.workspace import Workspace
 
@@ -82,13 +83,17 @@ class RowResult:
     epochs, resumed_from
         Epochs in all, and the epoch that this call went on from; 0 where there are none.
     accuracy
-        Percent at full resolution by split, ``held-out`` among them.
+        Percent at full resolution by split, ``held-out`` among them, where that is measured.
+    held_out
+        Percent on the held-out tenth of the training split by scale, as ``x4``, where that is measured.
     history
         JSON values for every epoch.
     seconds
         Duration of this call.
     extraction
         JSON values about the row's own feature store, where it has one.
+    was_there
+        Whether earlier calls had done all of it.
     """
 
     row: str
@@ -96,10 +101,12 @@ class RowResult:
     extractor: str | None = None
     epochs: int = 0
     resumed_from: int = 0
-    accuracy: Mapping[str, float]
+    accuracy: Mapping[str, float] = field(default_factory=dict)
+    held_out: Mapping[str, float] = field(default_factory=dict)
     history: Sequence[Mapping[str, Any]] = ()
     seconds: float
     extraction: Mapping[str, Any] | None = None
+    was_there: bool = False
 
 
 class Row(Protocol):
@@ -112,7 +119,7 @@ class Row(Protocol):
     NOTE
         One line for the footnotes.
     SETTINGS
-        Settings of the training, a record of ``fsrcache.presets`` for ``--set``; None where there is nothing to set.
+        Settings of the training, a record for ``--set``; None where there is nothing to set.
     """
 
     NAME: str
@@ -159,3 +166,22 @@ def trained_seeds(workspace: Workspace, name: str) -> list[tuple[int, Path]]:
         if text.isdecimal() and folder == workspace.row(name, int(text)):
             found[int(text)] = folder
     return sorted(found.items())
+
+
+def default_in_words(config: Any, default: Any) -> str:
+    """Return the settings of a training by what differs from the row's own."""
+    changes = differences(config, default)
+    return f"default{' with ' * bool(changes)}{', '.join(changes)}"
+
+
+def rows_apart(name: str, predictors: Sequence[Predictor]) -> list[Predictor]:
+    """Return trainings of a row, those of other settings or scales than the first as rows of their own.
+
+    The row of the first is called as the row is, any other ``NAME (seed-S)`` by its first seed.
+    """
+    rows: dict[tuple[tuple[int, ...], str], str] = {}  # by the scales and the settings
+    ready = []
+    for one in predictors:
+        key = one.scales or (), one.facts["settings"]
+        ready.append(replace(one, row=rows.setdefault(key, f"{name} (seed-{one.seed})" if rows else name)))
+    return ready

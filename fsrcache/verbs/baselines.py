@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from os import PathLike
-from typing import TypedDict, get_type_hints
+from typing import Any, TypedDict, get_type_hints
 
 from fsrcache.device import pick_device, with_threads
 from fsrcache.errors import Blank, Remedy, RequestError, call
@@ -18,7 +18,7 @@ from fsrcache.progress import ProgressCallback, no_progress, note
 from fsrcache.records import Seed, check_value, value_from
 from fsrcache.rows.index import refuse_obstacle, rows_to_train
 from fsrcache.rows.row import Row, RowContext, RowResult, RowTraining
-from fsrcache.settings import with_settings
+from fsrcache.settings import resolved, with_settings
 from fsrcache.store.reader import FeatureStore
 from fsrcache.verbs.data import choose_data, has_store_of, read_faces
 from fsrcache.workspace import Data, Workspace, existing_workspace, open_workspace
@@ -92,7 +92,7 @@ def baselines(
     workspace, location = open_workspace(workspace), pick_device(device)
     check_value(Seed, seed, name="seed")
     chosen = rows_to_train(rows)
-    configs = {row.NAME: _settings(row, settings) for row in chosen}
+    configs = _settings(chosen, settings)
     existing_workspace(workspace)
     store = FeatureStore(workspace.store)
     names = get_type_hints(_Recipe)
@@ -134,21 +134,24 @@ def baselines(
         assert row.train is not None
         with with_threads(threads):
             results.append(row.train(training))
-        if _was_there(results[-1]):
+        if results[-1].was_there:
             on_progress(note(f"Nothing to do: {row.NAME} with the seed {seed} was there."))
     return BaselineResult(tuple(results))
 
 
-def _was_there(result: RowResult) -> bool:
-    """Tell whether a training had come to its end before, and its features were written."""
-    extraction = result.extraction or {}
-    return 0 < result.epochs == result.resumed_from and extraction.get("resumed_from") == extraction.get("blocks")
-
-
-def _settings(row: Row, assignments: Sequence[str]) -> object:
-    """Return the settings of a row's training."""
-    if not assignments:
-        return row.SETTINGS
-    if row.SETTINGS is None:
-        raise RequestError(f"The row {row.NAME} has no settings.", "Leave the settings out, or name other rows.")
-    return with_settings(row.SETTINGS, assignments)
+def _settings(rows: Sequence[Row], assignments: Sequence[str]) -> dict[str, Any]:
+    """Return the settings of every row's training: each takes those that it has."""
+    names = {row.NAME: [name for name, _ in resolved(row.SETTINGS)] for row in rows if row.SETTINGS is not None}
+    if assignments and not names:
+        raise RequestError(
+            f"{', '.join(row.NAME for row in rows)}: no such row has settings.",
+            "Leave the settings out, or name other rows.",
+        )
+    known, configs = {name for of_row in names.values() for name in of_row}, {}
+    for row in rows:
+        configs[row.NAME] = row.SETTINGS
+        if row.NAME in names:  # what no row knows is refused by the first
+            foreign = known.difference(names[row.NAME])
+            own = [one for one in assignments if one.partition("=")[0].strip() not in foreign]
+            configs[row.NAME] = with_settings(row.SETTINGS, own)
+    return configs

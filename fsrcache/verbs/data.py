@@ -18,7 +18,7 @@ from fsrcache.store.objects import objects_at
 from fsrcache.store.spec import StoreSpec
 from fsrcache.workspace import Data, Workspace
 
-BUILT_IN = Data("drawn:4200")
+BUILT_IN = Data("drawn:14000")
 
 
 def choose_data(

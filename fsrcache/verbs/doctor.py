@@ -54,22 +54,40 @@ def _folder(workspace: Workspace) -> Iterator[Finding]:
     elif there == folder:
         yield Finding("workspace", f"{folder}")
     else:
-        make = call("extract", workspace=str(folder), data=Blank("PATH"))
-        yield Finding("workspace", f"none at {folder} yet", remedy=Remedy("`{}` makes it.", make))
+        steps = call("pretrain", workspace=str(folder), data=Blank("PATH")), call("extract", workspace=str(folder))
+        yield Finding("workspace", f"none at {folder} yet", remedy=Remedy("`{}`, then `{}` make it.", *steps))
 
 
 def _data(workspace: Workspace) -> Iterator[Finding]:
-    data, name = workspace.data(), call("extract", workspace=str(workspace.folder), data=Blank("PATH"))
+    data, folder = workspace.data(), str(workspace.folder)
     if data is None:
         built_in = "none remembered: the built-in drawn faces are used"
-        yield Finding("data", built_in, remedy=Remedy("`{}` takes your own.", name))
+        own = call("pretrain", workspace=folder, data=Blank("PATH"))
+        yield Finding("data", built_in, remedy=Remedy("`{}` takes your own.", own))
     elif data.drawn:
         yield Finding("data", f"{data.path}, built in")
     elif Path(data.path).exists():
         yield Finding("data", data.path, remedy=f"`fsrcache data {shlex.quote(data.path)}` reads them all.")
     else:
-        moved = Remedy("If they have moved: `{}`. Training and evaluation of a complete store do not need them.", name)
+        again = call("extract", workspace=folder, data=Blank("PATH"), **_scales(workspace))
+        moved = Remedy(
+            "If they have moved: `{}`, and the other options of the extraction if it had any. Training and evaluation "
+            "of a complete store do not need them.",
+            again,
+        )
         yield Finding("data", f"There is nothing at {data.path}.", ok=False, remedy=moved)
+
+
+def _scales(workspace: Workspace) -> dict[str, list[int]]:
+    """Return the argument of an extraction that adds no scale to the store, none where there is no store."""
+    from fsrcache.store.existing import read_root
+    from fsrcache.store.objects import objects_at
+
+    try:
+        root = read_root(objects_at(workspace.store))
+    except FsrcacheError:  # which is a finding of its own
+        return {}
+    return {} if root is None else {"scales": [scale for scale in root.spec.scales if scale > 1] or [1]}
 
 
 def _extractor(workspace: Workspace) -> Iterator[Finding]:

@@ -151,7 +151,9 @@ def estimate_extract(
         source = face_source(faces, chosen.extractor, device=target, degradation=degradation)
         if store is None:
             has_store_of(workspace, store_spec(source, scales=scales, data=title), data)  # compares
-        return estimate_extraction(source, store=store or workspace.store, scales=scales, part=part)
+        return estimate_extraction(
+            source, store=store or workspace.store, scales=scales, part=part, on_progress=on_progress
+        )
     default = resolve_settings(data, faces.side, device=target)
     first = "extraction pre-trains one first" if _pretrains(data, part) else "pre-train one first, or name one"
     figures = f"the figures are those of the preset {default.preset}"
@@ -161,7 +163,9 @@ def estimate_extract(
     )
     untrained = extractor_of(CovPoolFER(default.extractor, faces.classes).eval(), digest="0")
     source = face_source(faces, untrained, device=target, degradation=degradation)
-    estimate = estimate_extraction(source, store=store or workspace.store, scales=scales, part=part)
+    estimate = estimate_extraction(
+        source, store=store or workspace.store, scales=scales, part=part, on_progress=on_progress
+    )
     return replace(estimate, preset=default.preset, pretraining_seconds=pretraining.seconds)
 
 
@@ -175,9 +179,9 @@ def _announce_scales(
         return
     added = [f"x{scale}" for scale in sorted(scales) if scale not in known]
     generators = sorted(workspace.folder.glob("runs/*/generator.safetensors"))
-    rows = sorted(workspace.folder.glob("rows/*/*/features.zarr"))
+    rows = sorted(workspace.folder.glob("rows/*/seed-*"))
     trained = [f"run {file.parent.name}" for file in generators]
-    trained += [f"{file.parents[1].name} {file.parent.name}" for file in rows]
+    trained += [f"{folder.parent.name} {folder.name}" for folder in rows]
     if added and trained:
         on_progress(
             note(

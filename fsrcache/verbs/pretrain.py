@@ -6,6 +6,7 @@ from os import PathLike
 
 import torch
 
+from fsrcache.announce import several
 from fsrcache.device import pick_device, with_threads
 from fsrcache.errors import Blank, Remedy, RequestError, arguments
 from fsrcache.faces.digest import content_digest
@@ -123,7 +124,7 @@ def pretrain(
     result = replace(result, preset=resolved.preset, settings=resolved.differences)
     write_result(workspace.pretraining, result)
     if result.resumed_from == result.epochs:
-        on_progress(note(f"Nothing to do: the pre-training had ended after {result.epochs:,} epochs."))
+        on_progress(note(f"Nothing to do: the pre-training had ended after {several(result.epochs, 'epoch')}."))
     return result
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from os import PathLike
 
+from fsrcache.announce import several
 from fsrcache.device import pick_device, with_threads
 from fsrcache.extractors.opening import open_extractor
 from fsrcache.presets import TRAINING, TrainConfig
@@ -92,7 +93,7 @@ def train(
     result = replace(result, name=name, preset=preset, settings=changes)
     write_result(folder, result)
     if result.resumed_from == result.steps:
-        on_progress(note(f"Nothing to do: run {name} had ended after {result.steps:,} steps."))
+        on_progress(note(f"Nothing to do: run {name} had ended after {several(result.steps, 'step')}."))
     return result
 
 

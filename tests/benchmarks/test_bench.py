@@ -240,6 +240,7 @@ def run_makers(monkeypatch, out, *makers):
     return CliRunner().invoke(bench, ["kernels", "--quick", "--device", "cpu", "--json", "--out", str(out)])
 
 
+@pytest.mark.slow
 def test_a_case_that_fails_ends_no_other(tmp_path, monkeypatch):
     def full():
         raise torch.OutOfMemoryError("no memory")
@@ -305,6 +306,7 @@ main(["bench", "kernels", "--quick", "--device", "cpu", "--json"])
 """
 
 
+@pytest.mark.slow
 def test_kernels_are_timed_where_no_store_can_be_read():
     done = subprocess.run([sys.executable, "-c", WITHOUT_A_STORE], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -163,8 +163,7 @@ def test_data_and_a_folder_named_drawn(tmp_path):
     assert "./drawn" in done.stderr
     assert "drawn:1400" in done.stderr
     assert "class folders" in run("data", "./drawn", cwd=tmp_path).stdout
-    for arguments in ((), ("drawn:1400",)):
-        assert "drawn faces (built in)" in run("data", *arguments, cwd=tmp_path).stdout
+    assert "drawn faces (built in)" in run("data", cwd=tmp_path).stdout
 
 
 def test_draw_goes_on_where_it_stopped(tmp_path):

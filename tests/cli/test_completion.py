@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -21,12 +22,18 @@ for reply in "${COMPREPLY[@]}"; do echo "$reply"; done
 """
 
 
+@cache
+def script():
+    """Return what bash evaluates."""
+    return run("completion", "bash").stdout
+
+
 def complete(*words, cwd):
     """Return what bash offers for the last word."""
     bash = shutil.which("bash")
     assert bash is not None
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
-    environment = {**os.environ, "PATH": path, "SCRIPT": run("completion", "bash").stdout}
+    environment = {**os.environ, "PATH": path, "SCRIPT": script()}
     command = [bash, "-c", SCRIPT, "bash", "fsrcache", *words]
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=True)
     assert done.stderr == ""

@@ -31,7 +31,7 @@ def test_lines_have_a_rate_soon_and_phases_may_alternate(monkeypatch):
             (6, training(6)),
             (7, SCORING),
             (33, training(33)),
-            (35, training(40)),
+            (38, training(40)),
         ):
             now.seconds = float(seconds)
             on_progress(progress)
@@ -39,7 +39,7 @@ def test_lines_have_a_rate_soon_and_phases_may_alternate(monkeypatch):
         "training: 0 of 100 steps",
         "training: 4 of 100 steps, 1.0/s, 1:36 left",
         "scoring: 0 of 50 pictures",
-        "training: 40 of 100 steps, 1.1/s, 0:52 left",
+        "training: 40 of 100 steps, 1.1/s, 0:57 left",
     ]
 
 
@@ -106,3 +106,25 @@ def test_the_bar_is_that_of_the_phase_under_way(monkeypatch, again):
         for progress in [training(1), SCORING, *([training(2)] if again else [])]:
             on_progress(progress)
     assert [task.description for task in made[0].tasks if task.visible] == ["training" if again else "scoring"]
+
+
+def test_phases_that_are_over_at_once_have_no_line_each(monkeypatch):
+    now = SimpleNamespace(seconds=0.0)
+    monkeypatch.setattr("fsrcache.cli.progress.time", SimpleNamespace(monotonic=lambda: now.seconds))
+    stream = StringIO()
+    with shown(Console(file=stream)) as on_progress:
+        for seconds, phase, done in (
+            (0, "a", 0),
+            (0.1, "b", 0),
+            (0.2, "c", 0),
+            (2, "c", 1),
+            (3.3, "c", 3),
+            (7, "d", 0),
+        ):
+            now.seconds = float(seconds)
+            on_progress(Progress(phase, done, 5, "parts"))
+    assert stream.getvalue().splitlines() == [
+        "a: 0 of 5 parts",
+        "c: 3 of 5 parts, 1.0/s, 0:02 left",  # begun beside a, and long
+        "d: 0 of 5 parts",
+    ]

@@ -39,7 +39,7 @@ def test_show_of_a_pretraining(command):
     lines = command(*arguments).stdout.splitlines()
     assert {"side=20", "spd_side=16", "epochs=2", f"batch={PRETRAINING['tiny'].batch}"} <= set(lines)
     answer = json.loads(command(*arguments, "--json").stdout)
-    assert (answer["side"], answer["stages"], answer["flip"]) == (20, [[16], [32], [64]], True)
+    assert (answer["side"], answer["stages"], answer["flip"]) == (20, [[24], [48, 48], [64, 64]], True)
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,7 @@ def test_verify_says_what_is_wrong_and_mends_it(tmp_path, example):
     assert not (tmp_path / "fsr/features.zarr" / key).exists()
     incomplete = run("info", cwd=tmp_path)
     assert "incomplete: 29 of 30 files" in incomplete.stdout
+    assert "degradation border replicate, form scale, jpeg none\n" in incomplete.stdout
 
 
 def test_verify_prints_its_document_whatever_stands_there(tmp_path, example):

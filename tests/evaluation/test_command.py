@@ -34,7 +34,11 @@ def test_the_table_and_its_files(evaluate):
     code, out, said = evaluate()
     assert code == 0
     assert "frozen       bicubic 80.0  60.0  30.0" in out
-    assert said == f"Also in {evaluate.run}: table.csv, table.md, confusion.csv, accuracy.png, accuracy.svg\n"
+    lines = said.splitlines()
+    assert lines[0] == f"Also in {evaluate.run}: table.csv, table.md, confusion.csv, accuracy.svg"
+    assert lines[1].endswith(str(evaluate.run / "accuracy.png"))
+    assert lines[2].startswith("No faces.png: ")  # there is no store here
+    assert len(lines) == 3
     assert {path.suffix for path in evaluate.run.iterdir()} == {".csv", ".md", ".png", ".svg", ".safetensors"}
     with Image.open(evaluate.run / "accuracy.png") as figure:
         assert min(figure.size) > 300

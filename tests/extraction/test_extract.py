@@ -67,7 +67,7 @@ def test_a_row_of_the_store_is_the_extractors_answer(faces, workspace, store):
 def test_an_extraction_goes_on_where_it_stopped(faces, workspace, store, tmp_path, stop_after):
     arguments = {"store": tmp_path / "s", "data": "drawn faces"}
     with pytest.raises(KeyboardInterrupt):
-        extract(faces, workspace / "extractor", scales=[2, 4], on_progress=stop_after(6), **arguments)
+        extract(faces, workspace / "extractor", scales=[2, 4], on_progress=stop_after("extracting", 500), **arguments)
     result = extract(faces, workspace / "extractor", scales=[2, 4], **arguments)
     assert 0 < result.resumed_from < result.blocks
     assert result.digest == store.digest

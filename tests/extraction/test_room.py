@@ -40,9 +40,11 @@ def with_free(monkeypatch, free):
 def test_what_is_missing_is_what_will_be_written(source, tmp_path, files, stop_after):
     store, spec = tmp_path / "s", store_spec(source, scales=[2, 4], data="drawn faces")
     expected = missing_bytes(store, spec, source)
-    assert expected == estimate_extraction(source, store=store, scales=[2, 4]).bytes
+    seen = []
+    assert expected == estimate_extraction(source, store=store, scales=[2, 4], on_progress=seen.append).bytes
+    assert {progress.phase for progress in seen} == {"measuring"}
     with pytest.raises(KeyboardInterrupt):
-        extract(source, store, on_progress=stop_after(5))
+        extract(source, store, on_progress=stop_after("extracting", 100))
     there = sum(len(data) for name, data in files(store).items() if "/x" in name and "/c/" in name)
     some = missing_bytes(store, spec, source)
     assert 0 < some < expected

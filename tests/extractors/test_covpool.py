@@ -43,6 +43,7 @@ def test_whitening():
     assert white.shape == (4, 3, 16, 16)
     torch.testing.assert_close(white.mean(dim=(1, 2, 3)), torch.zeros(4), atol=1e-5, rtol=0)
     torch.testing.assert_close(white.std(dim=(1, 2, 3), correction=0), torch.ones(4))
+    assert not whiten(torch.full((2, 3, 100, 100), 251, dtype=torch.uint8)).any()
     with pytest.raises(FsrcacheError, match=r"\[2, 4, 16, 16\]"):
         whiten(torch.zeros(2, 4, 16, 16))
 

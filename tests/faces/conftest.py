@@ -71,3 +71,51 @@ def fer_csv(tmp_path):
         return tmp_path / name
 
     return make
+
+
+AFFECTNET_HEADER = (
+    "subDirectory_filePath,face_x,face_y,face_width,face_height,facial_landmarks,expression,valence,arousal"
+)
+
+
+@pytest.fixture
+def affectnet(tmp_path, write):
+    """Write AffectNet's lists: eight expressions and none to train on, two expressions in val."""
+    root = tmp_path / "AffectNet"
+    for name, labels in (("training", (0, 1, 2, 3, 4, 5, 6, 7, 8)), ("validation", (6, 1))):
+        lines = [AFFECTNET_HEADER]
+        for number, label in enumerate(labels):
+            write(root / f"Manually_Annotated_Images/{number}/{name}.png", 10 * len(labels) + number, 20)
+            valence = 0.5 if label == 1 else -0.5
+            lines.append(f"{number}/{name}.png,4,2,12,14,181.64;530.91,{label},{valence},0.1")
+        path = root / f"Manually_Annotated_file_lists/{name}.csv"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("\n".join(lines) + "\n")
+    return root
+
+
+@pytest.fixture
+def affectnet_npy(tmp_path, write):
+    """Write AffectNet's files of annotations: as text and as numbers, as numpy saves them."""
+    root = tmp_path / "AffectNet8"
+    for split, labels in (("train", ("1", "7", np.int64(4), "10")), ("val", (np.float32(0), "3"))):
+        for number, label in enumerate(labels):
+            write(root / f"{split}_set/images/{number}.jpg", number + 10 * (split == "val"))
+            (root / f"{split}_set/annotations").mkdir(exist_ok=True)
+            np.save(root / f"{split}_set/annotations/{number}_exp.npy", label)
+            np.save(root / f"{split}_set/annotations/{number}_val.npy", "0.1")
+    return root
+
+
+EXPW_LINES = ["two_people_1.png 0 2 4 16 14 22.9 3", "two_people_1.png 1 6 15 23 14 61.5 0", "a b_2.png 0 0 0 9 9 80 6"]
+
+
+@pytest.fixture
+def expw(tmp_path, write):
+    """Write ExpW: two faces in one picture, one in another; the second box is cut at the right edge."""
+    root = tmp_path / "ExpW"
+    write(root / "image/origin/two_people_1.png", 1, 20)
+    write(root / "image/origin/a b_2.png", 2, 10)
+    (root / "label").mkdir()
+    (root / "label/label.lst").write_text("\n".join(EXPW_LINES) + "\n")
+    return root

@@ -268,6 +268,7 @@ def test_drawn():
     listing = list_faces(Path("drawn:140"))
     assert np.array_equal(np.bincount(listing.splits), [98, 14, 28])
     assert all((np.bincount(listing.labels[listing.splits == split]) > 0).all() for split in range(3))
+    assert listing.load(5) is listing.load(5)  # drawn once
     for wrong in ("drawn:0", "drawn:many", "drawn:²", "drawn:99999999999999"):
         with pytest.raises(RequestError, match="number of faces"):
             list_faces(Path(wrong))

@@ -60,9 +60,8 @@ def test_every_split_has_at_most_so_many_faces_of_every_class_by_its_share(listi
     assert np.bincount(few.splits).tolist() == [65, 65, 65]
     for split in range(3):
         assert np.bincount(few.labels[few.splits == split]).tolist() == [10, 10, 10, 5, 10, 10, 10]
-    assert few.notes == (
-        "--limit 65: 65 of 910 of train, 65 of 130 of val, 65 of 260 of test, every class by its share.",
-    )
+    counts = "65 of 910 of train, 65 of 130 of val, 65 of 260 of test"
+    assert few.notes == (f"At most 65 faces of every split: {counts}, every class by its share.",)
     assert limited(listing, None) is listing
     assert limited(listing, 910) is listing
 

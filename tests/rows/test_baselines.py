@@ -75,7 +75,7 @@ def test_a_seed_whose_features_are_not_complete_is_left_out(tuned):
     repair(store)
     notes = []
     table = evaluate(tuned, names=["a"], heads=["frozen"], device="cpu", on_progress=lambda one: notes.append(one.note))
-    assert {score.row for score in table.rows} == {"bicubic", "FSR-FER"}
+    assert {score.row for score in table.rows} == {"majority", "bicubic", "FSR-FER"}
     assert any("fine-tuned with the seed 0 is left out" in note for note in notes)
 
 
@@ -125,7 +125,7 @@ def test_a_row_of_another_store_or_extractor_is_refused(tuned):
 def test_what_is_no_row_to_train_is_named(workspace, rows, words):
     with pytest.raises(RequestError, match=words) as caught:
         baselines(workspace, rows=rows, device="cpu")
-    assert "Choose from fine-tuned, or all." in caught.value.remedy or "once" in caught.value.remedy
+    assert "Choose from ridge, " in caught.value.remedy or "once" in caught.value.remedy
 
 
 def frozen(monkeypatch):
@@ -143,11 +143,14 @@ def test_a_row_that_cannot_be_had_is_refused_by_name_and_left_out_of_all(workspa
         baselines(workspace, device="cpu")
     notes = []
     result = baselines(workspace, rows=["all"], device="cpu", on_progress=lambda one: notes.append(one.note))
-    assert result.rows == ()
+    assert [row.row for row in result.rows] == ["ridge", "ridge-per-scale"]
     assert any(note.startswith("fine-tuned is left out: CovPoolFER cannot be trained further") for note in notes)
     table = evaluate(workspace, names=["a"], heads=["frozen"], device="cpu")
     assert table.context.notes == (
         "No row fine-tuned: CovPoolFER cannot be trained further, its weights take no gradients.",
+        "No row distilled: CovPoolFER cannot be trained further, its weights take no gradients.",
+        "No row distilled-unlabelled: CovPoolFER cannot be trained further, its weights take no gradients.",
+        "No row specialists: how CovPoolFER was trained is not known.",
     )
 
 
@@ -160,13 +163,13 @@ def test_the_command_prints_one_object_or_a_list(tuned, monkeypatch):
 
     one = command("fine-tuned")
     keys = {"row", "extractor", "epochs", "resumed_from", "accuracy", "history", "seconds", "extraction"}
-    assert keys | {"seed"} == set(one)
-    monkeypatch.setattr("fsrcache.rows.index.ROWS", (*ROWS, majority()))
-    assert [row["row"] for row in command("majority, fine-tuned")["rows"]] == ["majority", "fine-tuned"]
+    assert keys | {"seed", "held_out", "was_there"} == set(one)
+    monkeypatch.setattr("fsrcache.rows.index.ROWS", (*ROWS, prior()))
+    assert [row["row"] for row in command("prior, fine-tuned")["rows"]] == ["prior", "fine-tuned"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class MajoritySettings:
+class PriorSettings:
     epochs: int = 3
     batch: int = 4
 
@@ -174,9 +177,9 @@ class MajoritySettings:
         check_fields(self)
 
 
-def majority():
+def prior():
     """Return a row from outside: the commonest class of the training split, with some noise that is its seed's."""
-    name = "majority"
+    name = "prior"
 
     def train_counts(training):
         store, folder = training.context.store, training.context.workspace.row(name, training.seed)
@@ -198,34 +201,37 @@ def majority():
         return [predictor(seed, folder) for seed, folder in trained_seeds(context.workspace, name)]
 
     return SimpleNamespace(
-        NAME=name, NOTE="the commonest class", SETTINGS=MajoritySettings(), train=train_counts, obstacle=no_obstacle,
+        NAME=name, NOTE="the commonest class", SETTINGS=PriorSettings(), train=train_counts, obstacle=no_obstacle,
         predictors=predictors,
     )  # fmt: skip
 
 
 def test_a_new_row_is_one_object_and_one_line(workspace, monkeypatch):
-    monkeypatch.setattr("fsrcache.rows.index.ROWS", (majority(), *ROWS))
+    monkeypatch.setattr("fsrcache.rows.index.ROWS", (prior(), *ROWS))
     with pytest.raises(RequestError) as caught:
-        baselines(workspace, rows=["ridge"], device="cpu")
-    assert caught.value.remedy == "Choose from majority, fine-tuned, or all."
-    assert not [score for score in evaluate(workspace, names=["a"], device="cpu").rows if score.row == "majority"]
+        baselines(workspace, rows=["ridges"], device="cpu")
+    assert caught.value.remedy.startswith("Choose from prior, ridge, ")
+    assert not [score for score in evaluate(workspace, names=["a"], device="cpu").rows if score.row == "prior"]
     for seed in (0, 1):
-        result = baselines(workspace, rows=["majority"], settings=["epochs=7"], seed=seed, device="cpu")
-        assert [(row.row, row.seed) for row in result.rows] == [("majority", seed)]
+        result = baselines(workspace, rows=["prior"], settings=["epochs=7"], seed=seed, device="cpu")
+        assert [(row.row, row.seed) for row in result.rows] == [("prior", seed)]
     table = evaluate(workspace, names=["a"], device="cpu")
-    assert table.order[:2] == ("majority", "bicubic")
-    scores = [score for score in table.rows if score.row == "majority"]
+    assert table.order[:2] == ("prior", "majority")
+    scores = [score for score in table.rows if score.row == "prior"]
     assert [(score.head, score.scale, score.seeds) for score in scores] == [("frozen", s, (0, 1)) for s in (1, 2, 4)]
     assert {score.deviation for score in scores} == {0}
     assert all(score.mean_class_accuracy == pytest.approx(100 / 7) for score in scores)
-    assert accuracy_figure(table).axes[0].lines[0].get_label() == "majority"
-    assert "majority" in to_markdown(table)
+    assert accuracy_figure(table).axes[0].lines[0].get_label() == "prior"
+    assert "prior" in to_markdown(table)
 
 
 def test_the_rows_are_what_a_row_should_be():
-    assert (bicubic, fine_tuned, generated) == ROWS
+    assert {bicubic, fine_tuned, generated} < set(ROWS)
     names = [row.NAME for row in ROWS]
-    assert names == ["bicubic", "fine-tuned", "FSR-FER"]
+    assert names == [
+        "majority", "bicubic", "ridge", "ridge-per-scale", "fine-tuned", "distilled", "distilled-unlabelled",
+        "specialists", "FSR-FER",
+    ]  # fmt: skip
     for row in ROWS:
         assert row.NOTE
         assert callable(row.predictors)
@@ -278,4 +284,4 @@ def test_somebodys_network_of_plain_vectors_has_every_row_and_head(tmp_path, mon
     table = evaluate(device="cpu")
     assert {(score.row, score.head) for score in table.rows} == {
         (row, head) for row in ("bicubic", "fine-tuned", "FSR-FER") for head in ("frozen", "refit-mlp", "refit-linear")
-    }
+    } | {("majority", "frozen")}

@@ -76,6 +76,7 @@ def test_going_on_at_other_scales_is_refused_by_their_name(workspace, prepared_r
     assert caught.value.remedy == "Use the same settings to go on, or begin anew: `restart=True`, or another name."
 
 
+@pytest.mark.slow
 def test_a_fine_tuned_extractor_keeps_its_scales_until_it_begins_anew(tuned):
     before = evaluate(tuned, names=["a"], heads=["frozen"], device="cpu")
     assert add_scale(tuned)[0].endswith("run other, fine-tuned seed-0.")

@@ -184,7 +184,7 @@ def test_where_a_cache_lies():
     assert free_memory() > 1 << 20
     assert locate_cache("auto", 1000, device=CPU).mode == "ram"
     assert locate_cache("device", 10**18, device=CPU).mode == "device"  # what is asked for by name is done
-    assert locate_cache("stream", 1000, device=CPU).mode == "stream"
+    assert locate_cache("stream", 1_200_000, device=CPU) == ("stream", "1.2 MB in the store")
     streamed = locate_cache("auto", 10**18, device=CPU)
     assert streamed.mode == "stream"
     assert "1000000000.00 GB, " in streamed.reason

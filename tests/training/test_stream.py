@@ -62,14 +62,7 @@ def test_moments_are_those_of_a_cache(store, stream):
         torch.testing.assert_close(streamed, cached)
 
 
-def test_a_streamed_training_resumed_is_undisturbed(store, extractor, tmp_path):
-    seen = []
-
-    def stop(progress):
-        seen.append(progress)
-        if len(seen) == 20:
-            raise KeyboardInterrupt
-
+def test_a_streamed_training_resumed_is_undisturbed(store, extractor, tmp_path, stop_after):
     whole = train_generator(store, extractor, CONFIG, folder=tmp_path / "a", device=CPU, cache="stream")
     assert whole.cache == "stream"
     with pytest.raises(KeyboardInterrupt):
@@ -81,7 +74,7 @@ def test_a_streamed_training_resumed_is_undisturbed(store, extractor, tmp_path):
             device=CPU,
             cache="stream",
             checkpoint_seconds=0.0,
-            on_progress=stop,
+            on_progress=stop_after("training", 20),
         )
     resumed = train_generator(store, extractor, CONFIG, folder=tmp_path / "b", device=CPU, cache="stream")
     assert 0 < resumed.resumed_from < 48

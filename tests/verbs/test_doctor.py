@@ -33,7 +33,7 @@ def test_an_empty_folder_is_in_order_and_stays_empty(tmp_path):
     done = run("doctor", cwd=tmp_path)
     assert done.returncode == 0, done.stdout
     assert done.stdout.endswith("All is well.\n")
-    assert "`fsrcache extract --data PATH` makes it." in done.stdout
+    assert "`fsrcache pretrain --data PATH`, then `fsrcache extract` make it." in done.stdout
     assert "8 of 8 ops agree" in done.stdout
     assert done.stderr == ""
     assert list(tmp_path.iterdir()) == []
@@ -72,6 +72,16 @@ def test_a_damaged_workspace(tmp_path):
 def test_data_that_have_moved(tmp_path):
     Workspace(tmp_path).remember(Data(str(tmp_path / "gone.csv")))
     assert wrong(doctor(tmp_path)) == {"data": f"There is nothing at {tmp_path / 'gone.csv'}."}
+
+
+def test_new_paths_of_moved_data_add_no_scale(tmp_path):
+    Workspace(tmp_path).remember(Data(str(tmp_path / "gone.csv")))
+    spec = StoreSpec.for_vectors(4, rows={"train": 6}, classes=("a", "b"), content={}, scales=(1, 2, 4))
+    with FeatureWriter(tmp_path / "features.zarr", spec, labels={"train": np.arange(6) % 2},
+                       ids={"train": [str(i) for i in range(6)]}):  # fmt: skip
+        pass
+    done = run("doctor", "--workspace", tmp_path.name, cwd=tmp_path.parent)
+    assert f"`fsrcache extract --workspace {tmp_path.name} --data PATH --scales 2,4`, and the other" in done.stdout
 
 
 def test_a_store_that_is_incomplete(tmp_path):

@@ -20,7 +20,8 @@ EACH = {"train": 14, "val": 14, "test": 14}
 def test_later_commands_keep_to_the_limit_and_another_is_refused(networks):
     notes = []
     first = fsrcache.extract(data=FEW, on_progress=lambda progress: notes.append(progress.note), **EXTRACTOR)
-    assert "--limit 14: 14 of 98 of train, 14 of 14 of val, 14 of 28 of test, every class by its share." in notes
+    counts = "14 of 98 of train, 14 of 14 of val, 14 of 28 of test"
+    assert f"At most 14 faces of every split: {counts}, every class by its share." in notes
     assert first.rows == EACH
     assert json.loads((networks / "fsr/data.json").read_text())["limit"] == 14
     assert fsrcache.info().spec.data == "drawn faces (built in), at most 14 faces a split"

@@ -100,7 +100,7 @@ def test_an_estimate_refuses_other_data_too_and_remembers_nothing(moved):
 def test_an_interrupted_extraction_remembers_the_new_path(moved, stop_after):
     now = moved.folder.parent / "now"
     with pytest.raises(KeyboardInterrupt):
-        fsrcache.extract(moved, data=now, scales=[2, 4], on_progress=stop_after(3), **CPU)
+        fsrcache.extract(moved, data=now, scales=[2, 4], on_progress=stop_after("extracting", 1), **CPU)
     assert remembered(moved) == str(now)
 
 

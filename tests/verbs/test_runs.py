@@ -112,6 +112,7 @@ def test_the_command_says_it_in_lines_or_json(workspace):
     assert document["age"] == pytest.approx(3 * 3600 + 60, abs=60)
 
 
+@pytest.mark.slow
 def test_a_run_that_went_on_under_other_threads_is_said(workspace, monkeypatch):
     monkeypatch.setattr("fsrcache.training.run.due._CHECKPOINT_SECONDS", 0.0)
     threads = torch.get_num_threads()

@@ -80,6 +80,7 @@ def test_train_settings(tmp_path):
         fsrcache.train(workspace, settings=["l2_wight=1"])
 
 
+@pytest.mark.slow
 def test_what_differs_is_in_the_results_and_in_the_records(tmp_path):
     folder = tmp_path / "fsr"
     estimate = estimate_pretrain(folder, data="drawn:140", side=16, epochs=1, settings=TINY)

@@ -1,6 +1,7 @@
 """The built-in faces as data: ``drawn`` or ``drawn:COUNT`` instead of a path."""
 
 import re
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ TITLE = "drawn faces (built in)"
 DEFAULT_COUNT = 1400
 MAX_COUNT = 10_000_000
 _SEED = 0
+_KEPT = 1 << 14  # faces, of 30 kB each: a survey, a pre-training and an extraction draw each one once
 _SPLIT_OF_ROUND = ("train",) * 7 + ("val",) + ("test",) * 2
 
 
@@ -45,7 +47,7 @@ def read(path: Path, *, votes: str) -> Listing:  # noqa: ARG001  # a layout's si
         names=string_array(drawn_name(_SEED, i) for i in range(count)),
         labels=np.array([drawn_expression(_SEED, i) for i in range(count)], np.uint8),
         splits=np.array([SPLITS.index(drawn_split(i)) for i in range(count)], np.uint8),
-        load=lambda i: draw_face(_SEED, i),
+        load=lru_cache(_KEPT)(partial(draw_face, _SEED)),
         where=lambda i: drawn_name(_SEED, i),
         mapping={name: name for name in EXPRESSIONS},
     )

@@ -18,6 +18,7 @@ from fsrcache.files import as_path
 from fsrcache.presets import FINE_TUNING, PretrainConfig
 from fsrcache.progress import ProgressCallback, no_progress
 from fsrcache.records import Seed, check_value
+from fsrcache.training.classifier.distillation import Distillation, Teacher, distillation_loss
 from fsrcache.training.classifier.fit import ClassifierResult, Following, fit_classifier
 
 
@@ -31,6 +32,7 @@ def fine_tune(
     device: torch.device,
     degradation: Degradation = SCALE_FORM,
     schedule: PretrainConfig = FINE_TUNING,
+    distillation: Distillation | None = None,
     restart: bool = False,
     other_threads: bool = False,
     seed: int = 0,
@@ -53,6 +55,8 @@ def fine_tune(
         Device of the training.
     schedule
         How it is trained.
+    distillation
+        How it learns from itself at full resolution; None for the labels alone.
     restart
         Whether to begin anew where a run is in the folder.
     other_threads
@@ -85,11 +89,17 @@ def fine_tune(
     faces = relabel(faces, frozen.classes, extractor=frozen.name)
     tuned = replace(frozen, module=copy.deepcopy(frozen.module))
     settings = {"fine_tuned_from": frozen.digest, "degradation": asdict(degradation)}
+    teacher = None
+    if distillation is not None:
+        settings["distillation"] = asdict(distillation)
+        loss = distillation_loss(distillation, label_smoothing=schedule.label_smoothing)
+        teacher = Teacher(frozen, loss)
     result = fit_classifier(
         tuned, faces, schedule,
-        phase="fine-tuning", folder=folder, settings=settings, seed=seed, on_progress=on_progress,
+        phase="distillation" if teacher else "fine-tuning", folder=folder, settings=settings, seed=seed,
+        on_progress=on_progress,
         scales=scales, degradation=degradation, restart=restart, other_threads=other_threads,
-        following=following,
+        following=following, teacher=teacher,
     )  # fmt: skip
     if isinstance(tuned.module, CovPoolFER):
         save_covpool(target, tuned.module, training=result.record)

@@ -19,6 +19,7 @@ from fsrcache.faces.faces import Faces
 from fsrcache.presets import PretrainConfig
 from fsrcache.progress import Progress, ProgressCallback
 from fsrcache.records import Between, Threads, value_from
+from fsrcache.training.classifier.distillation import Teacher
 from fsrcache.training.classifier.pictures import read_splits, split_rows
 from fsrcache.training.classifier.trainer import ClassifierTrainer, Views, accuracy, make_optimiser, scoring_seconds
 from fsrcache.training.run.checkpoint import resume, run_lock, save_checkpoint, threads_note
@@ -110,6 +111,7 @@ def fit_classifier(
     on_progress: ProgressCallback,
     scales: tuple[int, ...] = (1,),
     degradation: Degradation = SCALE_FORM,
+    teacher: Teacher | None = None,
     restart: bool = False,
     other_threads: bool = False,
     checkpoint_seconds: float | None = None,
@@ -142,6 +144,8 @@ def fit_classifier(
     scales, degradation
         Scales at which pictures are seen, drawn anew each time, and how they are made coarse; full resolution alone by
         default.
+    teacher
+        Frozen extractor that it learns from; None for the labels alone. Its settings are among ``settings``.
     restart
         Whether to begin anew where a run is in the folder.
     other_threads
@@ -180,7 +184,9 @@ def fit_classifier(
         note = run.resume(other_threads=other_threads)
         resumed_from, resumed_step = len(run.state.history), run.state.step
         splits = read_splits(faces, rows, on_progress=on_progress)
-        trainer = ClassifierTrainer(extractor, optimiser, *splits.pop("train"), schedule, views=views, seed=seed)
+        trainer = ClassifierTrainer(
+            extractor, optimiser, *splits.pop("train"), schedule, views=views, seed=seed, teacher=teacher
+        )
         run.begin(trainer, note)
         for _ in range(resumed_from, schedule.epochs):
             run.train_epoch(trainer, splits, following)
@@ -217,18 +223,21 @@ class _Run:
         check_history(self.history)
         resumed = resume(
             self.checkpoint, self.settings, self._read, modules=self.modules, optimisers=self.optimisers,
-            other_threads=other_threads,
+            finished=self._is_finished, other_threads=other_threads,
         )  # fmt: skip
         if resumed is None:
             return ""
         self.state, before, threads = resumed.state, resumed.threads, ""
-        if before is not None and len(self.state.history) == self.epochs:  # nothing is computed under the new one
+        if before is not None and self._is_finished(self.state):  # nothing is computed under the new one
             self.settings = {**self.settings, "threads": before}
         elif before is not None:
             self.state = replace(self.state, earlier_threads=(*(self.state.earlier_threads or ()), before))
             threads = threads_note(before, self.settings["threads"])
         write_history(self.history, self.state.history)
         return " ".join(filter(None, (resumed.fell_back, threads)))
+
+    def _is_finished(self, state: _ClassifierState) -> bool:
+        return len(state.history) == self.epochs
 
     def begin(self, trainer: ClassifierTrainer, note: str) -> None:
         """Report where the training begins, and measure from now on."""

@@ -9,6 +9,7 @@ import torch
 
 from fsrcache.device import check_device
 from fsrcache.extractors.covpool import CovPoolFER, extractor_of, save_covpool
+from fsrcache.faces.degrade import SCALE_FORM, Degradation
 from fsrcache.faces.faces import Faces
 from fsrcache.files import as_path
 from fsrcache.presets import ExtractorConfig, PretrainConfig
@@ -67,6 +68,7 @@ def pretrain_extractor(
     folder: str | PathLike[str],
     device: torch.device,
     scales: tuple[int, ...] = (1,),
+    degradation: Degradation = SCALE_FORM,
     restart: bool = False,
     other_threads: bool = False,
     seed: int = 0,
@@ -87,8 +89,9 @@ def pretrain_extractor(
         Folder of every epoch's checkpoint and of the history; a run goes on from there.
     device
         Device of the training.
-    scales
-        Scales at which a picture is seen, each as often; full resolution alone by default, as in the paper.
+    scales, degradation
+        Scales at which a picture is seen, each as often, and how low-resolution views are made; full resolution alone
+        by default, as in the paper.
     restart
         Whether to begin anew where a run is in the folder.
     other_threads
@@ -118,10 +121,12 @@ def pretrain_extractor(
     refuse_too_large(weights, networks="The extractor", device=device)
     model = CovPoolFER(config, faces.classes, generator=torch.Generator().manual_seed(seed)).to(device)
     settings = {"extractor": asdict(config)}
+    if degradation != SCALE_FORM:
+        settings["degradation"] = asdict(degradation)
     result = fit_classifier(
         extractor_of(model), faces, schedule,
         phase="pre-training", folder=folder, settings=settings, seed=seed, on_progress=on_progress, scales=scales,
-        restart=restart, other_threads=other_threads, following=following,
+        degradation=degradation, restart=restart, other_threads=other_threads, following=following,
     )  # fmt: skip
     save_covpool(target, model, training=result.record)
     return PretrainResult(

@@ -1,5 +1,6 @@
 """One step of a classifier's training, and its score. What a step draws depends on seed, epoch and step alone."""
 
+import copy
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from fsrcache.progress import Progress, ProgressCallback, no_progress
 from fsrcache.records import Between, check_value
 from fsrcache.spd.layers import BiMap
 from fsrcache.training.classifier.augment import augment
+from fsrcache.training.classifier.distillation import Teacher
 from fsrcache.training.run.due import ReportDue
 from fsrcache.training.step.schedules import one_cycle, set_rate
 
@@ -69,6 +71,8 @@ class ClassifierTrainer:
         uint8 ``[n, C, S, S]`` and int64 ``[n]``, in the CPU's memory.
     schedule, views, seed
         Settings of the training.
+    teacher
+        Frozen extractor that it learns from; None for the labels alone.
 
     Attributes
     ----------
@@ -88,9 +92,11 @@ class ClassifierTrainer:
         *,
         views: Views,
         seed: int,
+        teacher: Teacher | None = None,
     ) -> None:
         self.extractor, self.optimiser, self.schedule = extractor, optimiser, schedule
         self.pictures, self.labels, self.views, self.seed = pictures, labels, views, seed
+        self.teacher = teacher
         self.device = extractor.device
         self.batch = min(schedule.batch, len(labels))
         self.steps = len(labels) // self.batch
@@ -119,11 +125,19 @@ class ClassifierTrainer:
         set_rate(self.optimiser, one_cycle(taken, steps=steps, top=self.schedule.learning_rate))
         pictures = self.views.draw(self.pictures[chosen], random).to(self.device)
         labels = self.labels[chosen].to(self.device)
+        again = copy.deepcopy(random)  # a teacher sees the same changes
         with torch.autocast(self.device.type, torch.bfloat16, enabled=computes_bf16(self.device)):
-            logits = self.extractor.embed(augment(pictures, self.schedule, random=random)).logits
+            taps = self.extractor.embed(augment(pictures, self.schedule, random=random))
+        logits = taps.logits
         if not logits.requires_grad:
             raise _untrainable(self.extractor, "its embed returns logits without gradients")
-        loss = cross_entropy(logits, labels, label_smoothing=self.schedule.label_smoothing)
+        if self.teacher is None:
+            loss = cross_entropy(logits, labels, label_smoothing=self.schedule.label_smoothing)
+        else:
+            fine = augment(self.pictures[chosen].to(self.device), self.schedule, random=again)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=computes_bf16(self.device)):
+                wanted = self.teacher.outputs(fine)
+            loss = self.teacher.loss(taps, wanted, labels)
         self.optimiser.zero_grad()
         torch.autograd.backward(loss)
         bimaps = _bimaps(self.extractor.module)

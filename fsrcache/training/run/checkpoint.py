@@ -147,6 +147,7 @@ def resume(
     *,
     modules: Mapping[str, nn.Module],
     optimisers: Mapping[str, Optimizer],
+    finished: Callable[[TrainState], bool] = lambda _: False,
     anew: str = "another workspace",
     other_threads: bool = False,
 ) -> Resumed[TrainState] | None:
@@ -158,6 +159,8 @@ def resume(
         As for ``save_checkpoint``.
     read
         Function of the state and, for its error, the file; it returns the state checked.
+    finished
+        Function of the state that tells whether nothing is left to compute; then the number of threads does not matter.
     anew
         What a run that begins anew may have, beside ``restart``, for the error.
     other_threads
@@ -180,7 +183,7 @@ def resume(
             damage.append(error)
             continue
         if intact:
-            refuse_other_run(file, written["settings"], settings, anew=anew, other_threads=other_threads)
+            refuse_other_run(file, written["settings"], settings, anew=anew, other_threads=True)
         try:
             state = read(written["state"], file)
             if not intact:
@@ -188,9 +191,11 @@ def resume(
         except FsrcacheError as error:
             damage.append(error)
             continue
+        threads = written["settings"].get("threads")
+        if not other_threads and (threads is None or not finished(state)):
+            refuse_other_run(file, written["settings"], settings, anew=anew)
         _restore(file, tensors, modules=modules, optimisers=optimisers)
         fell_back = f"{damage[0].what} The checkpoint before it is used." if damage else ""
-        threads = written["settings"].get("threads")
         return Resumed(state, fell_back, None if threads == settings.get("threads") else threads)
     if damage:
         raise FsrcacheError(

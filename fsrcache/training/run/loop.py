@@ -181,7 +181,7 @@ class _Run:
         self.state, self.fell_back = TrainState(), ""
         resumed = resume(
             self.checkpoint, settings, self._read, modules=self.modules, optimisers=trainer.optimisers,
-            anew="another name", other_threads=other_threads,
+            finished=lambda state: is_finished(state, self.config), anew="another name", other_threads=other_threads,
         )  # fmt: skip
         threads = ""
         if resumed is not None:

@@ -1,0 +1,209 @@
+"""specialists: the extractor's own training once more at every coarse scale alone, one network a scale."""
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fsrcache.announce import announce, several
+from fsrcache.device import in_words
+from fsrcache.errors import Blank, FsrcacheError, Remedy, call
+from fsrcache.evaluation.predictions import read_predictions, write_predictions
+from fsrcache.evaluation.predictor import Predictor
+from fsrcache.extraction.batches import batch_features, picture_batches
+from fsrcache.extraction.source import FaceSource, face_source
+from fsrcache.extractors.covpool import COVPOOL, CovPoolFER, ExtractorTraining
+from fsrcache.extractors.extractor import Extractor
+from fsrcache.faces.faces import Faces
+from fsrcache.faces.relabel import relabel
+from fsrcache.models.weights import file_digest, read_record
+from fsrcache.presets import PretrainConfig
+from fsrcache.progress import ProgressCallback, counted, named
+from fsrcache.records import Between, check_fields, value_from
+from fsrcache.rows.row import RowContext, RowResult, RowTraining, default_in_words, rows_apart, trained_seeds
+from fsrcache.store.reader import FeatureStore
+from fsrcache.training.classifier.estimate import estimate_pretraining
+from fsrcache.training.classifier.pretraining import PretrainResult, pretrain_extractor
+
+NAME = "specialists"
+NOTE = "the extractor's own training at one scale alone, a network for every scale; at full resolution the extractor"
+_WEIGHTS, _HELD_OUT = "extractor.safetensors", "held-out"
+_SAME = ("pictures", "labels", "order")  # digests of a store that say whose faces its rows are
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpecialistConfig:
+    """The specialists' training, which is the extractor's own but for this.
+
+    Attributes
+    ----------
+    epochs
+        Passes over the pictures; 0 for as many as the extractor had.
+    """
+
+    epochs: Annotated[int, Between(0, 10**5)] = 0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+SETTINGS = SpecialistConfig()
+
+
+def obstacle(extractor: Extractor) -> str:
+    """Return why an extractor's own training cannot be done again."""
+    ours = extractor.trainable and isinstance(extractor.module, CovPoolFER)
+    return "" if ours else f"how {extractor.name} was trained is not known."
+
+
+def train(training: RowTraining) -> RowResult:
+    """Train an extractor for every coarse scale, and keep what it says about the faces of every split at that scale."""
+    began, context = time.perf_counter(), training.context
+    folder = context.workspace.row(NAME, training.seed)
+    schedule = _schedule(context.workspace.extractor)
+    if training.settings.epochs:
+        schedule = replace(schedule, epochs=training.settings.epochs)
+    read, _ = training.read_faces()
+    faces = relabel(read, context.extractor.classes, extractor=context.extractor.name)
+    scales = [scale for scale in context.store.scales if scale > 1]
+    _announce(training, faces, schedule, [scale for scale in scales if not (folder / f"x{scale}" / _WEIGHTS).exists()])
+    results: dict[int, PretrainResult] = {}
+    held_out, kept = {}, True
+    for scale in scales:
+        one = folder / f"x{scale}"
+        on_progress = named(context.on_progress, f"{NAME}, x{scale}")
+        results[scale] = pretrain_extractor(
+            faces, context.extractor.module.config, schedule,
+            target=one / _WEIGHTS, folder=one / "training", device=context.device, scales=(scale,),
+            degradation=training.degradation, restart=training.restart, other_threads=training.other_threads,
+            seed=training.seed, on_progress=on_progress,
+        )  # fmt: skip
+        source = face_source(faces, one / _WEIGHTS, device=context.device, degradation=training.degradation)
+        kept = _predict(source, context.store, one, scale, on_progress) and kept
+        held_out[f"x{scale}"] = _held_out_accuracy(context.store, one, scale)
+    return RowResult(
+        row=NAME,
+        seed=training.seed,
+        epochs=sum(one.epochs for one in results.values()),
+        resumed_from=sum(one.resumed_from for one in results.values()),
+        held_out=held_out,
+        history=[{"scale": scale, **line} for scale, one in results.items() for line in one.history],
+        seconds=time.perf_counter() - began,
+        was_there=kept and all(one.epochs == one.resumed_from for one in results.values()),
+    )
+
+
+def predictors(context: RowContext, runs: Sequence[str]) -> list[Predictor]:  # noqa: ARG001  # a row's signature
+    """Return the trainings that are there, a seed each, at the scales that have a specialist."""
+    ready = []
+    for seed, folder in trained_seeds(context.workspace, NAME):
+        last = [name for name in context.store.splits if name != "train"]
+        there = [
+            scale for scale in context.store.scales
+            if scale > 1 and all((folder / f"x{scale}" / f"{split}.safetensors").exists() for split in last)
+        ]  # fmt: skip
+        if there:
+            ready.append(_predictor(context, seed, folder, there))
+    return rows_apart(NAME, ready)
+
+
+def _predictor(context: RowContext, seed: int, folder: Path, scales: Sequence[int]) -> Predictor:
+    store, shape = context.store, len(context.store.classes)
+    own, epochs = _schedule(context.workspace.extractor).epochs, _schedule(folder / f"x{scales[0]}" / _WEIGHTS).epochs
+
+    def probabilities(split: str, scale: int) -> NDArray[np.floating[Any]]:
+        if scale == 1:
+            return np.asarray(store.probabilities(split, 1)[:])
+        one = folder / f"x{scale}"
+        read = _read(store, one, scale, split, (len(store.labels(split)), shape))
+        if read is None:
+            again = call("baselines", workspace=str(context.workspace.folder), rows=[NAME], seed=seed, restart=True)
+            raise FsrcacheError(
+                f"{one} has no predictions of {split} for the faces of {store.name}.",
+                Remedy("Train it again: `{}`.", again),
+            )
+        return read
+
+    return Predictor(
+        row=NAME,
+        name=f"{NAME}/seed-{seed}",
+        source={"specialists": [file_digest(folder / f"x{scale}" / _WEIGHTS) for scale in scales]},
+        seed=seed,
+        probabilities=probabilities,
+        scales=(1, *scales),
+        note=NOTE,
+        facts={"settings": default_in_words(SpecialistConfig(epochs=epochs * (epochs != own)), SETTINGS)},
+    )
+
+
+def _schedule(path: Path) -> PretrainConfig:
+    """Return how an extractor was pre-trained, as its file says."""
+    written = read_record(path, kind=COVPOOL).get("training")
+    training: ExtractorTraining = value_from(ExtractorTraining, written, where=path, name="training")
+    if "schedule" not in training or "fine_tuned_from" in training:
+        raise FsrcacheError(
+            f"{path} does not say how the extractor was pre-trained, so that no specialist can be trained like it.",
+            Remedy("Pre-train one, `{}`, or leave the row out.", call("pretrain", data=Blank("PATH"))),
+        )
+    return training["schedule"]
+
+
+def _announce(training: RowTraining, faces: Faces, schedule: PretrainConfig, scales: Sequence[int]) -> None:
+    """Say how long the specialists of some scales take, by a few steps of the last one's."""
+    if not scales:
+        return
+    context = training.context
+    estimate = estimate_pretraining(
+        faces, context.extractor.module.config, schedule, device=context.device, scales=tuple(scales[-1:]),
+        seed=training.seed, on_progress=context.on_progress,
+    )  # fmt: skip
+    work = f"{several(len(scales), 'specialist')} of {several(schedule.epochs, 'epoch')} on {in_words(context.device)}"
+    announce(context.on_progress, len(scales) * estimate.seconds, work, by=several(estimate.measured_steps, "step"))
+
+
+def _source(store: FeatureStore, folder: Path, name: str) -> Mapping[str, Any]:
+    """Return what predictions depend on, as JSON values."""
+    digests = {name: store.spec.digests[name] for name in _SAME}
+    degradation = store.spec.recipe.get("degradation")
+    return {**digests, "degradation": degradation, "split": name, "specialist": file_digest(folder / _WEIGHTS)}
+
+
+def _read(
+    store: FeatureStore, folder: Path, scale: int, name: str, shape: tuple[int, int]
+) -> NDArray[np.floating[Any]] | None:
+    read = read_predictions(
+        folder / f"{name}.safetensors", source=_source(store, folder, name), scales=(scale,), shape=shape
+    )  # fmt: skip
+    return None if read is None else read[scale]
+
+
+def _predict(source: FaceSource, store: FeatureStore, folder: Path, scale: int, on_progress: ProgressCallback) -> bool:
+    """Keep the probabilities of every split but train, and of its held-out tenth; return whether all were there."""
+    held_out, kept = source.order["train"][store.held_out()], True
+    others = {split: rows for split, rows in source.order.items() if split != "train"}
+    for name, rows in {_HELD_OUT: held_out, **others}.items():
+        if _read(store, folder, scale, name, (len(rows), len(store.classes))) is not None:
+            continue
+        kept = False
+        batches = [(batch, scale) for batch in picture_batches(source, rows)]
+        with closing(batch_features(source, batches)) as features:
+            parts = [
+                one.probabilities
+                for one in counted(features, f"predicting {name}", "batches", on_progress, total=len(batches))
+            ]
+        write_predictions(
+            folder / f"{name}.safetensors", {scale: np.concatenate(parts)}, source=_source(store, folder, name)
+        )  # fmt: skip
+    return kept
+
+
+def _held_out_accuracy(store: FeatureStore, folder: Path, scale: int) -> float:
+    labels = store.labels("train")[store.held_out()]
+    read = _read(store, folder, scale, _HELD_OUT, (len(labels), len(store.classes)))
+    assert read is not None
+    return float(100 * (read.argmax(1) == labels).mean())

@@ -1,0 +1,283 @@
+"""Fits ridge maps to a store's training split: streamed in parts, resumed where it stopped, the penalty chosen."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, TypedDict
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fsrcache.announce import FirstSeconds, announce, several
+from fsrcache.device import fp32_precision, in_words, torch_threads
+from fsrcache.errors import FsrcacheError, Remedy, arguments
+from fsrcache.models.weights import read_module, read_record, write_weights
+from fsrcache.progress import Progress, ProgressCallback, note
+from fsrcache.records import Between, Threads, value_from
+from fsrcache.store.reader import FeatureStore
+from fsrcache.training.ridge import Moments, RidgeConfig
+from fsrcache.training.run.checkpoint import (
+    CHECKPOINT,
+    has_checkpoint,
+    refuse_other_run,
+    resume,
+    run_lock,
+    save_checkpoint,
+    threads_note,
+)
+from fsrcache.training.run.due import CheckpointDue, ReportDue
+from fsrcache.training.run.restart import discard_run
+
+MAP = "map.safetensors"  # in a map's folder
+_KIND = "ridge map"
+_PART = 1024  # rows of a split at a time
+_REMEDY = Remedy("It is damaged or of another version: train the row again, `{}`.", arguments(restart=True))
+
+
+class _State(TypedDict):
+    """How far the sums of a map are: parts that are in them, and numbers of threads before the last one."""
+
+    parts: Annotated[int, Between(0, 10**9)]
+    earlier_threads: tuple[Threads, ...]
+
+
+class RidgeSettings(TypedDict):
+    """What a map depends on, as JSON values."""
+
+    config: RidgeConfig
+    scales: tuple[int, ...]
+    store: Mapping[str, str]
+    device: str
+    threads: Threads
+
+
+class RidgeRecord(TypedDict):
+    """What stands in a map's file beside the tensors.
+
+    ``penalty`` was chosen; ``tried`` is the mean accuracy on the held-out tenth by penalty, ``held_out`` that of the
+    chosen one by scale, all in percent.
+    """
+
+    length: Annotated[int, Between(1, 10**6)]
+    settings: RidgeSettings
+    earlier_threads: tuple[Threads, ...]
+    penalty: float
+    tried: Mapping[str, float]
+    held_out: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RidgeFit:
+    """What the maps of a row are fitted to.
+
+    Attributes
+    ----------
+    store
+        The features.
+    classify
+        Function of features fp32 [n, P] on the device that returns logits [n, K]: the frozen head.
+    config
+        The penalties.
+    device
+        Device of the sums and the maps.
+    other_threads
+        Whether a fit may go on under another number of threads.
+    on_progress
+        Called every second, and once with a note on how long all of it takes.
+    """
+
+    store: FeatureStore
+    classify: Callable[[Tensor], Tensor]
+    config: RidgeConfig
+    device: torch.device
+    other_threads: bool
+    on_progress: ProgressCallback
+
+
+@fp32_precision(tf32=False)
+def fit_maps(fit: RidgeFit, folders: Mapping[Path, Sequence[int]], *, restart: bool) -> tuple[list[RidgeRecord], int]:
+    """Fit a map for every folder that has none to the training split without its held-out tenth, and write it.
+
+    Parameters
+    ----------
+    fit
+        What they are fitted to.
+    folders
+        Scales by the folder of their map, which is one for all of them.
+    restart
+        Whether to begin anew where there is a map or a part of one.
+
+    Returns
+    -------
+    tuple
+        The records of all maps, and how many were there.
+
+    Raises
+    ------
+    FsrcacheError
+        If there is nothing to train on or held out, there is a map of other settings, or the equations have no
+        solution.
+    """
+    if "train" not in fit.store.splits or fit.store.held_out().all() or not fit.store.held_out().any():
+        raise FsrcacheError(
+            f"{fit.store.name} has no pictures to train on, or none held out.", "Extract data with a training split."
+        )
+    for folder in folders if restart else ():
+        if folder.exists():
+            discard_run(folder)
+            (folder / MAP).unlink(missing_ok=True)
+    missing = {folder: scales for folder, scales in folders.items() if not _is_there(fit, folder, scales)}
+    clock = _Clock(fit, parts=sum(len(_parts(fit.store, scales)) for scales in missing.values()), maps=len(missing))
+    for folder, scales in missing.items():
+        with run_lock(folder):
+            _fit_map(fit, folder, scales, clock)
+        discard_run(folder)
+    return [read_map(folder / MAP)[1] for folder in folders], len(folders) - len(missing)
+
+
+def read_map(path: Path) -> tuple[nn.Module, RidgeRecord]:
+    """Return a map, features fp32 [n, P] -> features fp32 [n, P] on the CPU, and its record.
+
+    Raises
+    ------
+    FsrcacheError
+        If there is no file, or it is damaged or not of this kind.
+    """
+    record: RidgeRecord
+    module, record, _ = read_module(
+        path, RidgeRecord, lambda record: nn.Linear(record["length"], record["length"]),
+        kind=_KIND, layers=lambda _: 1, remedy=_REMEDY,
+    )  # fmt: skip
+    return module.requires_grad_(False), record
+
+
+class _Clock:
+    """The reports of all maps' fits, and what is left of them."""
+
+    def __init__(self, fit: RidgeFit, *, parts: int, maps: int) -> None:
+        self.fit, self.parts, self.maps = fit, parts, maps
+        self.done, self.before, self.due, self.first_seconds = 0, 0, ReportDue(), FirstSeconds()
+
+    def skip(self, parts: int) -> None:
+        """Count parts that an earlier call added."""
+        self.done, self.before = self.done + parts, self.before + parts
+
+    def added(self) -> None:
+        """Count a part, report, and say once how long the rest takes."""
+        self.done += 1
+        if self.due:
+            self.fit.on_progress(Progress("fitting ridge maps", self.done, self.parts, "parts"))
+        pace = self.first_seconds.measured(self.done - self.before)
+        if pace is not None:
+            penalties, length = len(self.fit.config.penalties), self.fit.store.features("train").shape[1]
+            solving = self.maps * penalties * 0.6 * length / _PART  # parts of as many multiplications: 7/3 P^3 each
+            scoring = 0.025 * penalties * self.parts  # a tenth of the rows, half as many bits
+            seconds = pace.seconds_each * (self.parts - self.done + solving + scoring)
+            work = f"{several(self.maps, 'ridge map')} on {in_words(self.fit.device)}"
+            announce(self.fit.on_progress, seconds, work, by=f"the first {several(pace.pieces, 'part')}")
+
+
+def _settings(fit: RidgeFit, scales: Sequence[int]) -> dict[str, Any]:
+    return {
+        "config": asdict(fit.config),
+        "scales": list(scales),
+        "store": fit.store.spec.content_digests,
+        "device": fit.device.type,
+        "threads": torch_threads(fit.device),
+    }
+
+
+def _is_there(fit: RidgeFit, folder: Path, scales: Sequence[int]) -> bool:
+    """Tell whether a map of these settings was finished; one of others is refused."""
+    if has_checkpoint(folder) or not (folder / MAP).exists():
+        return False
+    read_map(folder / MAP)  # a damaged one is refused
+    written, settings = read_record(folder / MAP, kind=_KIND)["settings"], _settings(fit, scales)
+    refuse_other_run(folder / MAP, written, settings, anew="another seed", other_threads=True)
+    return True
+
+
+def _parts(store: FeatureStore, scales: Sequence[int]) -> list[tuple[int, slice]]:
+    rows = store.spec.rows["train"]
+    return [(scale, slice(start, min(start + _PART, rows))) for scale in scales for start in range(0, rows, _PART)]
+
+
+def _fit_map(fit: RidgeFit, folder: Path, scales: Sequence[int], clock: _Clock) -> None:
+    settings, store = _settings(fit, scales), fit.store
+    moments = Moments(store.features("train").shape[1]).to(fit.device)
+    modules = {"moments": moments}
+    parts, due = _parts(store, scales), CheckpointDue(None)
+    state = _resumed(fit, folder, settings, modules)
+    kept = ~store.held_out()
+    clock.skip(state["parts"])
+    for number in range(state["parts"], len(parts)):
+        scale, rows = parts[number]
+        moments.add(*(torch.from_numpy(store.features("train", one)[rows][kept[rows]]).to(fit.device)
+                      for one in (scale, 1)))  # fmt: skip
+        clock.added()
+        state = {**state, "parts": number + 1}
+        if due and number + 1 < len(parts):
+            with due:
+                save_checkpoint(folder / CHECKPOINT, settings, state, modules=modules, optimisers={})
+    maps = [_linear(moments, penalty) for penalty in fit.config.penalties]
+    right = _right(fit, maps, scales)
+    accuracy = 100 * right / int(store.held_out().sum())
+    means, penalties = accuracy.mean(1), fit.config.penalties
+    best = max(range(len(maps)), key=lambda one: (right[one].sum(), penalties[one]))
+    record = {
+        "length": moments.x.numel(),
+        "settings": settings,
+        "earlier_threads": state["earlier_threads"],
+        "penalty": penalties[best],
+        "tried": {f"{penalty:g}": float(mean) for penalty, mean in zip(penalties, means, strict=True)},
+        "held_out": {f"x{scale}": float(one) for scale, one in zip(scales, accuracy[best], strict=True)},
+    }
+    write_weights(folder / MAP, maps[best].state_dict(), kind=_KIND, record=record)
+
+
+def _resumed(fit: RidgeFit, folder: Path, settings: dict[str, Any], modules: Mapping[str, nn.Module]) -> _State:
+    """Go back to the newest checkpoint, if any, and say what the user should know of it."""
+
+    def read(written: Mapping[str, Any], file: Path) -> _State:
+        state: _State = value_from(_State, written, where=file, name="state")
+        return state
+
+    resumed = resume(
+        folder / CHECKPOINT, settings, read,
+        modules=modules, optimisers={}, anew="another seed", other_threads=fit.other_threads,
+    )  # fmt: skip
+    if resumed is None:
+        return {"parts": 0, "earlier_threads": ()}
+    if resumed.fell_back:
+        fit.on_progress(note(resumed.fell_back))
+    if resumed.threads is None:
+        return resumed.state
+    fit.on_progress(note(threads_note(resumed.threads, settings["threads"])))
+    return {**resumed.state, "earlier_threads": (*resumed.state["earlier_threads"], resumed.threads)}
+
+
+def _linear(moments: Moments, penalty: float) -> nn.Linear:
+    """Return the ridge map in fp32."""
+    weight, bias = moments.solve(penalty)
+    linear = nn.Linear(len(bias), len(bias), device="meta")
+    linear.weight = nn.Parameter(weight.T.float().contiguous(), requires_grad=False)
+    linear.bias = nn.Parameter(bias.float(), requires_grad=False)
+    return linear
+
+
+@torch.inference_mode()
+def _right(fit: RidgeFit, maps: Sequence[nn.Module], scales: Sequence[int]) -> "np.ndarray[Any, Any]":
+    """Return how many held-out pictures the frozen head gets right, int [maps, scales]."""
+    store, held_out, labels = fit.store, fit.store.held_out(), fit.store.labels("train").astype(np.int64)
+    right = np.zeros((len(maps), len(scales)), np.int64)
+    for scale, rows in _parts(store, scales):
+        chosen = held_out[rows]
+        if not chosen.any():
+            continue
+        coarse = torch.from_numpy(store.features("train", scale)[rows][chosen]).to(fit.device)
+        wanted = torch.from_numpy(labels[rows][chosen]).to(fit.device)
+        for number, one in enumerate(maps):
+            answers = fit.classify(one(coarse.float()).to(coarse.dtype).float()).argmax(1)
+            right[number, scales.index(scale)] += int((answers == wanted).sum())
+    return right

@@ -1,0 +1,64 @@
+"""The picture of a table's example faces, read again from the workspace's data."""
+
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from fsrcache.errors import FsrcacheError
+from fsrcache.evaluation.example_sheet import example_sheet
+from fsrcache.evaluation.tables import BICUBIC, Table
+from fsrcache.faces.bicubic import imresize
+from fsrcache.faces.decode import PictureError, Pictures
+from fsrcache.faces.degrade import Degradation
+from fsrcache.faces.index import list_faces
+from fsrcache.faces.listing import Listing
+from fsrcache.faces.survey import picture_hash
+from fsrcache.records import value_from
+from fsrcache.rows.generated import NAME
+from fsrcache.store.reader import FeatureStore
+from fsrcache.workspace import Workspace
+
+
+def draw_examples(workspace: Workspace, table: Table, *, store: str | PathLike[str] | None = None) -> Image.Image:
+    """Draw the example faces of a table at every scale, with what bicubic and FSR-FER say of them.
+
+    Parameters
+    ----------
+    workspace
+        The workspace, which remembers the data.
+    table
+        A table of its store.
+    store
+        The feature store; the workspace's where None.
+
+    Raises
+    ------
+    FsrcacheError
+        If the pictures are not at hand, or not those of the store.
+    """
+    features = FeatureStore(workspace.store if store is None else store)
+    data, side = workspace.data(), table.side
+    if data is None or side is None or not table.examples:
+        raise FsrcacheError(f"{workspace.folder} remembers no pictures.", "Name them in an extraction.")
+    listing = list_faces(Path(data.path), layout=data.layout, votes=data.votes)
+    names, hashes = features.ids(table.split), features.hashes(table.split)
+    pictures = [_picture(listing, str(names[one.number]), hashes[one.number].tobytes(), side) for one in table.examples]
+    degradation: Degradation = value_from(
+        Degradation, features.spec.recipe.get("degradation"), where=features.name, name="recipe.degradation"
+    )
+    return example_sheet(table, pictures, rows=(BICUBIC, NAME), degradation=degradation)
+
+
+def _picture(listing: Listing, name: str, digest: bytes, side: int) -> Pictures:
+    """Return the picture of a name and a hash at a side, uint8 ``[side, side, 1 or 3]``."""
+    for i in np.flatnonzero(listing.names == name):
+        try:
+            picture = listing.load(int(i))
+        except PictureError as error:
+            raise FsrcacheError(f"{listing.where(int(i))} cannot be read: {error}.", "Restore it.") from None
+        if picture_hash(picture) == digest:
+            resized = picture if picture.shape[:2] == (side, side) else imresize(picture, size=(side, side))
+            return resized[..., None] if resized.ndim == 2 else resized
+    raise FsrcacheError(f"The data have no picture {name} as the store has.", "Extract the data again.")

@@ -11,6 +11,7 @@ from fsrcache.evaluation.tables import BICUBIC, FROZEN, Score, Table
 from fsrcache.records import check_value, shortened
 
 SIGNIFICANT = 0.05
+_NOT_IN_THE_GAP = (BICUBIC, "majority")  # the one closes nothing of it by definition, the other looks at no face
 FIRST_LOOK = ("accuracy", "gap_closed")  # what a reader wants to see before anything else
 PER_CLASS = "per_class"  # recall, precision and F1 of every class, three blocks
 _CLASS_MEASURES = {"recall": "Recall", "precision": "Precision", "f1": "F1"}
@@ -130,8 +131,8 @@ def blocks(table: Table, *, measures: Sequence[str] = FIRST_LOOK, paper: bool = 
 def _block(scores: Sequence[Score], name: str, *, suffix: str = "", paper: bool = False) -> Block:
     measure = MEASURES[name]
     values = {(score.head, score.row, score.scale): getattr(score, name) for score in scores}
-    if name == "gap_closed":  # bicubic closes nothing of it by definition
-        values = {key: value for key, value in values.items() if key[1] != BICUBIC}
+    if name == "gap_closed":
+        values = {key: value for key, value in values.items() if key[1] not in _NOT_IN_THE_GAP}
     shown = {key: value for key, value in values.items() if value is not None}
     scales = sorted({scale for _, _, scale in shown})
     best = {scale: max(value for key, value in shown.items() if key[2] == scale) for scale in scales}

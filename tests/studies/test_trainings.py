@@ -75,7 +75,12 @@ def test_forms(workspace, name):
     weights = {"classification_weight": 1.0, "distillation_weight": 0.0, "perceptual_weight": 0.0, "l2_weight": 0.0}
     config = replace(TRAINING["best"], steps=150, batch=32, learning_rate=0.0, **weights)
     assert train_form(name, store, files.extractor, config, seed=0)(cache) == plain
-    learnt = train_form(name, store, files.extractor, replace(config, learning_rate=2e-3), seed=0)(cache)
+    small = name in (
+        "generator of BiMaps",
+        "generator with attention over rows",
+    )  # a wide one jumps to one class by 2e-3
+    config = replace(config, learning_rate=2e-3 if small else 5e-4)
+    learnt = train_form(name, store, files.extractor, config, seed=0)(cache)
     assert sum(learnt.values()) > sum(plain.values()) + 10
 
 

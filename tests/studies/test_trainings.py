@@ -78,7 +78,7 @@ def test_forms(workspace, name):
     small = name in (
         "generator of BiMaps",
         "generator with attention over rows",
-    )  # a wide one jumps to one class by 2e-3
+    )  # others jump to one class
     config = replace(config, learning_rate=2e-3 if small else 5e-4)
     learnt = train_form(name, store, files.extractor, config, seed=0)(cache)
     assert sum(learnt.values()) > sum(plain.values()) + 10

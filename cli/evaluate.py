@@ -75,7 +75,8 @@ def evaluate(
     finally:  # wherever the table went, a file may still hold it
         with after_answer():
             _write(folder, table, measures, paper=paper)
-            missing = _write_faces(folder, workspace, table, store)
+            with console.status("drawing faces.png"):  # for which a CSV of pixels is read again
+                missing = _write_faces(folder, workspace, table, store)
     if not as_json:
         lines = [
             f"Also in {folder}: table.csv, table.md, confusion.csv, accuracy.svg",
@@ -101,7 +102,7 @@ def _write_faces(folder: Path, workspace: Workspace, table: Table, store: str | 
 
 def _write(folder: Path, table: Table, measures: tuple[str, ...], *, paper: bool) -> None:
     """Write the tables, then the figures, for which matplotlib and its fonts must be in order."""
-    markdown = to_markdown(table, measures=measures, paper=paper)
+    markdown = to_markdown(table, measures=tuple(dict.fromkeys((*FIRST_LOOK, *measures))), paper=paper)
     texts = {"table.csv": to_csv(table), "table.md": markdown, "confusion.csv": confusion_csv(table)}
     for name, text in texts.items():
         write_whole(folder / name, text.encode(errors="backslashreplace"))

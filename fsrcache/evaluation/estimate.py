@@ -47,7 +47,7 @@ def announce_scoring(
     """
     heads: dict[Predictor, list[str]] = {}
     for predictor, head in missing:
-        if predictor.features is not None:
+        if predictor.features is not None and known_scales(store, predictor):
             heads.setdefault(predictor, []).append(head)
     fitted = int((~store.held_out()).sum()) if "train" in store.splits else 0
     looks: dict[tuple[str, bool], tuple[float, dict[str, float]]] = {}

@@ -119,7 +119,7 @@ def extract(
     )
     if store is None:  # one elsewhere may be of other data
         workspace.remember(data)
-    if result.resumed_from == result.blocks:
+    if result.blocks and result.resumed_from == result.blocks:
         on_progress(note(f"Nothing to do: all {result.blocks:,} blocks were in {result.store}."))
     return result
 

@@ -114,6 +114,7 @@ def test_the_classes_are_printed_and_written(evaluate):
     written = (evaluate.run / "confusion.csv").read_text().splitlines()
     assert written[0].startswith("row,head,scale,seeds,class,support,recall,precision,f1,as 0,")
     assert len(written) == 1 + 7 * 4
+    assert "Total accuracy" in (evaluate.run / "table.md").read_text()  # as before
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def evaluate(
                 missing = _write_faces(folder, workspace, table, store)
     if not as_json:
         lines = [
-            f"Also in {folder}: table.csv, table.md, confusion.csv, accuracy.svg",
+            f"With every definition in {folder}: table.md, table.csv; and confusion.csv, accuracy.svg",
             f"Accuracy against the size of a face: {folder / 'accuracy.png'}",
             missing or f"Some faces, and what is said of them: {folder / 'faces.png'}",
         ]

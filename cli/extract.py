@@ -99,10 +99,12 @@ def extract(
     Interrupted, it goes on where it stopped when the same command is run again; more scales can be added later. In a
     workspace without an extractor, one is quickly trained if the faces are the drawn ones.
     """
-    from fsrcache.extraction.extract import ExtractEstimate  # and torch, not for --help and completion
+    from fsrcache.device import keep_freed_memory  # and torch, not for --help and completion
+    from fsrcache.extraction.extract import ExtractEstimate
     from fsrcache.verbs.extract import estimate_extract
     from fsrcache.verbs.extract import extract as work
 
+    keep_freed_memory()
     with shown(Console(stderr=True)) as on_progress:
         data = data_of(
             workspace, data_path, layout=layout, votes=votes, on_error=on_error, limit=limit, on_progress=on_progress

@@ -75,13 +75,15 @@ def train(
     it goes on from the last checkpoint when the same command is run again. Other settings, and other --steps among
     them, are another run: name it by --name, or begin anew with --restart.
     """
-    from fsrcache.verbs.train import estimate_train, train_settings  # and torch, not for --help and completion
+    from fsrcache.device import keep_freed_memory  # and torch, not for --help and completion
+    from fsrcache.verbs.train import estimate_train, train_settings
     from fsrcache.verbs.train import train as work
 
     if show:
         _, config = train_settings(workspace, preset=preset, steps=steps, settings=assignments)
         show_settings(config, as_json=as_json)
         return
+    keep_freed_memory()
     with shown(Console(stderr=True)) as on_progress:
         if dry_run:
             estimate = estimate_train(

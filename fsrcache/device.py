@@ -13,7 +13,7 @@ from fsrcache.errors import RequestError
 from fsrcache.records import Between, check_value, shortened
 
 _DEVICES = "The device is cpu, cuda, cuda:1 and so on, or auto."
-_TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # of glibc's malloc.h
+_TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8  # of glibc's malloc.h
 _Threads = Annotated[int, Between(1, 1024)]
 
 
@@ -127,10 +127,12 @@ def keep_freed_memory() -> bool:
     """Have this process keep what it frees for what it will need, and tell whether it does: on Linux with glibc.
 
     There every tensor beyond 32 MB is otherwise mapped anew and given back at once, and the kernel clears each of its
-    pages at the first touch: an eighth of a training step of a convolutional network, and more. It is for a whole
-    process, so commands do it, and the library by itself does not.
+    pages at the first touch: an eighth of a training step of a convolutional network, and more. The heaps that glibc
+    makes for further threads are given back whatever it is told, so all threads share the first: a fifth of an
+    extraction. It is for a whole process, so commands do it, and the library by itself does not.
     """
     if not sys.platform.startswith("linux"):
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    return mallopt is not None and bool(mallopt(_MMAP_MAX, 0) and mallopt(_TRIM_THRESHOLD, -1))
+    kept = ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, -1), (_ARENA_MAX, 1))
+    return mallopt is not None and all(mallopt(*setting) for setting in kept)

@@ -1,15 +1,22 @@
-"""The eigendecomposition of a batch of symmetric matrices, by CuPy on a GPU where CuPy is installed.
+"""The eigendecomposition of a batch of symmetric matrices: one matrix a core on a CPU, by CuPy on a GPU that has it.
 
 On a GPU PyTorch decomposes one matrix after another; CuPy calls cuSOLVER's batched solver, which takes about an
-eightieth of the time for 1,024 matrices of side 128 (docs/gpu.md). On a CPU, or without CuPy, it is PyTorch's.
+eightieth of the time for 1,024 matrices of side 128 (docs/gpu.md). On a CPU PyTorch also takes one after another, each
+on all threads, which wait for each other more than they compute: with as many matrices at a time as there are threads,
+each on one, two cores take a fifth of the time for 64 matrices of side 64 and a tenth for side 128 (docs/kernels.md).
 """
 
 import importlib.util
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from fsrcache.kernels.modes import transformed
+
+_FEW = 1 << 14  # numbers: fewer are decomposed before threads have begun
 
 
 def eigh(S: Tensor) -> tuple[Tensor, Tensor]:
@@ -20,6 +27,8 @@ def eigh(S: Tensor) -> tuple[Tensor, Tensor]:
     torch.linalg.LinAlgError
         If PyTorch's does not converge for a matrix; CuPy's gives NaN, or what it has.
     """
+    if S.is_cpu and S.numel() >= _FEW and not transformed() and (threads := torch.get_num_threads()) > 1:
+        return _one_on_each(S.detach(), threads)
     if not (S.is_cuda and S.numel()) or (cupy := _cupy()) is None:
         eigenvalues, eigenvectors = torch.linalg.eigh(S)
         return eigenvalues, eigenvectors.contiguous()
@@ -30,6 +39,17 @@ def eigh(S: Tensor) -> tuple[Tensor, Tensor]:
         eigenvalues, eigenvectors = (torch.utils.dlpack.from_dlpack(part).clone(memory_format=torch.contiguous_format)
                                      for part in parts)  # fmt: skip
     return eigenvalues, eigenvectors
+
+
+def _one_on_each(S: Tensor, threads: int) -> tuple[Tensor, Tensor]:
+    """Decompose on several threads, each of which has a share of the matrices and no threads of its own."""
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            parts = list(pool.map(torch.linalg.eigh, S.chunk(threads)))
+    finally:
+        torch.set_num_threads(threads)  # what threads that begin later compute on, which the pool's have changed
+    eigenvalues, eigenvectors = map(torch.cat, zip(*parts, strict=True))
+    return eigenvalues, eigenvectors.contiguous()
 
 
 @cache

@@ -42,7 +42,15 @@ def test_elsewhere_nothing_is_done(monkeypatch, platform):
     assert not keep_freed_memory()
 
 
-@pytest.mark.parametrize(("name", "at"), [("pretrain", "fsrcache.device"), ("baselines", "fsrcache.cli.baselines")])
+@pytest.mark.parametrize(
+    ("name", "at"),
+    [
+        ("pretrain", "fsrcache.device"),
+        ("extract", "fsrcache.device"),
+        ("train", "fsrcache.device"),
+        ("baselines", "fsrcache.cli.baselines"),
+    ],
+)
 def test_commands_ask_for_it(monkeypatch, tmp_path, name, at):
     def asked():
         raise KeyError(name)

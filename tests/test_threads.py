@@ -142,18 +142,19 @@ def command(arguments, tmp_path, **environment):
 @pytest.mark.parametrize(
     ("arguments", "environment", "of_torch", "spins"),
     [
-        (["train", "--show", "--threads", "1"], {}, 1, "0"),
-        (["train", "--show", "--threads", "3"], {"OMP_NUM_THREADS": "1"}, 3, "0"),
-        (["train", "--show"], {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "ACTIVE"}, 1, None),
+        (["train", "--show", "--threads", "1"], {}, 1, "1000"),
+        (["train", "--show", "--threads", "3"], {"OMP_NUM_THREADS": "1"}, 3, "1000"),
+        (["train", "--show"], {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": "1"}, 1, "0"),
+        (["train", "--show"], {"GOMP_SPINCOUNT": "7", "OMP_NUM_THREADS": "1"}, 1, "7"),
     ],
 )
-def test_a_command_computes_on_the_threads_that_it_is_asked_for_and_none_spins(
+def test_a_command_computes_on_the_threads_that_it_is_asked_for_and_none_spins_for_long(
     tmp_path, arguments, environment, of_torch, spins
 ):
     torchs, pools, openmp = command(arguments, tmp_path, **environment)
     assert torchs == of_torch
     assert pools == min(of_torch, usable_cores())
-    assert ("GOMP_SPINCOUNT = '0'" in openmp) == (spins == "0")
+    assert f"GOMP_SPINCOUNT = '{spins}'" in openmp
 
 
 @pytest.mark.parametrize("name", ["pretrain", "extract", "train", "baselines", "evaluate", "bench", "verify"])

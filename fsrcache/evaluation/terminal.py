@@ -15,12 +15,15 @@ from fsrcache.records import Between, check_value
 _DIGITS = 4  # characters of a figure, at least
 _LEAST = 4  # characters of a name before it is folded: heads and rows may take several lines, a number never
 _WIDEST = 12  # characters of a name at most, or a quarter of a line if that is more
+_CONTEXT = ("data", "split", "extractor", "generator", "settings", "seeds", "notes")  # what it is; not how it is defined
 
 
 def terminal_table(
     table: Table, *, width: int = 80, measures: Sequence[str] = FIRST_LOOK, paper: bool = False
 ) -> RenderableType:
     """Lay out a table for the terminal: its blocks, the best of each column bold, and below them its context.
+
+    What rows, heads and statistics are defined as stands in the table's other formats alone.
 
     Parameters
     ----------
@@ -92,6 +95,7 @@ def _context(table: Table) -> RichTable:
     grid = RichTable.grid(padding=(0, 2, 0, 0))
     grid.add_column(style="dim", overflow="fold")
     grid.add_column(overflow="fold")
-    for subject, sentence in footnotes(table).items():
-        grid.add_row(Text(subject), Text(sentence))
+    said = footnotes(table)
+    for subject in (subject for subject in _CONTEXT if subject in said):
+        grid.add_row(Text(subject), Text(said[subject]))
     return grid

@@ -35,7 +35,8 @@ def test_the_table_and_its_files(evaluate):
     assert code == 0
     assert "frozen       bicubic 80.0  60.0  30.0" in out
     lines = said.splitlines()
-    assert lines[0] == f"Also in {evaluate.run}: table.csv, table.md, confusion.csv, accuracy.svg"
+    names = "table.md, table.csv; and confusion.csv, accuracy.svg"
+    assert lines[0] == f"With every definition in {evaluate.run}: {names}"
     assert lines[1].endswith(str(evaluate.run / "accuracy.png"))
     assert lines[2].startswith("No faces.png: ")  # there is no store here
     assert len(lines) == 3

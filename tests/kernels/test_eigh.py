@@ -1,0 +1,71 @@
+"""Matrices that are decomposed on several threads are what each is alone, bit for bit, however many threads there are."""
+
+import threading
+
+import pytest
+import torch
+
+from fsrcache.kernels.eigh import eigh
+
+
+@pytest.fixture
+def threads():
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def covariances(batch, side, dtype):
+    maps = torch.randn(batch, side, 3 * side, dtype=dtype, generator=torch.Generator().manual_seed(0))
+    return maps @ maps.mT / (3 * side)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("batch", "side"), [(1, 160), (7, 64), (2, 128), (33, 32)])
+def test_several_threads_change_no_bit(threads, batch, side, dtype):
+    matrices = covariances(batch, side, dtype)
+    threads(1)
+    alone = eigh(matrices)
+    threads(3)
+    for one, other in zip(alone, eigh(matrices), strict=True):
+        assert torch.equal(one, other)
+    values, vectors = alone
+    tolerance = 200 * torch.finfo(dtype).eps
+    torch.testing.assert_close(vectors * values[:, None] @ vectors.mT, matrices, rtol=0, atol=tolerance)
+
+
+def test_several_at_a_time(threads, monkeypatch):
+    threads(2)
+    decompose, both = torch.linalg.eigh, threading.Barrier(2, timeout=20)
+
+    def waiting(S):
+        both.wait()  # for the other thread: one after the other would never get here
+        return decompose(S)
+
+    monkeypatch.setattr(torch.linalg, "eigh", waiting)
+    assert eigh(covariances(2, 128, torch.float32))[0].shape == (2, 128)
+
+
+def test_an_error_of_any_thread_is_raised(threads, monkeypatch):
+    threads(2)
+
+    def failing(S):
+        raise torch.linalg.LinAlgError("no convergence")
+
+    monkeypatch.setattr(torch.linalg, "eigh", failing)
+    with pytest.raises(torch.linalg.LinAlgError):
+        eigh(covariances(2, 128, torch.float32))
+
+
+def test_in_inference_mode_too(threads):
+    threads(2)
+    matrices = covariances(2, 128, torch.float32)
+    with torch.inference_mode():
+        inferred = eigh(matrices.clone())
+    assert all(torch.equal(one, other) for one, other in zip(eigh(matrices), inferred, strict=True))
+
+
+def test_gradients_are_left_to_the_caller(threads):
+    threads(2)
+    values, vectors = eigh(covariances(2, 128, torch.float32).requires_grad_())
+    assert not values.requires_grad and not vectors.requires_grad

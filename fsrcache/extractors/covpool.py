@@ -228,7 +228,7 @@ def covpool_extractor(path: str | PathLike[str]) -> Extractor:
     if "schedule" in training and "fine_tuned_from" not in training:
         shape = preset_in_words(model.config, EXTRACTORS)
         schedule = preset_in_words(training["schedule"], PRETRAINING)
-        settings = f", {shape}" if shape == schedule else f", shape of {shape}, schedule of {schedule}"
+        settings = f", {shape}" if shape == schedule else f", layers of {shape}, trained as {schedule}"
     return extractor_of(
         model, digest=file_digest(path), training=f"pre-trained for {epochs} epochs at {seen}, seed {seed}{settings}"
     )

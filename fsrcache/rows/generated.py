@@ -25,6 +25,13 @@ NOTE = "the store's features as the generator turns them into those of full reso
 SETTINGS = None
 train = None  # by the command of that name
 obstacle = no_obstacle
+_WEIGHTS = {
+    "lr": "weights from coarse faces",
+    "hr": "weights from fine faces",
+    "sr": "weights from super-resolved faces",
+    "sr_grad": "weights from super-resolved faces, differentiated",
+    "none": "equal weights",
+}  # of samples, by TrainConfig.reweight
 
 
 class _Run(NamedTuple):
@@ -123,7 +130,7 @@ def _description(config: TrainConfig) -> str:
     form, members = config.generator.form.upper(), getattr(config.generator, "members", 1)
     network = form if members == 1 else f"mean of {members} {form}s"
     critic = "no critic" if config.critic is None else "with a WGAN-div critic"
-    return f"{network}, {config.steps:,} steps of {config.batch}, {critic}, re-weighted by {config.reweight}"
+    return f"{network}, {config.steps:,} steps of {config.batch}, {critic}, {_WEIGHTS[config.reweight]}"
 
 
 def _threads(training: GeneratorTraining) -> str:

@@ -30,7 +30,7 @@ def choose_data(
 ) -> Data:
     """Return the data that were named, else those that the workspace remembers, else the drawn faces.
 
-    Data that were named without a limit get the one that the workspace remembers.
+    Data that were named without a limit get the one that the workspace remembers, unless any is allowed.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ def _with_limit(workspace: Workspace, data: Data, *, any_limit: bool, on_progres
     if remembered is None or remembered.limit == data.limit:
         return data
     held = [] if any_limit else _held(workspace)
-    if data.limit is None and (held or remembered.path == data.path):
+    if data.limit is None and not any_limit and (held or remembered.path == data.path):
         on_progress(note(f"{workspace.folder} remembers the limit {remembered.limit:,}."))
         return replace(data, limit=remembered.limit)
     if held:

@@ -56,6 +56,11 @@ def test_where_nothing_was_made_a_limit_is_free(tmp_path):
         )
         assert workspace.data() == few
     assert "val" in made.accuracy
+    fsrcache.pretrain(
+        workspace, data="drawn:140", preset="tiny", epochs=1, settings=shape, side=16, device="cpu", restart=True
+    )
+    assert workspace.data().limit is None  # nor is it remembered where everything begins anew
+    fsrcache.pretrain(workspace, data=few, preset="tiny", epochs=1, settings=shape, side=16, device="cpu", restart=True)
     with pytest.raises(RequestError, match="has a pre-training of at most 98 faces a split; the limit is 14"):
         fsrcache.pretrain(workspace, data=FEW)
     with pytest.raises(RequestError, match="has a pre-training of at most 98"):

@@ -1,6 +1,7 @@
 """``fsrcache baselines``: train the rows of the table that need no generator."""
 
 from dataclasses import asdict
+from pathlib import Path
 
 import click
 from rich.console import Console
@@ -17,7 +18,7 @@ from fsrcache.cli.options import (
     seed_option,
     set_option,
 )
-from fsrcache.cli.paths import json_option, workspace_option
+from fsrcache.cli.paths import HomePath, json_option, workspace_option
 from fsrcache.cli.progress import shown
 from fsrcache.device import keep_freed_memory
 from fsrcache.rows.index import ROWS
@@ -32,8 +33,10 @@ _TRAINED = "; ".join(f"{row.NAME}, {row.NOTE}" for row in ROWS if row.train is n
 @workspace_option
 @data_options
 @click.option("--rows", default="fine-tuned", show_default=True, metavar="NAME,...",
-              help=f"Rows of the table, or all that can be trained here: {_TRAINED}.")  # fmt: skip
+              help=f"Rows of the table, or all, or paper, those of the paper: {_TRAINED}.")  # fmt: skip
 @set_option
+@click.option("--pictures", type=HomePath(path_type=Path, file_okay=False), metavar="DIR",
+              help="Folder of pictures that image super-resolvers are trained on.  [default: the faces]")  # fmt: skip
 @restart_option
 @seed_option
 @device_option
@@ -48,6 +51,7 @@ def baselines(
     limit: int | None,
     rows: str,
     assignments: tuple[str, ...],
+    pictures: Path | None,
     restart: bool,
     seed: int,
     device: str,
@@ -66,7 +70,7 @@ def baselines(
         )
         result = verb(
             workspace, data=data, rows=[name.strip() for name in rows.split(",")], settings=assignments,
-            restart=restart, seed=seed, device=device, threads=threads, on_progress=on_progress,
+            pictures=pictures, restart=restart, seed=seed, device=device, threads=threads, on_progress=on_progress,
         )  # fmt: skip
     if as_json:
         documents = [asdict(row) for row in result.rows]
@@ -84,4 +88,9 @@ def _line(row: RowResult) -> str:
         for what, of_name in measured.items()
         if of_name
     ]
-    return f"{row.extractor or row.row}: {epochs}{row.seconds:.0f} s{''.join(accuracy)}"
+    psnr = [
+        f"{scale} {one['psnr']:.2f} dB (bicubic {one['bicubic_psnr']:.2f})"
+        for scale, one in row.super_resolution.items()
+    ]
+    enlarged = f"; PSNR of held-out faces {', '.join(psnr)}" if psnr else ""
+    return f"{row.extractor or row.row}: {epochs}{row.seconds:.0f} s{''.join(accuracy)}{enlarged}"

@@ -16,7 +16,8 @@ from fsrcache.cli.printing import print_table
 from fsrcache.cli.progress import shown
 from fsrcache.errors import FsrcacheError
 from fsrcache.evaluation.formats import confusion_csv, to_csv, to_json, to_markdown
-from fsrcache.evaluation.layout import FIRST_LOOK, MEASURES, PER_CLASS
+from fsrcache.evaluation.layout import FIRST_LOOK, MEASURES, NATIVE_SIZE, PER_CLASS
+from fsrcache.evaluation.scores import BICUBIC
 from fsrcache.evaluation.tables import HEADS, Table
 from fsrcache.evaluation.terminal import terminal_table
 from fsrcache.files import write_whole
@@ -26,13 +27,16 @@ from fsrcache.workspace import Workspace
 @click.command(cls=Command)
 @workspace_option
 @store_option
-@click.option("--name", "names", multiple=True, default=("default",), show_default=True,
-              help="Name of a training run. Repeatable.")  # fmt: skip
+@click.option("--name", "names", multiple=True,
+              help="Name of a training run. Repeatable.  [default: default, if it is trained]")  # fmt: skip
 @click.option("--split", type=click.Choice(["val", "test"]), help="Split to report.  [default: test if any, else val]")
 @click.option("--heads", type=click.Choice(list(HEADS)), multiple=True, help="Repeatable.  [default: all]")
-@click.option("--measures", type=click.Choice([*MEASURES, PER_CLASS]), multiple=True, default=FIRST_LOOK,
+@click.option("--measures", type=click.Choice([*MEASURES, PER_CLASS, NATIVE_SIZE]), multiple=True, default=FIRST_LOOK,
               show_default=True, help="Measures in the tables; the CSV and --json have all. per_class: recall, "
-              "precision and F1 of every class with the frozen head. Repeatable.")  # fmt: skip
+              "precision and F1 of every class with the frozen head. native_size: accuracy by the size of the "
+              "pictures themselves, which are read again. Repeatable.")  # fmt: skip
+@click.option("--against", default=BICUBIC, show_default=True, metavar="ROW",
+              help="Row that McNemar's test compares with.")  # fmt: skip
 @seed_option
 @device_option
 @threads_option
@@ -44,26 +48,31 @@ def evaluate(
     split: str | None,
     heads: tuple[str, ...],
     measures: tuple[str, ...],
+    against: str,
     seed: int,
     device: str,
     as_json: bool,
 ) -> None:
     """Print the table of all rows that are there, at every scale, each averaged over its seeds.
 
-    Rows: bicubic, what fsrcache baselines has trained, and FSR-FER, the runs that --name says. Runs whose settings
-    differ in the seed alone are one row. Heads: frozen is the extractor's own; refit-mlp re-trains its architecture,
-    and refit-linear a linear classifier, on the row's own training features of all scales. The folder of the first run
-    gets table.csv, table.md, confusion.csv, accuracy.png, accuracy.svg, and faces.png: a few faces at every scale, and
-    what bicubic and FSR-FER say of them. Predictions are kept, and only new ones are computed.
+    Rows: majority and bicubic, what fsrcache baselines has trained, and FSR-FER, the runs that --name says. Runs whose
+    settings differ in the seed alone are one row. A row of single networks with three seeds is also there as the mean
+    of three, FSR-FER also as one of its networks. Heads: frozen is the extractor's own; refit-mlp re-trains its
+    architecture, and refit-linear a linear classifier, on the row's own training features of all scales. The folder of
+    the first run, or WORKSPACE/table without one, gets table.csv, table.md, confusion.csv, accuracy.png, accuracy.svg,
+    and faces.png: a few faces at every scale, and what bicubic and FSR-FER say of them. Predictions are kept, and only
+    new ones are computed.
     """
     from fsrcache.verbs.evaluate import evaluate as verb  # and torch, not for --help and completion
+    from fsrcache.verbs.evaluate import runs_of_table
 
-    folder = workspace.run(names[0])
+    runs = runs_of_table(workspace, names or None)
+    folder = workspace.run(runs[0]) if runs else workspace.table
     console = Console(stderr=True)
     with shown(console) as on_progress:
         table = verb(
-            workspace, store=store, names=names, split=split, heads=heads or tuple(HEADS), seed=seed, device=device,
-            on_progress=on_progress,
+            workspace, store=store, names=names or None, split=split, heads=heads or tuple(HEADS), against=against,
+            native_sizes=NATIVE_SIZE in measures, seed=seed, device=device, on_progress=on_progress,
         )  # fmt: skip
     paper = table.context.data.startswith("RAF-DB")
     try:

@@ -2,8 +2,10 @@
 
 import os
 import re
+import sys
+from contextlib import redirect_stdout
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -71,7 +73,12 @@ def _part_by_rank() -> tuple[int, int]:
 @degradation_options
 @click.option("--part", metavar="I/N", callback=_part, help="Do one of N shares, as several processes or hosts may "
               "at once; whoever finishes last completes the store.  [default: torchrun's rank, else 1/1]")  # fmt: skip
-@click.option("--dry-run", is_flag=True, help="Print what would be written and how long it takes, from a sample.")
+@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True,
+              help="This process, or the workers of a Ray cluster; the store is the same.")  # fmt: skip
+@click.option("--ray-address", metavar="ADDRESS", help="Address of the cluster, auto for the one that this machine is "
+              "a node of.  [default: RAY_ADDRESS, else workers on this machine]")  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Print what would be written and how long it takes in this process, from "
+              "a sample.")  # fmt: skip
 @device_option
 @threads_option
 @json_option
@@ -90,6 +97,8 @@ def extract(
     border: str,
     jpeg: int | None,
     part: tuple[int, int],
+    engine: str,
+    ray_address: str | None,
     dry_run: bool,
     device: str,
     as_json: bool,
@@ -105,15 +114,16 @@ def extract(
     from fsrcache.verbs.extract import extract as work
 
     keep_freed_memory()
-    with shown(Console(stderr=True)) as on_progress:
+    with shown(Console(stderr=True)) as on_progress, redirect_stdout(sys.stderr):  # Ray prints who has died
         data = data_of(
             workspace, data_path, layout=layout, votes=votes, on_error=on_error, limit=limit, on_progress=on_progress
         )
+        engines: dict[str, Any] = {} if dry_run else {"engine": engine, "ray_address": ray_address}
         result = (estimate_extract if dry_run else work)(
             workspace, store=store, data=data,
             extractor=extractor, onnx=values_from_texts(OnnxOptions, onnx), scales=scales,
             degradation=Degradation(form=form, border=border, jpeg=jpeg),  # type: ignore[arg-type]  # of click.Choice
-            part=part, device=device, on_progress=on_progress,
+            part=part, device=device, on_progress=on_progress, **engines,
         )  # fmt: skip
     if as_json:
         click.echo(to_json(asdict(result)))

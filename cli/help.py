@@ -14,6 +14,12 @@ EXAMPLES = {
         ("How long it would take on FER2013, seen at every scale:",
          "fsrcache pretrain --data fer2013.csv --scales 1..8 --dry-run"),
     ),
+    "import-tf": (
+        ("The published network as an extractor; its classes are in the order of RAF-DB's folders:",
+         "fsrcache import-tf model.ckpt-1000 --out covpool.safetensors "
+         "--classes surprise,fear,disgust,happiness,sadness,anger,neutral"),
+        ("Then cache its features:", "fsrcache extract --data faces --extractor covpool.safetensors"),
+    ),
     "extract": (
         ("FER2013 at full resolution and at a half to an eighth of it:",
          "fsrcache extract --data fer2013.csv --scales 2..8"),
@@ -33,6 +39,11 @@ EXAMPLES = {
         ("The paper's settings but for the batch, as a run of another name:",
          "fsrcache train --name paper --preset paper --set batch=64"),
     ),
+    "sweep": (
+        ("Three weights of the L2 term with three seeds each:", "fsrcache sweep --set l2_weight=0,1,10 --seeds 3"),
+        ("Widths and dropouts in every combination, two at once, and the table as CSV:",
+         "fsrcache sweep --set generator.width=256,512 --set generator.dropout=0,0.1 --jobs 2 --csv table.csv"),
+    ),
     "runs": (
         ("The runs of the workspace:", "fsrcache runs"),
         ("Those of another workspace, for a script:", "fsrcache runs --workspace mine --json"),
@@ -45,6 +56,22 @@ EXAMPLES = {
         ("The table and the figure of the run default:", "fsrcache evaluate"),
         ("Two seeds as one row, with recall and precision of every class:",
          "fsrcache evaluate --name seed0 --name seed1 --measures per_class"),
+    ),
+    "report": (
+        ("report.html on the run default:", "fsrcache report"),
+        ("Two seeds as one row, in a file of another name:",
+         "fsrcache report --name seed0 --name seed1 --out seeds.html"),
+    ),
+    "predict": (
+        ("The faces of a photograph, in a table and drawn into it:",
+         "fsrcache predict party.jpg --annotate answers"),
+        ("Every tenth frame of a video, a line of JSON a frame:",
+         "fsrcache predict clip.mp4 --every 10 --jsonl"),
+    ),
+    "export": (
+        ("The run default, for other programs:", "fsrcache export model"),
+        ("The same in int8, with a page that labels pictures in the browser:",
+         "fsrcache export model --precision int8 --web"),
     ),
     "bench": (
         ("Whether every kernel works, in a minute:", "fsrcache bench kernels --quick"),

@@ -18,16 +18,21 @@ from fsrcache.cli.help import write_examples
 from fsrcache.errors import FsrcacheError
 from fsrcache.threads import wait_passively
 
-# Command -> its line in the help. The module and the function have the command's name.
+# Command -> its line in the help. The module and the function have the command's name, with ``_`` for ``-``.
 COMMANDS = {
     "pretrain": "Train the extractor on full-resolution faces.",
+    "import-tf": "Read CovPoolFER's published TensorFlow checkpoint.",
     "extract": "Write the features of every face at every scale into a store.",
     "info": "Print what a store holds.",
     "verify": "Read everything in a store and report what is damaged.",
     "train": "Train the generator on the store's features.",
+    "sweep": "Train generators for combinations of settings and seeds.",
     "runs": "List the training runs: settings, steps, accuracy, age.",
     "baselines": "Train the rivals that need no generator.",
     "evaluate": "Print the table and draw the figure.",
+    "export": "Write a trained model as ONNX, with a model card.",
+    "report": "Write table, figures and faces as one HTML file.",
+    "predict": "Find faces in pictures and print their expressions.",
     "bench": "Time kernels, training steps and the store.",
     "data": "Print what is recognised in a data set of faces.",
     "draw": "Write drawn faces as a folder of class folders.",
@@ -48,7 +53,8 @@ class LazyGroup(click.Group):
         """Import one command."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(import_module(f"fsrcache.cli.{cmd_name}"), cmd_name)
+        name = cmd_name.replace("-", "_")
+        command: click.Command = getattr(import_module(f"fsrcache.cli.{name}"), name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

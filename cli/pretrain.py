@@ -23,6 +23,7 @@ from fsrcache.cli.options import (
 )
 from fsrcache.cli.paths import json_option, workspace_option
 from fsrcache.cli.progress import clock, shown
+from fsrcache.cli.ranks import one_voice, refuse_measuring
 from fsrcache.presets import EXTRACTORS
 from fsrcache.workspace import Workspace
 
@@ -70,7 +71,8 @@ def pretrain(
     """Train the extractor, at full resolution unless other scales are named, into the workspace.
 
     A tenth of the training split, fixed by the pictures' hashes, is left out of all training. The last epoch is kept.
-    Interrupted, it goes on from the last checkpoint when the same command is run again.
+    Interrupted, it goes on from the last checkpoint when the same command is run again. Started by torchrun, all
+    processes share each batch, and the first writes.
     """
     from fsrcache.device import keep_freed_memory  # and torch, not for --help and completion
     from fsrcache.training.classifier.estimate import PretrainEstimate
@@ -78,7 +80,9 @@ def pretrain(
     from fsrcache.verbs.pretrain import pretrain as work
 
     keep_freed_memory()
-    with shown(Console(stderr=True)) as on_progress:
+    with one_voice() as ranks, shown(Console(stderr=True, quiet=not ranks.first)) as on_progress:
+        if dry_run:
+            refuse_measuring(ranks)
         data = data_of(
             workspace, data_path, layout=layout, votes=votes, on_error=on_error, limit=limit, on_progress=on_progress
         )
@@ -92,6 +96,8 @@ def pretrain(
                 workspace, data=data, preset=preset, epochs=epochs, settings=assignments, scales=scales, side=side,
                 restart=restart, seed=seed, device=device, threads=threads, on_progress=on_progress,
             )  # fmt: skip
+    if not ranks.first:
+        return
     if show:
         show_settings(settings.extractor, settings.schedule, as_json=as_json)
     elif as_json:

@@ -19,6 +19,7 @@ from fsrcache.cli.options import (
 )
 from fsrcache.cli.paths import json_option, store_option, workspace_option
 from fsrcache.cli.progress import clock, shown
+from fsrcache.cli.ranks import one_voice, refuse_measuring
 from fsrcache.presets import CACHES, LOGS, TRAINING
 from fsrcache.workspace import Workspace
 
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     help="Where the features lie: on the device, in memory, streamed from the store, or what fits.",
 )
 @click.option("--plain", is_flag=True, help="Compute every part as it is defined: slower, to compare with.")
-@click.option("--log", type=click.Choice(LOGS), help="Write events for TensorBoard into the run's folder.")
+@click.option("--log", type=click.Choice(LOGS), multiple=True, help="Track the run with it, offline. Repeatable.")
 @restart_option
 @show_option
 @click.option("--dry-run", is_flag=True, help="Print time and memory, from a few steps, and write nothing.")
@@ -60,7 +61,7 @@ def train(
     assignments: tuple[str, ...],
     cache: str,
     plain: bool,
-    log: str | None,
+    log: tuple[str, ...],
     restart: bool,
     show: bool,
     dry_run: bool,
@@ -73,7 +74,8 @@ def train(
 
     Reads the workspace's store, writes runs/NAME: the generator, the newest two checkpoints, the history. Interrupted,
     it goes on from the last checkpoint when the same command is run again. Other settings, and other --steps among
-    them, are another run: name it by --name, or begin anew with --restart.
+    them, are another run: name it by --name, or begin anew with --restart. Started by torchrun, all processes share
+    each batch, and the first writes.
     """
     from fsrcache.device import keep_freed_memory  # and torch, not for --help and completion
     from fsrcache.verbs.train import estimate_train, train_settings
@@ -84,8 +86,9 @@ def train(
         show_settings(config, as_json=as_json)
         return
     keep_freed_memory()
-    with shown(Console(stderr=True)) as on_progress:
+    with one_voice() as ranks, shown(Console(stderr=True, quiet=not ranks.first)) as on_progress:
         if dry_run:
+            refuse_measuring(ranks)
             estimate = estimate_train(
                 workspace, store=store, name=name, preset=preset, steps=steps, settings=assignments, cache=cache,
                 plain=plain, restart=restart, seed=seed, device=device, threads=threads, on_progress=on_progress,
@@ -96,6 +99,8 @@ def train(
                 plain=plain, log=log, restart=restart, seed=seed, device=device, threads=threads,
                 on_progress=on_progress,
             )  # fmt: skip
+    if not ranks.first:
+        return
     if as_json:
         click.echo(to_json(asdict(estimate if dry_run else result)))
     elif dry_run:

@@ -1,7 +1,8 @@
 """fsrcache: feature super-resolution for facial expression recognition, from cached features.
 
-``pretrain``, ``extract``, ``train``, ``runs``, ``baselines``, ``evaluate``, ``info``, ``verify`` and ``doctor`` are the
-commands of the same names as functions; ``load`` opens what they made as one model.
+``pretrain``, ``extract``, ``train``, ``sweep``, ``runs``, ``baselines``, ``evaluate``, ``report``, ``predict``,
+``export``, ``info``, ``verify`` and ``doctor`` are the commands of the same names as functions; ``load`` opens what
+they made as one model.
 """
 
 from typing import TYPE_CHECKING
@@ -17,13 +18,17 @@ __all__ = [
     "baselines",
     "doctor",
     "evaluate",
+    "export",
     "extract",
     "imresize",
     "info",
     "load",
     "open_extractor",
+    "predict",
     "pretrain",
+    "report",
     "runs",
+    "sweep",
     "train",
     "verify",
 ]
@@ -39,14 +44,22 @@ if TYPE_CHECKING:
     from fsrcache.verbs.baselines import baselines as baselines
     from fsrcache.verbs.doctor import doctor as doctor
     from fsrcache.verbs.evaluate import evaluate as evaluate
+    from fsrcache.verbs.export import export as export
     from fsrcache.verbs.extract import extract as extract
     from fsrcache.verbs.info import info as info
+    from fsrcache.verbs.predict import predict as predict
     from fsrcache.verbs.pretrain import pretrain as pretrain
+    from fsrcache.verbs.report import report as report
     from fsrcache.verbs.runs import runs as runs
+    from fsrcache.verbs.sweep import sweep as sweep
     from fsrcache.verbs.train import train as train
     from fsrcache.verbs.verify import verify as verify
     from fsrcache.workspace import Workspace as Workspace
 
+_VERBS = (
+    "baselines", "doctor", "evaluate", "export", "extract", "info", "predict", "pretrain", "report", "runs", "sweep",
+    "train", "verify",
+)  # fmt: skip
 _HOMES = {
     "FeatureStore": "fsrcache.store.reader",
     "FeatureWriter": "fsrcache.store.writer",
@@ -56,10 +69,7 @@ _HOMES = {
     "imresize": "fsrcache.faces.bicubic",
     "load": "fsrcache.model",
     "open_extractor": "fsrcache.extractors.opening",
-    **{
-        verb: f"fsrcache.verbs.{verb}"
-        for verb in ("baselines", "doctor", "evaluate", "extract", "info", "pretrain", "runs", "train", "verify")
-    },
+    **{verb: f"fsrcache.verbs.{verb}" for verb in _VERBS},
 }
 
 

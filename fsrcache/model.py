@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from fsrcache.deployment.weights import WEIGHTS, read_exported
 from fsrcache.device import fp32_precision, pick_device
 from fsrcache.errors import Blank, FsrcacheError, Remedy, RequestError, call
 from fsrcache.extraction.features import features_of_view, view_of
@@ -168,7 +169,7 @@ class Model:
             (
                 f"fsrcache model of {self.workspace}, run {self.run}",
                 f"  extractor  {self.extractor.summary}",
-                f"  generator  {_recipe(self.training)}",
+                f"  generator  {generator_in_words(self.training)}",
                 f"  scales     {', '.join(map(str, self.scales))}",
                 f"  classes    {', '.join(self.classes[:_LISTED])}{more}",
                 f"  device     {self.device}",
@@ -234,15 +235,17 @@ class Model:
 def load(
     folder: Workspace | str | PathLike[str] = "fsr", run: str = "default", device: torch.device | str = "cpu"
 ) -> Model:
-    """Return the model of a workspace.
+    """Return the model of a workspace, or of a folder that ``fsrcache.export`` wrote.
 
     Parameters
     ----------
     folder
-        The workspace. Where it has no store (a copy without ``features.zarr`` is small), the model enlarges coarse
-        faces as for ``Degradation()``, and cannot check that the generator was trained on this extractor's features.
+        The workspace, or the folder of an exported model. Where a workspace has no store (a copy without
+        ``features.zarr`` is small), the model enlarges coarse faces as for ``Degradation()``, and cannot check that the
+        generator was trained on this extractor's features.
     run
-        The name of the training, as ``fsrcache.train`` knows it.
+        The name of the training, as ``fsrcache.train`` knows it. An exported model has one, whose name need not be
+        repeated.
     device
         ``cpu``, ``cuda``, ``cuda:1`` and so on, or ``auto``.
 
@@ -263,6 +266,30 @@ def load(
     check_value(str, run, name="run")
     location, workspace = pick_device(str(device)), open_workspace(folder)
     existing_workspace(workspace)
+    if (workspace.folder / WEIGHTS).is_file():
+        model = _exported_model(workspace.folder, run)
+    else:
+        model = _workspace_model(workspace, run)
+    if location.type != "cpu":
+        torch.linalg.eigh(torch.eye(2, device=location))  # torch loads its solver here, not in several threads at once
+        model.extractor.to(location)
+        model.generator.to(location)
+    return model
+
+
+def _exported_model(folder: Path, run: str) -> Model:
+    """Return the model of a folder that ``fsrcache.export`` wrote, on the CPU."""
+    model = read_exported(folder / WEIGHTS)
+    if run not in ("default", model.run):
+        raise RequestError(f"{folder} is the run {model.run!r}, exported, and has no run {run!r}.", "Leave out run=.")
+    scales = model.training["scales"]
+    return Model(
+        model.extractor, model.generator, scales, model.degradation, model.channels, folder, model.run, model.training
+    )
+
+
+def _workspace_model(workspace: Workspace, run: str) -> Model:
+    """Return the model of a workspace, on the CPU."""
     here = str(workspace.folder)
     if not workspace.has_extractor:
         raise RequestError(
@@ -290,17 +317,8 @@ def load(
             f"{path} is for features of {length:,} numbers; {extractor.name} has {extractor.form.length:,}.", _ELSEWHERE
         )
     degradation, channels = _store_settings(workspace, extractor, training, path)
-    if location.type != "cpu":
-        torch.linalg.eigh(torch.eye(2, device=location))  # torch loads its solver here, not in several threads at once
     return Model(
-        extractor.to(location),
-        generator.to(location).eval(),
-        training["scales"],
-        degradation,
-        channels,
-        workspace.folder,
-        run,
-        training,
+        extractor, generator.eval(), training["scales"], degradation, channels, workspace.folder, run, training
     )
 
 
@@ -324,7 +342,7 @@ def _store_settings(
     return degradation, channels
 
 
-def _recipe(training: GeneratorTraining) -> str:
+def generator_in_words(training: GeneratorTraining) -> str:
     """Return how a generator was trained, as the nearest preset and what differs from it."""
     config = training["config"]
     settings = preset_in_words(config, TRAINING)

@@ -20,7 +20,7 @@ _Factor = Annotated[float, Between(0, 1e38)]  # what fp32 holds
 _MOST_CONVOLUTIONS = 200
 _Floor = Annotated[float, Between(1e-37, 1e38)]  # what has a logarithm
 CACHES = ("auto", "device", "ram", "stream")  # locations of the features in a training
-LOGS = ("tensorboard",)  # of a training
+LOGS = ("tensorboard", "trackio", "wandb")  # trackers of a training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +40,8 @@ class ExtractorConfig:
         ``D``, the side of the log-covariance; at most ``C``.
     hidden, embedding
         Widths of the head's two hidden layers.
+    linear_embedding
+        Whether the embedding has no ReLU, as in the published checkpoints; None where it has one.
     ridge
         Share of the covariance's trace that is added to its diagonal.
     floor
@@ -52,6 +54,7 @@ class ExtractorConfig:
     spd_side: Side
     hidden: _Width = 2000
     embedding: _Width = 128
+    linear_embedding: Literal[True] | None = None
     ridge: _Factor = 1e-4
     floor: _Floor = 1e-4
 
@@ -131,7 +134,6 @@ PRETRAINING: Mapping[str, PretrainConfig] = MappingProxyType(
         "tiny": PretrainConfig(epochs=6, batch=64),
     }
 )
-
 FINE_TUNING = PretrainConfig(epochs=4, learning_rate=5e-4)
 
 
@@ -212,18 +214,19 @@ class MLPConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class CriticConfig:
-    """ESRGAN's VGG discriminator without batch norm.
+    """ESRGAN's VGG discriminator without batch norm, or the one of FSR.
 
     Attributes
     ----------
-    filters
-        Channels of the first convolution; each stage doubles them up to eight times as many.
-    bias
-        Whether convolutions have one.
+    filters, bias
+        Channels of the first convolution, which later ones double up to eight times; and whether they have a bias.
+    layers
+        ``fsr`` for four convolutions and a linear layer (Tan et al., CVPR 2018); None for those of ESRGAN.
     """
 
     filters: _Width = 64
     bias: bool = True
+    layers: Literal["fsr"] | None = None
 
     def __post_init__(self) -> None:
         check_fields(self)

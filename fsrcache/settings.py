@@ -56,6 +56,26 @@ def preset_named(presets: Mapping[str, Config], name: str) -> Config:
     return presets[name]
 
 
+def alternatives(config: object, assignment: str) -> list[str]:
+    """Return an assignment for every value of a text ``name=value,value``; the values themselves are not checked.
+
+    Commas separate the values, and semicolons those of a tuple, which has commas of its own:
+    ``betas=0,0.9;0.9,0.999``.
+
+    Parameters
+    ----------
+    config
+        A record that has the setting.
+    assignment
+        The text; one without ``=`` is returned as it is.
+    """
+    name, equals, text = _split(assignment)
+    if not equals:
+        return [assignment]
+    separator = ";" if _is_tuple(type(config), name) else ","
+    return [f"{name}={value.strip()}" for value in text.split(separator)]
+
+
 def split_settings(assignments: Sequence[str], *kinds: type) -> list[list[str]]:
     """Sort assignments by the class of records that has a setting of the name, for ``with_settings`` of each.
 
@@ -193,6 +213,13 @@ def _names(kind: Any) -> list[str]:
         names[name] = None
         names.update((f"{name}.{inner}", None) for nested in _kinds(hint) for inner in _names(nested))
     return list(names)
+
+
+def _is_tuple(kind: Any, name: str) -> bool:
+    """Tell whether a setting is a tuple in a record of a class; an unknown one is not."""
+    head, _, rest = name.partition(".")
+    hint = _hints(kind).get(head)
+    return any(_is_tuple(nested, rest) for nested in _kinds(hint)) if rest else get_origin(hint) is tuple
 
 
 def _nearest(name: str, names: Sequence[str]) -> str:

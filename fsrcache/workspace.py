@@ -163,6 +163,11 @@ class Workspace:
         """The folder of the predictions that the table is made from."""
         return self.folder / "predictions"
 
+    @property
+    def table(self) -> Path:
+        """The folder of the files of a table without a run."""
+        return self.folder / "table"
+
     def row(self, name: str, seed: int) -> Path:
         """Return the folder of one training of a row of the table."""
         return self.folder / "rows" / name / f"seed-{seed}"

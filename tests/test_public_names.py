@@ -8,7 +8,10 @@ import pytest
 
 import fsrcache
 
-VERBS = ("baselines", "doctor", "evaluate", "extract", "info", "pretrain", "runs", "train", "verify")
+VERBS = (
+    "baselines", "doctor", "evaluate", "export", "extract", "info", "predict", "pretrain", "report", "runs", "sweep",
+    "train", "verify",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", fsrcache.__all__)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fsrcache.evaluation.metrics import Classes, confusion_matrix
+from fsrcache.evaluation.scores import Ensemble
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +38,10 @@ class Confusion:
 
     Attributes
     ----------
-    row, head, scale, seeds
+    row, head, scale, members, label
         As in ``Score``.
+    seeds
+        Seeds that the counts are summed over.
     counts
         [K, K], pictures by true class (rows) and predicted class (columns), summed over the seeds.
     per_class
@@ -51,6 +54,8 @@ class Confusion:
     seeds: tuple[int, ...]
     counts: tuple[tuple[int, ...], ...]
     per_class: tuple[ClassScore, ...]
+    members: int
+    label: str
 
 
 def confusion(
@@ -60,13 +65,14 @@ def confusion(
     *,
     classes: Sequence[str],
     seeds: tuple[int, ...] = (),
+    ensemble: Ensemble | None = None,
 ) -> Confusion:
     """Count the predictions of one row, head and scale.
 
     Parameters
     ----------
     key
-        Row, head and scale.
+        Label, head and scale.
     predictions
         int [n], one a seed.
     labels
@@ -75,13 +81,16 @@ def confusion(
         The K names.
     seeds
         Seeds of the trainings.
+    ensemble
+        Networks behind the label; None for a row of one network.
 
     Raises
     ------
     RequestError
         If a label or a prediction is not below K.
     """
-    row, head, scale = key
+    label, head, scale = key
+    networks = ensemble or Ensemble(label)
     counts = np.sum([confusion_matrix(labels, one, classes=len(classes)) for one in predictions], axis=0)
     true, taken, right = counts.sum(1).tolist(), counts.sum(0).tolist(), counts.diagonal().tolist()
     per_class = tuple(
@@ -95,7 +104,10 @@ def confusion(
         for i, name in enumerate(classes)
     )
     matrix = tuple(map(tuple, counts.tolist()))
-    return Confusion(row=row, head=head, scale=scale, seeds=seeds, counts=matrix, per_class=per_class)
+    return Confusion(
+        row=networks.row, head=head, scale=scale, seeds=seeds, counts=matrix, per_class=per_class,
+        members=networks.members, label=label,
+    )  # fmt: skip
 
 
 def _percent(part: int, whole: int) -> float | None:

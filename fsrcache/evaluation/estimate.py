@@ -14,8 +14,8 @@ from fsrcache.announce import announce, several
 from fsrcache.device import in_words
 from fsrcache.evaluation.heads import Logits, linear_head, refit_mlp
 from fsrcache.evaluation.predictor import Predictor
+from fsrcache.evaluation.scores import FROZEN
 from fsrcache.evaluation.scoring import FITS, known_scales
-from fsrcache.evaluation.tables import FROZEN
 from fsrcache.progress import ProgressCallback, counted
 from fsrcache.store.reader import FeatureStore
 

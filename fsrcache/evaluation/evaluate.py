@@ -1,8 +1,7 @@
 """The table of predictors: every row, head and scale, from predictions that are computed once and kept."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from os import PathLike
-from typing import Any
 
 import numpy as np
 import torch
@@ -10,11 +9,13 @@ from numpy.typing import NDArray
 
 from fsrcache.device import check_device, fp32_precision
 from fsrcache.errors import FsrcacheError, RequestError
+from fsrcache.evaluation.ensembles import ensembles_of, mean_probabilities
 from fsrcache.evaluation.estimate import announce_scoring
 from fsrcache.evaluation.predictions import Probabilities
 from fsrcache.evaluation.predictor import Predictor
+from fsrcache.evaluation.scores import BICUBIC, FROZEN
 from fsrcache.evaluation.scoring import Scoring, known_scales
-from fsrcache.evaluation.tables import FROZEN, HEADS, Context, Key, Table, score_table
+from fsrcache.evaluation.tables import HEADS, Context, Key, Table, refuse_unknown_row, score_table
 from fsrcache.evaluation.twins import twins
 from fsrcache.extractors.extractor import Extractor
 from fsrcache.extractors.identity import refuse_other_extractor
@@ -36,11 +37,14 @@ def evaluate_predictors(
     heads: Sequence[str] = tuple(HEADS),
     seed: int = 0,
     order: Sequence[str] = (),
+    against: str = BICUBIC,
+    sizes: Callable[[str], NDArray[np.int32]] | None = None,
     notes: Sequence[str] = (),
     on_progress: ProgressCallback = no_progress,
 ) -> Table:
     """Score predictors at every scale with every head; those of one row are seeds, over which scores are averaged.
 
+    A row of single networks with three seeds or more is also scored as the mean of three, by averaged probabilities.
     Heads are re-fitted on the training split without its held-out tenth.
 
     Parameters
@@ -61,6 +65,11 @@ def evaluate_predictors(
         Random seed of the re-fitted heads, from 0 to 2^63 - 1.
     order
         Names of rows in the order of the table; a row's position fixes its colour and marker too.
+    against
+        Row that McNemar's test compares with, or the label of one of its means or parts.
+    sizes
+        Function of the split that returns the longer sides of its faces before they were resized, int32 [n] in the
+        store's order; None to leave out scores by size.
     notes
         Further sentences for the footnotes.
     on_progress
@@ -71,7 +80,8 @@ def evaluate_predictors(
     FsrcacheError
         If the store was written with another extractor, or the split has no pictures.
     RequestError
-        If there are no such heads, no such seed, or no predictors, or those of one row differ in their settings.
+        If there are no such heads, seed, row to compare with, or no predictors, or those of one row differ in their
+        settings.
     """
     check_value(Seed, seed, name="seed")
     folder = None if folder is None else as_path(folder, name="folder")
@@ -79,6 +89,8 @@ def evaluate_predictors(
     check_device(device)
     refuse_other_extractor(store, extractor)
     _refuse_other_settings(predictors)
+    ensembles = ensembles_of(predictors)
+    refuse_unknown_row(against, ensembles)
     split = _reported(store, split)
     work = [(one, head) for one in predictors for head in heads if head == FROZEN or one.features is not None]
     kept: dict[tuple[str, str], Probabilities | None] = {}
@@ -87,7 +99,7 @@ def evaluate_predictors(
         kept[predictor.name, head] = scoring.kept(head)
     missing = [(predictor, head) for predictor, head in work if kept[predictor.name, head] is None]
     announce_scoring(store, missing, split=split, device=device, on_progress=on_progress)
-    predictions: dict[Key, NDArray[np.integer[Any]]] = {}
+    outputs: dict[Key, NDArray[np.float32]] = {}
     current: Scoring | None = None
     for done, (predictor, head) in enumerate(work):
         on_progress(Progress("evaluating", done, len(work), "rows and heads"))
@@ -97,15 +109,19 @@ def evaluate_predictors(
                 current = Scoring(store, predictor, split, seed, device, folder, on_progress)
             probabilities = current.compute(head)
         for scale, values in probabilities.items():
-            predictions[predictor.row, head, scale, predictor.seed] = values.argmax(1)
+            outputs[predictor.row, head, scale, predictor.seed] = values
     on_progress(Progress("evaluating", len(work), len(work), "rows and heads"))
+    outputs |= mean_probabilities(outputs, ensembles)
     return score_table(
-        predictions,
+        {key: values.argmax(1) for key, values in outputs.items()},
         store.labels(split).astype(np.int64),
         split=split,
         context=_context(store, extractor, predictors, split, head_seed=seed, notes=notes),
         twins=twins(store.hashes(split), store.hashes("train")) if "train" in store.splits else None,
+        sizes=None if sizes is None else sizes(split),
         order=order,
+        ensembles=ensembles,
+        against=against,
         classes=store.classes,
         side=store.spec.recipe.get("side"),
     )
@@ -151,7 +167,7 @@ def _reported(store: FeatureStore, split: str | None) -> str:
 def _scale_notes(store: FeatureStore, predictors: Sequence[Predictor]) -> list[str]:
     """Return a sentence on every row that knows fewer scales than the store has."""
     notes = []
-    for row, known in dict.fromkeys((one.row, known_scales(store, one)) for one in predictors):
+    for row, known in dict.fromkeys((one.row, known_scales(store, one)) for one in predictors if not one.part):
         if missing := [f"x{scale}" for scale in store.scales if scale not in known]:
             notes.append(
                 f"{row} was trained without {', '.join(missing)}: it has no scores there, and its heads are re-fitted "
@@ -176,7 +192,7 @@ def _context(
     jpeg = degradation.get("jpeg")
     seeds: dict[str, list[str]] = {}
     for one in predictors:
-        if one.seed is not None:
+        if one.seed is not None and not one.part:
             seeds.setdefault(one.row, []).append(str(one.seed))
     trainings = "".join(f"{row} {', '.join(of_row)}; " for row, of_row in seeds.items())
     return Context(

@@ -8,25 +8,29 @@ from typing import Any
 
 from fsrcache.evaluation.confusion import ClassScore
 from fsrcache.evaluation.layout import FIRST_LOOK, Block, Cell, Line, blocks
-from fsrcache.evaluation.tables import Score, Table, footnotes
+from fsrcache.evaluation.scores import Score
+from fsrcache.evaluation.tables import Table, footnotes
 from fsrcache.records import check_value
 
 
 def to_json(table: Table) -> dict[str, Any]:
     """Return a table as one object for JSON; None, never NaN.
 
-    Keys: ``split``, ``pictures``, ``pictures_with_twins``; ``rows`` and ``rows_without_twins``, a Score each;
-    ``classes``, the K names; ``confusion``, a Confusion for each of ``rows``; and ``context``.
+    Keys: ``split``, ``pictures``, ``pictures_with_twins``; ``against``, the row of McNemar's test; ``rows`` and
+    ``rows_without_twins``, a Score each; ``classes``, the K names; ``confusion``, a Confusion for each of ``rows``;
+    ``by_size``, a SizeScore each; and ``context``.
     """
     context = footnotes(table)
     return {
         "split": table.split,
         "pictures": table.pictures,
         "pictures_with_twins": table.pictures_with_twins,
+        "against": table.against,
         "rows": [asdict(score) for score in table.rows],
         "rows_without_twins": [asdict(score) for score in table.rows_without_twins],
         "classes": list(table.classes),
         "confusion": [asdict(one) for one in table.confusions],
+        "by_size": [asdict(score) for score in table.by_size],
         "context": context,
     }
 
@@ -51,16 +55,17 @@ def confusion_csv(table: Table) -> str:
     """Return the confusion matrices as CSV: a line per row, head, scale and true class, with the scores of the class.
 
     The last K columns, such as ``as happiness``, count the pictures by predicted class, summed over the seeds; the
-    support is that of one seed. Numbers stand in full, percent where they are shares, None as nothing.
+    support is that of one seed. ``members`` is the number of networks whose outputs are averaged. Numbers stand in
+    full, percent where they are shares, None as nothing.
     """
     check_value(Table, table, name="table")
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
     scores = [field.name for field in fields(ClassScore) if field.name != "name"]
     names = [one.name for one in table.confusions[0].per_class] if table.confusions else []
-    writer.writerow(["row", "head", "scale", "seeds", "class", *scores, *(f"as {name}" for name in names)])
+    writer.writerow(["row", "head", "scale", "seeds", "members", "class", *scores, *(f"as {name}" for name in names)])
     for matrix in table.confusions:
-        key = [matrix.row, matrix.head, matrix.scale, _field(matrix.seeds)]
+        key = [matrix.row, matrix.head, matrix.scale, _field(matrix.seeds), matrix.members]
         for one, counts in zip(matrix.per_class, matrix.counts, strict=True):
             writer.writerow([*key, one.name, *(getattr(one, name) for name in scores), *counts])
     return text.getvalue()

@@ -7,12 +7,15 @@ from types import MappingProxyType
 from fsrcache.errors import RequestError
 from fsrcache.evaluation.metrics import gap_closed
 from fsrcache.evaluation.paper import HR_ACCURACY, TABLE_1
-from fsrcache.evaluation.tables import BICUBIC, FROZEN, Score, Table
+from fsrcache.evaluation.scores import BICUBIC, FROZEN, SPECIALISTS, Score
+from fsrcache.evaluation.tables import Table
 from fsrcache.records import check_value, shortened
 
 SIGNIFICANT = 0.05
 _NOT_IN_THE_GAP = (BICUBIC, "majority")  # the one closes nothing of it by definition, the other looks at no face
-FIRST_LOOK = ("accuracy", "gap_closed")  # what a reader wants to see before anything else
+_LEFT_OUT = {"gap_closed": _NOT_IN_THE_GAP, "ceiling_reached": (*_NOT_IN_THE_GAP, SPECIALISTS)}  # labels by measure
+FIRST_LOOK = ("accuracy", "gap_closed", "ceiling_reached")  # what a reader wants to see before anything else
+NATIVE_SIZE = "native_size"  # accuracy by the faces' own size
 PER_CLASS = "per_class"  # recall, precision and F1 of every class, three blocks
 _CLASS_MEASURES = {"recall": "Recall", "precision": "Precision", "f1": "F1"}
 _PAPER_ROWS = ("bicubic", "RCAN", "Meta-SR re-trained", "FSR-FER")
@@ -20,7 +23,10 @@ _PAPER_ROWS = ("bicubic", "RCAN", "Meta-SR re-trained", "FSR-FER")
 
 @dataclass(frozen=True)
 class Measure:
-    """How one field of :class:`Score` is shown; in percent unless the title says otherwise."""
+    """How one field of :class:`Score` is shown; in percent unless the title says otherwise.
+
+    ``{against}`` in the title is the row that McNemar's test compares with.
+    """
 
     title: str
     show: Callable[[float], str]
@@ -35,13 +41,14 @@ MEASURES: Mapping[str, Measure] = MappingProxyType(
     {
         "accuracy": Measure("Total accuracy, %", "{:.1f}".format),
         "gap_closed": Measure("Share of the gap from bicubic to HR closed, %", "{:.0f}".format),
+        "ceiling_reached": Measure("Share of the way from bicubic to the specialists reached, %", "{:.0f}".format),
         "mean_class_accuracy": Measure("Mean class accuracy, %", "{:.1f}".format),
         "macro_f1": Measure("Macro F1, %", "{:.1f}".format),
         "low": Measure("Total accuracy, lower end of the 95 % interval, %", "{:.1f}".format, best=False),
         "high": Measure("Total accuracy, upper end of the 95 % interval, %", "{:.1f}".format, best=False),
         "standard_error": Measure("Standard error of the total accuracy, points", "{:.2f}".format, best=False),
         "deviation": Measure("Standard deviation of the accuracy over seeds, points", "{:.2f}".format, best=False),
-        "mcnemar_p": Measure("McNemar's p-value against bicubic", _p_value, best=False),
+        "mcnemar_p": Measure("McNemar's p-value against {against}", _p_value, best=False),
     }
 )
 
@@ -57,7 +64,7 @@ class Cell:
     best
         Whether it is the best of its column.
     unsure
-        Whether it may be bicubic's by chance.
+        Whether the row that it is tested against may be as good.
     spread
         Its standard deviation over seeds, such as ``±0.3``; empty with fewer than two.
     """
@@ -102,7 +109,8 @@ def blocks(table: Table, *, measures: Sequence[str] = FIRST_LOOK, paper: bool = 
     table
         The scores.
     measures
-        Names of :data:`MEASURES`, or ``per_class``: with the frozen head if it was scored, else with the first.
+        Names of :data:`MEASURES`; ``per_class``: with the frozen head if it was scored, else with the first; or
+        ``native_size``, of a table that was scored by it.
     paper
         Whether to add the paper's Table 1, which only means something beside RAF-DB's test pictures.
 
@@ -114,36 +122,40 @@ def blocks(table: Table, *, measures: Sequence[str] = FIRST_LOOK, paper: bool = 
     check_value(Table, table, name="table")
     if isinstance(measures, str) or not isinstance(measures, Sequence):
         raise RequestError(f"measures is {shortened(measures)}.", "Give a list of names.")
-    known = (*MEASURES, PER_CLASS)
+    known = (*MEASURES, PER_CLASS, NATIVE_SIZE)
     unknown = [name for name in measures if name not in known]
     if unknown:
         raise RequestError(f"There is no measure {unknown[0]!r}.", f"Choose from {', '.join(known)}.")
     lists = []
     for measure in measures:
-        lists += _class_blocks(table) if measure == PER_CLASS else [_block(table.rows, measure, paper=paper)]
+        if measure == PER_CLASS:
+            lists += _class_blocks(table)
+        else:
+            lists.append(
+                _size_block(table) if measure == NATIVE_SIZE else _block(table, table.rows, measure, paper=paper)
+            )
     if table.pictures_with_twins and table.rows_without_twins:
         left = f", without the {table.pictures_with_twins:,} pictures that have a twin in training"
-        first = [measure for measure in measures[:1] if measure != PER_CLASS]
-        lists += [_block(table.rows_without_twins, measure, suffix=left) for measure in first]
+        first = [measure for measure in measures[:1] if measure in MEASURES]
+        lists += [_block(table, table.rows_without_twins, measure, suffix=left) for measure in first]
     return [block for block in lists if block.lines]
 
 
-def _block(scores: Sequence[Score], name: str, *, suffix: str = "", paper: bool = False) -> Block:
+def _block(table: Table, scores: Sequence[Score], name: str, *, suffix: str = "", paper: bool = False) -> Block:
     measure = MEASURES[name]
-    values = {(score.head, score.row, score.scale): getattr(score, name) for score in scores}
-    if name == "gap_closed":
-        values = {key: value for key, value in values.items() if key[1] not in _NOT_IN_THE_GAP}
+    chosen = [score for score in scores if score.label not in _LEFT_OUT.get(name, ())]
+    values = {(score.head, score.label, score.scale): getattr(score, name) for score in chosen}
     shown = {key: value for key, value in values.items() if value is not None}
     scales = sorted({scale for _, _, scale in shown})
     best = {scale: max(value for key, value in shown.items() if key[2] == scale) for scale in scales}
     unsure = {
-        (score.head, score.row, score.scale)
+        (score.head, score.label, score.scale)
         for score in scores
         if name == "accuracy" and score.mcnemar_p is not None and score.mcnemar_p >= SIGNIFICANT
     }
 
     spreads = {
-        (score.head, score.row, score.scale): f"±{score.deviation:.1f}"
+        (score.head, score.label, score.scale): f"±{score.deviation:.1f}"
         for score in scores
         if name == "accuracy" and score.deviation is not None
     }
@@ -161,8 +173,32 @@ def _block(scores: Sequence[Score], name: str, *, suffix: str = "", paper: bool 
     ]
     if paper and name in ("accuracy", "gap_closed"):
         lines += _paper_lines(name, scales, measure)
-    legend = _legend(scores, name, marked=bool(unsure), spread=bool(spreads))
-    return Block(measure.title + suffix, tuple(map(scale_name, scales)), tuple(lines), legend)
+    legend = _legend(scores, name, against=table.against if unsure else "", spread=bool(spreads))
+    title = measure.title.format(against=table.against) + suffix
+    return Block(title, tuple(map(scale_name, scales)), tuple(lines), legend)
+
+
+def _size_block(table: Table) -> Block:
+    """Lay out the accuracies by native size: a line per head and row, a column per bin."""
+    bins = {score.least: score for score in table.by_size}
+    shown = {(score.head, score.label, score.least): score.accuracy for score in table.by_size}
+    best = {least: max(value for key, value in shown.items() if key[2] == least) for least in bins}
+
+    def cell(head: str, label: str, least: int) -> Cell:
+        value = shown[head, label, least]
+        return Cell(f"{value:.1f}", best=value == best[least])
+
+    names = [f"{least}+" if one.below is None else f"{least}-{one.below - 1}" for least, one in sorted(bins.items())]
+    pictures = ", ".join(f"{name} {bins[least].n:,}" for name, least in zip(names, sorted(bins), strict=True))
+    return Block(
+        title="Total accuracy by the longer side of a face in pixels, as it is, %",
+        columns=tuple(names),
+        lines=tuple(
+            Line(head, label, tuple(cell(head, label, least) for least in sorted(bins)))
+            for head, label in dict.fromkeys((head, label) for head, label, _ in shown)
+        ),
+        legend=f"pictures: {pictures}; every one enlarged by bicubic alone, whatever the row" if names else "",
+    )
 
 
 def _class_blocks(table: Table) -> list[Block]:
@@ -171,7 +207,7 @@ def _class_blocks(table: Table) -> list[Block]:
         return []
     heads = [one.head for one in table.confusions]
     head = FROZEN if FROZEN in heads else heads[0]
-    chosen = {(one.row, one.scale): one for one in table.confusions if one.head == head}
+    chosen = {(one.label, one.scale): one for one in table.confusions if one.head == head}
     rows, scales = list(dict.fromkeys(row for row, _ in chosen)), sorted({scale for _, scale in chosen})
     first = next(iter(chosen.values())).per_class
 
@@ -216,12 +252,12 @@ def _paper_lines(name: str, scales: Sequence[int], measure: Measure) -> list[Lin
     return lines
 
 
-def _legend(scores: Sequence[Score], name: str, *, marked: bool, spread: bool) -> str:
+def _legend(scores: Sequence[Score], name: str, *, against: str, spread: bool) -> str:
     if name != "accuracy":
         return ""
     halves = [(score.high - score.low) / 2 for score in scores]
     narrow, wide = f"{min(halves):.1f}", f"{max(halves):.1f}"
     width = f"±{narrow}" if narrow == wide else f"±{narrow} to ±{wide}"
-    mark = f"; ~ not told apart from bicubic (p ≥ {SIGNIFICANT})" if marked else ""
+    mark = f"; ~ not told apart from {against} (p ≥ {SIGNIFICANT})" if against else ""
     deviation = "; ± standard deviation over seeds" if spread else ""
     return f"n = {scores[0].n:,}; 95 % intervals {width}{mark}{deviation}"

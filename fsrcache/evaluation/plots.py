@@ -17,8 +17,9 @@ from matplotlib.lines import Line2D
 
 from fsrcache.evaluation.layout import scale_name
 from fsrcache.evaluation.paper import HR_ACCURACY, TABLE_1
+from fsrcache.evaluation.scores import BICUBIC, Score
 from fsrcache.evaluation.style import own_style
-from fsrcache.evaluation.tables import BICUBIC, Score, Table
+from fsrcache.evaluation.tables import Table
 from fsrcache.records import Between, check_value, shortened
 
 # Okabe and Ito's colours, told apart by the colour-blind; markers tell rows apart without any colour.
@@ -52,6 +53,8 @@ class _Look(NamedTuple):
 def accuracy_figure(table: Table, *, side: int | None = None, paper: bool = False) -> Figure:
     """Draw total accuracy against scale, full resolution first; on all pictures of the split, twins included.
 
+    Means of three trainings and parts of other rows are left out.
+
     Parameters
     ----------
     table
@@ -73,8 +76,9 @@ def accuracy_figure(table: Table, *, side: int | None = None, paper: bool = Fals
     """
     check_value(Table, table, name="table")
     check_value(Annotated[int, Between(1, 1 << 16)] | None, side, name="side")
-    heads = list(dict.fromkeys(score.head for score in table.rows))
-    present = {score.row for score in table.rows}
+    scores = [score for score in table.rows if score.label == score.row and score.row in table.order]
+    heads = list(dict.fromkeys(score.head for score in scores))
+    present = {score.row for score in scores}
     groups = _groups([row for row in table.order if row in present])
     looks = _looks(table.order)
     papers = _paper_handles() if paper else []
@@ -84,13 +88,13 @@ def accuracy_figure(table: Table, *, side: int | None = None, paper: bool = Fals
     figure = Figure(figsize=(0.5 + _ALONE if columns == 1 else 1.0 + _COLUMN * columns, height), layout="constrained")
     panels = figure.subplots(lines, columns, sharey=True, squeeze=False)
     for panel, (head, group) in zip(panels.flat, product(heads, groups), strict=True):
-        _draw(panel, [score for score in table.rows if score.head == head and score.row in group], looks)
+        _draw(panel, [score for score in scores if score.head == head and score.row in group], looks)
         if paper:
             _draw_paper(panel)
         if table.classes:
             _draw_chance(panel, len(table.classes))
         width = _COLUMN if columns > 1 else _ALONE
-        _dress(panel, sorted({score.scale for score in table.rows}), side=side, width=width)
+        _dress(panel, sorted({score.scale for score in scores}), side=side, width=width)
         if group is groups[0]:
             panel.set_title(f"head: {head}", fontsize=9, loc="left", color=_INK)
     for panel in panels[:, 0]:

@@ -20,7 +20,7 @@ class Predictor:
     Attributes
     ----------
     row
-        The name in the table; predictors that differ in their seed alone share it.
+        The row's name; predictors that differ in their seed alone share it.
     name
         Its own name, unique, with ``/`` between parts: ``fine-tuned/seed-0``.
     seed
@@ -33,6 +33,10 @@ class Predictor:
         Returns floating-point [n, P] of a split at a scale, in the store's order.
     probabilities
         Returns floating-point [n, K] likewise, in place of features: a row with one head, called ``frozen``.
+    members
+        Number of networks whose outputs it averages.
+    part
+        Whether these are a part of another row's networks, for comparison; figures leave such a row out.
     scales
         Scales that it is scored at, those of the store among them; None for all of the store's.
     note
@@ -54,6 +58,8 @@ class Predictor:
     extractor: Extractor | None = None
     features: Outputs | None = None
     probabilities: Outputs | None = None
+    members: int = 1
+    part: bool = False
     scales: tuple[int, ...] | None = None
     note: str = ""
     facts: Mapping[str, str] = field(default_factory=dict)

@@ -13,7 +13,7 @@ from fsrcache.errors import FsrcacheError
 from fsrcache.evaluation.heads import LINEAR, MLP, Logits, probabilities_of, refit_linear, refit_mlp
 from fsrcache.evaluation.predictions import Probabilities, read_predictions, write_predictions
 from fsrcache.evaluation.predictor import Predictor
-from fsrcache.evaluation.tables import FROZEN
+from fsrcache.evaluation.scores import FROZEN
 from fsrcache.progress import ProgressCallback, counted, named, note
 from fsrcache.store.reader import FeatureStore
 

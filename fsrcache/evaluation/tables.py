@@ -1,79 +1,31 @@
 """The table: one frozen record per row, head and scale, made from predictions, with the answers to a reviewer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import fmean, stdev
 from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fsrcache.errors import FsrcacheError
+from fsrcache.errors import FsrcacheError, RequestError
 from fsrcache.evaluation.arguments import check_array
 from fsrcache.evaluation.confusion import Confusion, confusion
 from fsrcache.evaluation.examples import Example, first_examples
-from fsrcache.evaluation.metrics import (
-    Classes,
-    gap_closed,
-    macro_f1,
-    mcnemar,
-    mean_class_accuracy,
-    standard_error,
-    total_accuracy,
-    wilson_interval,
-)
-from fsrcache.records import Between, Seed, check_value
+from fsrcache.evaluation.metrics import Classes
+from fsrcache.evaluation.native_size import SizeScore, score_sizes
+from fsrcache.evaluation.scores import BICUBIC, FROZEN, Ensemble, Score, Trainings, score_trainings, seeds_of
+from fsrcache.records import Between, Seed, check_value, shortened
 
-BICUBIC, FROZEN = "bicubic", "frozen"  # the row that others are compared with, and the head that is never re-fitted
 HEADS = {
     FROZEN: "the extractor's own, trained with it and never again",
     "refit-mlp": "the frozen head's architecture, re-trained on the row's training features of all scales",
     "refit-linear": "logistic regression, fitted on the row's training features of all scales",
 }
-Key = tuple[str, str, Annotated[int, Between(1, 1 << 16)], Seed | None]  # row, head, scale, seed of the training
-Trainings = dict[tuple[str, str, int], dict[int | None, Classes]]  # predictions int [n] by row, head, scale; by seed
-
-
-@dataclass(frozen=True, kw_only=True)
-class Score:
-    """Scores of one row with one head at one scale; percent, ``mcnemar_p`` and ``deviation`` excepted.
-
-    Attributes
-    ----------
-    row, head, scale, n
-        Names, the scale (1 is full resolution), and the number of pictures.
-    accuracy, mean_class_accuracy, macro_f1
-        Means over the seeds.
-    low, high, standard_error
-        The 95 % Wilson interval of ``accuracy`` over pictures, and its standard error.
-    gap_closed
-        (accuracy - bicubic) / (HR - bicubic) with the same head on the same pictures, mean over the seeds; None without
-        a bicubic row or without a gap.
-    mcnemar_p
-        The exact paired test against bicubic, likewise, the largest over the seeds.
-    seed
-        Random seed of the training; None where there are several, or none.
-    seeds
-        All of them.
-    deviation
-        Sample standard deviation of the accuracy over the seeds, in points; None with fewer than two.
-    """
-
-    row: str
-    head: str
-    scale: int
-    n: int
-    accuracy: float
-    mean_class_accuracy: float
-    macro_f1: float
-    low: float
-    high: float
-    standard_error: float
-    gap_closed: float | None
-    mcnemar_p: float | None
-    seed: int | None = None
-    seeds: tuple[int, ...] = ()
-    deviation: float | None = None
+_CEILING = (
+    "(accuracy - bicubic) / (specialists - bicubic), frozen head, same pictures; the specialists as one network a scale"
+)
+_MEMBERS = "mean of 3: the mean of the probabilities of three trainings, those of the lowest seeds"
+Key = tuple[str, str, Annotated[int, Between(1, 1 << 16)], Seed | None]  # label, head, scale, seed of the training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +76,9 @@ class Table:
     rows, rows_without_twins
         Scores on all pictures, and on those without a twin; ordered by head, row and scale.
     order
-        Names of rows in their order; a row's position fixes its colour and marker.
+        Names of rows in their order, but for parts of others; a row's position fixes its colour and marker.
+    against
+        Label of the row that McNemar's test compares with.
     classes
         The K names of the classes, or empty where they are unknown.
     confusions
@@ -133,6 +87,8 @@ class Table:
         Pixels of a face at full resolution, or None where it is unknown.
     examples
         A few faces, and what the rows say of them with the frozen head.
+    by_size
+        Scores at full resolution by the native size of the faces; empty where nobody asked.
     """
 
     split: str
@@ -142,10 +98,12 @@ class Table:
     pictures: int
     pictures_with_twins: int
     order: tuple[str, ...] = ()
+    against: str = BICUBIC
     classes: tuple[str, ...] = ()
     confusions: tuple[Confusion, ...] = ()
     side: int | None = None
     examples: tuple[Example, ...] = ()
+    by_size: tuple[SizeScore, ...] = ()
 
     def __repr__(self) -> str:
         parts = {
@@ -168,7 +126,10 @@ def score_table(
     split: str,
     context: Context,
     twins: NDArray[np.bool_] | None = None,
+    sizes: NDArray[np.int32] | None = None,
     order: Sequence[str] = (),
+    ensembles: Mapping[str, Ensemble] | None = None,
+    against: str = BICUBIC,
     classes: Sequence[str] = (),
     side: int | None = None,
 ) -> Table:
@@ -177,8 +138,9 @@ def score_table(
     Parameters
     ----------
     predictions
-        {(row, head, scale, seed): int [n]}; scale 1 is full resolution, and the row ``bicubic`` at scale 1 the
-        unprocessed picture. The seed is None where nothing is trained.
+        {(label, head, scale, seed): int [n]}; scale 1 is full resolution, and the row ``bicubic`` at scale 1 the
+        unprocessed picture. The label is the row's name, or that of one of ``ensembles``. The seed is None where
+        nothing is trained.
     labels
         int [n].
     split
@@ -187,8 +149,14 @@ def score_table(
         The answers to print under the table.
     twins
         bool [n], the pictures that also stand in training; None where nobody looked, like none at all.
+    sizes
+        int32 [n], pixels of the faces' longer sides before they were resized; None to leave out scores by size.
     order
         Names of rows in their order; others come after them, as in ``predictions``.
+    ensembles
+        The networks by label; a label without any is a row of one network.
+    against
+        Label of the row that McNemar's test compares with.
     classes, side
         As in ``Table``; where no names are known, the classes of the confusion matrices are numbered.
 
@@ -202,7 +170,7 @@ def score_table(
     FsrcacheError
         If there are no pictures or predictions, or if predictions or twins are not one per label.
     RequestError
-        If anything is of another type, or a class beyond 4,095.
+        If anything is of another type, a class beyond 4,095, or there is no row to compare with.
     """
     check_value(str, split, name="split")
     check_value(Context, context, name="context")
@@ -221,24 +189,47 @@ def score_table(
                 f"{name} has shape {values.shape}, but the split {split!r} has {len(labels)} labels.",
                 "Predict exactly the pictures of the split, in its order.",
             )
-    names = tuple(dict.fromkeys((*order, *(row for row, *_ in predictions))))
-    trainings = _trainings(predictions, names)
+    networks = {label: Ensemble(label) for label, *_ in predictions} | dict(ensembles or {})
+    refuse_unknown_row(against, networks)
+    names = tuple(dict.fromkeys((*order, *(networks[label].row for label, *_ in predictions))))
+    trainings = _trainings(predictions, networks, names)
     answers = {
-        (row, scale): next(iter(seeds.values())) for (row, head, scale), seeds in trainings.items() if head == FROZEN
+        (label, scale): next(iter(seeds.values()))
+        for (label, head, scale), seeds in trainings.items()
+        if head == FROZEN
     }
+    apart = {key: {seed: one[~with_twins] for seed, one in seeds.items()} for key, seeds in trainings.items()}
     return Table(
         split=split,
         context=context,
-        rows=_scores(trainings, labels, np.ones(len(labels), bool)),
-        rows_without_twins=_scores(trainings, labels, ~with_twins),
+        rows=score_trainings(trainings, labels, ensembles=networks, against=against),
+        rows_without_twins=()
+        if with_twins.all()
+        else score_trainings(apart, labels[~with_twins], ensembles=networks, against=against),
         pictures=len(labels),
         pictures_with_twins=int(with_twins.sum()),
-        order=names,
+        order=tuple(name for name in names if not networks.get(name, Ensemble(name)).part),
+        against=against,
         classes=tuple(classes),
-        confusions=_confusions(trainings, labels, classes),
+        confusions=_confusions(trainings, labels, classes, networks),
         side=side,
         examples=first_examples(labels, answers),
+        by_size=() if sizes is None else score_sizes(trainings, labels, sizes, ensembles=networks),
     )
+
+
+def refuse_unknown_row(against: str, labels: Collection[str]) -> None:
+    """Raise if there is no row to compare with; bicubic may be missing.
+
+    Raises
+    ------
+    RequestError
+        With the labels that there are.
+    """
+    if against != BICUBIC and against not in labels:
+        raise RequestError(
+            f"The table has no row {shortened(against)} to compare with.", f"Choose from {'; '.join(labels)}."
+        )
 
 
 def footnotes(table: Table) -> dict[str, str]:
@@ -247,7 +238,10 @@ def footnotes(table: Table) -> dict[str, str]:
     context = table.context
     left_out = f"{table.pictures_with_twins:,} with a pixel-identical twin in training"
     heads = dict.fromkeys(score.head for score in table.rows)
-    statistics = "95 % Wilson intervals over pictures, not over seeds; exact paired McNemar test against bicubic"
+    labels = [score.label for score in table.rows if score.label != score.row]
+    statistics = (
+        f"95 % Wilson intervals over pictures, not over seeds; exact paired McNemar test against {table.against}"
+    )
     if any(score.deviation is not None for score in table.rows):
         statistics += (
             "; of several seeds: means, ± their standard deviation, the interval of the mean accuracy, and the largest "
@@ -266,92 +260,36 @@ def footnotes(table: Table) -> dict[str, str]:
         **{f"head {head}": HEADS[head] for head in heads if head in HEADS},
         "statistics": statistics,
         "gap closed": "(accuracy - bicubic) / (HR - bicubic), same head, same pictures",
+        **({"ceiling reached": _CEILING} if any(score.ceiling_reached is not None for score in table.rows) else {}),
+        **({"members": _MEMBERS} if labels else {}),
         **({"notes": " ".join(context.notes)} if context.notes else {}),
     }
 
 
-def _trainings(predictions: Mapping[Key, Classes], rows: tuple[str, ...]) -> Trainings:
-    """Return the predictions by row, head and scale, ordered by head, row and scale."""
+def _trainings(predictions: Mapping[Key, Classes], networks: Mapping[str, Ensemble], rows: Sequence[str]) -> Trainings:
+    """Return the predictions by label, head and scale, ordered by head, row and scale; a row before its variants."""
     heads = tuple(HEADS)
     trainings: Trainings = {}
-    for (row, head, scale, seed), predicted in predictions.items():
-        trainings.setdefault((row, head, scale), {})[seed] = predicted
+    for (label, head, scale, seed), predicted in predictions.items():
+        trainings.setdefault((label, head, scale), {})[seed] = predicted
 
-    def position(key: tuple[str, str, int]) -> tuple[int, str, int, int]:
-        row, head, scale = key
-        return heads.index(head) if head in heads else len(heads), head, rows.index(row), scale
+    def position(key: tuple[str, str, int]) -> tuple[int, str, int, bool, str, int]:
+        label, head, scale = key
+        row = networks[label].row
+        return heads.index(head) if head in heads else len(heads), head, rows.index(row), label != row, label, scale
 
     return {key: trainings[key] for key in sorted(trainings, key=position)}
 
 
-def _scores(trainings: Trainings, labels: Classes, chosen: NDArray[np.bool_]) -> tuple[Score, ...]:
-    if not chosen.any():
-        return ()
-    kept = {key: {seed: one[chosen] for seed, one in seeds.items()} for key, seeds in trainings.items()}
-
-    def bicubic(head: str, scale: int) -> Classes | None:
-        return next(iter(kept.get((BICUBIC, head, scale), {}).values()), None)
-
-    return tuple(
-        _score(key, seeds, labels[chosen], bicubic=bicubic(key[1], key[2]), hr=bicubic(key[1], 1))
-        for key, seeds in kept.items()
-    )
-
-
-def _confusions(trainings: Trainings, labels: Classes, classes: Sequence[str]) -> tuple[Confusion, ...]:
+def _confusions(
+    trainings: Trainings, labels: Classes, classes: Sequence[str], networks: Mapping[str, Ensemble]
+) -> tuple[Confusion, ...]:
     if not classes:
         largest = max(
             int(one.max()) for one in (labels, *(one for seeds in trainings.values() for one in seeds.values()))
         )
         classes = [str(index) for index in range(largest + 1)]
     return tuple(
-        confusion(key, list(seeds.values()), labels, classes=classes, seeds=_seeds(seeds))
+        confusion(key, list(seeds.values()), labels, classes=classes, seeds=seeds_of(seeds), ensemble=networks[key[0]])
         for key, seeds in trainings.items()
     )
-
-
-def _seeds(trainings: Mapping[int | None, Classes]) -> tuple[int, ...]:
-    return tuple(sorted(seed for seed in trainings if seed is not None))
-
-
-def _score(
-    key: tuple[str, str, int],
-    trainings: Mapping[int | None, Classes],
-    labels: Classes,
-    *,
-    bicubic: Classes | None,
-    hr: Classes | None,
-) -> Score:
-    """Return the score of one row, head and scale; its predictions int [n] are given by seed."""
-    row, head, scale = key
-    n, predictions = len(labels), list(trainings.values())
-    accuracies = [total_accuracy(labels, predicted) for predicted in predictions]
-    accuracy = _mean(accuracies)
-    low, high = wilson_interval(_mean([int((predicted == labels).sum()) for predicted in predictions]), n)
-    share, p = None, None
-    if bicubic is not None and hr is not None:  # at scale 1 they are the same, and no gap
-        share = gap_closed(accuracy, bicubic=total_accuracy(labels, bicubic), hr=total_accuracy(labels, hr))
-    if bicubic is not None and row != BICUBIC:
-        p = max(mcnemar(predicted == labels, bicubic == labels) for predicted in predictions)
-    seeds = _seeds(trainings)
-    return Score(
-        row=row,
-        head=head,
-        scale=scale,
-        n=n,
-        accuracy=100 * accuracy,
-        mean_class_accuracy=100 * _mean([mean_class_accuracy(labels, predicted) for predicted in predictions]),
-        macro_f1=100 * _mean([macro_f1(labels, predicted) for predicted in predictions]),
-        low=100 * low,
-        high=100 * high,
-        standard_error=100 * standard_error(accuracy, n),
-        gap_closed=None if share is None else 100 * share,
-        mcnemar_p=p,
-        seed=seeds[0] if len(seeds) == 1 else None,
-        seeds=seeds,
-        deviation=100 * stdev(accuracies) if len(accuracies) > 1 else None,
-    )
-
-
-def _mean(values: Sequence[float]) -> float:
-    return values[0] if len(values) == 1 else fmean(values)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsrcache.ahead import ordered_map
-from fsrcache.extraction.features import Features, features_of_view, side_by_side, view_of
+from fsrcache.extraction.features import Features, features_of_view, side_by_side
 from fsrcache.extraction.source import FaceSource
 from fsrcache.extractors.identity import BATCH
 from fsrcache.faces.decode import Pictures
@@ -42,7 +42,7 @@ def batch_features(source: FaceSource, batches: Iterable[tuple[LazyPictures, int
 
     def extract_batch(batch: tuple[LazyPictures, int]) -> Features:
         pictures, scale = batch
-        return features_of_view(source.extractor, view_of(pictures.get(), scale=scale, degradation=source.degradation))
+        return features_of_view(source.extractor, source.view(pictures.get(), scale))
 
     with side_by_side(source.extractor) as workers:
         under_way = workers.threads + _BATCHES_AHEAD

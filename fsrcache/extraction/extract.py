@@ -2,8 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from os import PathLike
@@ -13,8 +12,10 @@ from numpy.typing import NDArray
 
 from fsrcache.announce import FirstSeconds, announce
 from fsrcache.device import in_words
-from fsrcache.extraction.batches import LazyPictures, batch_features, picture_batches
+from fsrcache.extraction.batches import batch_features, picture_batches
+from fsrcache.extraction.blocks import Extracted, WriteBlock, extract_blocks, pictures_of
 from fsrcache.extraction.features import SIDE_BY_SIDE
+from fsrcache.extraction.on_ray import RayCluster, extract_on_ray
 from fsrcache.extraction.room import name_bytes, refuse_full_disk
 from fsrcache.extraction.source import FaceSource, face_source, store_spec
 from fsrcache.extractors.extractor import Extractor
@@ -22,6 +23,7 @@ from fsrcache.extractors.identity import BATCH
 from fsrcache.faces.degrade import Degradation
 from fsrcache.faces.faces import Faces
 from fsrcache.progress import Progress, ProgressCallback, counted, no_progress
+from fsrcache.store.blocks import Block
 from fsrcache.store.layout import arrays
 from fsrcache.store.metadata import documents
 from fsrcache.store.writer import FeatureWriter, unwritten
@@ -106,12 +108,14 @@ def extract_features(
     scales: Sequence[int],
     data: str,
     part: tuple[int, int] = (1, 1),
+    cluster: RayCluster | None = None,
     on_progress: ProgressCallback = no_progress,
 ) -> ExtractResult:
     """Write features, embeddings and probabilities of all faces into a store; what is there already is kept.
 
     Batches are decoded, resized and extracted side by side, each on a thread of its own, and blocks are written on
-    one more; in memory are the pictures of a block, a few batches and two blocks of features.
+    one more; in memory are the pictures of a block, a few batches and two blocks of features. On Ray that is so in
+    every worker.
 
     Parameters
     ----------
@@ -125,19 +129,22 @@ def extract_features(
         The data in one line, for people.
     part
         ``(i, n)``: the i-th of n shares, i from 1; whoever finishes last completes the store.
+    cluster
+        The cluster of Ray that extracts; None for this process.
     on_progress
-        Called after every batch, and while the store is completed. After the first seconds a note says how long all of
-        it takes.
+        Called after every batch, on Ray after every block, and while the store is completed. After the first seconds a
+        note says how long all of it takes.
 
     Raises
     ------
     FsrcacheError
-        If the store is of other content, somebody else writes it, its disk has no room, or it cannot be written.
+        If the store is of other content, somebody else writes it, its disk has no room, or it cannot be written; on Ray
+        also if there is no such cluster, or its workers die.
     """
     began = time.perf_counter()
     spec = store_spec(source, scales=scales, data=data)
     refuse_full_disk(store, spec, source)
-    faces, order = source.faces, source.order
+    faces, order, device = source.faces, source.order, source.extractor.device
     with FeatureWriter(
         store,
         spec,
@@ -147,7 +154,12 @@ def extract_features(
         part=part,
     ) as writer:
         missing = writer.missing()
-        _extract_blocks(source, writer, missing, on_progress)
+        if cluster is None:
+            extracted, where = extract_blocks(source, writer.spec, missing, write=_writing(writer)), in_words(device)
+        else:
+            extracted, where = extract_on_ray(source, writer.spec, missing, store=store, cluster=cluster), "Ray"
+        if missing:
+            _finish_all(extracted, pictures_of(writer.spec, missing), where, on_progress)
         complete = writer.finish(on_progress)
         return ExtractResult(
             store=writer.name,
@@ -179,8 +191,7 @@ def estimate_extraction(
     spec, missing = unwritten(store, store_spec(source, scales=scales, data=""), part=part)
     sampled, rate = _sample(source, spec.scales, on_progress)
     every = arrays(spec)
-    blocks = [spec.rows_of(split, block) for split, _, block in missing]
-    total = sum(block.stop - block.start for block in blocks)
+    total = pictures_of(spec, missing)
     return ExtractEstimate(
         rows=dict(spec.rows),
         scales=tuple(spec.scales),
@@ -226,46 +237,25 @@ def _sample(
     return sampled, sampled / (time.perf_counter() - began)
 
 
-def _extract_blocks(
-    source: FaceSource, writer: FeatureWriter, missing: Sequence[tuple[str, int, int]], on_progress: ProgressCallback
-) -> None:
-    """Extract and write what is missing, every block while the next one is extracted."""
-    lengths = [len(_rows(source, writer, split, block)) for split, _, block in missing]
-    done, total, first = 0, sum(lengths), FirstSeconds()
-    writing: Future[None] | None = None
-    with ThreadPoolExecutor(1) as pool, closing(batch_features(source, _batches(source, writer, missing))) as extracted:
-        for (split, scale, block), length in zip(missing, lengths, strict=True):
-            values: dict[str, NDArray[np.float32]] = {}
-            for start, part in zip(range(0, length, BATCH), extracted, strict=False):
-                for name, rows in part._asdict().items():
-                    whole = values.setdefault(name, np.empty((length, rows.shape[1]), np.float32))
-                    whole[start : start + len(rows)] = rows
-                done += len(part.features)
-                on_progress(Progress("extracting", done, total, "pictures", {"scale": scale}))
-                pace = first.measured(done) if done >= SIDE_BY_SIDE * BATCH else None  # of all threads
-                if pace is not None:
-                    work = f"{total:,} pictures on {in_words(source.extractor.device)}"
-                    left = pace.seconds_each * (total - done)
-                    announce(on_progress, left, work, by=f"the first {pace.pieces:,}")
-            if writing is not None:
-                writing.result()
-            writing = pool.submit(writer.write, split, scale, block=block, **values)
-        if writing is not None:
-            writing.result()
+def _writing(writer: FeatureWriter) -> WriteBlock:
+    """Return a function that writes a block by a writer."""
+
+    def write(block: Block, values: Mapping[str, NDArray[np.float32]]) -> None:
+        split, scale, number = block
+        writer.write(split, scale, block=number, **values)
+
+    return write
 
 
-def _rows(source: FaceSource, writer: FeatureWriter, split: str, block: int) -> NDArray[np.int64]:
-    return source.order[split][writer.rows(split, block)]
-
-
-def _batches(
-    source: FaceSource, writer: FeatureWriter, missing: Sequence[tuple[str, int, int]]
-) -> Iterator[tuple[LazyPictures, int]]:
-    """Yield pictures and scale of every batch of the missing blocks; the scales of a block share its pictures."""
-    current: tuple[str, int] | None = None
-    batches: list[LazyPictures] = []
-    for split, scale, block in missing:
-        if current != (split, block):
-            current, rows = (split, block), _rows(source, writer, split, block)
-            batches = picture_batches(source, rows)
-        yield from ((batch, scale) for batch in batches)
+def _finish_all(extracted: Generator[Extracted], total: int, where: str, on_progress: ProgressCallback) -> None:
+    """Have all pictures extracted, and report how many are; after the first seconds also how long the others take."""
+    done, first = 0, FirstSeconds()
+    on_progress(Progress("extracting", 0, total, "pictures"))
+    with closing(extracted):
+        for scale, count in extracted:
+            done += count
+            on_progress(Progress("extracting", done, total, "pictures", {"scale": scale}))
+            pace = first.measured(done) if done >= SIDE_BY_SIDE * BATCH else None  # of all threads
+            if pace is not None:
+                left, work = pace.seconds_each * (total - done), f"{total:,} pictures on {where}"
+                announce(on_progress, left, work, by=f"the first {pace.pieces:,}")

@@ -1,9 +1,10 @@
 """The input of an extraction: faces in the store's order, the extractor, and how low-resolution views are made."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from os import PathLike
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,10 +12,12 @@ from numpy.typing import NDArray
 
 from fsrcache.device import check_device
 from fsrcache.errors import FsrcacheError
+from fsrcache.extraction.features import view_of
 from fsrcache.extractors.extractor import Extractor
 from fsrcache.extractors.identity import preprocessing_digest
 from fsrcache.extractors.opening import open_extractor
-from fsrcache.faces.degrade import SCALE_FORM, Degradation
+from fsrcache.faces.decode import Pictures
+from fsrcache.faces.degrade import SCALE_FORM, Degradation, coarse_pictures
 from fsrcache.faces.expressions import SPLITS
 from fsrcache.faces.faces import Faces
 from fsrcache.faces.relabel import relabel
@@ -24,6 +27,22 @@ from fsrcache.store.spec import StoreSpec, chunk_and_block
 
 _ORDER = "hash, label, id; then one shuffle, PCG64, seed 0"
 _DTYPE = "float16"
+
+
+class SuperResolver(NamedTuple):
+    """What enlarges small faces in place of bicubic.
+
+    Attributes
+    ----------
+    digest
+        Hexadecimal SHA-256 of its weights.
+    enlarge
+        Function of small pictures uint8 ``[B, s, s, C]``, the scale and the side S that returns uint8 ``[B, S, S, C]``;
+        several threads call it at a time.
+    """
+
+    digest: str
+    enlarge: Callable[[Pictures, int, int], Pictures]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,12 +59,23 @@ class FaceSource:
         int64 ``[n]`` for every split: rows of ``faces`` in the store's order.
     degradation
         How low-resolution views are made.
+    super_resolver
+        What enlarges the small faces; None for bicubic.
     """
 
     faces: Faces
     extractor: Extractor
     order: Mapping[str, NDArray[np.int64]]
     degradation: Degradation
+    super_resolver: SuperResolver | None = None
+
+    def view(self, pictures: Pictures, scale: int) -> Pictures:
+        """Return pictures uint8 ``[B, S, S, C]`` as the extractor sees them at a scale, ``[B, C, S, S]``."""
+        if self.super_resolver is None or scale == 1:
+            return view_of(pictures, scale=scale, degradation=self.degradation)
+        small = coarse_pictures(pictures, scale, self.degradation)
+        enlarged = self.super_resolver.enlarge(small, scale, pictures.shape[1])
+        return np.ascontiguousarray(enlarged.transpose(0, 3, 1, 2))
 
 
 def face_source(
@@ -54,6 +84,7 @@ def face_source(
     *,
     device: torch.device,
     degradation: Degradation = SCALE_FORM,
+    super_resolver: SuperResolver | None = None,
 ) -> FaceSource:
     """Open the extractor, and put the faces in the store's order and their classes in the extractor's.
 
@@ -70,7 +101,7 @@ def face_source(
             f"The faces have {faces.side} pixels a side; {extractor.name} takes {extractor.side}.",
             f"Read them at its side: usable_faces(listing, side={extractor.side}).",
         )
-    return FaceSource(faces, extractor, _order(faces), degradation)
+    return FaceSource(faces, extractor, _order(faces), degradation, super_resolver)
 
 
 def store_spec(source: FaceSource, *, scales: Sequence[int], data: str) -> StoreSpec:
@@ -108,6 +139,7 @@ def store_spec(source: FaceSource, *, scales: Sequence[int], data: str) -> Store
             "channels": 1 if faces.grey else 3,
             "spd_side": extractor.form.side,
             "degradation": asdict(source.degradation),
+            **({} if source.super_resolver is None else {"super_resolver": source.super_resolver.digest}),
         },
         data=data,
         rows=rows,

@@ -94,7 +94,9 @@ class CovPoolFER(nn.Module):
         self.trunk = _trunk(config)
         self.pool = CovariancePool(config.ridge, BiMap(channels, config.spd_side, generator=generator))
         self.logarithm = LogEig(config.floor)
-        self.head = Head(vech_length(config.spd_side), config.hidden, config.embedding, len(classes))
+        self.head = Head(
+            vech_length(config.spd_side), config.hidden, config.embedding, len(classes), linear=config.linear_embedding
+        )
         _initialise(self, generator)
 
     def log_covariance(self, pictures: Tensor) -> Tensor:
@@ -141,13 +143,16 @@ class Head(nn.Module):
     ----------
     length, hidden, embedding, classes
         P, the widths of the hidden layers, and K.
+    linear
+        Whether the embedding has no ReLU.
     """
 
-    def __init__(self, length: int, hidden: int, embedding: int, classes: int) -> None:
+    def __init__(self, length: int, hidden: int, embedding: int, classes: int, *, linear: bool | None = None) -> None:
         super().__init__()
         self.embed = nn.Sequential(
             nn.Linear(length, hidden, bias=False), _norm(nn.BatchNorm1d(hidden, eps=_NORM_EPSILON)), nn.ReLU(),
-            nn.Linear(hidden, embedding, bias=False), _norm(nn.BatchNorm1d(embedding, eps=_NORM_EPSILON)), nn.ReLU(),
+            nn.Linear(hidden, embedding, bias=False), _norm(nn.BatchNorm1d(embedding, eps=_NORM_EPSILON)),
+            nn.Identity() if linear else nn.ReLU(),
         )  # fmt: skip
         self.classify = nn.Linear(embedding, classes)
 

@@ -15,7 +15,7 @@ from fsrcache.presets import Side
 from fsrcache.records import check_value, shortened
 from fsrcache.spd import vech_length
 
-_LUMA = (19595, 38470, 7471)  # of 65536: Rec. 601 as Pillow computes it
+LUMA = (19595, 38470, 7471)  # of 65536: Rec. 601 as Pillow computes it
 _PROBED = 2  # random pictures on which a network shows its widths
 _AGREEMENT = 1e-3  # relative distance between a network's logits and its head's
 
@@ -139,7 +139,7 @@ class Extractor:
         if channels == 1 and self.channels == 3:
             pictures = pictures.expand(-1, 3, -1, -1)
         elif channels == 3 and self.channels == 1:
-            weights = torch.tensor(_LUMA, dtype=torch.int32, device=pictures.device)[:, None, None]
+            weights = torch.tensor(LUMA, dtype=torch.int32, device=pictures.device)[:, None, None]
             luma = ((pictures.int() * weights).sum(1, keepdim=True) + (1 << 15)) >> 16
             pictures = luma.to(torch.uint8)
         return self._embed(pictures)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from functools import partial
 from hashlib import sha256
 from os import PathLike
 from pathlib import Path
@@ -55,10 +56,14 @@ class OnnxExtractor(nn.Module):
         self.classes, self.side, self.channels = options.classes, options.side, options.channels
         self.preprocessing = preparation(options)
         self.head = LinearHead(torch.from_numpy(graph.weight), torch.from_numpy(graph.bias))
-        self._options, self._where, self._dtype, self._batch = options, where, graph.dtype, graph.shape[0]
+        self._graph, self._options, self._where, self._batch = graph, options, where, graph.shape[0]
         self._session = open_session(graph.body, where=where)
         self._input = self._session.get_inputs()[0].name
         self.embed(torch.zeros(2, self.channels, self.side, self.side, dtype=torch.uint8))  # fails here, not later
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        make = partial(OnnxExtractor, where=self._where)  # a session does not pickle
+        return make, (self._graph, self._options), {"training": self.training}
 
     def embed(self, pictures: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Compute features, embedding and logits.
@@ -115,7 +120,7 @@ class OnnxExtractor(nn.Module):
         """Return the network's input for pictures uint8 [B, C, H, W]."""
         if self._options.channel_order == "bgr":
             pictures = pictures.flip(1)
-        if self._dtype == "float32":
+        if self._graph.dtype == "float32":
             values = torch.tensor([self._options.mean, self._options.deviation], dtype=torch.float32)
             mean, deviation = values[:, :, None, None]  # [C, 1, 1] each
             pictures = (pictures.float() / (255 / float(self._options.range)) - mean) / deviation

@@ -39,26 +39,33 @@ class PictureError(Exception):
     """A picture cannot be read; the message is the reason."""
 
 
-def decode(path: str | PathLike[str]) -> Pictures:
+def decode(path: str | PathLike[str], *, most: int | None = None) -> Pictures:
     """Read a picture as uint8 ``[H, W]`` if it is grey (three equal channels are grey), else ``[H, W, 3]``.
 
     EXIF rotation is applied, transparency is laid over white, an animation becomes its first frame. 16 bits are
     scaled to 8, unless no value of a picture is above 255: then it holds 8-bit values, which are kept as they are.
 
+    Parameters
+    ----------
+    path
+        The file.
+    most
+        Number of pixels at most; None for ``MAX_PIXELS``.
+
     Raises
     ------
     PictureError
-        If the file is missing, empty, truncated, not a picture, larger than ``MAX_PIXELS``, or of floating-point,
-        negative or larger values, or so dark in 16 bits that its values may be of 10 or 12.
+        If the file is missing, empty, truncated, not a picture, larger than that, or of floating-point, negative or
+        larger values, or so dark in 16 bits that its values may be of 10 or 12.
     """
-    return decode_noted(path)[0]
+    return decode_noted(path, most=most)[0]
 
 
-def decode_noted(path: str | PathLike[str]) -> tuple[Pictures, tuple[str, ...]]:
+def decode_noted(path: str | PathLike[str], *, most: int | None = None) -> tuple[Pictures, tuple[str, ...]]:
     """Return the picture of :func:`decode`, and notes on the conversion of an unusual file, which a report counts."""
     if not isinstance(path, str | PathLike):
         raise RequestError(f"The picture is {shortened(path)}.", "Name a file, as text or as a Path.")
-    path = Path(path)
+    path, most = Path(path), MAX_PIXELS if most is None else most
     try:
         status = path.stat()
     except FileNotFoundError:
@@ -73,15 +80,15 @@ def decode_noted(path: str | PathLike[str]) -> tuple[Pictures, tuple[str, ...]]:
         raise PictureError(f"enormous: {status.st_size:,} bytes")
     try:
         with _QUIET, Image.open(path, formats=_FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise PictureError(f"enormous: {image.width} x {image.height}, more than {MAX_PIXELS} pixels")
+            if image.width * image.height > most:
+                raise PictureError(f"enormous: {image.width} x {image.height}, more than {most} pixels")
             return _pixels(path, image)
     except PictureError:
         raise
     except UnidentifiedImageError:
         raise PictureError("not a picture of a known format") from None
     except Image.DecompressionBombError:
-        raise PictureError(f"enormous: more than {MAX_PIXELS} pixels") from None
+        raise PictureError(f"enormous: more than {most} pixels") from None
     except Exception as error:  # a decoder of broken bytes raises nearly anything
         raise PictureError(f"broken picture: {error or type(error).__name__}") from None
 

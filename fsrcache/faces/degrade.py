@@ -70,6 +70,15 @@ def low_resolution_view(pictures: Pictures, scale: int, degradation: Degradation
     _check(pictures, scale, degradation)
     if scale == 1:
         return pictures
+    small = coarse_pictures(pictures, scale, degradation)
+    return imresize_batch(small, size=(pictures.shape[1], pictures.shape[2]), border=degradation.border)
+
+
+def coarse_pictures(pictures: Pictures, scale: float, degradation: Degradation = SCALE_FORM) -> Pictures:
+    """Return the small pictures that a low-resolution view is enlarged from, uint8 ``[B, s, s, C]``.
+
+    The arguments are those of ``low_resolution_view``; a scale need not be whole here.
+    """
     sides, border = (pictures.shape[1], pictures.shape[2]), degradation.border
     if degradation.form == "scale":
         small = imresize_batch(pictures, scale=1 / scale, border=border)
@@ -77,7 +86,7 @@ def low_resolution_view(pictures: Pictures, scale: int, degradation: Degradation
         small = imresize_batch(pictures, size=(ceil(sides[0] / scale), ceil(sides[1] / scale)), border=border)
     if degradation.jpeg is not None:
         small = np.stack([_through_jpeg(picture, degradation.jpeg) for picture in small])
-    return imresize_batch(small, size=sides, border=border)
+    return small
 
 
 def _check(pictures: object, scale: object, degradation: object) -> None:

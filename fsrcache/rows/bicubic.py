@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from fsrcache.evaluation.predictor import Predictor
-from fsrcache.evaluation.tables import BICUBIC
+from fsrcache.evaluation.scores import BICUBIC
 from fsrcache.rows.row import RowContext, no_obstacle
 
 NAME = BICUBIC

@@ -1,12 +1,11 @@
 """fine-tuned: the extractor trained further on faces at all scales, with its own head as the frozen one."""
 
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from fsrcache.errors import FsrcacheError, Remedy, call
+from fsrcache.errors import FsrcacheError
 from fsrcache.evaluation.predictor import Predictor
 from fsrcache.extraction.extract import extract_features, following_extraction
 from fsrcache.extraction.source import face_source
@@ -16,21 +15,17 @@ from fsrcache.extractors.identity import refuse_other_extractor
 from fsrcache.extractors.opening import open_extractor
 from fsrcache.models.weights import kind_of, read_record
 from fsrcache.presets import FINE_TUNING, PretrainConfig
-from fsrcache.progress import note as progress_note
 from fsrcache.records import value_from
-from fsrcache.rows.row import RowContext, RowResult, RowTraining, default_in_words, rows_apart, trained_seeds
-from fsrcache.store.existing import read_root
-from fsrcache.store.objects import objects_at
+from fsrcache.rows.own_store import STORE, discard_other_store, ready_seeds, refuse_other_faces, train_again
+from fsrcache.rows.row import RowContext, RowResult, RowTraining, default_in_words, rows_apart
 from fsrcache.store.reader import FeatureStore
 from fsrcache.training.classifier.distillation import Distillation
 from fsrcache.training.classifier.fine_tuning import fine_tune
-from fsrcache.workspace import Workspace
 
 NAME = "fine-tuned"
 NOTE = "the extractor trained further on mixed scales, with its own head as the frozen one"
 SETTINGS = FINE_TUNING
-_WEIGHTS, _STORE = "extractor.safetensors", "features.zarr"
-_SAME = ("pictures", "labels", "order")  # digests that its store shares with the workspace's
+_WEIGHTS = "extractor.safetensors"
 
 
 def obstacle(extractor: Extractor) -> str:
@@ -61,9 +56,9 @@ def train_tuned(
         on_progress=context.on_progress, following=following,
     )  # fmt: skip
     source = face_source(faces, folder / _WEIGHTS, device=context.device, degradation=training.degradation)
-    _discard_other(folder / _STORE, source.extractor)
+    discard_other_store(folder / STORE, source)
     extraction = extract_features(
-        source, store=folder / _STORE, scales=context.store.scales, data=line, on_progress=context.on_progress
+        source, store=folder / STORE, scales=context.store.scales, data=line, on_progress=context.on_progress
     )
     return RowResult(
         row=name,
@@ -88,33 +83,21 @@ def tuned_predictors(
     name: str, note: str, context: RowContext, settings: Callable[[ExtractorTraining], str]
 ) -> list[Predictor]:
     """Return the trainings of a row whose features are there; ``settings`` tells those of a training in words."""
-    ready: list[Predictor] = []
-    for seed, folder in trained_seeds(context.workspace, name):
-        if (folder / _WEIGHTS).exists() and _is_complete(folder / _STORE):
-            ready.append(_predictor(name, note, context, seed, folder, settings))
-        else:
-            context.on_progress(
-                progress_note(f"{name} with the seed {seed} is left out: its training did not come to its end.")
-            )
+    ready = [_predictor(name, note, context, seed, folder, settings) for seed, folder in ready_seeds(context, name)]
     return rows_apart(name, ready)
 
 
 def _predictor(
     name: str, note: str, context: RowContext, seed: int, folder: Path, settings: Callable[[ExtractorTraining], str]
 ) -> Predictor:
-    tuned, store = open_extractor(folder / _WEIGHTS, device=context.device), FeatureStore(folder / _STORE)
+    tuned, store = open_extractor(folder / _WEIGHTS, device=context.device), FeatureStore(folder / STORE)
     refuse_other_extractor(store, tuned)
-    other = [one for one in _SAME if store.spec.digests[one] != context.store.spec.digests[one]]
-    if other:
-        raise FsrcacheError(
-            f"{store.name} is of other faces than {context.store.name}: their {', '.join(other)} differ.",
-            _train_again(name, context.workspace, seed),
-        )
+    refuse_other_faces(store, context, name, seed=seed)
     training = _training(folder / _WEIGHTS)
     if training.get("fine_tuned_from") != context.extractor.digest:
         raise FsrcacheError(
             f"{folder / _WEIGHTS} is not this {context.extractor.name} trained further, but another.",
-            _train_again(name, context.workspace, seed),
+            train_again(context, name, seed=seed),
         )
     return Predictor(
         row=name,
@@ -127,24 +110,6 @@ def _predictor(
         note=note,
         facts={"settings": settings(training)},
     )
-
-
-def _train_again(name: str, workspace: Workspace, seed: int) -> Remedy:
-    again = call("baselines", workspace=str(workspace.folder), rows=[name], seed=seed, restart=True)
-    return Remedy("Train it again: `{}`.", again)
-
-
-def _is_complete(path: Path) -> bool:
-    """Tell whether the row's own store is there and complete."""
-    root = read_root(objects_at(path))
-    return root is not None and root.complete
-
-
-def _discard_other(path: Path, extractor: Extractor) -> None:
-    """Remove the row's own store if other weights wrote it, those of before a restart."""
-    root = read_root(objects_at(path))
-    if root is not None and root.spec.digests["weights"] != extractor.digest:
-        shutil.rmtree(path)
 
 
 def _training(path: Path) -> ExtractorTraining:

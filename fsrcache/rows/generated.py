@@ -1,6 +1,7 @@
 """FSR-FER: the store's features as a trained generator turns them into those of full resolution."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from fsrcache.errors import Blank, FsrcacheError, Remedy, RequestError, arguments, call
-from fsrcache.evaluation.predictor import Predictor
+from fsrcache.evaluation.predictor import Outputs, Predictor
 from fsrcache.models.generators.forms import GeneratorTraining, load_generator, read_training, refuse_other_content
+from fsrcache.models.generators.mlp import MLPGenerator
 from fsrcache.models.weights import file_digest
 from fsrcache.presets import TRAINING, TrainConfig
 from fsrcache.progress import named
@@ -25,6 +27,7 @@ NOTE = "the store's features as the generator turns them into those of full reso
 SETTINGS = None
 train = None  # by the command of that name
 obstacle = no_obstacle
+GENERATOR = "generator.safetensors"  # in the folder of a training
 _WEIGHTS = {
     "lr": "weights from coarse faces",
     "hr": "weights from fine faces",
@@ -46,7 +49,7 @@ def predictors(context: RowContext, runs: Sequence[str]) -> list[Predictor]:
     """Return the generators of runs.
 
     Those that differ in their seed alone, and in no setting or scale, are one row. The row of the first run is called
-    ``FSR-FER``, any other ``FSR-FER (NAME)`` by its first run.
+    ``FSR-FER``, any other ``FSR-FER (NAME)`` by its first run. A mean of networks is also there as its first alone.
     """
     rows: dict[tuple[TrainConfig, tuple[int, ...]], list[_Run]] = {}
     for run in (_read(context, name) for name in dict.fromkeys(runs)):
@@ -55,7 +58,15 @@ def predictors(context: RowContext, runs: Sequence[str]) -> list[Predictor]:
     for number, of_row in enumerate(rows.values()):
         _refuse_equal_seeds(of_row)
         row = NAME if number == 0 else f"{NAME} ({of_row[0].name})"
-        ready += [_predictor(context, row, run) for run in of_row]
+        whole = [
+            generator_predictor(
+                context, run.path, run.training, row=row, name=f"{NAME}/{run.name}", note=NOTE,
+                settings=preset_in_words(run.training["config"], TRAINING),
+            )
+            for run in of_row
+        ]  # fmt: skip
+        ready += whole
+        ready += [_one_of(context, one, run.path) for one, run in zip(whole, of_row, strict=True) if one.members > 1]
     return ready
 
 
@@ -70,9 +81,9 @@ def _read(context: RowContext, name: str) -> _Run:
 
 
 def _file(workspace: Workspace, name: str) -> Path:
-    path = workspace.run(name) / "generator.safetensors"
+    path = workspace.run(name) / GENERATOR
     if not path.exists():
-        known = sorted(one.parent.name for one in (workspace.folder / "runs").glob("*/generator.safetensors"))
+        known = trained_runs(workspace)
         raise FsrcacheError(
             f"There is no trained generator {name!r} in {workspace.folder}; there is {', '.join(known) or 'none'}.",
             Remedy(
@@ -82,6 +93,11 @@ def _file(workspace: Workspace, name: str) -> Path:
             ),
         )
     return path
+
+
+def trained_runs(workspace: Workspace) -> list[str]:
+    """Return the names of the runs that have a generator."""
+    return sorted(one.parent.name for one in (workspace.folder / "runs").glob(f"*/{GENERATOR}"))
 
 
 def _refuse_equal_seeds(runs: Sequence[_Run]) -> None:
@@ -97,37 +113,84 @@ def _refuse_equal_seeds(runs: Sequence[_Run]) -> None:
         names[seed] = run.name
 
 
-def _predictor(context: RowContext, row: str, run: _Run) -> Predictor:
-    store, device = context.store, context.device
+def generator_predictor(
+    context: RowContext, path: Path, training: GeneratorTraining, *, row: str, name: str, note: str, settings: str
+) -> Predictor:
+    """Return the predictor of a generator: its file, and the record of its training.
 
-    @cache
-    def generator() -> torch.nn.Module:
-        return load_generator(run.path)[0].to(device).eval()
-
-    def features(split: str, scale: int) -> NDArray[np.floating[Any]]:
-        on_progress = named(context.on_progress, f"{NAME}/{run.name}")
-        return mapped(generator(), store.features(split, scale)[:], device, f"{split} at x{scale}", on_progress)
-
-    config = run.training["config"]
+    Parameters
+    ----------
+    context
+        What every row works with.
+    path, training
+        The generator's file, and its record.
+    row, name, note
+        As in ``Predictor``.
+    settings
+        Settings of the training in words.
+    """
+    config = training["config"]
     return Predictor(
         row=row,
-        name=f"{NAME}/{run.name}",
-        source={"generator": file_digest(run.path)},
-        seed=run.training["seed"],
+        name=name,
+        source={"generator": file_digest(path)},
+        seed=training["seed"],
         extractor=context.extractor,
-        features=features,
-        scales=run.training["scales"],
-        note=NOTE,
+        features=_features(context, cache(lambda: load_generator(path)[0]), name),
+        members=_members(config),
+        scales=training["scales"],
+        note=note,
         facts={
             "generator": _description(config),
-            "checkpoint": _checkpoint(config, run.training["steps"]) + _threads(run.training),
-            "settings": preset_in_words(config, TRAINING),
+            "checkpoint": _checkpoint(config, training["steps"]) + _threads(training),
+            "settings": settings,
         },
     )
 
 
+def _one_of(context: RowContext, whole: Predictor, path: Path) -> Predictor:
+    """Return the predictor of a generator's first network alone."""
+
+    @cache
+    def first() -> torch.nn.Module:
+        generator = load_generator(path)[0]
+        assert isinstance(generator, MLPGenerator)
+        generator.keep(0)
+        return generator
+
+    name = f"{whole.name}/one"
+    return replace(
+        whole,
+        row=f"{whole.row}, one of {whole.members}",
+        name=name,
+        source={**whole.source, "member": 0},
+        features=_features(context, first, name),
+        members=1,
+        part=True,
+        note=f"the first alone of the networks of {whole.row}",
+        facts={},
+    )
+
+
+def _features(context: RowContext, generator: Callable[[], torch.nn.Module], name: str) -> Outputs:
+    """Return the function that gives the store's features as a generator turns them."""
+    store, device = context.store, context.device
+
+    def features(split: str, scale: int) -> NDArray[np.floating[Any]]:
+        on_progress = named(context.on_progress, name)
+        function = generator().to(device).eval()
+        return mapped(function, store.features(split, scale)[:], device, f"{split} at x{scale}", on_progress)
+
+    return features
+
+
+def _members(config: TrainConfig) -> int:
+    members: int = getattr(config.generator, "members", 1)
+    return members
+
+
 def _description(config: TrainConfig) -> str:
-    form, members = config.generator.form.upper(), getattr(config.generator, "members", 1)
+    form, members = config.generator.form.upper(), _members(config)
     network = form if members == 1 else f"mean of {members} {form}s"
     critic = "no critic" if config.critic is None else "with a WGAN-div critic"
     return f"{network}, {config.steps:,} steps of {config.batch}, {critic}, {_WEIGHTS[config.reweight]}"

@@ -7,8 +7,15 @@ import fsrcache.rows.bicubic as bicubic
 import fsrcache.rows.distilled as distilled
 import fsrcache.rows.distilled_unlabelled as distilled_unlabelled
 import fsrcache.rows.fine_tuned as fine_tuned
+import fsrcache.rows.fsr as fsr
+import fsrcache.rows.fsr_fer as fsr_fer
+import fsrcache.rows.fsr_fer_unweighted as fsr_fer_unweighted
+import fsrcache.rows.fsr_fer_without_critic as fsr_fer_without_critic
 import fsrcache.rows.generated as generated
 import fsrcache.rows.majority as majority
+import fsrcache.rows.meta_sr as meta_sr
+import fsrcache.rows.meta_sr_retrained as meta_sr_retrained
+import fsrcache.rows.rcan as rcan
 import fsrcache.rows.ridge as ridge
 import fsrcache.rows.ridge_per_scale as ridge_per_scale
 import fsrcache.rows.specialists as specialists
@@ -21,6 +28,13 @@ from fsrcache.rows.row import Row, RowContext
 ROWS: tuple[Row, ...] = (
     majority,
     bicubic,
+    rcan,
+    meta_sr,
+    meta_sr_retrained,
+    fsr,
+    fsr_fer,
+    fsr_fer_unweighted,
+    fsr_fer_without_critic,
     ridge,
     ridge_per_scale,
     fine_tuned,
@@ -29,10 +43,13 @@ ROWS: tuple[Row, ...] = (
     specialists,
     generated,
 )
+PAPER: tuple[Row, ...] = (rcan, meta_sr, meta_sr_retrained, fsr, fsr_fer, fsr_fer_unweighted, fsr_fer_without_critic)
 
 
 def rows_to_train(names: Sequence[str]) -> list[Row]:
-    """Return the rows that are trained by ``fsrcache baselines``, by name; ``all`` alone stands for every one.
+    """Return the rows that are trained by ``fsrcache baselines``, by name.
+
+    ``all`` alone stands for every one, and ``paper`` alone for the paper's rivals and its own system.
 
     Raises
     ------
@@ -40,15 +57,17 @@ def rows_to_train(names: Sequence[str]) -> list[Row]:
         If there is no such row, it is not trained, or it is named twice.
     """
     known = {row.NAME: row for row in ROWS if row.train is not None}
-    if list(names) == ["all"]:
-        return list(known.values())
+    groups = {"paper": list(PAPER), "all": list(known.values())}
+    if len(names) == 1 and names[0] in groups:
+        return groups[names[0]]
+    remedy = f"Choose from {', '.join(known)}, or {' or '.join(groups)} alone."
     if not names or isinstance(names, str):
-        raise RequestError(f"The rows are {shortened(names)}.", f"Choose from {', '.join(known)}, or all.")
+        raise RequestError(f"The rows are {shortened(names)}.", remedy)
     for name in names:
         if name not in known:
             untrained = any(name == row.NAME for row in ROWS)
             what = f"The row {name} needs no training here" if untrained else f"There is no row {shortened(name)}"
-            raise RequestError(f"{what}.", f"Choose from {', '.join(known)}, or all.")
+            raise RequestError(f"{what}.", remedy)
         if list(names).count(name) > 1:
             raise RequestError(f"The row {name} is named twice.", "Name it once.")
     return [known[name] for name in names]

@@ -59,6 +59,8 @@ class RowTraining:
     read_faces
         Returns the pictures of the store, at the extractor's side, and the data in one line; they are read once, and
         only for rows that need them.
+    pictures
+        Folder of pictures that image super-resolvers are trained on; None for the store's own.
     """
 
     context: RowContext
@@ -68,6 +70,7 @@ class RowTraining:
     other_threads: bool
     degradation: Degradation
     read_faces: Callable[[], tuple[Faces, str]]
+    pictures: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,8 +89,11 @@ class RowResult:
         Percent at full resolution by split, ``held-out`` among them, where that is measured.
     held_out
         Percent on the held-out tenth of the training split by scale, as ``x4``, where that is measured.
+    super_resolution
+        Mean PSNR in dB and SSIM on the held-out tenth by scale, as ``x4``, where the row enlarges pictures: ``psnr``,
+        ``ssim``, ``bicubic_psnr`` and ``bicubic_ssim``.
     history
-        JSON values for every epoch.
+        JSON values for every epoch, or every few steps.
     seconds
         Duration of this call.
     extraction
@@ -103,6 +109,7 @@ class RowResult:
     resumed_from: int = 0
     accuracy: Mapping[str, float] = field(default_factory=dict)
     held_out: Mapping[str, float] = field(default_factory=dict)
+    super_resolution: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     history: Sequence[Mapping[str, Any]] = ()
     seconds: float
     extraction: Mapping[str, Any] | None = None
@@ -133,10 +140,10 @@ class Row(Protocol):
         None where ``fsrcache baselines`` has nothing to train.
         """
 
-    def obstacle(self, extractor: Extractor) -> str:
+    def obstacle(self, extractor: Extractor, /) -> str:
         """Return why there can be no such row with an extractor, as a sentence; an empty text where there can."""
 
-    def predictors(self, context: RowContext, runs: Sequence[str]) -> Sequence[Predictor]:
+    def predictors(self, context: RowContext, runs: Sequence[str], /) -> Sequence[Predictor]:
         """Return the trainings that are ready to be scored, one for each seed; none where nothing is trained yet.
 
         Parameters

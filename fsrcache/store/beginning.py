@@ -1,10 +1,10 @@
-"""The first writes of a writer: the root and metadata as the spec says them, half-written files of its part gone."""
+"""The first writes of a writer: the root and metadata of a store, and no half-written files of its part."""
 
 from collections.abc import Sequence
 
 from fsrcache.store.blocks import Block
 from fsrcache.store.inventory import Inventory
-from fsrcache.store.layout import ROOT, arrays, outputs
+from fsrcache.store.layout import ROOT, outputs
 from fsrcache.store.metadata import documents
 from fsrcache.store.root import Root
 from fsrcache.store.spec import StoreSpec
@@ -14,6 +14,8 @@ def begin_store(
     inventory: Inventory, spec: StoreSpec, *, root: Root | None, blocks: Sequence[Block], alone: bool
 ) -> None:
     """Write the metadata that are missing or others, and remove half-written files.
+
+    A complete store stays as it is for its readers while scales are added: their metadata come last, with its new root.
 
     Parameters
     ----------
@@ -35,14 +37,13 @@ def begin_store(
     OSError
         If the storage fails otherwise.
     """
-    keys = [key for array in arrays(spec) for key in array.keys]
     folders = {
         array.key(block).rpartition("/")[0]
         for split, scale, block in blocks
         for array in outputs(spec, split, scale=scale).values()
     }
-    files = documents(spec)
-    if root is None or root.spec != spec or (root.complete and not inventory.keys.issuperset(keys)):
-        files = {ROOT: Root(spec).document(), **files}
-    inventory.update(files)
+    stays = root is not None and (inventory.holds(root.spec) if root.complete else root.spec == spec)
+    if root is None or not stays:
+        root = Root(spec)
+    inventory.update({ROOT: root.document(), **documents(root.spec)})
     inventory.remove_partials(None if alone else folders)

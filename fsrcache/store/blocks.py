@@ -1,4 +1,4 @@
-"""Blocks of rows at a scale, the units of writing: those of a part, the missing ones, and the values they may hold."""
+"""Blocks of rows at a scale, the units of writing: those of a part, the missing ones, and one written."""
 
 from collections.abc import Container, Iterable, Mapping
 from typing import Any
@@ -7,7 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsrcache.errors import FsrcacheError
+from fsrcache.store.inventory import Inventory
 from fsrcache.store.layout import ArrayLayout, outputs
+from fsrcache.store.shard import encode
 from fsrcache.store.spec import StoreSpec
 
 Block = tuple[str, int, int]  # split, scale, block
@@ -29,35 +31,49 @@ def missing_blocks(spec: StoreSpec, blocks: Iterable[Block], keys: Container[str
     return [block for block in blocks if not is_there(*block)]
 
 
-def checked_values(
-    spec: StoreSpec, split: str, scale: int, *, block: int, values: Mapping[str, Any], ids: Any, store: str
-) -> dict[ArrayLayout, NDArray[np.floating]]:
-    """Return the values of a block by the arrays that they belong to, in order of writing.
+def write_block(
+    inventory: Inventory, spec: StoreSpec, block: Block, values: Mapping[str, Any], *, ids: Mapping[str, Any]
+) -> None:
+    """Write a block at a scale; a file of it that is in the inventory is left as it is.
+
+    Whoever writes a block again writes the same bytes.
 
     Parameters
     ----------
-    spec, split, scale, block
+    inventory, spec
+        Files of the store, and what it is about.
+    block
         The block.
     values
         Rows ``[rows, width]`` by output; None for an output that is not kept.
     ids
-        Names of the whole split's pictures, for the error.
-    store
-        Name of the store, for the error.
+        Names of the pictures by split, for the error.
 
     Raises
     ------
     FsrcacheError
-        If the store has no such block, an output is missing or unknown, or a value cannot be stored.
+        If the store has no such block, an output is missing or unknown, a value cannot be stored, or writing fails.
+        Only then may anything have been written.
     """
+    split, scale, number = block[0], int(block[1]), int(block[2])  # NumPy's integers are not written alike
+    for array, rows in _checked_values(inventory.name, spec, (split, scale, number), values, ids).items():
+        if (key := array.key(number)) not in inventory.keys:
+            inventory.write(key, encode(array, rows, block=number))
+
+
+def _checked_values(
+    store: str, spec: StoreSpec, at: Block, values: Mapping[str, Any], ids: Mapping[str, Any]
+) -> dict[ArrayLayout, NDArray[np.floating]]:
+    """Return the values of a block by the arrays that they belong to, in order of writing."""
+    split, scale, block = at
     if not (split in spec.rows and scale in spec.scales and block in range(spec.blocks(split))):
         raise FsrcacheError(f"The store {store} has no block {block} of {split} at scale {scale}.")
-    arrays = outputs(spec, split, scale=int(scale))  # NumPy's integers are not written alike
+    arrays = outputs(spec, split, scale=scale)
     kept = {name: np.asarray(rows) for name, rows in values.items() if rows is not None}
     if odd := sorted(kept.keys() ^ arrays.keys()):
         raise FsrcacheError(f"The store {store} holds {', '.join(arrays)}; {', '.join(odd)} do not fit that.")
     for name, array in arrays.items():
-        _check_rows(array, int(block), kept[name], ids=ids)
+        _check_rows(array, block, kept[name], ids=ids[split])
     return {array: kept[name] for name, array in arrays.items()}
 
 

@@ -1,8 +1,10 @@
 """The files of a store while it is written, and which of them are there."""
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 
+from fsrcache.store.layout import arrays
 from fsrcache.store.objects import PARTIAL, Objects, location_of, storage_errors
+from fsrcache.store.spec import StoreSpec
 
 AGAIN = "See that there is room and the location can be written, then do the same again: it goes on."
 
@@ -14,6 +16,8 @@ class Inventory:
     ----------
     objects
         The store's files.
+    keys
+        Keys of the files that are to be left as they are; None for all that exist.
 
     Attributes
     ----------
@@ -23,9 +27,14 @@ class Inventory:
         Keys of the files that exist.
     """
 
-    def __init__(self, objects: Objects) -> None:
+    def __init__(self, objects: Objects, keys: Iterable[str] | None = None) -> None:
         self._objects = objects
-        self.name, self.location, self.keys = objects.name, location_of(objects), set(objects.keys())
+        self.name, self.location = objects.name, location_of(objects)
+        self.keys = set(objects.keys() if keys is None else keys)
+
+    def holds(self, spec: StoreSpec) -> bool:
+        """Return whether every file of a store's arrays is there."""
+        return self.keys.issuperset(key for array in arrays(spec) for key in array.keys)
 
     def read(self, key: str, most: int, *, start: int = 0) -> bytes | None:
         """Return the bytes of a file, little more than ``most``; None where it does not exist."""

@@ -64,7 +64,7 @@ class Verdict:
     leftovers
         Files that a killed writer left half-written; the next writer removes them.
     files, bytes
-        Number of the arrays' files, and the bytes read of them.
+        Number of the arrays' files, those of scales that are being added among them, and the bytes read of them.
     """
 
     complete: bool
@@ -156,12 +156,13 @@ def _repair(objects: Objects, on_progress: ProgressCallback) -> Verdict:
 def _verify(objects: Objects, on_progress: ProgressCallback) -> tuple[Root, Verdict]:
     entries = objects.entries()
     root, problems = _root(objects, entries)
-    metadata, every = documents(root.spec), arrays(root.spec)
-    problems += _odd(entries, {*metadata, *(key for array in every for key in array.keys)})
+    metadata, every, added = documents(root.spec), arrays(root.spec), _added(root.spec, entries)
+    problems += _odd(entries, {*metadata, *(key for array in (*every, *added) for key in array.keys)})
     for key, document in metadata.items():
         if (kind := _document_damage(objects, key, document, entries)) is not None:
             problems.append(Problem(_array(key), key, kind))
     files = [(array, block) for array in every for block in range(array.files)]
+    files += [(array, block) for array in added for block in range(array.files) if array.key(block) in entries]
     digests: dict[str, str] = {}
     size, whole, first = 0, sum(array.nbytes for array in every), FirstSeconds()
     with ThreadPoolExecutor(_threads(objects)) as pool:
@@ -249,16 +250,22 @@ def _document_damage(objects: Objects, key: str, document: bytes, entries: Entri
     return None if data == document else "missing" if data is None else "corrupt"
 
 
+def _added(spec: StoreSpec, entries: Entries) -> list[ArrayLayout]:
+    """Return the arrays of scales that are being added to a store."""
+    known = {array.name for array in arrays(spec)}
+    return [array for array in arrays(spec.with_scales(_scales(spec, entries))) if array.name not in known]
+
+
 def _scales(spec: StoreSpec, entries: Entries) -> tuple[int, ...]:
     """Return the scales that have any features."""
     parts = [key.split("/") for key in entries]
-    names = {part[1][1:] for part in parts if part[0] in spec.splits and part[2:] == ["features", ROOT]}
+    names = {part[1][1:] for part in parts if part[0] in spec.splits and part[2:3] == ["features"]}
     numbers = {int(name) for name in names if name.isascii() and name.isdigit()}
     return tuple(sorted({1, *(number for number in numbers if 1 <= number <= LARGEST_SCALE)}))
 
 
 def _expected(root: Root, array: ArrayLayout, block: int) -> str | None:
-    return None if root.shards is None else root.shards[array.name][block]
+    return None if root.shards is None or array.name not in root.shards else root.shards[array.name][block]
 
 
 def _check(

@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 from fsrcache.errors import FsrcacheError
 from fsrcache.progress import ProgressCallback, no_progress
 from fsrcache.store.beginning import begin_store
-from fsrcache.store.blocks import Block, blocks_of_part, checked_values, missing_blocks
+from fsrcache.store.blocks import Block, blocks_of_part, missing_blocks, write_block
 from fsrcache.store.columns import check_columns, name_hashes, write_columns
 from fsrcache.store.completing import shard_seals
 from fsrcache.store.existing import existing_store, read_root
 from fsrcache.store.inventory import AGAIN, Inventory
 from fsrcache.store.layout import ROOT, arrays
 from fsrcache.store.lock import alone, remove_stale_locks, writer_lock
+from fsrcache.store.metadata import documents
 from fsrcache.store.objects import objects_at, storage_errors
 from fsrcache.store.root import Root
-from fsrcache.store.shard import encode
 from fsrcache.store.spec import StoreSpec
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ class FeatureWriter:
         The store's folder, which may be a link and below which none is followed, a URL that Zarr opens through fsspec,
         or a Zarr store. Files that a killed writer of this part left half-written are removed.
     spec
-        What the store is about. Scales that an existing store lacks are added to it.
+        What the store is about. Scales that an existing store lacks are added to it; if it is complete, readers read
+        it as it was until they are all written.
     labels, ids, hashes
         Columns of every split, in the order of the rows: whole numbers ``[n]``, ``n`` names, uint8 ``[n, 16]`` of the
         pictures; without hashes, those of the names.
@@ -145,13 +146,7 @@ class FeatureWriter:
         if self._closed:
             raise FsrcacheError(f"The writer of the store {self.name} is closed.", "Write inside its `with`.")
         values = {"features": features, "embeddings": embeddings, "probabilities": probabilities}
-        rows_of = checked_values(
-            self.spec, split, scale, block=block, values=values, ids=self._ids.get(split), store=self.name
-        )
-        for array, rows in rows_of.items():
-            key = array.key(int(block))
-            if key not in self._inventory.keys:
-                self._inventory.write(key, encode(array, rows, block=int(block)))
+        write_block(self._inventory, self.spec, (split, scale, block), values, ids=self._ids)
 
     def finish(self, on_progress: ProgressCallback = no_progress) -> bool:
         """Mark the store as complete if all parts are written, and return whether it is.
@@ -172,7 +167,10 @@ class FeatureWriter:
             return self._complete(on_progress)
 
     def _complete(self, on_progress: ProgressCallback) -> bool:
-        """Write the root of a complete store if nothing is missing, and return whether it is complete."""
+        """Write the root of a complete store if nothing is missing, and return whether it is complete.
+
+        While scales are added to a complete store, its root stays as it is until then.
+        """
         objects, self._inventory = self._objects, Inventory(self._objects)
         if missing := self.missing():
             split, scale, block = missing[0]
@@ -182,16 +180,16 @@ class FeatureWriter:
             )
         root = read_root(objects)
         spec = self.spec if root is None else root.spec.with_scales(self.spec.scales)  # other parts may have added some
-        if root is None or root.spec != spec:
-            objects.write(ROOT, Root(spec).document())
-        elif root.complete:
+        if root is not None and root.complete and root.spec == spec:
             return True
-        every = arrays(spec)
-        if not self._inventory.keys.issuperset(key for array in every for key in array.keys):
+        if root is None or (not root.complete and root.spec != spec):
+            objects.write(ROOT, Root(spec).document())
+        if not self._inventory.holds(spec):
             return False
         digests = self._digests | shard_seals(self._inventory, spec, on_progress)
         self._inventory.remove_partials()
-        shards = {array.name: [digests[key] for key in array.keys] for array in every}
+        self._inventory.update(documents(spec))
+        shards = {array.name: [digests[key] for key in array.keys] for array in arrays(spec)}
         objects.write(ROOT, Root(spec, shards).document())
         if objects.folder:
             remove_stale_locks(objects.folder)

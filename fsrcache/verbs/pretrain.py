@@ -16,6 +16,7 @@ from fsrcache.progress import ProgressCallback, no_progress, note
 from fsrcache.settings import differences, preset_named, split_settings, with_settings
 from fsrcache.training.classifier.estimate import PretrainEstimate, estimate_pretraining
 from fsrcache.training.classifier.pretraining import PretrainResult, pretrain_extractor
+from fsrcache.training.ranks import joined
 from fsrcache.training.run.checkpoint import CHECKPOINT, has_checkpoint, run_record
 from fsrcache.verbs.data import choose_data, read_faces, remember_beginning
 from fsrcache.verbs.record import write_result
@@ -61,7 +62,8 @@ def pretrain(
 ) -> PretrainResult:
     """Train the workspace's extractor on the training split without its held-out tenth; the last epoch is kept.
 
-    Interrupted, it goes on from the last checkpoint when it is called again.
+    Interrupted, it goes on from the last checkpoint when it is called again. Processes that torchrun started share
+    each batch, and the first writes.
 
     Parameters
     ----------
@@ -97,31 +99,37 @@ def pretrain(
     Raises
     ------
     RequestError
-        If an argument is wrong, or the workspace has an extractor that was not pre-trained there.
+        If an argument is wrong, the workspace has an extractor that was not pre-trained there, or torchrun's processes
+        cannot share a batch equally.
     FsrcacheError
         If the faces cannot be read, the workspace holds a pre-training of other settings, or the loss stops being
         finite.
     """
-    target = pick_device(device)
-    workspace = _own_workspace(workspace, restart=restart)
-    _check_names(settings)
-    data = choose_data(workspace, data, any_limit=restart, on_progress=on_progress)
-    faces, _ = read_faces(data, side=side, on_progress=on_progress)
-    resolved = resolve_settings(data, faces.side, preset=preset, epochs=epochs, settings=settings, device=target)
-    if _is_begun_on(workspace, faces):
-        workspace.remember(data)  # wherever they lie now
-    else:
-        remember_beginning(workspace, data)
-    if preset is None and resolved.preset == "medium":
-        on_progress(note(f"Preset medium: {faces.side} x {faces.side} pixels without a GPU."))
-    with with_threads(threads):
+    with joined() as ranks, with_threads(threads):
+        on_progress = on_progress if ranks.first else no_progress
+        target = ranks.own_device(pick_device(device))
+        workspace = _own_workspace(workspace, restart=restart)
+        _check_names(settings)
+        data = choose_data(workspace, data, any_limit=restart, on_progress=on_progress)
+        faces, _ = read_faces(data, side=side, on_progress=on_progress)
+        resolved = resolve_settings(data, faces.side, preset=preset, epochs=epochs, settings=settings, device=target)
+        ranks.wait()  # all have looked at the workspace
+        if ranks.first and _is_begun_on(workspace, faces):
+            workspace.remember(data)  # wherever they lie now
+        elif ranks.first:
+            remember_beginning(workspace, data)
+        if preset is None and resolved.preset == "medium":
+            on_progress(note(f"Preset medium: {faces.side} x {faces.side} pixels without a GPU."))
         result = pretrain_extractor(
             faces, resolved.extractor, resolved.schedule,
             target=workspace.extractor, folder=workspace.pretraining, scales=tuple(scales), restart=restart,
-            other_threads=threads is not None, seed=seed, device=target, on_progress=on_progress,
+            other_threads=threads is not None or ranks.launched, seed=seed, device=target, ranks=ranks,
+            on_progress=on_progress,
         )  # fmt: skip
-    workspace.remember(data)
     result = replace(result, preset=resolved.preset, settings=resolved.differences)
+    if not ranks.first:
+        return result
+    workspace.remember(data)
     write_result(workspace.pretraining, result)
     if result.resumed_from == result.epochs:
         on_progress(note(f"Nothing to do: the pre-training had ended after {several(result.epochs, 'epoch')}."))

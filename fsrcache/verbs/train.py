@@ -11,6 +11,7 @@ from fsrcache.presets import TRAINING, TrainConfig
 from fsrcache.progress import ProgressCallback, no_progress, note
 from fsrcache.settings import differences, preset_named, with_settings
 from fsrcache.store.reader import FeatureStore
+from fsrcache.training.ranks import joined
 from fsrcache.training.run.estimate import TrainEstimate, estimate_training
 from fsrcache.training.run.train import TrainResult, train_generator
 from fsrcache.verbs.record import write_result
@@ -27,7 +28,7 @@ def train(
     settings: Sequence[str] = (),
     cache: str = "auto",
     plain: bool = False,
-    log: str | None = None,
+    log: Sequence[str] = (),
     restart: bool = False,
     seed: int = 0,
     device: str = "auto",
@@ -36,7 +37,8 @@ def train(
 ) -> TrainResult:
     """Train a generator that turns features of low-resolution faces into those of their full-resolution ones.
 
-    Interrupted, it goes on from the last checkpoint when it is called again.
+    Interrupted, it goes on from the last checkpoint when it is called again. Processes that torchrun started share
+    each batch, and the first writes.
 
     Parameters
     ----------
@@ -57,7 +59,8 @@ def train(
     plain
         Whether every part is computed as it is defined: slower, to compare with.
     log
-        ``tensorboard`` to write events into the run's folder.
+        Trackers of the run: ``tensorboard`` writes events into its folder, ``wandb`` an offline run, and ``trackio``
+        into a database of its own. One that fails does not end the training.
     restart
         Whether to begin anew where there is a run of the name; its generator stays until the new one replaces it.
     seed
@@ -73,24 +76,26 @@ def train(
     Raises
     ------
     RequestError
-        If an argument is wrong, or there is no such workspace.
+        If an argument is wrong, there is no such workspace, or torchrun's processes cannot share a batch equally.
     FsrcacheError
         If there is no store or no extractor, the store is of another extractor, the run is one of other settings, or a
         loss stops being finite.
     """
-    target = pick_device(device)
-    folder = open_workspace(workspace).run(name)
-    preset, config = train_settings(workspace, preset=preset, steps=steps, settings=settings)
-    workspace = existing_workspace(workspace)
-    features = FeatureStore(store or workspace.store)
-    with with_threads(threads):
+    with joined() as ranks, with_threads(threads):
+        target = ranks.own_device(pick_device(device))
+        folder = open_workspace(workspace).run(name)
+        preset, config = train_settings(workspace, preset=preset, steps=steps, settings=settings)
+        workspace = existing_workspace(workspace)
+        features = FeatureStore(store or workspace.store)
         result = train_generator(
             features, open_extractor(workspace.extractor_source), config,
             folder=folder, seed=seed, device=target, cache=cache, plain=plain, log=log, restart=restart,
-            other_threads=threads is not None, on_progress=on_progress,
+            other_threads=threads is not None or ranks.launched, ranks=ranks, on_progress=on_progress,
         )  # fmt: skip
     changes = tuple(differences(config, TRAINING[preset]))
     result = replace(result, name=name, preset=preset, settings=changes)
+    if not ranks.first:
+        return result
     write_result(folder, result)
     if result.resumed_from == result.steps:
         on_progress(note(f"Nothing to do: run {name} had ended after {several(result.steps, 'step')}."))

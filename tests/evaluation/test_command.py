@@ -113,7 +113,7 @@ def test_the_classes_are_printed_and_written(evaluate):
     assert "Recall of every class, head frozen, %" in out
     assert "Total accuracy" not in out
     written = (evaluate.run / "confusion.csv").read_text().splitlines()
-    assert written[0].startswith("row,head,scale,seeds,class,support,recall,precision,f1,as 0,")
+    assert written[0].startswith("row,head,scale,seeds,members,class,support,recall,precision,f1,as 0,")
     assert len(written) == 1 + 7 * 4
     assert "Total accuracy" in (evaluate.run / "table.md").read_text()  # as before
 
@@ -128,6 +128,28 @@ def test_the_classes_are_printed_and_written(evaluate):
 def test_what_is_no_seed_or_head_is_named_before_any_work(tmp_path, changes, words):
     with pytest.raises(RequestError, match=words):
         verb(tmp_path, device="cpu", **changes)
+
+
+def test_without_a_run_the_files_have_a_folder_of_their_own(evaluate):
+    (evaluate.run / "generator.safetensors").unlink()
+    code, out, said = evaluate()
+    assert code == 0
+    assert "frozen       bicubic 80.0  60.0  30.0" in out
+    folder = evaluate.run.parents[1] / "table"
+    assert said.splitlines()[0].startswith(f"With every definition in {folder}: ")
+    assert {path.name for path in folder.iterdir()} == {
+        "table.csv", "table.md", "confusion.csv", "accuracy.png", "accuracy.svg"
+    }  # fmt: skip
+    assert not list(evaluate.run.iterdir())
+
+
+def test_the_row_to_compare_with_reaches_the_table(evaluate, monkeypatch, table):
+    asked = {}
+    monkeypatch.setattr("fsrcache.verbs.evaluate.evaluate", lambda *_, **options: asked.update(options) or table)
+    assert evaluate("--against", "fine-tuned, mean of 3")[0] == 0
+    assert (asked["against"], asked["names"]) == ("fine-tuned, mean of 3", None)
+    assert evaluate("--name", "default")[0] == 0
+    assert (asked["against"], asked["names"]) == ("bicubic", ("default",))
 
 
 def test_a_seed_beyond_the_range_is_a_wrong_request(evaluate):

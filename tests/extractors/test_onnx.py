@@ -1,6 +1,7 @@
 import ast
 import importlib
 import json
+import pickle
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -283,6 +284,14 @@ def test_several_threads(gemm):
         answers = list(pool.map(lambda row: module.embed(pictures[row % 8 :][:1])[2], range(64)))
     for row, logits in enumerate(answers):
         assert torch.equal(logits, module.embed(pictures[row % 8 :][:1])[2])
+
+
+def test_it_pickles(gemm):
+    module = check(gemm)
+    again = pickle.loads(pickle.dumps(module))
+    for ours, theirs in zip(module.embed(faces()), again.embed(faces()), strict=True):
+        assert torch.equal(ours, theirs)
+    assert not again.training
 
 
 def test_threads_are_torchs_and_do_not_spin(gemm):

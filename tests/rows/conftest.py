@@ -19,7 +19,7 @@ from fsrcache.verbs.baselines import baselines
 from fsrcache.workspace import Data, Workspace
 
 CPU = torch.device("cpu")
-EXTRACTOR = ExtractorConfig(side=16, stages=((6,), (8,)), spd_side=6, hidden=12, embedding=5)
+EXTRACTOR = ExtractorConfig(side=16, stages=((6,), (8,)), spd_side=8, hidden=12, embedding=5)
 MLP = replace(
     TRAINING["best"], generator=MLPConfig(width=16, blocks=1, rank=2, members=2), steps=6, batch=8, learning_rate=5e-2
 )  # so that six steps of two seeds are told apart

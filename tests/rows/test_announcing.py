@@ -79,8 +79,8 @@ def test_an_evaluation_announces_what_is_not_kept(workspace, announced, monkeypa
     store = FeatureStore(workspace.store)
     fitted, whole, tested = int((~store.held_out()).sum()), len(store.labels("train")), len(store.labels("test"))
     seconds, work, by = announced[0]
-    assert seconds == 2 * SCALES * (tested + whole + 30.0 * fitted)
-    assert work.startswith("7 scores of rows with heads on cpu (")
+    assert seconds == 3 * SCALES * (tested + whole + 30.0 * fitted)
+    assert work.startswith("10 scores of rows with heads on cpu (")
     assert by == "a sample of each row"
     phases = {one.phase for one in reports}
     assert phases >= {
@@ -88,7 +88,7 @@ def test_an_evaluation_announces_what_is_not_kept(workspace, announced, monkeypa
         "FSR-FER/a: train at x2", "FSR-FER/a: features of test", "FSR-FER/a, frozen: predicting",
     }  # fmt: skip
     evaluate(workspace, names=["a", "b"], heads=["frozen"], device="cpu")
-    assert announced[1][:2] == (SCALES * tested * 1.0, work.replace("7 scores", "1 score"))
+    assert announced[1][:2] == (2 * SCALES * tested * 1.0, work.replace("10 scores", "2 scores"))
     evaluate(workspace, names=["a", "b"], heads=["frozen"], device="cpu")
     assert announced[2][0] == 0
 

@@ -23,10 +23,13 @@ from fsrcache.extractors.opening import open_extractor
 from fsrcache.faces.degrade import Degradation
 from fsrcache.faces.faces import usable_faces
 from fsrcache.faces.index import list_faces
+from fsrcache.models.generators.forms import load_generator
 from fsrcache.models.weights import read_weights, write_weights
 from fsrcache.store.reader import FeatureStore
+from fsrcache.training.run.train import train_generator
 from fsrcache.verbs.evaluate import evaluate
 
+ONE = "FSR-FER, one of 2"
 HEADS = ("frozen", "refit-mlp", "refit-linear")
 
 
@@ -52,7 +55,7 @@ def computed(monkeypatch):
 def test_every_row_head_and_scale(workspace):
     table = evaluate(workspace, names=["a"], device="cpu")
     keys = [(score.head, score.row, score.scale) for score in table.rows]
-    rows = dict.fromkeys(HEADS, ("bicubic", "FSR-FER")) | {"frozen": ("majority", "bicubic", "FSR-FER")}
+    rows = dict.fromkeys(HEADS, ("bicubic", "FSR-FER", ONE)) | {"frozen": ("majority", "bicubic", "FSR-FER", ONE)}
     assert keys == [(head, row, scale) for head in HEADS for row in rows[head] for scale in (1, 2, 4)]
     assert (table.split, len(table.classes), table.side) == ("test", 7, 16)
     store = FeatureStore(workspace.store)
@@ -68,7 +71,8 @@ def test_every_row_head_and_scale(workspace):
     changes = "generator.rank=2, generator.dropout=0.1, generator.noise=0.0, steps=6, batch=8, learning_rate=0.05"
     assert table.context.settings == f"preset tiny with generator.width=16, {changes}"
     assert f"settings: {table.context.settings}" in to_csv(table)
-    assert set(table.context.rows) == {"majority", "bicubic", "FSR-FER"}
+    assert set(table.context.rows) == {"majority", "bicubic", "FSR-FER", ONE}
+    assert {score.row: score.members for score in table.rows} == {"majority": 1, "bicubic": 1, "FSR-FER": 2, ONE: 1}
     score = next(score for score in table.rows if score.row == "FSR-FER")
     assert (score.seed, score.seeds, score.deviation) == (0, (0,), None)
     assert evaluate(workspace, names=["a"], split="val", heads=["frozen"], device="cpu").split == "val"
@@ -109,6 +113,73 @@ def test_runs_that_differ_in_their_seed_alone_are_one_row(workspace):
     assert "FSR-FER (b)" in {score.row for score in first.rows}
 
 
+def test_one_of_a_generators_networks_is_a_row_of_its_own(workspace):
+    table = evaluate(workspace, names=["a"], heads=["frozen"], device="cpu")
+    generator, _ = load_generator(workspace.run("a") / "generator.safetensors")
+    store, head = FeatureStore(workspace.store), load_covpool(workspace.extractor).head
+    labels = store.labels("test")
+    whole, alone = (
+        read_weights(workspace.predictions / f"FSR-FER/{name}/test-frozen.safetensors", kind=KIND)[0]
+        for name in ("a", "a/one")
+    )
+    for scale, accuracy in accuracies(table, ONE).items():
+        features = torch.from_numpy(store.features("test", scale)[:]).float()
+        with torch.no_grad():
+            residual = generator.members[0]((features - generator.mean) / generator.deviation)
+            expected = head((features + residual * generator.deviation).half().float())[1].softmax(1)
+        torch.testing.assert_close(alone[f"x{scale}"], expected, rtol=1e-3, atol=1e-4)
+        assert not torch.allclose(whole[f"x{scale}"], expected, rtol=1e-3, atol=1e-4)
+        assert accuracy == pytest.approx(100 * (alone[f"x{scale}"].argmax(1).numpy() == labels).mean())
+    assert ONE not in table.context.seeds
+
+
+def test_three_seeds_of_one_network_are_also_shown_as_their_mean(workspace, prepared_runs):
+    config = replace(prepared_runs["a"][0], generator=replace(prepared_runs["a"][0].generator, members=1))
+    for seed in (0, 1, 2):
+        train_generator(
+            FeatureStore(workspace.store), workspace.extractor, config, folder=workspace.run(f"s{seed}"), seed=seed,
+            device=torch.device("cpu"),
+        )  # fmt: skip
+    table = evaluate(workspace, names=["s0", "s1", "s2"], heads=["frozen", "refit-linear"], device="cpu")
+    labels = FeatureStore(workspace.store).labels("test")
+    for head, file in (("frozen", "test-frozen"), ("refit-linear", "test-refit-linear-seed-0")):
+        kept = [read_weights(workspace.predictions / f"FSR-FER/s{seed}/{file}.safetensors", kind=KIND)[0]
+                for seed in (0, 1, 2)]  # fmt: skip
+        for scale in (1, 2, 4):
+            mean = sum(one[f"x{scale}"] for one in kept) / 3
+            score = next(
+                one for one in table.rows
+                if (one.label, one.head, one.scale) == ("FSR-FER, mean of 3", head, scale)
+            )  # fmt: skip
+            assert score.accuracy == pytest.approx(100 * (mean.argmax(1).numpy() == labels).mean())
+            assert (score.row, score.members, score.seeds, score.seed) == ("FSR-FER", 3, (0, 1, 2), None)
+    against = evaluate(
+        workspace, names=["s0", "s1", "s2"], heads=["frozen"], against="FSR-FER, mean of 3", device="cpu"
+    )  # fmt: skip
+    p_values = {score.label: score.mcnemar_p for score in against.rows}
+    assert p_values["FSR-FER, mean of 3"] is None
+    assert p_values["bicubic"] is not None
+
+
+def test_a_table_without_a_generator(workspace):
+    table = evaluate(workspace, heads=["frozen"], device="cpu")
+    assert {score.row for score in table.rows} == {"majority", "bicubic"}
+    assert table.context.generator == "none"
+    assert table.context.notes[-1] == "No row FSR-FER: no run was named, and there is no run default, but a, b, other."
+    with pytest.raises(FsrcacheError, match="no trained generator 'default'"):
+        evaluate(workspace, names=["default"], heads=["frozen"], device="cpu")
+    shutil.move(workspace.run("a"), workspace.run("default"))
+    table = evaluate(workspace, heads=["frozen"], device="cpu")
+    assert {score.row for score in table.rows} == {"majority", "bicubic", "FSR-FER", ONE}
+
+
+def test_a_row_to_compare_with_that_is_not_there_is_refused_before_any_work(workspace, computed):
+    with pytest.raises(RequestError, match="no row 'ridge'") as caught:
+        evaluate(workspace, names=["a"], against="ridge", device="cpu")
+    assert caught.value.remedy == f"Choose from majority; bicubic; FSR-FER; {ONE}."
+    assert not computed
+
+
 def test_two_runs_of_one_seed_are_refused(workspace):
     shutil.copytree(workspace.run("a"), workspace.run("again"))
     with pytest.raises(RequestError, match="a and again have the same settings and the same seed, 0"):
@@ -118,13 +189,13 @@ def test_two_runs_of_one_seed_are_refused(workspace):
 
 def test_a_second_call_computes_nothing(workspace, computed):
     first = evaluate(workspace, names=["a", "b"], device="cpu")
-    assert computed.count("probabilities_of") == 3 * 3 * 3  # rows, heads, scales
-    assert (computed.count("refit_mlp"), computed.count("refit_linear")) == (3, 3)
+    assert computed.count("probabilities_of") == 5 * 3 * 3  # rows, heads, scales
+    assert (computed.count("refit_mlp"), computed.count("refit_linear")) == (5, 5)
     computed.clear()
     assert evaluate(workspace, names=["a", "b"], device="cpu") == first
     assert not computed
     evaluate(workspace, names=["a", "b", "other"], device="cpu")
-    assert computed.count("probabilities_of") == 3 * 3
+    assert computed.count("probabilities_of") == 2 * 3 * 3
 
 
 @pytest.mark.parametrize(
@@ -135,7 +206,7 @@ def test_another_seed_or_split_is_another_prediction(workspace, computed, change
     evaluate(workspace, names=["a"], device="cpu")
     computed.clear()
     evaluate(workspace, names=["a"], device="cpu", **changes)
-    assert computed.count("probabilities_of") == 2 * 3 * len(heads)
+    assert computed.count("probabilities_of") == 3 * 3 * len(heads)
     computed.clear()
     evaluate(workspace, names=["a"], device="cpu")
     assert not computed
@@ -149,7 +220,7 @@ def test_other_weights_of_a_generator_are_computed_again(workspace, computed):
     write_weights(file, tensors, kind="generator", record=record)
     computed.clear()
     after = evaluate(workspace, names=["a"], device="cpu")
-    assert computed.count("probabilities_of") == 3 * 3
+    assert computed.count("probabilities_of") == 2 * 3 * 3
     assert after.rows[:3] == before.rows[:3]
     assert after.rows != before.rows
 

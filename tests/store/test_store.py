@@ -137,19 +137,6 @@ def test_resuming_writes_only_what_is_missing(tmp_path, example, files):
     assert all(after[name] == data for name, data in before.items() if name != "zarr.json")
 
 
-def test_scales_are_added(tmp_path, example, files):
-    example.written(tmp_path / "s")
-    with example.writer(tmp_path / "s", spec=replace(example.spec, scales=(1, 4))) as writer:
-        assert writer.spec.scales == (1, 2, 4)
-        assert {scale for _, scale, _ in writer.missing()} == {4}
-        with pytest.raises(FsrcacheError, match="is incomplete"):
-            FeatureStore(tmp_path / "s")
-        example.fill(writer)
-        writer.finish()
-    example.written(tmp_path / "at once", spec=replace(example.spec, scales=(1, 2, 4)))
-    assert files(tmp_path / "s") == files(tmp_path / "at once")
-
-
 def test_what_is_unwritten_is_known_without_a_writer(tmp_path, example, files):
     nothing_there = unwritten(tmp_path / "s", example.spec)[1]
     assert not (tmp_path / "s").exists()

@@ -8,6 +8,7 @@ import numpy as np
 
 from fsrcache.drawn.face import draw_face, drawn_expression
 from fsrcache.errors import RequestError
+from fsrcache.faces.decode import Pictures
 from fsrcache.faces.expressions import EXPRESSIONS, SPLITS
 from fsrcache.faces.listing import Listing, string_array
 
@@ -47,10 +48,24 @@ def read(path: Path, *, votes: str) -> Listing:  # noqa: ARG001  # a layout's si
         names=string_array(drawn_name(_SEED, i) for i in range(count)),
         labels=np.array([drawn_expression(_SEED, i) for i in range(count)], np.uint8),
         splits=np.array([SPLITS.index(drawn_split(i)) for i in range(count)], np.uint8),
-        load=lru_cache(_KEPT)(partial(draw_face, _SEED)),
+        load=_KeptFaces(),
         where=lambda i: drawn_name(_SEED, i),
         mapping={name: name for name in EXPRESSIONS},
     )
+
+
+class _KeptFaces:
+    """Draws faces, and keeps the last ones; it pickles without them."""
+
+    def __init__(self) -> None:
+        self._draw = lru_cache(_KEPT)(partial(draw_face, _SEED))
+
+    def __call__(self, index: int) -> Pictures:
+        """Return a face."""
+        return self._draw(index)
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return _KeptFaces, ()
 
 
 def drawn_name(seed: int, index: int) -> str:

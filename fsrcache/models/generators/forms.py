@@ -11,13 +11,13 @@ from torch import nn
 from fsrcache.errors import Blank, FsrcacheError, Remedy, RequestError, call
 from fsrcache.files import as_path
 from fsrcache.models.form import FeatureForm
-from fsrcache.models.generators import mlp, rrdb
+from fsrcache.models.generators import fsr, mlp, rrdb
 from fsrcache.models.generators.form import GeneratorForm
 from fsrcache.models.weights import read_module, read_record, write_weights
 from fsrcache.presets import GeneratorConfig, Side, TrainConfig
 from fsrcache.records import Between, Seed, Threads, shortened, value_from
 
-FORMS: tuple[GeneratorForm, ...] = (rrdb.FORM, mlp.FORM)
+FORMS: tuple[GeneratorForm, ...] = (rrdb.FORM, mlp.FORM, fsr.FORM)
 KIND = "generator"
 _REMEDY = Remedy("It is damaged or of another version: train the run again, `{}`.", call("train", name=Blank("NAME")))
 

@@ -44,6 +44,10 @@ class MLPGenerator(nn.Module):
         self.mean.copy_(mean)
         self.deviation.copy_(torch.where(deviation > 0, deviation, 1.0))
 
+    def keep(self, number: int) -> None:
+        """Drop all members but one."""
+        self.members = self.members[number : number + 1]
+
     def forward(self, features: Tensor) -> Tensor:
         """Return fp32 [B, P] of fp32 [B, P]."""
         standardised = (features - self.mean) / self.deviation

@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy, kl_div, log_softmax
 from fsrcache.errors import RequestError
 from fsrcache.extractors.extractor import Extractor, Taps
 from fsrcache.records import Between, check_fields
+from fsrcache.training.ranks import ALONE, Ranks
 
 _Weight = Annotated[float, Between(0, 1e6)]
 
@@ -42,15 +43,20 @@ class Distillation:
             )
 
 
-def distillation_loss(weights: Distillation, *, label_smoothing: float) -> Callable[[Taps, Taps, Tensor], Tensor]:
-    """Return the loss of (outputs, outputs of the frozen extractor at full resolution, labels int64 [B])."""
+def distillation_loss(
+    weights: Distillation, *, label_smoothing: float, ranks: Ranks = ALONE
+) -> Callable[[Taps, Taps, Tensor], Tensor]:
+    """Return the loss of (outputs, outputs of the frozen extractor at full resolution, labels int64 [B]).
+
+    Its mean over ``ranks`` is that of the whole batch.
+    """
 
     def loss(taps: Taps, fine: Taps, labels: Tensor) -> Tensor:
         wanted, said = log_softmax(fine.logits, 1), log_softmax(taps.logits, 1)
         total = weights.logits_weight * kl_div(said, wanted, log_target=True, reduction="batchmean")
         distance = (taps.embedding - fine.embedding).square().mean()
-        square = fine.embedding.square().mean().clamp(min=1e-12)
-        total = total + weights.embedding_weight * distance / square
+        (square,) = ranks.mean([fine.embedding.square().mean()])
+        total = total + weights.embedding_weight * distance / square.clamp(min=1e-12)
         if weights.label_weight:
             total = total + weights.label_weight * cross_entropy(taps.logits, labels, label_smoothing=label_smoothing)
         return total

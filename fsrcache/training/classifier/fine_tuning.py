@@ -20,6 +20,7 @@ from fsrcache.progress import ProgressCallback, no_progress
 from fsrcache.records import Seed, check_value
 from fsrcache.training.classifier.distillation import Distillation, Teacher, distillation_loss
 from fsrcache.training.classifier.fit import ClassifierResult, Following, fit_classifier
+from fsrcache.training.ranks import ALONE, Ranks
 
 
 def fine_tune(
@@ -38,6 +39,7 @@ def fine_tune(
     seed: int = 0,
     on_progress: ProgressCallback = no_progress,
     following: Following | None = None,
+    ranks: Ranks = ALONE,
 ) -> ClassifierResult:
     """Train a pre-trained extractor further on faces at mixed scales, and write its weights.
 
@@ -67,6 +69,8 @@ def fine_tune(
         Called every second, and once with a note on how long all of it takes.
     following
         Work after it, which the note counts in, as for :func:`fsrcache.training.classifier.fit.fit_classifier`.
+    ranks
+        The processes that train together; the first writes and reports.
 
     Raises
     ------
@@ -92,15 +96,17 @@ def fine_tune(
     teacher = None
     if distillation is not None:
         settings["distillation"] = asdict(distillation)
-        loss = distillation_loss(distillation, label_smoothing=schedule.label_smoothing)
+        loss = distillation_loss(distillation, label_smoothing=schedule.label_smoothing, ranks=ranks)
         teacher = Teacher(frozen, loss)
     result = fit_classifier(
         tuned, faces, schedule,
         phase="distillation" if teacher else "fine-tuning", folder=folder, settings=settings, seed=seed,
         on_progress=on_progress,
         scales=scales, degradation=degradation, restart=restart, other_threads=other_threads,
-        following=following, teacher=teacher,
+        following=following, teacher=teacher, ranks=ranks,
     )  # fmt: skip
+    if not ranks.first:
+        return result
     if isinstance(tuned.module, CovPoolFER):
         save_covpool(target, tuned.module, training=result.record)
     else:

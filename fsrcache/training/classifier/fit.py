@@ -17,15 +17,16 @@ from fsrcache.faces.degrade import SCALE_FORM, Degradation
 from fsrcache.faces.digest import content_digest
 from fsrcache.faces.faces import Faces
 from fsrcache.presets import PretrainConfig
-from fsrcache.progress import Progress, ProgressCallback
+from fsrcache.progress import Progress, ProgressCallback, no_progress
 from fsrcache.records import Between, Threads, value_from
 from fsrcache.training.classifier.distillation import Teacher
 from fsrcache.training.classifier.pictures import read_splits, split_rows
 from fsrcache.training.classifier.trainer import ClassifierTrainer, Views, accuracy, make_optimiser, scoring_seconds
-from fsrcache.training.run.checkpoint import resume, run_lock, save_checkpoint, threads_note
+from fsrcache.training.ranks import ALONE, Ranks
+from fsrcache.training.run.checkpoint import resume, save_checkpoint, threads_note
 from fsrcache.training.run.due import CheckpointDue, ReportDue
+from fsrcache.training.run.folder import held_folder, refuse_other_steps
 from fsrcache.training.run.history import check_history, write_history
-from fsrcache.training.run.restart import discard_run
 
 Following = Callable[[Extractor], tuple[float, str]]
 _Splits = Mapping[str, tuple[Tensor, Tensor]]
@@ -116,6 +117,7 @@ def fit_classifier(
     other_threads: bool = False,
     checkpoint_seconds: float | None = None,
     following: Following | None = None,
+    ranks: Ranks = ALONE,
 ) -> ClassifierResult:
     """Train an extractor in place on the training split without its held-out tenth; the last epoch is kept.
 
@@ -155,11 +157,13 @@ def fit_classifier(
     following
         Function of the extractor that returns the expected seconds of the work after the training, and its name; the
         note counts it in.
+    ranks
+        The processes that train together, each with these arguments; the first writes and reports.
 
     Raises
     ------
     RequestError
-        If there are no scales, or the network cannot be trained.
+        If there are no scales, the network cannot be trained, or the processes cannot share a batch equally.
     FsrcacheError
         If there is nothing to train on, the folder holds a run of other settings or belongs to a training under way, or
         loss or weights stop being finite.
@@ -177,15 +181,18 @@ def fit_classifier(
         "scales": list(scales),
     }
     optimiser = make_optimiser(extractor, schedule)
-    if restart:
-        discard_run(folder)
-    with run_lock(folder), torch.random.fork_rng([extractor.device] if extractor.device.type == "cuda" else []):
-        run = _Run(extractor, optimiser, schedule, folder, settings, phase, on_progress, checkpoint_seconds)
+    on_progress = on_progress if ranks.first else no_progress
+    with (
+        held_folder(folder, ranks, restart=restart),
+        torch.random.fork_rng([extractor.device] if extractor.device.type == "cuda" else []),
+    ):
+        run = _Run(extractor, optimiser, schedule, folder, settings, phase, on_progress, checkpoint_seconds, ranks)
         note = run.resume(other_threads=other_threads)
         resumed_from, resumed_step = len(run.state.history), run.state.step
+        refuse_other_steps(run.checkpoint, ranks, resumed_from, resumed_step)
         splits = read_splits(faces, rows, on_progress=on_progress)
         trainer = ClassifierTrainer(
-            extractor, optimiser, *splits.pop("train"), schedule, views=views, seed=seed, teacher=teacher
+            extractor, optimiser, *splits.pop("train"), schedule, views=views, seed=seed, teacher=teacher, ranks=ranks
         )
         run.begin(trainer, note)
         for _ in range(resumed_from, schedule.epochs):
@@ -210,7 +217,9 @@ class _Run:
         phase: str,
         on_progress: ProgressCallback,
         checkpoint_seconds: float | None,
+        ranks: Ranks,
     ) -> None:
+        self.ranks = ranks
         self.extractor, self.epochs, self.settings = extractor, schedule.epochs, settings
         self.modules, self.optimisers = {"extractor": extractor.module}, {"adamw": optimiser}
         self.checkpoint, self.history = folder / "checkpoint.safetensors", folder / "history.jsonl"
@@ -233,7 +242,7 @@ class _Run:
         elif before is not None:
             self.state = replace(self.state, earlier_threads=(*(self.state.earlier_threads or ()), before))
             threads = threads_note(before, self.settings["threads"])
-        write_history(self.history, self.state.history)
+        self._write_history()
         return " ".join(filter(None, (resumed.fell_back, threads)))
 
     def _is_finished(self, state: _ClassifierState) -> bool:
@@ -252,6 +261,8 @@ class _Run:
         for step in range(self.state.step, trainer.steps):
             trainer.step(step)
             taken = step + 1
+            if not self.ranks.first:
+                continue
             if self.report_due:
                 values = {"epoch": epoch + 1, "loss": trainer.loss.item() / taken}
                 self.report(epoch * trainer.steps + taken, trainer, values)
@@ -267,7 +278,7 @@ class _Run:
         }
         history, earlier = (*self.state.history, line), self.state.earlier_threads
         self.keep(_ClassifierState(history, earlier_threads=earlier), trainer)
-        write_history(self.history, self.state.history)
+        self._write_history()
         values = {"epoch": epoch + 1, "loss": line["loss"], "held_out_accuracy": line["held_out_accuracy"]}
         self.report((epoch + 1) * trainer.steps, trainer, values)
 
@@ -309,11 +320,16 @@ class _Run:
                 f"{what} in epoch {trainer.epoch + 1} of the {self.phase}.",
                 "The last checkpoint is from before; take a lower learning rate or look at the pictures.",
             )
-        with self.checkpoint_due:
-            save_checkpoint(
-                self.checkpoint, self.settings, asdict(state), modules=self.modules, optimisers=self.optimisers
-            )  # fmt: skip
+        if self.ranks.first:
+            with self.checkpoint_due:
+                save_checkpoint(
+                    self.checkpoint, self.settings, asdict(state), modules=self.modules, optimisers=self.optimisers
+                )  # fmt: skip
         self.state = state
+
+    def _write_history(self) -> None:
+        if self.ranks.first:
+            write_history(self.history, self.state.history)
 
     def _read(self, written: Mapping[str, Any], file: Path) -> _ClassifierState:
         """Return a checkpoint's state, its epochs counted from 1 and none of them beyond the last."""

@@ -17,6 +17,7 @@ from fsrcache.progress import ProgressCallback, no_progress
 from fsrcache.records import Seed, check_value
 from fsrcache.training.classifier.fit import Following, fit_classifier
 from fsrcache.training.data.memory import refuse_too_large
+from fsrcache.training.ranks import ALONE, Ranks
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ def pretrain_extractor(
     seed: int = 0,
     on_progress: ProgressCallback = no_progress,
     following: Following | None = None,
+    ranks: Ranks = ALONE,
 ) -> PretrainResult:
     """Train an extractor on the training split without its held-out tenth, and write its weights.
 
@@ -102,6 +104,8 @@ def pretrain_extractor(
         Called every second, and once with a note on how long all of it takes.
     following
         Work after it, which the note counts in, as for :func:`fsrcache.training.classifier.fit.fit_classifier`.
+    ranks
+        The processes that train together; the first writes and reports.
 
     Raises
     ------
@@ -126,9 +130,10 @@ def pretrain_extractor(
     result = fit_classifier(
         extractor_of(model), faces, schedule,
         phase="pre-training", folder=folder, settings=settings, seed=seed, on_progress=on_progress, scales=scales,
-        degradation=degradation, restart=restart, other_threads=other_threads, following=following,
+        degradation=degradation, restart=restart, other_threads=other_threads, following=following, ranks=ranks,
     )  # fmt: skip
-    save_covpool(target, model, training=result.record)
+    if ranks.first:
+        save_covpool(target, model, training=result.record)
     return PretrainResult(
         extractor=str(target),
         schedule=schedule,

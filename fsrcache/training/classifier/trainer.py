@@ -21,8 +21,10 @@ from fsrcache.records import Between, check_value
 from fsrcache.spd.layers import BiMap
 from fsrcache.training.classifier.augment import augment
 from fsrcache.training.classifier.distillation import Teacher
+from fsrcache.training.ranks import ALONE, Ranks
 from fsrcache.training.run.due import ReportDue
 from fsrcache.training.step.schedules import one_cycle, set_rate
+from fsrcache.training.whole_batch import whole_batch
 
 _EVALUATED = 128  # pictures at a time
 _Scales = tuple[Annotated[int, Between(1, 2048)], ...]
@@ -73,6 +75,8 @@ class ClassifierTrainer:
         Settings of the training.
     teacher
         Frozen extractor that it learns from; None for the labels alone.
+    ranks
+        The processes that share every batch; each prepares all its pictures.
 
     Attributes
     ----------
@@ -93,12 +97,14 @@ class ClassifierTrainer:
         views: Views,
         seed: int,
         teacher: Teacher | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.extractor, self.optimiser, self.schedule = extractor, optimiser, schedule
         self.pictures, self.labels, self.views, self.seed = pictures, labels, views, seed
-        self.teacher = teacher
+        self.teacher, self.ranks = teacher, ranks
         self.device = extractor.device
         self.batch = min(schedule.batch, len(labels))
+        ranks.refuse_uneven(self.batch)
         self.steps = len(labels) // self.batch
         self.begin(0)
 
@@ -124,30 +130,41 @@ class ClassifierTrainer:
         taken, steps = self.epoch * self.steps + step, self.schedule.epochs * self.steps
         set_rate(self.optimiser, one_cycle(taken, steps=steps, top=self.schedule.learning_rate))
         pictures = self.views.draw(self.pictures[chosen], random).to(self.device)
-        labels = self.labels[chosen].to(self.device)
+        labels = self.ranks.share(self.labels[chosen]).to(self.device)
         again = copy.deepcopy(random)  # a teacher sees the same changes
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=computes_bf16(self.device)):
-            taps = self.extractor.embed(augment(pictures, self.schedule, random=random))
+        changed = self.ranks.share(augment(pictures, self.schedule, random=random))
+        reduced = torch.autocast(self.device.type, torch.bfloat16, enabled=computes_bf16(self.device))
+        with reduced, whole_batch(self.ranks):
+            taps = self.extractor.embed(changed)
         logits = taps.logits
         if not logits.requires_grad:
             raise _untrainable(self.extractor, "its embed returns logits without gradients")
         if self.teacher is None:
             loss = cross_entropy(logits, labels, label_smoothing=self.schedule.label_smoothing)
         else:
-            fine = augment(self.pictures[chosen].to(self.device), self.schedule, random=again)
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=computes_bf16(self.device)):
+            fine = self.ranks.share(augment(self.pictures[chosen].to(self.device), self.schedule, random=again))
+            with reduced:
                 wanted = self.teacher.outputs(fine)
             loss = self.teacher.loss(taps, wanted, labels)
         self.optimiser.zero_grad()
         torch.autograd.backward(loss)
+        loss, right = self._average(loss, (logits.argmax(1) == labels).float().mean())
         bimaps = _bimaps(self.extractor.module)
         for bimap in bimaps:
             bimap.project_gradient()
         self.optimiser.step()
         for bimap in bimaps:
             bimap.retract()
-        self.loss += loss.detach()
-        self.right += (logits.argmax(1) == labels).sum()
+        self.loss += loss
+        self.right += (right * self.batch).round().long()
+
+    def _average(self, *numbers: Tensor) -> list[Tensor]:
+        """Average gradients and some numbers [] over the ranks; return the numbers."""
+        trained = [(weight, weight.grad) for weight in self.extractor.module.parameters() if weight.grad is not None]
+        means = self.ranks.mean([*(number.detach() for number in numbers), *(gradient for _, gradient in trained)])
+        for (weight, _), gradient in zip(trained, means[len(numbers) :], strict=True):
+            weight.grad = gradient
+        return means[: len(numbers)]
 
     def finite_weights(self) -> bool:
         """Return whether all weights are finite; it waits for the device."""

@@ -24,7 +24,7 @@ class CacheLocation(NamedTuple):
     reason: str
 
 
-def locate_cache(cache: str, size: int, *, device: torch.device) -> CacheLocation:
+def locate_cache(cache: str, size: int, *, device: torch.device, ranks: int = 1) -> CacheLocation:
     """Return the location of features: for ``auto`` the first of the three where they fit.
 
     Parameters
@@ -35,6 +35,8 @@ def locate_cache(cache: str, size: int, *, device: torch.device) -> CacheLocatio
         Bytes of the features.
     device
         Device of the training. On a CPU ``device`` and ``ram`` are the same memory, and ``auto`` is ``ram``.
+    ranks
+        Processes on this host that share its memory, each with features of its own.
 
     Raises
     ------
@@ -56,7 +58,7 @@ def locate_cache(cache: str, size: int, *, device: torch.device) -> CacheLocatio
         reasons.append(f"{_gigabytes(size)}, {_gigabytes(free)} free on {device}")
         if size <= _SHARE["device"] * free:
             return CacheLocation("device", reasons[0])
-    free = free_memory()
+    free = free_memory() // ranks
     reasons.append(f"{_gigabytes(size)}{pinned}, {_gigabytes(free)} free in memory")
     if needed <= _SHARE["ram"] * free:
         return CacheLocation("ram", "; ".join(reasons))

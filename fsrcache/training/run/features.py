@@ -17,6 +17,7 @@ from fsrcache.training.data.batches import draws
 from fsrcache.training.data.loader import FeatureCache, cache_bytes, load_cache
 from fsrcache.training.data.memory import CacheLocation, locate_cache
 from fsrcache.training.data.stream import Stream
+from fsrcache.training.ranks import ALONE, Ranks
 from fsrcache.training.run.checkpoint import CHECKPOINT, run_record
 
 _HELD_OUT = 512  # faces that are scored
@@ -54,7 +55,7 @@ class TrainFeatures:
 
 
 def choose_location(
-    store: FeatureStore, cache: str, *, device: torch.device, folder: Path | None = None
+    store: FeatureStore, cache: str, *, device: torch.device, folder: Path | None = None, ranks: Ranks = ALONE
 ) -> CacheLocation:
     """Return the location of the training split's features without its held-out tenth.
 
@@ -71,6 +72,8 @@ def choose_location(
         Device of the training.
     folder
         Folder of the run; None for a new one.
+    ranks
+        The processes that train; where one has to stream, all do.
 
     Raises
     ------
@@ -80,7 +83,10 @@ def choose_location(
         If the cache has another order than the run, or is ``auto`` and the run's own does not fit any more.
     """
     size = cache_bytes(store, rows=int((~store.held_out()).sum()))
-    location = locate_cache(cache, size, device=device)
+    location = locate_cache(cache, size, device=device, ranks=ranks.local_size)
+    streamed_by_some = any(streams for (streams,) in ranks.gathered(location.mode == "stream"))
+    if streamed_by_some and location.mode != "stream":
+        location = CacheLocation("stream", f"{location.reason}; another process has no room for them")
     record = None if folder is None else run_record(folder / CHECKPOINT)
     order = None if record is None else record["settings"].get("order")
     if not isinstance(order, str):

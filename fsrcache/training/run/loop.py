@@ -20,6 +20,7 @@ from fsrcache.records import Between, Threads, value_from
 from fsrcache.training.data.loader import FeatureCache
 from fsrcache.training.run.checkpoint import CHECKPOINT, resume, save_checkpoint, threads_note
 from fsrcache.training.run.due import CheckpointDue, ReportDue
+from fsrcache.training.run.folder import refuse_other_steps
 from fsrcache.training.run.history import append_history, cut_history
 from fsrcache.training.step.finite import check_weights
 from fsrcache.training.step.trainer import Trainer
@@ -120,7 +121,8 @@ def run_steps(
     on_progress
         Callback, called every second and at every status line, and once with a note on how long all of it takes.
     log
-        Function of the step that the run goes on from; it returns a callback for the numbers of every status line.
+        Function of the step that the run goes on from; it returns a callback for the numbers of every status line. Of
+        several ranks the first calls it.
     checkpoint_seconds
         Least time between two checkpoints; None is 30 s, and less where they are cheap.
     other_threads
@@ -128,7 +130,8 @@ def run_steps(
     """
     run = _Run(trainer, held_out, scales, folder, settings, on_progress, checkpoint_seconds, other_threads)
     state, steps, every = run.state, trainer.config.steps, status_steps(trainer.config.steps)
-    resumed_from, write = state.step, None if log is None else log(state.step)
+    resumed_from = state.step
+    write = log(resumed_from) if log is not None and trainer.ranks.first else None
     while True:
         step = state.step
         if step > resumed_from and (step % every == 0 or step == steps):
@@ -172,6 +175,7 @@ class _Run:
         other_threads: bool,
     ) -> None:
         self.trainer, self.config, self.held_out, self.scales = trainer, trainer.config, held_out, scales
+        self.ranks = trainer.ranks
         self.settings, self.on_progress = settings, on_progress
         self.checkpoint, self.history = folder / CHECKPOINT, folder / "history.jsonl"
         self.modules = {**trainer.modules, "meters": trainer.meters}
@@ -187,7 +191,8 @@ class _Run:
         if resumed is not None:
             self.state, self.fell_back = resumed.state, resumed.fell_back
             threads = self._note_threads(resumed.threads)
-        left_out = cut_history(self.history, step=self.state.step)
+        refuse_other_steps(self.checkpoint, self.ranks, self.state.step)
+        left_out = cut_history(self.history, step=self.state.step) if self.ranks.first else ""
         note = " ".join(filter(None, (self.fell_back, threads, left_out)))
         on_progress(Progress("training", self.state.step, self.config.steps, "steps", note=note))
         self.clock, self.due, self.report_due = _Clock(trainer), CheckpointDue(checkpoint_seconds), ReportDue()
@@ -220,7 +225,7 @@ class _Run:
 
     def look(self, resumed_from: int) -> None:
         """Every second report, and write a checkpoint if it is due; say how long it is to the end once it is known."""
-        if not self.report_due:
+        if not self.ranks.first or not self.report_due:
             return
         self.trainer.finite.check()  # it waits for the device
         step, steps = self.state.step, self.config.steps
@@ -246,7 +251,7 @@ class _Run:
         one = self.held_out._replace(features=self.held_out.features[:1])
         began = time.perf_counter()
         score(self.trainer.kept, self.trainer.networks.head, one, self.scales[:1])
-        return (time.perf_counter() - began) * len(self.scales)
+        return (time.perf_counter() - began) * math.ceil(len(self.scales) / self.ranks.size)
 
     def maintain(self, steps: int, write: Log | None) -> None:
         """Report on the steps since the last status line; score and write a checkpoint when they are due."""
@@ -257,16 +262,26 @@ class _Run:
         state.losses = {name: value for name, value in means.items() if name in TERMS}
         line: dict[str, Any] = {"step": step, **means, "learning_rate": self.trainer.rate(step - 1)}
         if step % (_SCORED * status_steps(self.config.steps)) == 0 or step == self.config.steps:
-            state.held_out_accuracy = line["held_out_accuracy"] = score(
-                self.trainer.kept, self.trainer.networks.head, self.held_out, self.scales, self.on_progress
-            )
+            state.held_out_accuracy = line["held_out_accuracy"] = self._score()
             self._compare()
+        if not self.ranks.first:
+            return
         append_history(self.history, {**line, "seconds": seconds})
         self.report()
         if write is not None:
             write(step, {**line, **self.clock.rates})
         if self.finished or self.due:
             self.save()
+
+    def _score(self) -> dict[str, float]:
+        """Return the accuracy by scale; every rank scores some scales."""
+        mine = slice(self.ranks.rank, None, self.ranks.size)
+        held_out = self.held_out._replace(features=self.held_out.features[mine])
+        trainer = self.trainer
+        accuracy = score(trainer.kept, trainer.networks.head, held_out, self.scales[mine], self.on_progress)
+        names = [str(scale) for scale in self.scales]
+        rows = self.ranks.gathered(*(accuracy.get(name, 0.0) for name in names))
+        return dict(zip(names, map(sum, zip(*rows, strict=True)), strict=True))
 
     def save(self) -> None:
         check_weights(self.state.step, self.trainer.modules)

@@ -3,13 +3,14 @@
 import torch
 
 from fsrcache.extractors.extractor import Extractor
-from fsrcache.models.critic import VGGCritic
+from fsrcache.models.critic import make_critic
 from fsrcache.models.form import FeatureForm
 from fsrcache.models.generators.forms import form_of, make_generator
 from fsrcache.presets import TrainConfig
 from fsrcache.progress import ProgressCallback, no_progress
 from fsrcache.training.data.batches import Batches
 from fsrcache.training.data.memory import refuse_too_large
+from fsrcache.training.ranks import ALONE, Ranks
 from fsrcache.training.run.features import TrainFeatures
 from fsrcache.training.run.loop import MOST_STEPS
 from fsrcache.training.step.capture import capturer
@@ -31,7 +32,7 @@ def refuse_impossible_networks(
     with torch.random.fork_rng([]), torch.device("meta"):
         networks = [make_generator(config.generator, form, plain=plain)]
         if config.critic is not None:
-            networks.append(VGGCritic(config.critic, form.side))
+            networks.append(make_critic(config.critic, form.side))
     weights = sum(weight.numel() for network in networks for weight in network.parameters())
     named = "The generator" if config.critic is None else "Generator and critic"
     refuse_too_large(weights, networks=named, device=device)
@@ -45,6 +46,7 @@ def make_trainer(
     seed: int,
     plain: bool = False,
     measured: bool = False,
+    ranks: Ranks = ALONE,
     on_progress: ProgressCallback = no_progress,
 ) -> Trainer:
     """Return a trainer at its first step.
@@ -63,6 +65,8 @@ def make_trainer(
         Whether every part is computed as it is defined.
     measured
         Whether weights of samples and norms of gradients are counted too.
+    ranks
+        The processes that share every batch.
     on_progress
         Callback while the features' moments are computed.
 
@@ -74,11 +78,11 @@ def make_trainer(
     device = features.device
     torch.manual_seed(seed)
     generator = make_generator(config.generator, extractor.form, plain=plain)
-    critic = None if config.critic is None else VGGCritic(config.critic, extractor.form.side).to(device)
+    critic = None if config.critic is None else make_critic(config.critic, extractor.form.side).to(device)
     standardise = form_of(config.generator).standardise
     if standardise is not None:
         standardise(generator, *(moment.cpu() for moment in features.source.moments(on_progress)))
     networks = Networks(generator.to(device), critic, extractor.frozen_head().to(device))
     batches = Batches(features.source, config, mode=features.location.mode, seed=seed, device=device, ahead=MOST_STEPS)
     captures = capturer(device, plain=plain)
-    return Trainer(networks, batches, config, plain=plain, capturer=captures, measured=measured)
+    return Trainer(networks, batches, config, plain=plain, capturer=captures, measured=measured, ranks=ranks)

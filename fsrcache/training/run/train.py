@@ -1,7 +1,7 @@
 """``train``: teach a generator to turn features of low-resolution faces into those of their full-resolution ones."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from os import PathLike
@@ -9,22 +9,21 @@ from os import PathLike
 import torch
 
 from fsrcache.device import check_device, computed_precision, torch_threads
-from fsrcache.errors import RequestError
 from fsrcache.extractors.extractor import Extractor
 from fsrcache.extractors.identity import refuse_other_extractor
 from fsrcache.extractors.opening import open_extractor
 from fsrcache.files import as_path
 from fsrcache.models.generators.forms import save_generator
-from fsrcache.presets import LOGS, TrainConfig
+from fsrcache.presets import TrainConfig
 from fsrcache.progress import ProgressCallback, no_progress, note
-from fsrcache.records import Seed, check_value, shortened
+from fsrcache.records import Seed, check_value
 from fsrcache.store.reader import FeatureStore
-from fsrcache.training.run.checkpoint import run_lock
-from fsrcache.training.run.features import choose_location, open_features
+from fsrcache.training.ranks import ALONE, Ranks
+from fsrcache.training.run.features import TrainFeatures, choose_location, open_features
+from fsrcache.training.run.folder import held_folder
 from fsrcache.training.run.loop import run_steps
 from fsrcache.training.run.networks import make_trainer, refuse_impossible_networks
-from fsrcache.training.run.restart import discard_run
-from fsrcache.training.run.tensorboard import tensorboard_log
+from fsrcache.training.run.trackers import Trackers
 
 
 @dataclass(frozen=True)
@@ -88,11 +87,13 @@ def train_generator(
     device: torch.device,
     seed: int = 0,
     cache: str = "auto",
+    features: TrainFeatures | None = None,
     plain: bool = False,
-    log: str | None = None,
+    log: Sequence[str] = (),
     restart: bool = False,
     other_threads: bool = False,
     checkpoint_seconds: float | None = None,
+    ranks: Ranks = ALONE,
     on_progress: ProgressCallback = no_progress,
 ) -> TrainResult:
     """Train a generator on the training split without its held-out tenth; the last step is kept, patience aside.
@@ -116,24 +117,29 @@ def train_generator(
         Location of the features: on the ``device`` or in ``ram``, in the same order; in the store, from which they
         ``stream`` in shuffled epochs; or ``auto``, the first of these where they fit. A run goes on in its own order:
         ``auto`` streams one that was begun so, and device and ram may take turns.
+    features
+        Features of the store that are open already, at the location that ``cache`` names; None to open them.
     plain
         Whether every part is computed as it is defined: no captured steps, a double backward for the penalty, dense
         blocks that concatenate. The same numbers up to rounding.
     log
-        ``tensorboard`` for events in the folder's ``tensorboard``, weights and norms of gradients among them.
+        Names of trackers, ``tensorboard``, ``trackio`` or ``wandb``; they get weights and norms of gradients too.
     restart
         Whether to begin anew where the folder holds a run; its generator stays until the new one replaces it.
     other_threads
         Whether a run on a CPU may go on under another number of threads; it then ends in other bytes.
     checkpoint_seconds
         Least time between two checkpoints; None is 30 s, and less where they are cheap.
+    ranks
+        The processes that train together, each with these arguments; the first writes and reports.
     on_progress
         Callback, called every second and at every status line, and once with a note on how long all of it takes.
 
     Raises
     ------
     RequestError
-        If an argument is wrong, or generator and critic cannot be made for these features.
+        If an argument is wrong, generator and critic cannot be made for these features, or the batch cannot be shared
+        equally by the processes.
     FsrcacheError
         If the store is of other weights; the folder holds a run of other settings, or one whose features were in memory
         and do not fit there any more, or another process trains in it; or a term stops being finite (the message names
@@ -143,14 +149,13 @@ def train_generator(
     check_device(device)
     check_value(TrainConfig, config, name="config")
     check_value(Seed, seed, name="seed")
+    ranks.refuse_uneven(config.batch, parts=getattr(config.generator, "members", 1))
+    on_progress = on_progress if ranks.first else no_progress
     folder = as_path(folder, name="folder")
-    if log is not None and log not in LOGS:
-        raise RequestError(f"There is no log {shortened(log)}.", f"Use {', '.join(LOGS)}.")
-    begin_log = None if log is None else tensorboard_log(folder / "tensorboard")
     extractor = open_extractor(extractor)
     refuse_other_extractor(store, extractor)
     refuse_impossible_networks(config, extractor.form, device=device, plain=plain)
-    location = choose_location(store, cache, device=device, folder=None if restart else folder)
+    location = choose_location(store, cache, device=device, folder=None if restart else folder, ranks=ranks)
     on_progress(note(f"Cache: {location.mode} ({location.reason})."))
     settings = {
         "config": asdict(config),
@@ -162,19 +167,21 @@ def train_generator(
         "threads": torch_threads(device),
         "plain": plain,
     }
-    if restart:
-        discard_run(folder)
-    with run_lock(folder), torch.random.fork_rng([device] if device.type == "cuda" else []):
-        features = open_features(store, config, location=location, device=device, seed=seed, on_progress=on_progress)
+    trackers = Trackers(log, folder=folder, settings={"seed": seed, **asdict(config)}, on_progress=on_progress)
+    with held_folder(folder, ranks, restart=restart), torch.random.fork_rng([device] if device.type == "cuda" else []):
+        if features is None:
+            features = open_features(
+                store, config, location=location, device=device, seed=seed, on_progress=on_progress
+            )
         trainer = make_trainer(
             features, extractor, config,
-            seed=seed, plain=plain, measured=log is not None, on_progress=on_progress,
+            seed=seed, plain=plain, measured=bool(log), ranks=ranks, on_progress=on_progress,
         )  # fmt: skip
         settings["order"] = features.order
-        with closing(trainer.batches):
+        with closing(trainer.batches), closing(trackers):
             result = run_steps(
                 trainer, features.held_out, store.scales,
-                folder=folder, settings=settings, on_progress=on_progress, log=begin_log,
+                folder=folder, settings=settings, on_progress=on_progress, log=trackers.begin if log else None,
                 checkpoint_seconds=checkpoint_seconds, other_threads=other_threads,
             )  # fmt: skip
     state, target = result.state, folder / "generator.safetensors"
@@ -182,7 +189,8 @@ def train_generator(
     training = {**result.settings, "steps": steps}
     if state.earlier_threads:
         training["earlier_threads"] = state.earlier_threads
-    save_generator(target, trainer.kept, features=extractor.form, training=training)
+    if ranks.first:
+        save_generator(target, trainer.kept, features=extractor.form, training=training)
     return TrainResult(
         steps=state.step,
         resumed_from=result.resumed_from,

@@ -16,6 +16,7 @@ from fsrcache.presets import TrainConfig
 from fsrcache.training.data.batches import Batches
 from fsrcache.training.data.loader import FeatureBatch
 from fsrcache.training.data.mixing import mixed
+from fsrcache.training.ranks import ALONE, Ranks
 from fsrcache.training.step.capture import Capturer, Repeated
 from fsrcache.training.step.finite import FiniteCheck
 from fsrcache.training.step.meters import Meters
@@ -29,6 +30,7 @@ from fsrcache.training.step.updates import (
     generate,
     generator_update,
 )
+from fsrcache.training.whole_batch import whole_batch
 
 PARTS = ("draw", "critic", "generator", "update")  # of a step, as a profiler names them
 MEASURES = ("weights_mean", "weights_effective", "generator_gradient", "critic_gradient")
@@ -51,6 +53,8 @@ class Trainer:
         Way to capture steps; None for eager ones.
     measured
         Whether weights of samples and norms of gradients are counted too.
+    ranks
+        The processes that share every batch.
 
     Attributes
     ----------
@@ -73,9 +77,10 @@ class Trainer:
         plain: bool = False,
         capturer: Capturer | None = None,
         measured: bool = False,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.networks, self.batches, self.config = networks, batches, config
-        self.plain, self.measured = plain, measured
+        self.plain, self.measured, self.ranks = plain, measured, ranks
         device, captured = batches.chosen.device, capturer is not None
         self.modules: dict[str, nn.Module] = {"generator": networks.generator}
         self.optimisers = {"generator_optimiser": _optimiser(networks.generator, config, device, captured=captured)}
@@ -100,7 +105,7 @@ class Trainer:
         for optimiser in self.optimisers.values():
             set_rate(optimiser, self.rate(step))
         l2_alone = step < self.config.l2_steps
-        with fp32_precision(tf32=self.config.precision == "tf32"):
+        with fp32_precision(tf32=self.config.precision == "tf32"), whole_batch(self.ranks):
             self.repeated[l2_alone](partial(self._work, l2_alone=l2_alone))
 
     def rate(self, step: int) -> float:
@@ -124,7 +129,7 @@ class Trainer:
             optimiser.zero_grad()  # or the last step's gradients would lie beside this one's
         for number in range(0 if l2_alone else critic_steps):
             batch = self._draw(number, hr_pictures=not plain)
-            mix = torch.rand(len(batch.labels), device=batch.labels.device)
+            mix = self.ranks.share(torch.rand(config.batch, device=batch.labels.device))
             with record_function("generator"):
                 generated = self._for_critic(batch, again=number == last)
             with record_function("critic"):
@@ -139,8 +144,8 @@ class Trainer:
                 update = generator_update(batch, generated, networks, config, l2_alone=l2_alone)
             self._update("generator", update)
             if self.measured:
-                weights = {"weights_mean": update.weights.mean(), "weights_effective": effective_share(update.weights)}
-                self.meters.add(weights)
+                weights = self.ranks.whole(update.weights)
+                self.meters.add({"weights_mean": weights.mean(), "weights_effective": effective_share(weights)})
             if self.config.averaging:
                 averaged, weights_now = (list(module.parameters()) for module in (self.kept, self.networks.generator))
                 self.average(averaged, weights_now, None)
@@ -148,9 +153,9 @@ class Trainer:
     @record_function("draw")
     def _draw(self, number: int, *, hr_pictures: bool = False) -> FeatureBatch:
         batch = self.batches.batch(number, lr_pictures=self.lr_pictures, hr_pictures=hr_pictures)
-        if not self.config.mixing:
-            return batch
-        return mixed(batch, self.config.mixing, classes=self.classes)
+        if self.config.mixing:
+            batch = mixed(batch, self.config.mixing, classes=self.classes)
+        return FeatureBatch(*map(self.ranks.share, batch))
 
     def _for_critic(self, batch: FeatureBatch, *, again: bool) -> Tensor:
         """Generate for the critic; ``again`` where the generator's update uses the same features."""
@@ -163,11 +168,13 @@ class Trainer:
 
     @record_function("update")
     def _update(self, name: str, update: Update) -> None:
-        self.finite.add(self.number, update.terms)
-        self.meters.add(update.terms)
+        means = self.ranks.mean([*update.terms.values(), *update.grads])
+        terms, gradients = dict(zip(update.terms, means, strict=False)), means[len(update.terms) :]
+        self.finite.add(self.number, terms)
+        self.meters.add(terms)
         if self.measured:
-            self.meters.add({f"{name}_gradient": nn.utils.get_total_norm(update.grads)})
-        for weight, gradient in zip(self.modules[name].parameters(), update.grads, strict=True):
+            self.meters.add({f"{name}_gradient": nn.utils.get_total_norm(gradients)})
+        for weight, gradient in zip(self.modules[name].parameters(), gradients, strict=True):
             weight.grad = _as_strided_like(gradient, weight)
         self.optimisers[f"{name}_optimiser"].step()
 

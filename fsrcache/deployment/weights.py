@@ -1,0 +1,104 @@
+"""The weights of an exported model: extractor, head and generator in one file, ``model.safetensors``."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from os import PathLike
+from typing import Annotated, Any, NamedTuple, TypedDict
+
+from torch import nn
+
+from fsrcache.extractors.covpool import CovPoolFER, extractor_of
+from fsrcache.extractors.extractor import Extractor
+from fsrcache.faces.degrade import Degradation
+from fsrcache.models.generators.forms import GeneratorTraining, form_of, make_generator
+from fsrcache.models.weights import read_module, write_weights
+from fsrcache.presets import ExtractorConfig
+from fsrcache.records import Between
+
+WEIGHTS = "model.safetensors"
+_KIND = "model"
+_REMEDY = "It is damaged or of another version: export the model again."
+
+
+class _ExtractorRecord(TypedDict):
+    """The extractor: its shape and classes, and what ``Extractor`` says of it."""
+
+    config: ExtractorConfig
+    classes: tuple[str, ...]
+    digest: str
+    summary: str
+
+
+class _Record(TypedDict):
+    """The record beside the tensors."""
+
+    extractor: _ExtractorRecord
+    training: GeneratorTraining
+    run: str
+    channels: Annotated[int, Between(1, 3)]
+    degradation: Degradation
+
+
+class ExportedModel(NamedTuple):
+    """The networks of a file on the CPU, in evaluation mode, and the other attributes of ``fsrcache.Model``."""
+
+    extractor: Extractor
+    generator: nn.Module
+    training: GeneratorTraining
+    run: str
+    channels: int
+    degradation: Degradation
+
+
+def write_exported(path: str | PathLike[str], model: ExportedModel) -> None:
+    """Write a model whose extractor is a CovPoolFER as a file whose bytes depend on it alone.
+
+    Raises
+    ------
+    FsrcacheError
+        If the file cannot be written.
+    """
+    extractor = model.extractor
+    record: Mapping[str, Any] = {
+        "extractor": {
+            "config": asdict(extractor.module.config),
+            "classes": extractor.classes,
+            "digest": extractor.digest,
+            "summary": extractor.summary,
+        },
+        "training": {**model.training, "config": asdict(model.training["config"])},
+        "run": model.run,
+        "channels": model.channels,
+        "degradation": asdict(model.degradation),
+    }
+    networks = nn.ModuleDict({"extractor": extractor.module, "generator": model.generator})
+    write_weights(path, networks.state_dict(), kind=_KIND, record=record)
+
+
+def read_exported(path: str | PathLike[str]) -> ExportedModel:
+    """Read what ``write_exported`` wrote.
+
+    Raises
+    ------
+    FsrcacheError
+        If there is no file, or it is damaged, or it is none of ours.
+    """
+    networks, record, _ = read_module(path, _Record, _networks, kind=_KIND, layers=_layers, remedy=_REMEDY)
+    written, network = record["extractor"], networks["extractor"]
+    assert isinstance(network, CovPoolFER)
+    extractor = replace(extractor_of(network, digest=written["digest"]), summary=written["summary"])
+    return ExportedModel(
+        extractor, networks["generator"], record["training"], record["run"], record["channels"], record["degradation"]
+    )
+
+
+def _networks(record: _Record) -> nn.ModuleDict:
+    written = record["extractor"]
+    extractor = CovPoolFER(written["config"], written["classes"])
+    generator = make_generator(record["training"]["config"].generator, extractor_of(extractor).form)
+    return nn.ModuleDict({"extractor": extractor, "generator": generator})
+
+
+def _layers(record: _Record) -> int:
+    config = record["training"]["config"].generator
+    return sum(map(len, record["extractor"]["config"].stages)) + form_of(config).layers(config)

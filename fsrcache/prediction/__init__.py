@@ -1,0 +1,1 @@
+"""From pictures and videos to the expressions of the faces in them."""

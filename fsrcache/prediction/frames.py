@@ -1,0 +1,73 @@
+"""Reads sources one picture at a time: a file, standard input, or frame after frame of a video."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import NamedTuple
+
+import numpy as np
+
+from fsrcache.faces.decode import PictureError, Pictures, decode
+from fsrcache.prediction.answers import Failure
+from fsrcache.prediction.packages import opencv
+from fsrcache.prediction.sources import STANDARD_INPUT
+
+VIDEO_SUFFIXES = frozenset((".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg"))
+_MOST_PIXELS = 1 << 27  # 11,585 x 11,585
+
+
+class Frame(NamedTuple):
+    """A picture: its path, and its pixels, uint8 ``[H, W]`` or ``[H, W, 3]`` in RGB."""
+
+    path: str
+    pixels: Pictures
+
+
+def read_frames(sources: Iterable[str], *, every: int = 1) -> Iterator[Frame | Failure]:
+    """Yield the pictures of sources, and the first frame of a video and every so many after it.
+
+    Parameters
+    ----------
+    sources
+        Files, and ``-`` for a picture from standard input.
+    every
+        Frames from one that is yielded to the next.
+
+    Raises
+    ------
+    RequestError
+        If there is a video, and OpenCV is not installed.
+    """
+    for source in sources:
+        if Path(source).suffix.lower() in VIDEO_SUFFIXES and Path(source).is_file():
+            yield from _frames_of_video(source, every)
+            continue
+        try:
+            standard = source == STANDARD_INPUT
+            yield Frame(source, _from_standard_input() if standard else decode(source, most=_MOST_PIXELS))
+        except PictureError as error:
+            yield Failure(source, str(error))
+
+
+def _from_standard_input() -> Pictures:
+    with NamedTemporaryFile() as file:  # which a decoder may read twice
+        file.write(sys.stdin.buffer.read())
+        file.flush()
+        return decode(file.name, most=_MOST_PIXELS)
+
+
+def _frames_of_video(source: str, every: int) -> Iterator[Frame | Failure]:
+    cv2 = opencv()
+    video, number = cv2.VideoCapture(source), 0
+    try:
+        while video.grab():
+            if number % every == 0:
+                path, (whole, picture) = f"{source}#frame={number}", video.retrieve()
+                rgb = np.ascontiguousarray(picture[..., ::-1]) if whole else None  # OpenCV has BGR
+                yield Failure(path, "a frame that cannot be decoded") if rgb is None else Frame(path, rgb)
+            number += 1
+    finally:
+        video.release()
+    if number == 0:
+        yield Failure(source, "no video that can be read")

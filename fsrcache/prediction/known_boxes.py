@@ -1,0 +1,99 @@
+"""Boxes of faces that are known already, from a CSV file."""
+
+import csv
+from collections.abc import Iterator
+from os import PathLike
+from os.path import normpath
+from pathlib import Path, PurePath
+from typing import Any
+
+from fsrcache.errors import RequestError
+from fsrcache.faces.boxes import Box
+from fsrcache.files import as_path
+
+_COLUMNS = ("path", "x", "y", "width", "height")
+_REMEDY = f"It is a CSV file whose first line is {','.join(_COLUMNS)}, with a face a line, in pixels."
+_MOST = 1 << 24  # pixels
+
+
+class KnownBoxes:
+    """The boxes of a CSV file by picture.
+
+    A line's path is a picture's own, or the end of it from a folder on: ``a.jpg`` and ``party/a.jpg`` are both of
+    ``photos/party/a.jpg``.
+
+    Attributes
+    ----------
+    path
+        The file.
+    unused
+        Its paths that no picture had so far.
+
+    Parameters
+    ----------
+    path
+        The file, in UTF-8, with the columns ``path,x,y,width,height``; further ones are left alone.
+
+    Raises
+    ------
+    RequestError
+        If it cannot be read, a column is missing, or a line holds no box.
+    """
+
+    def __init__(self, path: str | PathLike[str]) -> None:
+        self.path = as_path(path, name="boxes")
+        self._boxes: dict[tuple[str, ...], list[Box]] = {}
+        self.unused: dict[tuple[str, ...], str] = {}
+        for name, box in _lines(self.path):
+            parts = _parts(name)
+            self._boxes.setdefault(parts, []).append(box)
+            self.unused[parts] = name
+
+    def __call__(self, path: str) -> list[Box]:
+        """Return the boxes of a picture in the file's order; none if it has no line."""
+        parts = _from_root(path)
+        boxes: list[Box] = []
+        for start in range(len(parts)):
+            boxes += self._boxes.get(parts[start:], ())
+            self.unused.pop(parts[start:], None)
+        return boxes
+
+
+def _parts(name: str) -> tuple[str, ...]:
+    """Return the parts of a line's path, from the root where it goes up."""
+    path = PurePath(name)
+    return _from_root(name) if ".." in path.parts else path.parts
+
+
+def _from_root(path: str) -> tuple[str, ...]:
+    return PurePath(normpath(Path(path).absolute())).parts
+
+
+def _lines(path: Path) -> Iterator[tuple[str, Box]]:
+    """Yield the picture's path and the box of every line."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = csv.DictReader(file)
+            missing = [name for name in _COLUMNS if name not in (lines.fieldnames or ())]
+            if missing:
+                raise RequestError(f"{path} has no column {', '.join(missing)}.", _REMEDY)
+            for line in lines:
+                yield str(line["path"]), _box(line, f"{path}, line {lines.line_num}")
+    except OSError as error:
+        raise RequestError(f"{path} cannot be read: {error.strerror or error}.", _REMEDY) from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise RequestError(f"{path} is no CSV file in UTF-8: {error}.", _REMEDY) from None
+
+
+def _box(line: dict[str, Any], where: str) -> Box:
+    numbers = []
+    for name in _COLUMNS[1:]:
+        try:
+            number = float(line[name])
+        except (TypeError, ValueError):
+            number = float("nan")
+        least = 1 if name in ("width", "height") else -_MOST
+        if not least <= number <= _MOST:
+            raise RequestError(f"{where}: {name} is {line[name]!r}.", _REMEDY)
+        numbers.append(round(number))
+    return Box(*numbers)

@@ -1,0 +1,133 @@
+"""A run's temperature at each scale, fitted on validation faces when it is first needed and kept beside the run."""
+
+import json
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Annotated, TypedDict
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fsrcache.errors import FsrcacheError
+from fsrcache.evaluation.calibration import calibration_error, fit_temperature, with_temperature
+from fsrcache.files import read_regular, write_whole
+from fsrcache.model import Model
+from fsrcache.progress import ProgressCallback, counted, note
+from fsrcache.records import Between, parse_json, value_from
+from fsrcache.store.reader import FeatureStore
+from fsrcache.workspace import Workspace
+
+FILE = "temperatures.json"
+_MOST_BYTES = 1 << 20
+_FACES = 2000  # of the validation split at most: one number is fitted
+_BATCH = 256
+
+
+class Temperature(TypedDict):
+    """The temperature of a scale, the number of faces it was fitted on, and their calibration error at 1 and at it."""
+
+    temperature: Annotated[float, Between(1 / 20, 20)]
+    faces: Annotated[int, Between(0, _FACES)]
+    error_before: Annotated[float, Between(0, 1)]
+    error_after: Annotated[float, Between(0, 1)]
+
+
+class _Record(TypedDict):
+    """What stands in the file: digests of what the temperatures depend on, and the temperatures by scale."""
+
+    source: Mapping[str, str]
+    scales: Mapping[str, Temperature]
+
+
+UNCALIBRATED = Temperature(temperature=1.0, faces=0, error_before=0.0, error_after=0.0)
+
+
+def temperatures_of(model: Model, *, on_progress: ProgressCallback) -> Callable[[int], Temperature]:
+    """Return a function of a scale that the model knows; it returns the scale's temperature.
+
+    The faces are those of the validation split, or else the held-out tenth of the training split. Without a store the
+    temperature is 1, and a note says so.
+    """
+    workspace = Workspace(model.workspace)
+    run = workspace.run(model.run)
+    path = (run if run.is_dir() else workspace.folder) / FILE  # an exported model has no folder of runs
+    source = {"generator": _digest(model.generator), "extractor": model.extractor.digest}
+    kept = _read(path, source, on_progress)
+    store = FeatureStore(workspace.store) if workspace.store.exists() else None
+    if store is None and not kept:
+        on_progress(note(f"{workspace.folder} has no store: confidences are not calibrated."))
+
+    def temperature(scale: int) -> Temperature:
+        if scale not in kept:
+            if store is None or scale not in store.scales:
+                return UNCALIBRATED
+            kept[scale] = _fitted(model, store, scale, on_progress)
+            _write(path, source, kept, on_progress)
+        return kept[scale]
+
+    return temperature
+
+
+def _fitted(model: Model, store: FeatureStore, scale: int, on_progress: ProgressCallback) -> Temperature:
+    """Return the temperature of a scale."""
+    split = "val" if "val" in store.splits else "train"
+    rows = np.arange(len(store.labels(split))) if split == "val" else np.flatnonzero(store.held_out())
+    rows = rows[:: -(-len(rows) // _FACES) or 1]
+    if not len(rows):
+        return UNCALIBRATED
+    labels = store.labels(split)[rows].astype(np.int64)
+    features = store.features(split, scale)[:][rows]
+    probabilities = _probabilities(model, features, f"calibrating x{scale}", on_progress)
+    temperature = fit_temperature(probabilities, labels)
+    return Temperature(
+        temperature=temperature,
+        faces=len(rows),
+        error_before=calibration_error(probabilities, labels),
+        error_after=calibration_error(with_temperature(probabilities, temperature), labels),
+    )
+
+
+@torch.inference_mode()
+def _probabilities(
+    model: Model, features: NDArray[np.float16], phase: str, on_progress: ProgressCallback
+) -> NDArray[np.float32]:
+    """Return the model's probabilities [n, K] of the store's features [n, P]."""
+    parts = []
+    for start in counted(range(0, len(features), _BATCH), phase, "parts", on_progress):
+        part = torch.from_numpy(features[start : start + _BATCH]).to(model.device).float()
+        parts.append(model.extractor.head(model.generator(part).float())[1].float().softmax(1).cpu().numpy())
+    return np.concatenate(parts)
+
+
+def _digest(network: torch.nn.Module) -> str:
+    """Return the hexadecimal SHA-256 of a network's weights, wherever they are kept."""
+    digest = sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _read(path: Path, source: Mapping[str, str], on_progress: ProgressCallback) -> dict[int, Temperature]:
+    """Return the temperatures that a file keeps; none where there is none, or it is another model's or damaged."""
+    try:
+        record = value_from(_Record, parse_json(read_regular(path, most=_MOST_BYTES), where=path), where=path)
+    except FileNotFoundError:
+        return {}
+    except FsrcacheError as error:
+        on_progress(note(f"{error.what} It is made anew."))
+        return {}
+    known = record["source"] == source
+    return {int(scale): one for scale, one in record["scales"].items() if known and scale.isdecimal()}
+
+
+def _write(
+    path: Path, source: Mapping[str, str], kept: Mapping[int, Temperature], on_progress: ProgressCallback
+) -> None:
+    record = {"source": source, "scales": {str(scale): kept[scale] for scale in sorted(kept)}}
+    try:
+        write_whole(path, (json.dumps(record, indent=2) + "\n").encode())
+    except FsrcacheError as error:  # a workspace that is only read
+        on_progress(note(f"{error.what} The temperatures are fitted again next time."))

@@ -1,0 +1,58 @@
+"""The feature store that a row has of its own, beside the workspace's."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from fsrcache.errors import FsrcacheError, Remedy, call
+from fsrcache.extraction.source import FaceSource
+from fsrcache.progress import note
+from fsrcache.rows.row import RowContext, trained_seeds
+from fsrcache.store.existing import read_root
+from fsrcache.store.objects import objects_at
+from fsrcache.store.reader import FeatureStore
+
+STORE = "features.zarr"  # in the folder of a seed
+_SAME = ("pictures", "labels", "order")  # digests that it shares with the workspace's
+
+
+def ready_seeds(context: RowContext, name: str) -> Iterator[tuple[int, Path]]:
+    """Yield the seeds of a row whose own store is complete, weights beside it, and their folders; others are noted."""
+    for seed, folder in trained_seeds(context.workspace, name):
+        root = read_root(objects_at(folder / STORE))
+        if root is not None and root.complete and any(folder.glob("*.safetensors")):
+            yield seed, folder
+        else:
+            context.on_progress(note(f"{name} with the seed {seed} is left out: its training did not come to its end."))
+
+
+def discard_other_store(path: Path, source: FaceSource) -> None:
+    """Remove the row's own store if other weights wrote it, those of before a restart."""
+    root = read_root(objects_at(path))
+    wrote = None if source.super_resolver is None else source.super_resolver.digest
+    if root is not None and (
+        root.spec.digests["weights"] != source.extractor.digest or root.spec.recipe.get("super_resolver") != wrote
+    ):
+        shutil.rmtree(path)
+
+
+def refuse_other_faces(store: FeatureStore, context: RowContext, name: str, *, seed: int) -> None:
+    """Raise if a row's own store is of other faces than the workspace's.
+
+    Raises
+    ------
+    FsrcacheError
+        With what differs.
+    """
+    other = [one for one in _SAME if store.spec.digests[one] != context.store.spec.digests[one]]
+    if other:
+        raise FsrcacheError(
+            f"{store.name} is of other faces than {context.store.name}: their {', '.join(other)} differ.",
+            train_again(context, name, seed=seed),
+        )
+
+
+def train_again(context: RowContext, name: str, *, seed: int) -> Remedy:
+    """Return the remedy of a row that does not belong to its workspace."""
+    again = call("baselines", workspace=str(context.workspace.folder), rows=[name], seed=seed, restart=True)
+    return Remedy("Train it again: `{}`.", again)

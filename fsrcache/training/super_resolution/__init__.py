@@ -1,0 +1,1 @@
+"""Training networks that enlarge pictures, and what their pictures are worth."""

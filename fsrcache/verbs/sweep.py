@@ -1,0 +1,156 @@
+"""``sweep``: train a generator for every combination of some settings' values and seeds."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from os import PathLike
+from statistics import fmean
+from typing import Annotated
+
+import torch
+
+from fsrcache.announce import duration, several
+from fsrcache.device import pick_device, with_threads
+from fsrcache.errors import FsrcacheError, RequestError
+from fsrcache.extractors.identity import refuse_other_extractor
+from fsrcache.extractors.opening import open_extractor
+from fsrcache.presets import TRAINING
+from fsrcache.progress import ProgressCallback, no_progress, note
+from fsrcache.records import Between, check_value
+from fsrcache.settings import differences
+from fsrcache.store.reader import FeatureStore
+from fsrcache.training.data.loader import cache_bytes
+from fsrcache.training.data.memory import locate_cache
+from fsrcache.training.run.networks import refuse_impossible_networks
+from fsrcache.training.run.train import TrainResult
+from fsrcache.training.sweep.plan import SweepRun, plan_runs
+from fsrcache.training.sweep.processes import train_in_processes
+from fsrcache.training.sweep.progress import sweep_progress
+from fsrcache.training.sweep.result import SweepResult, SweepRunResult, rows_of
+from fsrcache.training.sweep.runs import RunOptions, train_runs
+from fsrcache.verbs.record import write_result
+from fsrcache.verbs.train import train_settings
+from fsrcache.workspace import Workspace, existing_workspace, open_workspace
+
+_Seeds = Annotated[int, Between(1, 1000)]
+_Jobs = Annotated[int, Between(1, 1024)]
+
+
+def sweep(
+    workspace: Workspace | str | PathLike[str] = "fsr",
+    *,
+    store: str | PathLike[str] | None = None,
+    name: str = "sweep",
+    preset: str | None = None,
+    steps: int | None = None,
+    settings: Sequence[str] = (),
+    seeds: int = 1,
+    jobs: int = 1,
+    cache: str = "auto",
+    log: Sequence[str] = (),
+    restart: bool = False,
+    device: str = "auto",
+    threads: int | None = None,
+    on_progress: ProgressCallback = no_progress,
+) -> SweepResult:
+    """Train a generator for every combination of some settings' values and seeds, over features that are read once.
+
+    Every run is one that ``train`` goes on with under the same settings, ``runs`` lists and ``evaluate`` scores. Called
+    again, runs that have ended are not trained again, and the interrupted one goes on.
+
+    Parameters
+    ----------
+    workspace
+        The workspace, or its folder.
+    store
+        The feature store, a folder or a URL; None for the workspace's.
+    name
+        First part of the runs' names, which go on with settings and seed: ``sweep-l2_weight-10-seed-0``.
+    preset
+        ``paper``, ``authors``, ``best`` or ``tiny``; None for ``tiny`` on drawn faces and ``best`` on others.
+    steps
+        Steps of every generator; None for the preset's.
+    settings
+        Texts ``name=value,value`` that replace settings of the preset. Values of a tuple are separated by semicolons,
+        ``betas=0,0.9;0.9,0.999``. Combinations that come to the same settings are one.
+    seeds
+        Number of seeds of each combination, from 0.
+    jobs
+        Number of processes that train at once, each with the features in its own memory. With more than one, a program
+        calls this under ``if __name__ == "__main__":``, as for all of Python's processes.
+    cache
+        Location of the features: ``device``, ``ram``, ``stream``, or ``auto`` for the first of these where they fit.
+    log
+        Trackers of every run: ``tensorboard``, ``trackio``, ``wandb``.
+    restart
+        Whether every run begins anew; its generator stays until the new one replaces it.
+    device
+        ``cpu``, ``cuda``, ``cuda:1`` and so on; ``auto`` is the GPU if there is one.
+    threads
+        Number of threads of a run; None for torch's, shared by the jobs.
+    on_progress
+        Callback, called at every status line and after every run.
+
+    Raises
+    ------
+    RequestError
+        If an argument is wrong, a combination of settings among them, or there is no such workspace; nothing is trained
+        then.
+    FsrcacheError
+        If there is no store or no extractor, the store is of another extractor, or every run failed. Where some runs
+        failed, their results say why.
+    """
+    began, target, workspace = time.perf_counter(), pick_device(device), open_workspace(workspace)
+    check_value(_Seeds, seeds, name="seeds")
+    check_value(_Jobs, jobs, name="jobs")
+    if steps is not None and any(one.partition("=")[0].strip() == "steps" for one in settings):
+        raise RequestError(f"The steps are {steps:,} and a setting of the sweep.", "Leave out one of the two.")
+    preset, base = train_settings(workspace, preset=preset, steps=steps)
+    runs = plan_runs(base, settings, seeds=seeds, workspace=workspace, name=name)
+    source = existing_workspace(workspace).extractor_source
+    features, extractor = FeatureStore(store or workspace.store), open_extractor(source)
+    refuse_other_extractor(features, extractor)
+    for config in {run.config: None for run in runs}:
+        refuse_impossible_networks(config, extractor.form, device=target)
+    jobs = min(jobs, len(runs))
+    size = jobs * cache_bytes(features, rows=int((~features.held_out()).sum()))
+    location = locate_cache(cache, size, device=target)
+    on_progress(note(f"{several(len(runs), 'run')}. Cache: {location.mode} ({location.reason})."))
+    options = RunOptions(target, location, tuple(log), restart, other_threads=threads is not None)
+    report = sweep_progress(runs, on_progress, jobs=jobs, restart=restart)
+    results: dict[str, TrainResult | FsrcacheError] = {}
+    with with_threads(threads):
+        share = threads or max(1, torch.get_num_threads() // jobs)
+        outcomes = (
+            train_runs(runs, features, extractor, options, report) if jobs == 1
+            else train_in_processes(runs, features, source, options, report, jobs=jobs, threads=share)
+        )  # fmt: skip
+        for run, result in outcomes:
+            if isinstance(result, TrainResult):
+                changes = tuple(differences(run.config, TRAINING[preset]))
+                result = replace(result, name=run.name, preset=preset, settings=changes)
+                write_result(run.folder, result)
+            on_progress(note(_in_words(run, result)))
+            results[run.name] = result
+    failed = [result for result in results.values() if isinstance(result, FsrcacheError)]
+    if len(failed) == len(runs):
+        raise failed[0]
+    if all(isinstance(one, TrainResult) and one.resumed_from == one.steps for one in results.values()):
+        on_progress(note(f"Nothing to do: {several(len(runs), 'run')} had ended."))
+    ended = tuple(_run_result(run, results[run.name]) for run in runs)
+    return SweepResult(preset, ended, rows_of(ended), time.perf_counter() - began)
+
+
+def _in_words(run: SweepRun, result: TrainResult | FsrcacheError) -> str:
+    if isinstance(result, FsrcacheError):
+        return f"{run.name} failed: {result.what}"
+    accuracy = f"{fmean(result.held_out_accuracy.values()):.1f} % on held-out faces"
+    if result.resumed_from == result.steps:
+        return f"{run.name} had ended: {accuracy}"
+    return f"{run.name}: {accuracy}, {duration(result.seconds)}"
+
+
+def _run_result(run: SweepRun, result: TrainResult | FsrcacheError) -> SweepRunResult:
+    if isinstance(result, FsrcacheError):
+        return SweepRunResult(run.name, run.settings, run.seed, 0, {}, result.what)
+    return SweepRunResult(run.name, run.settings, run.seed, result.steps, result.held_out_accuracy)

@@ -1,0 +1,87 @@
+"""The cost of averaging gradients: the time of a training step by the number of processes, and that of its exchange.
+
+Run as ``torchrun --standalone --nproc-per-node=N -m studies.all_reduce --out FILE``; with one process nothing is
+exchanged. The batch is the preset's whatever N is, so that a process computes an N-th of it.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import click
+import torch
+
+from fsrcache.benchmarks.harness import commit, machine
+from fsrcache.benchmarks.subject import Subject, subjects
+from fsrcache.device import pick_device
+from fsrcache.training.ranks import Ranks, joined
+
+
+@click.command
+@click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="File of the results.")
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda or auto.")
+@click.option("--steps", default=20, show_default=True, help="Number of measured steps.")
+@click.option("--quick", is_flag=True, help="Small sizes: to see that it works.")
+def main(out: Path, device: str, steps: int, quick: bool) -> None:
+    """Measure and write."""
+    with joined() as ranks:
+        target = ranks.own_device(pick_device(device))
+        record: dict[str, Any] = {"machine": machine(target), "commit": commit(), "quick": quick, "ranks": ranks.size}
+        record["steps"] = [measured(subject, ranks, steps=steps) for subject in subjects(target, quick=quick)]
+    if ranks.first:
+        out.write_text(json.dumps(record, indent=1) + "\n")
+        click.echo(as_markdown(record))
+
+
+def measured(subject: Subject, ranks: Ranks, *, steps: int) -> dict[str, Any]:
+    """Return the median milliseconds of a step and of the exchanges in it."""
+    trainer = subject.trainer()
+    trainer.ranks = ranks
+    updates = {"generator": trainer.config.generator_steps, "critic": trainer.config.critic_steps}
+    gradients = {
+        name: [torch.zeros_like(weight) for weight in trainer.modules[name].parameters()]
+        for name in updates
+        if name in trainer.modules
+    }
+
+    def exchange() -> None:
+        for name, zeros in gradients.items():
+            for _ in range(updates[name]):
+                ranks.mean(zeros)
+
+    return {
+        "subject": subject.name,
+        "batch": trainer.config.batch,
+        "step_ms": _milliseconds(lambda: trainer.step(0), trainer.batches.chosen.device, steps),
+        "exchange_ms": _milliseconds(exchange, trainer.batches.chosen.device, steps),
+        "megabytes": sum(updates[name] * zero.nbytes for name in gradients for zero in gradients[name]) / 1e6,
+    }
+
+
+def as_markdown(record: dict[str, Any]) -> str:
+    """Return the table of a record."""
+    lines = ["| step | processes | ms | of it exchange, ms | MB averaged |", "|---|---|---|---|---|"]
+    for row in record["steps"]:
+        numbers = f"{row['step_ms']:.1f} | {row['exchange_ms']:.1f} | {row['megabytes']:.1f}"
+        lines.append(f"| {row['subject']} | {record['ranks']} | {numbers} |")
+    return "\n".join(lines)
+
+
+def _milliseconds(work: Callable[[], None], device: torch.device, repetitions: int) -> float:
+    """Return the median duration, the first four apart: a GPU's steps are captured by then."""
+    seconds = []
+    for number in range(4 + repetitions):
+        began = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        if number >= 4:
+            seconds.append(time.perf_counter() - began)
+    return 1000 * median(seconds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""``fsrcache predict`` as it is typed: the document others rely on, the other outputs, exit codes."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+from fsrcache.cli.main import main
+
+
+@pytest.fixture
+def typed(folder, capsys, monkeypatch, tmp_path):
+    """Return a function that runs the command in a folder of its own; it returns the exit code and both outputs."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words):
+        with pytest.raises(SystemExit) as left:
+            main(["predict", *map(str, words), "--workspace", str(folder), "--device", "cpu"])
+        shown = capsys.readouterr()
+        return left.value.code, shown.out, shown.err
+
+    return run
+
+
+@pytest.fixture
+def boxes(tmp_path, crowd):
+    path = tmp_path / "boxes.csv"
+    path.write_text("path,x,y,width,height\n" + "".join(f"photo.png,{x},{y},{s},{s}\n" for x, y, s in crowd[1]))
+    return path
+
+
+@pytest.mark.usefixtures("photo")
+def test_the_document_that_others_rely_on(typed, boxes, model, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"-")
+    code, out, _ = typed("photo.png", "broken.png", "--boxes", boxes, "--json")
+    document = json.loads(out)
+    assert code == 1
+    assert list(document) == ["pictures", "failed"]
+    assert document["failed"] == [{"path": "broken.png", "reason": "not a picture of a known format"}]
+    (picture,) = document["pictures"]
+    assert list(picture) == ["path", "faces"]
+    assert picture["path"] == "photo.png"
+    assert [face["box"] for face in picture["faces"]] == [
+        [10, 20, 96, 96], [150, 30, 48, 48], [230, 120, 32, 32], [40, 160, 24, 24],
+    ]  # fmt: skip
+    for face in picture["faces"]:
+        assert list(face) == ["box", "size", "scale", "label", "probabilities", "confidence", "unsure"]
+        assert face["size"] == face["box"][2]
+        assert tuple(face["probabilities"]) == model.classes
+        assert sum(face["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+        assert face["label"] == max(face["probabilities"], key=face["probabilities"].get)
+        assert face["unsure"] is (face["confidence"] < 0.5)
+
+
+@pytest.mark.usefixtures("photo")
+def test_found_faces_in_every_form(typed):
+    code, out, _ = typed("photo.png", "--json")
+    assert code == 0
+    document = json.loads(out)
+    faces = document["pictures"][0]["faces"]
+    assert len(faces) == 4
+    _, lines, _ = typed("photo.png", "photo.png", "--jsonl")
+    assert [json.loads(line)["faces"] for line in lines.splitlines()] == [faces, faces]
+    _, text, _ = typed("photo.png", "--csv")
+    rows = list(csv.DictReader(text.splitlines()))
+    for row, face in zip(rows, faces, strict=True):
+        numbers = [*face["box"], face["size"], face["scale"]]
+        assert [int(row[name]) for name in ("x", "y", "width", "height", "size", "scale")] == numbers
+        assert (row["path"], row["label"], row["unsure"]) == ("photo.png", face["label"], str(face["unsure"]).lower())
+        for name, probability in face["probabilities"].items():
+            assert float(row[name]) == pytest.approx(probability, abs=1e-6)
+    _, table, _ = typed("photo.png")
+    assert table.splitlines()[0].split() == ["picture", "box", "pixels", "scale", "label", "confidence"]
+    assert [line.split()[1:5] for line in table.splitlines()[1:]] == [list(map(str, face["box"])) for face in faces]
+
+
+def test_no_face_is_an_answer(typed, tmp_path):
+    Image.new("RGB", (60, 40), "white").save(tmp_path / "empty.png")
+    code, out, _ = typed("empty.png", "--json")
+    assert (code, json.loads(out)) == (0, {"pictures": [{"path": "empty.png", "faces": []}], "failed": []})
+    assert typed("empty.png", "--csv")[:2] == (0, "path,x,y,width,height,size,scale,label,confidence,unsure\n")
+    assert typed("empty.png")[1].splitlines()[1].split() == ["empty.png", "no", "face"]
+
+
+@pytest.mark.usefixtures("photo")
+def test_what_fails_is_named_whatever_the_form(typed, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"-")
+    for form in ((), ("--csv",)):
+        code, out, said = typed("broken.png", "photo.png", *form)
+        assert code == 1
+        assert "Failed: broken.png: not a picture of a known format" in said
+        assert out.count("photo.png") == 4
+    code, out, _ = typed("broken.png", "photo.png", "--jsonl")
+    assert code == 1
+    assert json.loads(out.splitlines()[0]) == {"path": "broken.png", "reason": "not a picture of a known format"}
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["nowhere.png"], "There is no picture at nowhere.png."),
+        (["photo.png", "--json", "--csv"], "--json, --jsonl and --csv exclude each other."),
+        (["photo.png", "--finder", "eyes"], "Invalid value for '--finder'"),
+        ([], "Missing argument 'PATH...'"),
+    ],
+)
+@pytest.mark.usefixtures("photo")
+def test_a_wrong_request_ends_with_2(typed, words, what):
+    code, _, said = typed(*words)
+    assert code == 2
+    assert what in said
+
+
+def test_responsible_use_stands_at_the_top_of_the_help(typed):
+    code, out, _ = typed("--help")
+    assert code == 0
+    assert out.index("Do not decide about") < out.index("PATH is a picture") < out.index("Options:")
+
+
+def test_annotated_pictures_lie_as_the_pictures_do(typed, photo, tmp_path):
+    (tmp_path / "party").mkdir()
+    photo.rename(tmp_path / "party/photo.png")
+    assert typed("party", "--annotate", "answers", "--json")[0] == 0
+    with Image.open(tmp_path / "answers/party/photo.png.png") as image:
+        assert image.size == (960, 720)  # enlarged, so that 24 pixels have room for a label
+
+
+@pytest.mark.slow
+def test_a_reader_that_has_gone_ends_it_quietly(folder, photo):
+    words = [sys.executable, "-c", "from fsrcache.cli import main; main()", "predict", photo, "--jsonl", "--crops"]
+    command, pipe = [*words, "--workspace", folder], subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe) as process:
+        process.stdout.close()
+        said = process.stderr.read()
+    assert process.returncode == 1
+    assert b"Error" not in said

@@ -1,0 +1,115 @@
+"""Sources: which files paths mean, and pictures one at a time, those of a video too."""
+
+import io
+import sys
+import weakref
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from fsrcache.errors import RequestError
+from fsrcache.faces.boxes import Box
+from fsrcache.prediction.answers import Failure
+from fsrcache.prediction.frames import Frame, read_frames
+from fsrcache.prediction.predict import predict_frames
+from fsrcache.prediction.sources import list_sources
+from fsrcache.prediction.temperatures import UNCALIBRATED
+from fsrcache.verbs.predict import predict
+
+FRAMES = 12
+
+
+@pytest.fixture
+def tree(tmp_path):
+    for name in ("b.png", "a.JPG", "inner/c.webp", "inner/notes.txt", ".hidden/d.png", "inner/e.tif"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"-")
+    return tmp_path
+
+
+@pytest.fixture
+def video(tmp_path):
+    """A video whose frames are red, and the bluer the later."""
+    path = tmp_path / "clip.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, (64, 48))
+    for number in range(FRAMES):
+        writer.write(np.full((48, 64, 3), (10 * number, 0, 200), np.uint8))  # BGR
+    writer.release()
+    return path
+
+
+def test_files_folders_and_patterns_in_their_order(tree):
+    def listed(*paths):
+        return [one.removeprefix(f"{tree}/") for one in list_sources([f"{tree}/{path}" for path in paths])]
+
+    assert listed("") == ["a.JPG", "b.png", "inner/c.webp", "inner/e.tif"]
+    assert listed("inner/notes.txt", "b.png") == ["inner/notes.txt", "b.png"]
+    assert listed("**/*.[wt]*", "gone.png") == ["inner/c.webp", "inner/e.tif", "inner/notes.txt", "gone.png"]
+    assert list_sources(["-"]) == ["-"]
+    assert list_sources(tree / "b.png") == [f"{tree}/b.png"]
+    (tree / "empty").mkdir()
+    with pytest.raises(RequestError, match="There is no picture at"):
+        listed("empty")
+
+
+def test_a_picture_from_standard_input(monkeypatch, crowd):
+    data = io.BytesIO()
+    Image.fromarray(crowd[0]).save(data, "PNG")
+    data.seek(0)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(data))
+    (frame,) = read_frames(["-"])
+    assert frame.path == "-"
+    np.testing.assert_array_equal(frame.pixels, crowd[0])
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
+    assert list(read_frames(["-"])) == [Failure("-", "empty file")]
+
+
+def test_every_so_many_frames_of_a_video_in_rgb(video):
+    frames = list(read_frames([str(video)], every=5))
+    assert [frame.path for frame in frames] == [f"{video}#frame={number}" for number in (0, 5, 10)]
+    for frame, blue in zip(frames, (0, 50, 100), strict=True):
+        np.testing.assert_allclose(frame.pixels[24, 32], [200, 0, blue], atol=6)
+    assert len(list(read_frames([str(video)]))) == FRAMES
+
+
+def test_what_is_no_video_fails_alone(video, tmp_path):
+    (tmp_path / "none.mp4").write_bytes(b"no video" * 100)
+    first, *others = read_frames([str(tmp_path / "none.mp4"), str(tmp_path / "gone.mp4"), str(video)])
+    assert first == Failure(str(tmp_path / "none.mp4"), "no video that can be read")
+    assert others[0] == Failure(str(tmp_path / "gone.mp4"), "missing file")
+    assert len(others) == 1 + FRAMES
+
+
+def test_a_video_needs_opencv(video, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    with pytest.raises(RequestError, match="OpenCV cannot be loaded"):
+        list(read_frames([str(video)]))
+
+
+def test_the_frames_of_a_video_are_labelled(folder, video, tmp_path):
+    (tmp_path / "boxes.csv").write_text("path,x,y,width,height\nclip.avi#frame=10,4,4,40,40\n")
+    answers = list(predict([video], workspace=folder, boxes=tmp_path / "boxes.csv", every=5))
+    assert [len(answer.faces) for answer in answers] == [0, 0, 1]
+
+
+@pytest.mark.parametrize("faces", [0, 1, 30])
+def test_memory_does_not_grow_with_the_number_of_pictures(model, faces):
+    alive, most = set(), 0
+
+    def frames():
+        for number in range(200):
+            pixels = np.zeros((8, 8), np.uint8)
+            alive.add(number)
+            weakref.finalize(pixels, alive.discard, number)
+            yield Frame(str(number), pixels)
+
+    def locate(frame):
+        return [(Box(0, 0, 8, 8), frame.pixels.copy())] * faces
+
+    answers = predict_frames(model, frames(), locate, temperature=lambda _: UNCALIBRATED, threshold=0.5)
+    for number, answer in enumerate(answers):
+        most = max(most, len(alive))
+        assert (answer.path, len(answer.faces)) == (str(number), faces)
+    assert most <= 34

@@ -1,0 +1,90 @@
+"""``report`` as a command: on a workspace where evaluate was never run, and on one that has lost its faces."""
+
+import json
+import shutil
+
+import pytest
+
+from fsrcache.cli.main import main
+
+
+@pytest.fixture
+def report(trained, tmp_path, capsys):
+    """Return a function that runs the command on a copy of a trained workspace: code, output, errors; and the copy."""
+    workspace = tmp_path / "fsr"
+    shutil.copytree(trained / "fsr", workspace)
+
+    def run(*words):
+        with pytest.raises(SystemExit) as stop:
+            main(["report", "--workspace", str(workspace), "--device", "cpu", *map(str, words)])
+        return stop.value.code, *capsys.readouterr()
+
+    return run, workspace
+
+
+@pytest.mark.slow
+def test_a_report_computes_what_it_needs(report, tmp_path):
+    run, _ = report
+    path = tmp_path / "new" / "<a>.html"
+    code, out, _ = run("--out", path, "--json")
+    answer = json.loads(out)
+    assert code == 0
+    assert answer["path"] == str(path)
+    assert answer["bytes"] == path.stat().st_size < 10_000_000
+    assert answer["sections"][:2] == ["table", "accuracy"]
+    assert {"faces", "movement", "convergence", "calibration", "changes", "commands"} <= set(answer["sections"])
+    code, _, errors = run("--out", path)
+    assert code == 0
+    assert "predicting" not in errors  # what was computed is kept
+
+
+@pytest.mark.slow
+def test_without_the_faces_there_is_a_note_and_a_report(report, tmp_path):
+    run, workspace = report
+    record = json.loads((workspace / "data.json").read_text())
+    (workspace / "data.json").write_text(json.dumps({**record, "path": str(tmp_path / "moved")}))
+    code, out, errors = run("--out", tmp_path / "report.html", "--json")
+    assert code == 0
+    assert "faces" not in json.loads(out)["sections"]
+    assert "No faces: " in errors
+
+
+@pytest.mark.slow
+def test_without_a_run_the_report_is_of_the_table(report, tmp_path):
+    run, workspace = report
+    shutil.rmtree(workspace / "runs")
+    code, out, _ = run("--out", tmp_path / "report.html", "--json")
+    assert code == 0
+    assert {"table", "faces"} <= set(json.loads(out)["sections"])
+
+
+@pytest.mark.slow
+def test_re_fitted_heads_are_shown_where_they_are_kept(report, tmp_path):
+    run, workspace = report
+    path = tmp_path / "report.html"
+    run("--out", path)
+    assert "refit-linear" not in path.read_text()
+    with pytest.raises(SystemExit):
+        main(["evaluate", "--workspace", str(workspace), "--device", "cpu", "--heads", "refit-linear"])
+    run("--out", path)
+    assert "refit-linear" in path.read_text()
+
+
+@pytest.mark.slow
+def test_wrong_requests_are_refused(report, tmp_path):
+    run, _ = report
+    assert run("--name", "../up", "--out", tmp_path / "a.html")[0] == 2
+    assert run("--name", "other", "--out", tmp_path / "a.html")[0] == 1
+    assert run("--split", "val", "--device", "none", "--out", tmp_path / "a.html")[0] == 2
+    assert not (tmp_path / "a.html").exists()
+
+
+@pytest.mark.slow
+def test_super_resolvers_show_what_they_make(report, tmp_path):
+    run, workspace = report
+    with pytest.raises(SystemExit) as stop:
+        main(["baselines", "--workspace", str(workspace), "--rows", "rcan", "--set", "steps=1", "--device", "cpu"])
+    assert stop.value.code == 0
+    path = tmp_path / "report.html"
+    assert run("--out", path)[0] == 0
+    assert "at x2, enlarged by rcan" in path.read_text()

@@ -1,0 +1,108 @@
+"""Processes that torchrun starts train an extractor as one does: batch norms, dropout, augmentation, teachers."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from fsrcache.models.weights import read_weights
+from fsrcache.training.ranks import ALONE, Ranks
+from fsrcache.training.whole_batch import whole_batch
+
+# The first process compares a network in float64 on shares of a batch with itself on the whole, and all of them
+# pre-train and distil an extractor, in fp32 whatever the machine is good at.
+PROGRAM = """
+import copy, sys
+from pathlib import Path
+import torch
+from torch import nn
+from fsrcache.faces.faces import usable_faces
+from fsrcache.faces.index import list_faces
+from fsrcache.presets import ExtractorConfig, PretrainConfig
+from fsrcache.training.classifier import trainer
+from fsrcache.training.classifier.distillation import Distillation
+from fsrcache.training.classifier.fine_tuning import fine_tune
+from fsrcache.training.classifier.pretraining import pretrain_extractor
+from fsrcache.training.ranks import ALONE, joined
+from fsrcache.training.whole_batch import whole_batch
+
+CPU = torch.device("cpu")
+torch.set_num_threads(1)
+
+
+def take(network, pictures, ranks):
+    torch.manual_seed(1)
+    with whole_batch(ranks):
+        loss = network(ranks.share(pictures)).square().mean()
+    loss.backward()
+    return [*ranks.mean([weight.grad for weight in network.parameters()]), *network.buffers()]
+
+
+target = Path(sys.argv[1])
+faces = usable_faces(list_faces(Path("drawn:140")), side=24)
+shape = ExtractorConfig(side=24, stages=((8,), (12,)), spd_side=8, hidden=16, embedding=6)
+schedule = PretrainConfig(epochs=2, batch=16, rotation=10.0, zoom=0.1)
+trainer.computes_bf16 = lambda device: False
+with joined() as ranks:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.Dropout(0.4), nn.Flatten(), nn.Linear(12, 5),
+                            nn.BatchNorm1d(5), nn.GELU(), nn.Dropout(0.2), nn.BatchNorm1d(5, affine=False)).double()
+    pictures = torch.rand(8, 2, 4, 4, dtype=torch.float64)
+    for one, other in zip(take(copy.deepcopy(network), pictures, ALONE), take(network, pictures, ranks), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
+    pretrained = pretrain_extractor(faces, shape, schedule, target=target / "extractor.safetensors",
+                                    folder=target / "pre", device=CPU, scales=(1, 2), ranks=ranks)
+    ranks.wait()
+    tuned = fine_tune(faces, sys.argv[2], target=target / "tuned.safetensors", folder=target / "tuned", scales=(1, 2),
+                      device=CPU, schedule=schedule, distillation=Distillation(), ranks=ranks)
+"""
+
+
+def train(folder, number, teacher=None):
+    """Train on a number of processes; return the weights of both extractors, and their histories' files."""
+    folder.mkdir()
+    program = folder / "program.py"
+    program.write_text(PROGRAM)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={number}"]
+    done = subprocess.run(
+        [*launcher, program, folder, teacher or folder / "extractor.safetensors"],
+        check=False, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return [read_weights(folder / f"{name}.safetensors", kind="extractor") for name in ("extractor", "tuned")]
+
+
+@pytest.mark.slow
+def test_processes_train_an_extractor_as_one(tmp_path):
+    alone = train(tmp_path / "1", 1)
+    shared = train(tmp_path / "2", 2, teacher=tmp_path / "1" / "extractor.safetensors")
+    for (one, record), (other, other_record) in zip(alone, shared, strict=True):
+        assert record.keys() == other_record.keys()
+        for name, values in one.items():
+            limit = 1e-4 * max(float(values.abs().max()), 1e-6)
+            torch.testing.assert_close(other[name], values, rtol=0, atol=limit, msg=name)
+
+
+def test_alone_networks_are_computed_as_they_are():
+    values = torch.rand(4, 3)
+    with whole_batch(ALONE):
+        torch.manual_seed(0)
+        one = torch.nn.functional.dropout(values)
+    torch.manual_seed(0)
+    assert torch.equal(one, torch.nn.functional.dropout(values))
+
+
+def test_a_rank_draws_for_the_whole_batch_and_keeps_its_samples():
+    whole = torch.rand(8, 3)
+    torch.manual_seed(0)
+    noise, dropped = torch.randn_like(whole), torch.nn.functional.dropout(whole, 0.3)
+    for rank in range(2):
+        torch.manual_seed(0)
+        ranks = Ranks(rank, 2)
+        with whole_batch(ranks):
+            own = ranks.share(whole)
+            assert torch.equal(torch.randn_like(own), ranks.share(noise))
+            assert torch.equal(torch.nn.Dropout(0.3)(own), ranks.share(dropped))
+            assert torch.equal(torch.nn.Dropout(0.3).eval()(own), own)

@@ -1,0 +1,289 @@
+"""``fsrcache sweep``: every combination once, as runs that ``train`` would have made, over features read once."""
+
+import csv
+import json
+import multiprocessing
+import os
+import signal
+from statistics import fmean, stdev
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+import fsrcache
+from fsrcache.cli.sweep import sweep as command
+from fsrcache.errors import FsrcacheError, RequestError
+from fsrcache.presets import TRAINING
+from fsrcache.progress import Progress
+from fsrcache.settings import alternatives
+from fsrcache.training.data.memory import locate_cache
+from fsrcache.training.run import features
+from fsrcache.training.sweep.plan import plan_runs, run_name
+from fsrcache.training.sweep.processes import train_in_processes
+from fsrcache.training.sweep.progress import sweep_progress
+from fsrcache.training.sweep.result import SweepRunResult, rows_of, to_csv
+from fsrcache.training.sweep.runs import RunOptions
+from fsrcache.workspace import Workspace
+from studies.program import Running
+
+SMALL = ("generator.width=8", "generator.rank=0", "batch=16")
+BEST = TRAINING["best"]
+
+
+@pytest.fixture
+def workspace(extractor, tmp_path):
+    workspace = Workspace(tmp_path / "fsr")
+    workspace.folder.mkdir()
+    workspace.extractor.symlink_to(extractor)
+    workspace.store.symlink_to(extractor.with_name("store"))
+    return workspace
+
+
+@pytest.fixture
+def sweep(workspace):
+    """Return a function that trains small generators for a few steps."""
+
+    def work(*settings, steps=4, **options):
+        options = {"preset": "best", "device": "cpu", "steps": steps, **options}
+        return fsrcache.sweep(workspace, settings=[*settings, *SMALL], **options)
+
+    return work
+
+
+def planned(*settings, seeds=1, name="sweep"):
+    return plan_runs(BEST, settings, seeds=seeds, workspace=Workspace("fsr"), name=name)
+
+
+def generator(workspace, name):
+    return (workspace.run(name) / "generator.safetensors").read_bytes()
+
+
+def test_the_plan_is_the_product_of_values_and_seeds():
+    runs = planned("l2_weight=0,0.5", "critic.filters=4", "schedule=one_cycle, milestones", seeds=2)
+    assert [(run.config.l2_weight, run.config.schedule, run.seed) for run in runs] == [
+        (weight, schedule, seed) for weight in (0, 0.5) for schedule in ("one_cycle", "milestones") for seed in (0, 1)
+    ]
+    assert {run.config.critic.filters for run in runs} == {4}
+    assert runs[0].settings == ("l2_weight=0", "critic.filters=4", "schedule=one_cycle")
+    assert runs[0].name == "sweep-l2_weight-0-schedule-one_cycle-seed-0"  # without what is the same in all
+    assert runs[0].folder == Workspace("fsr").run(runs[0].name)
+    assert len({run.name for run in runs}) == 8
+
+
+def test_combinations_that_come_to_the_same_are_one():
+    assert [run.settings for run in planned("l2_weight=1,1.0,2,1e0")] == [("l2_weight=1",), ("l2_weight=2",)]
+    assert [run.name for run in planned(seeds=2)] == ["sweep-seed-0", "sweep-seed-1"]
+
+
+def test_values_of_a_tuple_are_separated_by_semicolons():
+    assert alternatives(BEST, "betas=0,0.9;0.9,0.999") == ["betas=0,0.9", "betas=0.9,0.999"]
+    assert alternatives(BEST, "milestones=10,20") == ["milestones=10,20"]
+    assert alternatives(BEST, "generator.width=8,16") == ["generator.width=8", "generator.width=16"]
+    assert [run.config.betas for run in planned("betas=0,0.9;0.9,0.999")] == [(0, 0.9), (0.9, 0.999)]
+    assert planned("betas=0,0.9;0.9,0.999")[0].name == "sweep-betas-0.0_0.9-seed-0"
+
+
+def test_names_are_legal_and_of_one_run_whatever_the_order():
+    assert run_name("a", ("x=1", "b=2"), 3) == run_name("a", ("b=2", "x=1"), 3) == "a-b-2-x-1-seed-3"
+    pairs = [("classification_weight=0.125", f"distillation_weight={weight}") for weight in (0.001, 0.002)]
+    long = [run_name("sweep", settings, 10) for settings in pairs]
+    assert len({*long}) == 2
+    assert all(len(name) == 64 and name.endswith("-seed-10") for name in long)
+    assert Workspace("fsr").run(long[0]).name == long[0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["l2_weight=0,much"], "l2_weight is 'much'"),
+        (["l2_weight=0,,1"], "l2_weight is ''"),
+        (["l2_weigth=0,1"], "'l2_weigth' is unknown"),
+        (["l2_weight"], "'l2_weight' is not NAME=VALUE"),
+        (["l2_weight=0", "l2_weight=1"], "set twice"),
+        (["betas=0,0.9,0.99"], "betas has 3 values"),
+        (["optimiser=adamw,adam", "weight_decay=0.1"], "decays nothing"),
+        (["steps=3,4"], "The steps are 4 and a setting"),
+        (["generator.form=mlp,rrdb", "generator.unshuffle=3"], "unshuffle"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_runs(workspace, settings, words):
+    with pytest.raises(RequestError, match=words):
+        fsrcache.sweep(workspace, preset="best", settings=settings, steps=4, device="cpu")
+    assert not (workspace.folder / "runs").exists()
+
+
+@pytest.mark.parametrize("options", [{"seeds": 0}, {"jobs": 0}, {"name": "-x"}, {"log": ["none"]}, {"cache": "disk"}])
+def test_a_wrong_argument_is_refused(sweep, options):
+    with pytest.raises(RequestError):
+        sweep("l2_weight=0,1", **options)
+
+
+def test_runs_are_those_of_train_and_features_are_read_once(workspace, sweep, monkeypatch):
+    reads = []
+    monkeypatch.setattr(
+        features, "load_cache", lambda *a, load=features.load_cache, **k: reads.append(a[1]) or load(*a, **k)
+    )
+    result = sweep("l2_weight=0.5,1", seeds=2)
+    assert len(reads) == 2  # what is learnt from, and the held-out tenth
+    assert [run.seed for run in result.runs] == [0, 1, 0, 1]
+    for one in (result.runs[1], result.runs[2]):
+        weight = one.settings[0].partition("=")[2]
+        alone = fsrcache.train(
+            workspace, name=f"alone-{weight}", preset="best", steps=4, seed=one.seed, device="cpu",
+            settings=[f"l2_weight={weight}", *SMALL],
+        )  # fmt: skip
+        assert generator(workspace, one.name) == generator(workspace, f"alone-{weight}")
+        assert one.held_out_accuracy == alone.held_out_accuracy
+        again = fsrcache.train(
+            workspace, name=one.name, preset="best", steps=4, seed=one.seed, device="cpu",
+            settings=[f"l2_weight={weight}", *SMALL],
+        )  # fmt: skip
+        assert again.resumed_from == 4
+    summaries = {summary.name: summary for summary in fsrcache.runs(workspace)}
+    assert {summaries[one.name].state for one in result.runs} == {"finished"}
+
+
+def test_an_interrupted_sweep_goes_on(workspace, sweep, monkeypatch):
+    monkeypatch.setattr("fsrcache.training.run.due._CHECKPOINT_SECONDS", 0.0)
+    whole = sweep("l2_weight=0.5,1", name="whole", steps=40)
+    notes = []
+
+    def stop(progress):
+        if progress.phase == "run 2 of 2: training" and progress.done >= 12:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sweep("l2_weight=0.5,1", steps=40, on_progress=stop)
+    names = ["sweep-l2_weight-0.5-seed-0", "sweep-l2_weight-1-seed-0"]
+    states = {summary.name: summary.state for summary in fsrcache.runs(workspace)}
+    assert [states[name] for name in names] == ["finished", "interrupted"]
+    checkpoint = workspace.run(names[0]) / "checkpoint.safetensors"
+    written = checkpoint.stat().st_mtime_ns
+    result = sweep("l2_weight=0.5,1", steps=40, on_progress=lambda progress: notes.append(progress.note))
+    assert checkpoint.stat().st_mtime_ns == written
+    assert any(note.startswith(f"{names[0]} had ended") for note in notes)
+    assert [run.name for run in result.runs] == names
+    assert [run.held_out_accuracy for run in result.runs] == [run.held_out_accuracy for run in whole.runs]
+    for one, other in zip(result.runs, whole.runs, strict=True):
+        assert generator(workspace, one.name) == generator(workspace, other.name)
+    sweep("l2_weight=0.5,1", steps=40, on_progress=lambda progress: notes.append(progress.note))
+    assert notes[-1] == "Nothing to do: 2 runs had ended."
+
+
+def test_a_run_that_fails_does_not_end_the_others(workspace, sweep):
+    first, second = sweep("l2_weight=0.5,1").runs
+    with pytest.raises(FsrcacheError, match="was made under other settings: steps"):
+        sweep("l2_weight=0.5,1", steps=5)
+    for file in workspace.run(second.name).iterdir():
+        file.unlink()
+    result = sweep("l2_weight=0.5,1", steps=5)
+    assert "steps is 4 there and 5 here" in result.runs[0].error
+    assert result.runs[0].held_out_accuracy == {}
+    assert (result.runs[1].name, result.runs[1].error, result.runs[1].steps) == (second.name, "", 5)
+    assert [row.settings for row in result.rows] == [second.settings]
+    assert sweep("l2_weight=0.5,1", steps=5, restart=True).runs[0].name == first.name
+
+
+@pytest.mark.slow
+def test_several_processes_make_the_same_runs(workspace, sweep):
+    reports = []
+    with_one = sweep("l2_weight=0.5,1", name="one", threads=1)
+    with_two = sweep("l2_weight=0.5,1", name="two", threads=1, jobs=2, on_progress=reports.append)
+    for one, two in zip(with_one.runs, with_two.runs, strict=True):
+        assert generator(workspace, one.name) == generator(workspace, two.name)
+        assert one.held_out_accuracy == two.held_out_accuracy
+    assert {"run 1 of 2: training", "run 2 of 2: training"} <= {report.phase for report in reports}
+
+
+def test_rows_have_means_and_deviations_over_seeds():
+    scores = {0: {"1": 60.0, "2": 40.0}, 1: {"1": 64.0, "2": 38.0}, 2: {"1": 62.0, "2": 48.0}}
+    runs = [SweepRunResult(f"a{seed}", ("x=1", "y=2,3"), seed, 9, score) for seed, score in scores.items()]
+    runs += [SweepRunResult("b", ("x=2", "y=2,3"), 0, 9, {"1": 50.0, "2": 30.0})]
+    runs += [SweepRunResult("c", ("x=2", "y=2,3"), 1, 0, {}, "it failed")]
+    first, second = rows_of(runs)
+    assert first.seeds == (0, 1, 2)
+    assert (first.held_out_accuracy["2"].mean, first.held_out_accuracy["2"].deviation) == (42, stdev([40, 38, 48]))
+    assert (first.mean.mean, first.mean.deviation) == (pytest.approx(52), pytest.approx(stdev([50, 51, 55])))
+    assert (second.seeds, second.mean.mean, second.mean.deviation) == ((0,), 40, None)
+    lines = list(csv.reader(to_csv((first, second)).splitlines()))
+    assert lines[0] == ["x", "y", "seeds", "scale", "held_out_accuracy", "deviation"]
+    assert lines[3] == ["1", "2,3", "3", "2", "42.0", str(stdev([40, 38, 48]))]
+    assert lines[4] == ["2", "2,3", "1", "mean", "40.0", ""]
+
+
+def test_the_time_of_the_whole_is_said_once(monkeypatch):
+    clock = iter(range(0, 1000, 10))
+    monkeypatch.setattr("fsrcache.announce.time.perf_counter", lambda: next(clock))
+    runs, notes = planned("l2_weight=0,1", seeds=2), []
+    report = sweep_progress(runs, lambda progress: notes.append(progress.note), jobs=2, restart=True)
+    for done in range(0, 80, 10):
+        report(runs[0], Progress("training", done, BEST.steps, "steps", note=""))
+    (said,) = filter(None, notes)
+    assert "for 4 runs with 48,000 steps to go, 2 at once, by the first 10." in said
+    report(runs[1], Progress("", 0, 0, "", note="Cache: ram"))
+    assert len(list(filter(None, notes))) == 1
+
+
+def words(workspace, *more):
+    small = [word for setting in SMALL for word in ("--set", setting)]
+    fixed = ["--workspace", workspace.folder, "--preset", "best", "--device", "cpu", *small]
+    return list(map(str, (*fixed, *more)))
+
+
+def test_the_command(workspace, tmp_path):
+    table = tmp_path / "table.csv"
+    options = words(workspace, "--set", "l2_weight=0,1", "--seeds", 2, "--steps", 4)
+    answer = json.loads(CliRunner().invoke(command, [*options, "--json", "--csv", table]).stdout)
+    assert {frozenset(one) for one in answer["runs"]} == {
+        frozenset({"name", "settings", "seed", "steps", "held_out_accuracy", "error"})
+    }
+    assert [(one["settings"], one["seed"]) for one in answer["runs"]] == [
+        ([*SMALL, f"l2_weight={weight}"], seed) for weight in (0, 1) for seed in (0, 1)
+    ]
+    names = [one["name"] for one in answer["runs"]]
+    result = json.loads((workspace.run(names[3]) / "result.json").read_text())
+    assert (result["seed"], result["held_out_accuracy"]) == (1, answer["runs"][3]["held_out_accuracy"])
+    means = [fmean(one["held_out_accuracy"].values()) for one in answer["runs"][:2]]
+    line = next(csv.DictReader(table.read_text().splitlines()))
+    assert (line["batch"], line["l2_weight"], line["scale"], line["seeds"]) == ("16", "0", "mean", "2")
+    assert float(line["held_out_accuracy"]) == pytest.approx(fmean(means))
+    title, head, _, first, deviations, *_, last = CliRunner().invoke(command, options).stdout.splitlines()
+    assert title.endswith("preset best generator.width=8 generator.rank=0 batch=16")
+    assert head.split() == ["l2_weight", "seeds", "mean", "HR", "x2", "x4"]
+    assert first.split()[:3] == ["0", "2", f"{fmean(means):.1f}"]
+    assert deviations.split()[0] == f"±{stdev(means):.1f}"
+    assert last.endswith(f"fsrcache evaluate --workspace {workspace.folder} --name " + " --name ".join(names))
+
+
+def test_the_command_fails_where_a_run_does(workspace):
+    assert CliRunner().invoke(command, words(workspace, "--steps", 4)).exit_code == 0
+    failed = CliRunner().invoke(command, words(workspace, "--steps", 5, "--seeds", 2, "--json"))
+    assert failed.exit_code == 1
+    assert [bool(one["error"]) for one in json.loads(failed.stdout)["runs"]] == [True, False]
+    assert "1 of 2 runs failed" in failed.stderr
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_all_processes(workspace):
+    running = Running("sweep", *words(workspace, "--seeds", 2, "--steps", 5000, "--jobs", 2, "--threads", 1))
+    assert running.until("run 2 of 2: training")
+    running.signal(signal.SIGINT)
+    result = running.wait()
+    assert result.returncode == 130
+    assert "Traceback" not in result.stderr
+    assert {summary.state for summary in fsrcache.runs(workspace)} == {"interrupted"}  # no process holds one
+
+
+@pytest.mark.slow
+def test_a_killed_process_is_said(workspace, store):
+    device = torch.device("cpu")
+    options = RunOptions(device, locate_cache("ram", 1, device=device), (), restart=False, other_threads=False)
+    runs = plan_runs(BEST, SMALL, seeds=1, workspace=workspace, name="sweep")
+
+    def kill(*_):
+        for child in multiprocessing.active_children():
+            os.kill(child.pid, signal.SIGKILL)
+
+    with pytest.raises(FsrcacheError, match="ended with the exit code -9"):
+        list(train_in_processes(runs, store, workspace.extractor_source, options, kill, jobs=1, threads=1))

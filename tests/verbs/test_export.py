@@ -1,0 +1,118 @@
+"""``export``: the folder that it writes, and what it refuses."""
+
+import json
+import shutil
+import sys
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+from torch import nn
+
+import fsrcache
+from fsrcache.drawn.face import draw_face
+from fsrcache.errors import RequestError
+from fsrcache.extractors.covpool import CovPoolFER, extractor_of
+from fsrcache.extractors.onnx_graph import open_session
+from fsrcache.models.weights import file_digest
+from fsrcache.presets import EXTRACTORS
+from studies.program import run
+
+FILES = {"README.md", "model.onnx", "model.safetensors"}
+
+
+@pytest.fixture
+def workspace(trained, tmp_path):
+    """A copy of the small workspace, with a table that was printed."""
+    shutil.copytree(trained / "fsr", tmp_path / "fsr")
+    (tmp_path / "fsr/runs/default/table.md").write_text("| the table |\n")
+    return tmp_path / "fsr"
+
+
+def answers(folder, pictures):
+    session = open_session((folder / "model.onnx").read_bytes(), where=folder)
+    return session.run(None, {"faces": np.ascontiguousarray(pictures.transpose(0, 3, 1, 2))})[0]
+
+
+@pytest.mark.slow
+def test_the_folder_is_the_model(workspace, tmp_path):
+    result = fsrcache.export(tmp_path / "model", workspace)
+    folder = tmp_path / "model"
+    assert {path.name for path in folder.iterdir()} == FILES
+    faces = np.stack([draw_face(9, index)[10:90, 20:75] for index in range(21)])
+    expected = fsrcache.load(workspace)(faces)
+    assert np.array_equal(fsrcache.load(folder)(faces).probabilities, expected.probabilities)
+    np.testing.assert_allclose(answers(folder, faces), expected.probabilities, atol=1e-4)
+    assert 0 < result.difference < 1e-4
+    assert (result.same_labels, result.precision, result.web) == (1.0, "fp32", False)
+    assert result.onnx_bytes == (folder / "model.onnx").stat().st_size
+
+    metadata = {one.key: one.value for one in onnx.load(folder / "model.onnx").metadata_props}
+    digest = file_digest(folder / "model.safetensors")
+    assert json.loads(metadata["classes"]) == list(expected.classes)
+    assert {name: metadata[name] for name in ("side", "channels", "colours", "digest", "precision", "fsrcache")} == {
+        "side": "24", "channels": "3", "colours": "RGB", "digest": digest, "precision": "fp32",
+        "fsrcache": fsrcache.__version__,
+    }  # fmt: skip
+    card = (folder / "README.md").read_text()
+    for text in ("must not be used", "| the table |", "Apache-2.0", "drawn faces", digest, *expected.classes):
+        assert text in card
+    assert card.index("must not be used") < card.index("What it is")
+    assert str(tmp_path) not in card
+
+
+@pytest.mark.slow
+def test_the_lines_of_the_card_run(workspace, tmp_path):
+    done = run("export", "model", "--workspace", workspace, "--precision", "int8", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert (result["precision"], result["opset"]) == ("int8", 18)
+    assert 1e-4 < result["difference"] < 0.5
+    (lines,) = (tmp_path / "model/README.md").read_text().split("```python\n")[1:]
+    program = compile(lines.split("```")[0], "README.md", "exec")
+    from PIL import Image
+
+    Image.fromarray(draw_face(0, 0)[::8, ::8]).save(tmp_path / "model/face.png")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path / "model")
+        names = {}
+        exec(program, names)
+    assert names["probabilities"].sum() == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"precision": "fp8"}, "precision is 'fp8'"),
+        ({"name": "other"}, "no trained run 'other'"),
+        ({"workspace": "nowhere"}, "no workspace at"),
+        ({"folder": "fsr"}, "is a workspace"),
+        ({"web": True, "onnxruntime_web": "nowhere"}, "npm package onnxruntime-web"),
+    ],
+)
+def test_wrong_requests_are_refused_before_anything_is_written(change, text, workspace, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(RequestError, match=text):
+        fsrcache.export(**{"folder": "model", "workspace": workspace, **change})
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_missing_packages_are_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(RequestError, match=r"pip install 'fsrcache\[export\]': .*onnxscript"):
+        fsrcache.export(tmp_path / "model", tmp_path)
+
+
+def test_other_extractors_are_refused(workspace, tmp_path, monkeypatch):
+    model = fsrcache.load(workspace)
+    config = replace(EXTRACTORS["tiny"], ridge=1e-5)
+    for extractor, text in (
+        (replace(model.extractor, module=nn.Identity(), name="mine:factory"), "mine:factory; only CovPoolFER"),
+        (extractor_of(CovPoolFER(config, model.classes)), "ridge is 1e-05"),
+    ):
+        monkeypatch.setattr("fsrcache.verbs.export.load", lambda *_, of=extractor: replace(model, extractor=of))
+        with pytest.raises(RequestError, match=text):
+            fsrcache.export(tmp_path / "model", workspace)
+    assert not (tmp_path / "model").exists()

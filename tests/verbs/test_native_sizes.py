@@ -1,0 +1,77 @@
+"""Faces of different sizes are scored by their own size, whatever the order of the store."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import fsrcache
+from fsrcache.drawn.face import draw_face
+from fsrcache.errors import FsrcacheError
+from fsrcache.faces.bicubic import imresize
+from studies.program import run
+
+SIDES = (10, 14, 20, 24, 30)
+CLASSES = ("happiness", "sadness")
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory):
+    root = tmp_path_factory.mktemp("sizes")
+    for split, count in (("train", 20), ("test", 25)):
+        for name in CLASSES:
+            folder = root / "faces" / split / name
+            folder.mkdir(parents=True)
+            for index in range(count):
+                side = SIDES[index % len(SIDES)]
+                face = draw_face(0, index, expression=name)
+                Image.fromarray(imresize(face, size=(side, side - index % 2))).save(folder / f"{index}.png")
+    shape = ("stages=4/6", "spd_side=4", "hidden=8", "embedding=4")
+    options = {"preset": "tiny", "epochs": 1, "settings": shape, "side": 24, "device": "cpu"}
+    fsrcache.pretrain(root / "ws", data=root / "faces", **options)
+    fsrcache.extract(root / "ws", scales=[2], device="cpu")
+    return root
+
+
+def test_every_bin_counts_its_own_faces(workspace):
+    table = fsrcache.evaluate(workspace / "ws", heads=["frozen"], native_sizes=True)
+    of_bicubic = [score for score in table.by_size if score.row == "bicubic"]
+    assert [(one.least, one.below, one.n) for one in of_bicubic] == [
+        (1, 12, 10), (12, 16, 10), (16, 24, 10), (24, 32, 20),
+    ]  # fmt: skip
+    store = fsrcache.FeatureStore(workspace / "ws" / "features.zarr")
+    right = store.probabilities("test", 1)[:].argmax(1) == store.labels("test")
+    sizes = np.array(
+        [SIDES[int(name.rpartition("/")[2].removesuffix(".png")) % len(SIDES)] for name in store.ids("test")]
+    )
+    for score in of_bicubic:
+        here = (sizes >= score.least) & (sizes < score.below)
+        assert score.accuracy == pytest.approx(100 * right[here].mean())
+        assert score.low <= score.accuracy <= score.high
+    assert fsrcache.evaluate(workspace / "ws", heads=["frozen"]).by_size == ()
+
+
+def test_the_command(workspace):
+    arguments = ("evaluate", "--workspace", workspace / "ws", "--heads", "frozen", "--measures", "native_size")
+    shown = " ".join(run(*arguments).stdout.split())
+    assert "1-11 12-15 16-23 24-31" in shown
+    assert "pictures: 1-11 10, 12-15 10, 16-23 10, 24-31 20; every one enlarged by bicubic alone" in shown
+    answer = json.loads(run(*arguments, "--json").stdout)
+    assert {score["label"] for score in answer["by_size"]} == {"bicubic", "majority"}
+
+
+def test_pictures_that_are_not_there_are_named(workspace, tmp_path):
+    (tmp_path / "faces").symlink_to(workspace / "faces")
+    moved = fsrcache.Workspace(workspace / "ws")
+    before = moved.data()
+    Image.new("L", (9, 9)).save(tmp_path / "a.png")
+    lonely = tmp_path / "other" / "test" / "happiness"
+    lonely.mkdir(parents=True)
+    Image.new("L", (9, 9)).save(lonely / "nobody.png")
+    try:
+        moved.remember(type(before)(str(tmp_path / "other")))
+        with pytest.raises(FsrcacheError, match="The data have no picture test/"):
+            fsrcache.evaluate(moved, heads=["frozen"], native_sizes=True)
+    finally:
+        moved.remember(before)

@@ -18,7 +18,8 @@ EXAMPLES = {
         ("The published network as an extractor; its classes are in the order of RAF-DB's folders:",
          "fsrcache import-tf model.ckpt-1000 --out covpool.safetensors "
          "--classes surprise,fear,disgust,happiness,sadness,anger,neutral"),
-        ("Then cache its features:", "fsrcache extract --data faces --extractor covpool.safetensors"),
+        ("One of two classes, and what was read of it for a script:",
+         "fsrcache import-tf model.ckpt-1000 --out pain.safetensors --classes neutral,pain --json"),
     ),
     "extract": (
         ("FER2013 at full resolution and at a half to an eighth of it:",

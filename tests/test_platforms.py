@@ -16,6 +16,7 @@ import asyncio, ctypes, multiprocessing.synchronize, os, platform, shutil, signa
 import click, fastcrc, matplotlib.figure, numpy, PIL.Image, rich.progress, safetensors.torch, threadpoolctl, torch, zarr
 sysconfig.get_config_vars()
 sys.modules["triton"] = None  # of which neither system has one
+sys.modules |= {name: sys.modules.get(name, os) for name in ("trackio", "wandb")}  # may be missing here
 """
 MACOS = OTHERS + (
     "for name in ('sched_getaffinity', 'posix_fadvise'): delattr(os, name)\n"

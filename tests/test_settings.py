@@ -224,13 +224,13 @@ def test_unions(name, text, value):
         (EXTRACTORS["tiny"], ["stages=64/x"], "stages[1][0] is 'x'.\nIt should be a whole number."),
         (EXTRACTORS["tiny"], ["stages="], "ExtractorConfig.stages is ().\nEvery stage has a convolution."),
         (EXTRACTORS["tiny"], ["spd_side=65"], "The log-covariance's side is 65 and the convolutions end in 64"),
-        (BEST, ["generator.form=cnn"], "generator.form is 'cnn'.\nIt should be 'rrdb' or 'mlp'."),
+        (BEST, ["generator.form=cnn"], "generator.form is 'cnn'.\nIt should be 'rrdb' or 'mlp' or 'fsr'."),
         (BEST, ["generator.growth=1"], "generator.growth is a setting of the form rrdb, and generator.form is mlp.\n"
          "Set generator.form=rrdb, or leave generator.growth out."),
         (BEST, ["generator.form=rrdb", "generator.width=1"], "generator.width is a setting of the form mlp, and "),
         (BEST, ["generator=none"], "generator is 'none', and it has settings of its own.\nSet generator.form, "),
         (BEST, ["critic=vgg"], "critic is 'vgg', and it has settings of its own.\n"
-         "Set critic=none, or critic.filters, critic.bias."),
+         "Set critic=none, or critic.filters, critic.bias, critic.layers."),
         (BEST, ["critic=none", "critic.bias=no"], "critic is none, and critic.bias is set.\nLeave out one of the two."),
         (BEST, ["adversarial_weight=3"], "TrainConfig.adversarial_weight is 3.0, and there is no critic"),
         (BEST, ["penalty_weight=3"], "TrainConfig.penalty_weight is 3.0, and there is no critic"),
@@ -272,7 +272,11 @@ def test_only_what_differs_is_named():
         "generator.width=256",
         "steps=7",
     ]
-    assert differences(replace(BEST, critic=CriticConfig()), BEST) == ["critic.filters=64", "critic.bias=true"]
+    assert differences(replace(BEST, critic=CriticConfig()), BEST) == [
+        "critic.filters=64",
+        "critic.bias=true",
+        "critic.layers=none",
+    ]
     assert preset_in_words(replace(BEST, steps=7), TRAINING) == "preset best with steps=7"
     assert preset_in_words(PAPER, TRAINING) == "preset paper"
     assert differences(replace(PAPER, critic=None), PAPER) == ["critic=none"]

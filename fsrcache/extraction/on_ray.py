@@ -193,7 +193,7 @@ def _connected(address: str | None) -> Iterator[None]:
         if match := re.fullmatch(r"\[?([^/]+?)\]?:([0-9]{1,5})", address):  # Ray itself asks for minutes
             socket.create_connection((match[1], int(match[2])), timeout=_PATIENCE).close()
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **options)
-    except (OSError, OverflowError, ValueError, RuntimeError) as error:
+    except Exception as error:  # Ray raises many, and the plain one where a node does not start
         raise FsrcacheError(
             f"There is no cluster of Ray at {shortened(address)}: {' '.join(str(error).split())}",
             "Begin one by `ray start --head`, or name the address that it printed.",

@@ -55,7 +55,10 @@ def write_block(
         If the store has no such block, an output is missing or unknown, a value cannot be stored, or writing fails.
         Only then may anything have been written.
     """
-    split, scale, number = block[0], int(block[1]), int(block[2])  # NumPy's integers are not written alike
+    split, scale, number = block
+    if not (split in spec.rows and scale in spec.scales and number in range(spec.blocks(split))):
+        raise FsrcacheError(f"The store {inventory.name} has no block {number} of {split} at scale {scale}.")
+    scale, number = int(scale), int(number)  # NumPy's are not written alike
     for array, rows in _checked_values(inventory.name, spec, (split, scale, number), values, ids).items():
         if (key := array.key(number)) not in inventory.keys:
             inventory.write(key, encode(array, rows, block=number))
@@ -66,8 +69,6 @@ def _checked_values(
 ) -> dict[ArrayLayout, NDArray[np.floating]]:
     """Return the values of a block by the arrays that they belong to, in order of writing."""
     split, scale, block = at
-    if not (split in spec.rows and scale in spec.scales and block in range(spec.blocks(split))):
-        raise FsrcacheError(f"The store {store} has no block {block} of {split} at scale {scale}.")
     arrays = outputs(spec, split, scale=scale)
     kept = {name: np.asarray(rows) for name, rows in values.items() if rows is not None}
     if odd := sorted(kept.keys() ^ arrays.keys()):

@@ -43,7 +43,7 @@ def complete(*words, cwd):
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
-        (["ex"], ["extract"]),
+        (["ex"], ["extract", "export"]),
         ([""], list(COMMANDS)),
         (["--v"], ["--version"]),
         (["info", "--j"], ["--json"]),

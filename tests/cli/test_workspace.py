@@ -46,7 +46,7 @@ def test_from_faces_to_a_table(tmp_path):
     assert other.returncode == 1
     assert "seed is 3 there and 4 here" in other.stderr
 
-    missing = run("evaluate", cwd=tmp_path)
+    missing = run("evaluate", "--name", "other", cwd=tmp_path)
     assert missing.returncode == 1
     assert "there is mine" in missing.stderr
     tuned = answer("baselines", "--rows", "fine-tuned", cwd=tmp_path)
@@ -55,7 +55,9 @@ def test_from_faces_to_a_table(tmp_path):
     assert table["split"] == "test"
     fields = {"row", "head", "scale", "n", "accuracy", "mean_class_accuracy", "macro_f1", "low", "high", "gap_closed"}
     assert all(fields <= set(score) for score in table["rows"])
-    assert {score["row"] for score in table["rows"]} == {"majority", "bicubic", "fine-tuned", "FSR-FER"}
+    assert {score["row"] for score in table["rows"]} == {
+        "majority", "bicubic", "fine-tuned", "FSR-FER", "FSR-FER, one of 2",
+    }  # fmt: skip
     assert {score["head"] for score in table["rows"]} == {"frozen", "refit-mlp", "refit-linear"}
     assert {score["scale"] for score in table["rows"]} == {1, 2, 4}
     assert "rows_without_twins" in table

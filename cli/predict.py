@@ -91,6 +91,8 @@ def predict(
     """
     if as_json + as_jsonl + as_csv > 1:
         raise click.UsageError("--json, --jsonl and --csv exclude each other.")
+    if model is not None and not (model / "model.safetensors").is_file():
+        raise click.UsageError(f"There is no exported model in {model}: fsrcache export writes one.")
     from fsrcache.verbs.predict import predict as verb  # and torch, not for --help and completion
 
     console, failed = Console(stderr=True), list["Failure"]()

@@ -305,9 +305,7 @@ def _workspace_model(workspace: Workspace, run: str) -> Model:
         names = sorted(one.parent.name for one in path.parents[1].glob("*/generator.safetensors"))
         raise RequestError(
             f"The workspace {workspace.folder} has no trained run {run!r}; it has {', '.join(names) or 'none'}.",
-            "Name one of these: fsrcache.load(folder, run=NAME)."
-            if names
-            else Remedy("Train one first: `{}`.", call("train", workspace=here)),
+            "Name one of these runs." if names else Remedy("Train one first: `{}`.", call("train", workspace=here)),
         )
     generator, written = load_generator(path)
     training: GeneratorTraining = value_from(GeneratorTraining, written, where=path, name="training")

@@ -7,6 +7,7 @@ from typing import Annotated, Any, NamedTuple, TypedDict
 
 from torch import nn
 
+from fsrcache.errors import FsrcacheError
 from fsrcache.extractors.covpool import CovPoolFER, extractor_of
 from fsrcache.extractors.extractor import Extractor
 from fsrcache.faces.degrade import Degradation
@@ -84,6 +85,8 @@ def read_exported(path: str | PathLike[str]) -> ExportedModel:
         If there is no file, or it is damaged, or it is none of ours.
     """
     networks, record, _ = read_module(path, _Record, _networks, kind=_KIND, layers=_layers, remedy=_REMEDY)
+    if not record["training"]["scales"]:
+        raise FsrcacheError(f"{path}: training.scales has no scale.", _REMEDY)
     written, network = record["extractor"], networks["extractor"]
     assert isinstance(network, CovPoolFER)
     extractor = replace(extractor_of(network, digest=written["digest"]), summary=written["summary"])

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from fsrcache.announce import several
 from fsrcache.errors import RequestError
 from fsrcache.evaluation.metrics import gap_closed
 from fsrcache.evaluation.paper import HR_ACCURACY, TABLE_1
@@ -33,6 +34,10 @@ class Measure:
     best: bool = True  # whether the largest number of a column is the best
 
 
+def _whole(percent: float) -> str:
+    return str(round(percent))  # never -0
+
+
 def _p_value(p: float) -> str:
     return "<.001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
 
@@ -40,8 +45,8 @@ def _p_value(p: float) -> str:
 MEASURES: Mapping[str, Measure] = MappingProxyType(
     {
         "accuracy": Measure("Total accuracy, %", "{:.1f}".format),
-        "gap_closed": Measure("Share of the gap from bicubic to HR closed, %", "{:.0f}".format),
-        "ceiling_reached": Measure("Share of the way from bicubic to the specialists reached, %", "{:.0f}".format),
+        "gap_closed": Measure("Share of the gap from bicubic to HR closed, %", _whole),
+        "ceiling_reached": Measure("Share of the way from bicubic to the specialists reached, %", _whole),
         "mean_class_accuracy": Measure("Mean class accuracy, %", "{:.1f}".format),
         "macro_f1": Measure("Macro F1, %", "{:.1f}".format),
         "low": Measure("Total accuracy, lower end of the 95 % interval, %", "{:.1f}".format, best=False),
@@ -135,7 +140,7 @@ def blocks(table: Table, *, measures: Sequence[str] = FIRST_LOOK, paper: bool = 
                 _size_block(table) if measure == NATIVE_SIZE else _block(table, table.rows, measure, paper=paper)
             )
     if table.pictures_with_twins and table.rows_without_twins:
-        left = f", without the {table.pictures_with_twins:,} pictures that have a twin in training"
+        left = f", without {several(table.pictures_with_twins, 'picture')} with a twin in training"
         first = [measure for measure in measures[:1] if measure in MEASURES]
         lists += [_block(table, table.rows_without_twins, measure, suffix=left) for measure in first]
     return [block for block in lists if block.lines]

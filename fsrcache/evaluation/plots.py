@@ -23,8 +23,10 @@ from fsrcache.evaluation.tables import Table
 from fsrcache.records import Between, check_value, shortened
 
 # Okabe and Ito's colours, told apart by the colour-blind; markers tell rows apart without any colour.
-_COLOURS = ("#0072B2", "#E69F00", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#555555")
-_MARKERS = ("o", "s", "D", "^", "v", "P", "X", "*")
+_BLUE, _RED = "#0072B2", "#D55E00"  # bicubic's and FSR-FER's, in every figure
+_COLOURS = ("#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#555555")
+_OURS = "FSR-FER"
+_MARKERS = ("s", "^", "v", "P", "X", "*", "p", "h")
 _LINES = ("-", "--", "-.", ":")
 _GREY, _INK = "#8c8c8c", "#333333"
 _PAPER_STYLES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
@@ -136,12 +138,11 @@ def _groups(rows: Sequence[str]) -> list[list[str]]:
 
 
 def _looks(order: Sequence[str]) -> dict[str, _Look]:
-    """Return the looks of rows by their position; bicubic has a colour of its own, 24 others are different."""
-    looks = {BICUBIC: _Look(_COLOURS[0], _MARKERS[0], _LINES[0])}
-    others, colours = [row for row in order if row != BICUBIC], _COLOURS[1:]
-    for number, row in enumerate(others):
-        dashes = _LINES[number // len(colours) % len(_LINES)]
-        looks[row] = _Look(colours[number % len(colours)], _MARKERS[(1 + number) % len(_MARKERS)], dashes)
+    """Return the looks of rows by their position; two have colours of their own, 20 others are different."""
+    looks = {BICUBIC: _Look(_BLUE, "o", "-"), _OURS: _Look(_RED, "D", "-")}
+    for number, row in enumerate(row for row in order if row not in looks):
+        dashes = _LINES[number // len(_COLOURS) % len(_LINES)]
+        looks[row] = _Look(_COLOURS[number % len(_COLOURS)], _MARKERS[number % len(_MARKERS)], dashes)
     return looks
 
 

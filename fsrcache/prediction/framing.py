@@ -71,6 +71,12 @@ def framing_of(workspace: Workspace, detect: Detect, finder: str, *, on_progress
     return Framing(**kept[finder])
 
 
+def framing_to_carry(workspace: Workspace) -> bytes | None:
+    """Return what a workspace keeps of its framing, for a folder without its data; None where it keeps nothing."""
+    kept = _read(workspace.folder / FILE, workspace.data())
+    return _document("", kept) if kept else None
+
+
 def _measured(data: Data, detect: Detect) -> _Framing:
     """Return the median over training faces in which the finder finds a face."""
     listing = limited(list_faces(data.path, layout=data.layout, votes=data.votes), _FACES)
@@ -106,6 +112,10 @@ def _read(path: Path, data: Data | None) -> dict[str, _Framing]:
 
 def _write(path: Path, data: Data, kept: Mapping[str, _Framing], on_progress: ProgressCallback) -> None:
     try:
-        write_whole(path, (json.dumps(_Record(data=data.path, finders=kept), indent=2) + "\n").encode())
+        write_whole(path, _document(data.path, kept))
     except FsrcacheError as error:  # a workspace that is only read
         on_progress(note(f"{error.what} The framing is measured again next time."))
+
+
+def _document(data: str, finders: Mapping[str, _Framing]) -> bytes:
+    return (json.dumps(_Record(data=data, finders=finders), indent=2) + "\n").encode()

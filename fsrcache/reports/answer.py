@@ -35,19 +35,28 @@ def answer(table: Table, row: str) -> Answer:
         return Answer("Nothing is trained yet that could be set against the extractor alone.", ())
     of_row = [scores[row, scale] for scale in scales]
     apart = [score for score in of_row if score.mcnemar_p is not None and score.mcnemar_p < SIGNIFICANT]
-    ahead, behind = (
+    better, behind = (
         [one for one in apart if sign * (one.accuracy - scores[BICUBIC, one.scale].accuracy) > 0] for sign in (1, -1)
     )
-    level = [one for one in of_row if one not in ahead and one not in behind]
+    ahead = [one for one in better if not _guesses(scores, one)]
+    level = [one for one in of_row if one not in better and one not in behind]
     details = [_at(scores, row, widest, side=table.side)]
     if level:
         details.append(f"At {_names(level)} it cannot be told apart from bicubic (McNemar's p ≥ {SIGNIFICANT}).")
+    if guessed := [one for one in better if one not in ahead]:
+        details.append(f"At {_names(guessed)} it is better than bicubic, and no better than the commonest class.")
     if behind:
         details.append(f"At {_names(behind)} it is worse than bicubic.")
     if reached := _shares([one.ceiling_reached for one in of_row]):
         details.append(f"Of the way from bicubic to the specialists, a network a scale, it goes {reached}.")
     details += _rivals(scores, row, of_row)
     return Answer(_headline(row, ahead, everywhere=len(ahead) == len(of_row)), tuple(details))
+
+
+def _guesses(scores: _Scores, score: Score) -> bool:
+    """Tell whether a score is within the interval of guessing the commonest class."""
+    majority = scores.get((_MAJORITY, score.scale))
+    return majority is not None and score.low <= majority.accuracy
 
 
 def _headline(row: str, ahead: Sequence[Score], *, everywhere: bool) -> str:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -20,6 +21,7 @@ from torch.distributed.rendezvous import rendezvous
 from fsrcache.errors import FsrcacheError, RequestError
 from fsrcache.records import shortened
 
+_PATIENCE = timedelta(minutes=2)  # for processes that torchrun starts at once; nothing interrupts it
 _NUMBERS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT")
 _TORCHRUN = "Start it by torchrun, which sets all of them, or unset RANK and WORLD_SIZE to train in one process."
 
@@ -162,7 +164,7 @@ def joined() -> Iterator[Ranks]:
     if torch.cuda.is_available() and ranks.local_rank < torch.cuda.device_count():
         torch.cuda.set_device(ranks.local_rank)
     with _exchange():
-        store, _, _ = next(rendezvous("env://"))
+        store, _, _ = next(rendezvous("env://", timeout=_PATIENCE))
         turn = store.add(f"joined by {ranks.rank}", 1)  # a process may join again and again
         store = PrefixStore(f"turn {turn}", store)
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"

@@ -1,6 +1,7 @@
 """``export``: a trained run as a folder that other programs run."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -27,6 +28,7 @@ from fsrcache.files import as_path, read_regular, write_whole
 from fsrcache.kernels.log_eig_products import RIDGE
 from fsrcache.model import Model, generator_in_words, load
 from fsrcache.models.weights import file_digest
+from fsrcache.prediction import framing, temperatures
 from fsrcache.progress import Progress, ProgressCallback, no_progress
 from fsrcache.records import check_value
 from fsrcache.store.reader import FeatureStore
@@ -88,7 +90,7 @@ def export(
     Parameters
     ----------
     folder
-        The folder; files of the same names in it are replaced.
+        The folder: a new or empty one, or that of an exported model, which is replaced.
     workspace
         The workspace, or its folder.
     name
@@ -114,6 +116,7 @@ def export(
     check_value(Precision, precision, name="precision")
     target = as_path(folder, name="folder").absolute()
     _refuse_workspace(target)
+    _refuse_others_files(target)
     import_exporter()
     runtime = runtime_files(onnxruntime_web) if web else None
     workspace = existing_workspace(workspace)
@@ -171,6 +174,7 @@ def export(
         version=fsrcache.__version__,
     )
     write_whole(target / _CARD, model_card(card).encode())
+    _carry_measured(workspace, name, target)
     if runtime is not None:
         write_page(target, model.classes, runtime)
     return ExportResult(
@@ -186,6 +190,25 @@ def _step(name: str) -> Progress:
 def _refuse_workspace(folder: Path) -> None:
     if Workspace(folder).has_extractor or (folder / "runs").exists():
         raise RequestError(f"{folder} is a workspace.", "Name another folder, which the model gets for itself.")
+
+
+def _refuse_others_files(folder: Path) -> None:
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / WEIGHTS).exists():
+        raise RequestError(
+            f"{folder} holds other files, and no exported model.", "Name a new folder, which the model gets for itself."
+        )
+
+
+def _carry_measured(workspace: Workspace, name: str, folder: Path) -> None:
+    """Write what ``predict`` has measured for a run, so that it need not be there to be measured again."""
+    measured: dict[str, bytes | None] = {temperatures.FILE: None, framing.FILE: framing.framing_to_carry(workspace)}
+    with suppress(FileNotFoundError):
+        measured[temperatures.FILE] = read_regular(workspace.run(name) / temperatures.FILE, most=_MOST_BYTES)
+    for file, content in measured.items():
+        if content is None:
+            (folder / file).unlink(missing_ok=True)  # of another model
+        else:
+            write_whole(folder / file, content)
 
 
 def _refuse_other_extractors(model: Model) -> None:

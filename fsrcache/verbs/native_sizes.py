@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsrcache.ahead import ordered_map
-from fsrcache.errors import FsrcacheError
+from fsrcache.errors import Blank, FsrcacheError, Remedy, call
 from fsrcache.faces.index import list_faces
 from fsrcache.progress import ProgressCallback, counted
 from fsrcache.store.reader import FeatureStore
@@ -26,6 +26,14 @@ def native_sizes_of(
     data = workspace.data()
     if data is None:
         raise FsrcacheError(f"{workspace.folder} remembers no pictures.", "Name them in an extraction.")
+    if not data.drawn and not Path(data.path).exists():
+        raise FsrcacheError(
+            f"The faces' own sizes are not known: nothing is at {data.path} any more.",
+            Remedy(
+                "If they were moved, name their new path once: `{}`.",
+                call("extract", workspace=str(workspace.folder), data=Blank("PATH")),
+            ),
+        )
     listing = list_faces(Path(data.path), layout=data.layout, votes=data.votes)
     rows = {name: number for number, name in enumerate(map(str, listing.names))}
     names = [str(name) for name in store.ids(split)]

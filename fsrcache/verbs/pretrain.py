@@ -118,6 +118,8 @@ def pretrain(
             workspace.remember(data)  # wherever they lie now
         elif ranks.first:
             remember_beginning(workspace, data)
+        if restart and workspace.store.exists():
+            on_progress(note(f"{workspace.store} has another extractor's features: remove it, then extract again."))
         if preset is None and resolved.preset == "medium":
             on_progress(note(f"Preset medium: {faces.side} x {faces.side} pixels without a GPU."))
         result = pretrain_extractor(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 import fsrcache
 from fsrcache.device import in_words, pick_device
-from fsrcache.errors import FsrcacheError
+from fsrcache.errors import FsrcacheError, Remedy, RequestError, arguments
 from fsrcache.evaluation.evaluate import evaluate_predictors
 from fsrcache.evaluation.predictor import Predictor
 from fsrcache.evaluation.scores import BICUBIC, FROZEN
@@ -115,6 +115,11 @@ def report(
     path, target = as_path(out, name="out"), pick_device(device)
     workspace = existing_workspace(workspace)
     runs = runs_of_table(workspace, names)
+    if not runs and (known := trained_runs(workspace)):
+        raise RequestError(
+            f"There is no run default in {workspace.folder}, but {', '.join(known)}.",
+            Remedy("Name those to report on: `{}`.", arguments(names=known)),
+        )
     features = FeatureStore(workspace.store if store is None else store)
     extractor = open_extractor(workspace.extractor_source, device=target)
     refuse_other_extractor(features, extractor)

@@ -65,7 +65,7 @@ def test_terminal_fits_and_says_what_was_measured_but_no_definitions(table):
     assert max(map(len, text.splitlines())) <= 80
     assert "frozen       bicubic 80.0  60.0  30.0" in text
     assert "             FSR-FER 85.0~ 70.0~ 65.0" in text
-    assert "without the 4 pictures that have a twin in training" in text
+    assert "without 4 pictures with a twin in training" in text
     said = footnotes(table)
     for subject in ("data", "split", "extractor", "generator", "seeds", "notes"):
         assert subject in text

@@ -287,3 +287,10 @@ def test_a_killed_process_is_said(workspace, store):
 
     with pytest.raises(FsrcacheError, match="ended with the exit code -9"):
         list(train_in_processes(runs, store, workspace.extractor_source, options, kill, jobs=1, threads=1))
+
+
+def test_more_runs_than_anybody_trains_are_refused_at_once(tmp_path):
+    values = ",".join(map(str, range(1, 101)))
+    settings = [f"{name}={values}" for name in ("l2_weight", "perceptual_weight", "distillation_weight")]
+    with pytest.raises(RequestError, match=r"These are 3,000,000 runs; 10,000 are the most"):
+        plan_runs(TRAINING["best"], settings, seeds=3, workspace=Workspace(tmp_path), name="sweep")

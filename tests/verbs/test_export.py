@@ -116,3 +116,29 @@ def test_other_extractors_are_refused(workspace, tmp_path, monkeypatch):
         with pytest.raises(RequestError, match=text):
             fsrcache.export(tmp_path / "model", workspace)
     assert not (tmp_path / "model").exists()
+
+
+def test_a_folder_of_somebody_elses_files_is_left_alone(tmp_path, workspace):
+    mine = tmp_path / "mine" / "README.md"
+    mine.parent.mkdir()
+    mine.write_text("my project")
+    with pytest.raises(RequestError, match="holds other files, and no exported model"):
+        fsrcache.export(mine.parent, workspace)
+    assert mine.read_text() == "my project"
+
+
+@pytest.mark.slow
+def test_what_predict_has_measured_goes_along_without_the_path_of_the_data(tmp_path, workspace):
+    (workspace / "framing.json").write_text(
+        json.dumps(
+            {"data": fsrcache.Workspace(workspace).data().path, "finders": {"haar": {"side": 1.3, "down": -0.1}}}
+        )
+    )
+    (workspace / "runs/default/temperatures.json").write_text("{}")
+    fsrcache.export(tmp_path / "model", workspace)
+    framing = json.loads((tmp_path / "model/framing.json").read_text())
+    assert framing == {"data": "", "finders": {"haar": {"side": 1.3, "down": -0.1}}}
+    assert (tmp_path / "model/temperatures.json").read_text() == "{}"
+    (workspace / "runs/default/temperatures.json").unlink()
+    fsrcache.export(tmp_path / "model", workspace)
+    assert not (tmp_path / "model/temperatures.json").exists()

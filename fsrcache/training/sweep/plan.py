@@ -5,13 +5,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import product
+from math import prod
 from pathlib import Path
 
+from fsrcache.errors import RequestError
 from fsrcache.presets import TrainConfig
 from fsrcache.settings import alternatives, resolved, with_settings
 from fsrcache.workspace import Workspace
 
 _LONGEST = 64  # characters of a run's name
+_MOST_RUNS = 10_000
 
 
 @dataclass(frozen=True)
@@ -63,8 +66,11 @@ def plan_runs(
         If a setting is unknown or set twice, a value or a combination cannot be, or the name is none for a run.
     """
     workspace.run(name)
+    choices = [alternatives(base, one) for one in settings]
+    if (count := seeds * prod(map(len, choices))) > _MOST_RUNS:
+        raise RequestError(f"These are {count:,} runs; {_MOST_RUNS:,} are the most.", "Name fewer values or seeds.")
     combinations: dict[TrainConfig, tuple[str, ...]] = {}
-    for chosen in product(*(alternatives(base, one) for one in settings)):
+    for chosen in product(*choices):
         config = with_settings(base, chosen)
         texts = dict(resolved(config))
         names = [one.partition("=")[0] for one in chosen]

@@ -2,8 +2,8 @@
 
 On a GPU PyTorch decomposes one matrix after another; CuPy calls cuSOLVER's batched solver, which takes about an
 eightieth of the time for 1,024 matrices of side 128 (docs/gpu.md). On a CPU PyTorch also takes one after another, each
-on all threads, which wait for each other more than they compute: with as many matrices at a time as there are threads,
-each on one, two cores take a fifth of the time for 64 matrices of side 64 and a tenth for side 128 (docs/kernels.md).
+on all threads, which wait for each other more than they compute; here as many at a time as there are threads, each on
+one (docs/kernels.md).
 """
 
 import importlib.util

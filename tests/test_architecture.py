@@ -120,9 +120,11 @@ def test_tests_import_only_the_package(path):
 
 
 def test_every_folder_is_packaged():
-    packages = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
-    folders = {name for name, path in MODULES.items() if path.name == "__init__.py"}
-    assert packages == {name for name in folders if name.split(".")[0] == "fsrcache"}
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    folders = {name for name, path in MODULES.items() if path.name == "__init__.py" and name.startswith("fsrcache")}
+    of_data = setuptools["package-data"].keys() - {"fsrcache"}
+    assert all((ROOT / name.replace(".", "/")).is_dir() for name in of_data)
+    assert set(setuptools["packages"]) == folders | of_data
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -12,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 demo: $(READY)
 	$(BIN)/fsrcache extract --scales 2..8 --workspace demo
 	$(BIN)/fsrcache train --workspace demo
-	$(BIN)/fsrcache evaluate --heads frozen --heads refit-mlp --workspace demo
+	$(BIN)/fsrcache evaluate --heads frozen --heads refit-mlp --measures accuracy --workspace demo
 
 test: $(READY)
 	$(BIN)/ruff check .

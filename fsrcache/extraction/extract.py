@@ -158,6 +158,7 @@ def extract_features(
             extracted, where = extract_blocks(source, writer.spec, missing, write=_writing(writer)), in_words(device)
         else:
             extracted, where = extract_on_ray(source, writer.spec, missing, store=store, cluster=cluster), "Ray"
+            on_progress(Progress("beginning workers", 0, 1, "clusters"))
         if missing:
             _finish_all(extracted, pictures_of(writer.spec, missing), where, on_progress)
         complete = writer.finish(on_progress)
@@ -250,7 +251,6 @@ def _writing(writer: FeatureWriter) -> WriteBlock:
 def _finish_all(extracted: Generator[Extracted], total: int, where: str, on_progress: ProgressCallback) -> None:
     """Have all pictures extracted, and report how many are; after the first seconds also how long the others take."""
     done, first = 0, FirstSeconds()
-    on_progress(Progress("extracting", 0, total, "pictures"))
     with closing(extracted):
         for scale, count in extracted:
             done += count

@@ -4,10 +4,13 @@ import errno
 import json
 import os
 import sys
-from collections.abc import Iterator
+from _thread import interrupt_main
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from importlib import import_module
 from io import TextIOWrapper
+from threading import Timer
 from typing import Any, TextIO
 
 import click
@@ -93,6 +96,7 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         wait_passively()
+        sys.unraisablehook = partial(_interrupt_again, sys.unraisablehook)
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, TextIOWrapper):  # what its encoding lacks is escaped
                 stream.reconfigure(errors="backslashreplace")
@@ -114,6 +118,14 @@ def main(arguments: list[str] | None = None) -> None:
         _drain(sys.stdout)
         _drain(sys.stderr)
     sys.exit(code)
+
+
+def _interrupt_again(otherwise: Callable[[Any], object], dropped: Any) -> None:
+    """Raise Ctrl-C once more where Python drops it, such as in a callback of its import lock."""
+    if issubclass(dropped.exc_type, KeyboardInterrupt):
+        Timer(0.01, interrupt_main).start()  # at once, it would be dropped again
+    else:
+        otherwise(dropped)
 
 
 @contextmanager

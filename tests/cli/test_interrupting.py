@@ -40,3 +40,29 @@ def test_an_interrupted_command_says_so_and_exits_with_130(tmp_path, words, seco
     assert process.returncode == 130
     assert said.endswith("Error: Interrupted.\nRun the same command again to go on.\n")
     assert "Traceback" not in said
+
+
+DROPPED = """
+import sys, time, weakref
+from fsrcache.cli import main
+
+class Anything: pass
+
+def interrupted(_): raise KeyboardInterrupt
+
+def work():
+    thing = Anything()
+    kept = weakref.ref(thing, interrupted)
+    del thing  # Python ignores what a callback raises
+    for _ in range(500): time.sleep(0.01)
+
+sys.modules["fsrcache.cli.main"].wait_passively = lambda: None
+sys.modules["fsrcache.cli.main"].group.main = lambda **_: work()
+main()
+"""
+
+
+def test_an_interrupt_that_python_drops_comes_again():
+    done = subprocess.run([sys.executable, "-c", DROPPED], capture_output=True, text=True, check=False)
+    assert done.returncode == 130
+    assert done.stderr == "Error: Interrupted.\nRun the same command again to go on.\n"

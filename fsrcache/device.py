@@ -128,8 +128,8 @@ def keep_freed_memory() -> bool:
 
     There every tensor beyond 32 MB is otherwise mapped anew and given back at once, and the kernel clears each of its
     pages at the first touch: an eighth of a training step of a convolutional network, and more. The heaps that glibc
-    makes for further threads are given back whatever it is told, so all threads share the first: a fifth of an
-    extraction. It is for a whole process, so commands do it, and the library by itself does not.
+    makes for further threads are given back whatever it is told, so all threads share the first. It is for a whole
+    process, so commands do it, and the library by itself does not.
     """
     if not sys.platform.startswith("linux"):
         return False

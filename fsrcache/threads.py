@@ -59,7 +59,7 @@ def wait_passively() -> None:
 
     By itself OpenMP spins: where other processes want the cores, threads wait for threads that do not run, and a
     training of small steps takes ten times as long and more. Some microseconds of spinning do no harm there, and spare
-    most of the waking: a training step of the preset ``tiny`` took three quarters of the time on two idle cores.
+    most of the waking.
     """
     if _WAITING not in os.environ:
         os.environ[_WAITING] = "PASSIVE"

@@ -1,6 +1,7 @@
 """Matrices that are decomposed on several threads are what each is alone, bit for bit."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -44,6 +45,13 @@ def test_several_at_a_time(threads, monkeypatch):
 
     monkeypatch.setattr(torch.linalg, "eigh", waiting)
     assert eigh(covariances(2, 128, torch.float32))[0].shape == (2, 128)
+
+
+def test_threads_that_begin_later_have_as_many_as_before(threads):
+    threads(3)
+    eigh(covariances(2, 128, torch.float32))
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(torch.get_num_threads).result() == torch.get_num_threads() == 3
 
 
 def test_an_error_of_any_thread_is_raised(threads, monkeypatch):

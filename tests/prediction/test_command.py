@@ -137,3 +137,9 @@ def test_a_reader_that_has_gone_ends_it_quietly(folder, photo):
         said = process.stderr.read()
     assert process.returncode == 1
     assert b"Error" not in said
+
+
+def test_a_folder_without_an_exported_model_is_a_wrong_request(typed, tmp_path):
+    code, _, errors = typed("photo.png", "--model", tmp_path)
+    assert code == 2
+    assert "There is no exported model in" in errors

@@ -35,6 +35,16 @@ def test_what_may_be_chance_is_no_gain(table):
     assert "At x2 and x4 it cannot be told apart from bicubic (McNemar's p ≥ 0.05)." in details
 
 
+def test_what_guessing_reaches_as_well_is_no_gain(table):
+    guessing = with_rival(with_scores(table, accuracy=30.0, low=25.0), 26.0, "majority")
+    rows = tuple(
+        replace(one, accuracy=20.0) if one.row == "bicubic" and one.scale > 1 else one for one in guessing.rows
+    )
+    headline, details = answer(replace(guessing, rows=rows), "FSR-FER")
+    assert headline == "FSR-FER wins back nothing of the accuracy that coarse faces lose."
+    assert "At x2 and x4 it is better than bicubic, and no better than the commonest class." in details
+
+
 def test_a_loss_is_called_one(table):
     headline, details = answer(with_scores(table, accuracy=5.0, gap_closed=-60.0), "FSR-FER")
     assert "nothing" in headline

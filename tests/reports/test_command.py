@@ -58,6 +58,16 @@ def test_without_a_run_the_report_is_of_the_table(report, tmp_path):
     assert {"table", "faces"} <= set(json.loads(out)["sections"])
 
 
+def test_runs_of_other_names_are_named(report, tmp_path):
+    run, workspace = report
+    (workspace / "runs/default").rename(workspace / "runs/mine")
+    code, _, errors = run("--out", tmp_path / "report.html")
+    assert code == 2
+    assert "There is no run default in" in errors
+    assert "--name mine" in errors
+    assert not (tmp_path / "report.html").exists()
+
+
 @pytest.mark.slow
 def test_re_fitted_heads_are_shown_where_they_are_kept(report, tmp_path):
     run, workspace = report

@@ -3,14 +3,15 @@
 import errno
 import json
 import os
+import signal
 import sys
 from _thread import interrupt_main
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from importlib import import_module
 from io import TextIOWrapper
 from threading import Timer
+from types import FrameType
 from typing import Any, TextIO
 
 import click
@@ -42,6 +43,7 @@ COMMANDS = {
     "doctor": "Examine this machine and a workspace, and say what to do.",
     "completion": "Print a script that completes commands in a shell.",
 }
+_WAIT, _MOST_WAITS = 0.02, 500  # seconds until Ctrl-C is tried again, and how often
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -96,11 +98,11 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         wait_passively()
-        sys.unraisablehook = partial(_interrupt_again, sys.unraisablehook)
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, TextIOWrapper):  # what its encoding lacks is escaped
                 stream.reconfigure(errors="backslashreplace")
-        code = group.main(args=arguments, prog_name="fsrcache", standalone_mode=False) or 0
+        with _interrupts_between_imports():
+            code = group.main(args=arguments, prog_name="fsrcache", standalone_mode=False) or 0
         if sys.stdout is not None:
             sys.stdout.flush()
     except FsrcacheError as error:
@@ -120,12 +122,32 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(code)
 
 
-def _interrupt_again(otherwise: Callable[[Any], object], dropped: Any) -> None:
-    """Raise Ctrl-C once more where Python drops it, such as in a callback of its import lock."""
-    if issubclass(dropped.exc_type, KeyboardInterrupt):
-        Timer(0.01, interrupt_main).start()  # at once, it would be dropped again
-    else:
-        otherwise(dropped)
+@contextmanager
+def _interrupts_between_imports() -> Iterator[None]:
+    """Have Ctrl-C wait for the end of an import, for some seconds at most.
+
+    Inside one Python may drop it, in a callback of its import lock, and libraries in C++ that import Python abort.
+    """
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # such as in a shell's background
+        yield
+        return
+    waits = iter(range(_MOST_WAITS))
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        outer = frame
+        while outer is not None and not outer.f_code.co_filename.startswith("<frozen importlib"):
+            outer = outer.f_back
+        if outer is None or next(waits, None) is None:
+            signal.default_int_handler(number, frame)
+        again = Timer(_WAIT, interrupt_main)
+        again.daemon = True
+        again.start()
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from io import StringIO
 from pathlib import Path
@@ -15,7 +16,7 @@ from fsrcache.cli.help import Command
 from fsrcache.cli.main import to_json
 from fsrcache.cli.options import device_option, threads_option
 from fsrcache.cli.paths import HomePath, at_home, complete_path, json_option, workspace_option
-from fsrcache.cli.printing import print_table
+from fsrcache.cli.printing import print_table, visible
 from fsrcache.cli.progress import shown
 from fsrcache.prediction.answers import Answer, FacePrediction, Failure, PicturePredictions
 from fsrcache.prediction.finders import CONFIDENCE, FINDERS
@@ -106,18 +107,19 @@ def predict(
         show(answers if annotate is None else _annotated(answers, annotate), failed)
     if not (as_json or as_jsonl):
         for failure in failed:
-            console.print(Text(f"Failed: {failure.path}: {failure.reason}"), soft_wrap=True)
+            console.print(Text(visible(f"Failed: {failure.path}: {failure.reason}")), soft_wrap=True)
     if failed:
         ctx.exit(1)
 
 
 def _annotated(answers: Iterable[Answer], folder: Path) -> Iterator[Answer]:
     """Yield answers, each after its picture was written with boxes and labels."""
-    from fsrcache.prediction.annotate import write_annotated
+    from fsrcache.prediction.annotate import annotator
 
+    write = annotator(folder)
     for answer in answers:
         if isinstance(answer, PicturePredictions):
-            write_annotated(answer, folder)
+            write(answer)
         yield answer
 
 
@@ -156,8 +158,9 @@ def _print_csv(answers: Iterable[Answer], failed: list[Failure]) -> None:
 
 def _echo_csv(values: Sequence[object]) -> None:
     line = StringIO()
-    csv.writer(line, lineterminator="").writerow(values)
-    click.echo(line.getvalue())
+    terminal = sys.stdout is not None and sys.stdout.isatty()
+    csv.writer(line, lineterminator="\n").writerow([visible(str(one)) for one in values] if terminal else values)
+    click.echo(line.getvalue(), nl=False, color=True)  # without color, ANSI sequences are stripped from a path
 
 
 def _print_table(answers: Iterable[Answer], failed: list[Failure]) -> None:
@@ -168,12 +171,13 @@ def _print_table(answers: Iterable[Answer], failed: list[Failure]) -> None:
     for name in ("label", "confidence"):
         table.add_column(name, no_wrap=True)
     for picture in _readable(answers, failed):
+        path = Text(visible(picture.path))
         if not picture.faces:
-            table.add_row(Text(picture.path), "", "", "", "no face", "")
+            table.add_row(path, "", "", "", "no face", "")
         for face in picture.faces:
             sure = f"{face.confidence:.0%}" + ", unsure" * face.unsure
             box = " ".join(map(str, _position(face)))
-            table.add_row(Text(picture.path), box, str(face.size), f"x{face.scale}", Text(face.label), sure)
+            table.add_row(path, box, str(face.size), f"x{face.scale}", Text(visible(face.label)), sure)
     if table.row_count:
         print_table(table, Console())
 

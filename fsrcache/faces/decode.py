@@ -189,18 +189,20 @@ def _has_frames(image: Image.Image) -> bool:
         return True
 
 
-def _samples(path: Path, image: Image.Image, layout: str) -> NDArray[np.int64]:
+def _samples(path: Path, image: Image.Image, layout: str) -> NDArray[np.int32]:
     """Return samples of more than 8 bits, ``[H, W, C]``; for colours Pillow itself returns the high byte alone."""
     if image.mode.startswith("I"):
-        samples = np.asarray(image).astype(np.int64)[..., None]
+        samples = np.asarray(image).astype(np.int32)[..., None]
         return samples << 4 if layout == "I;12" else samples
     if layout == "LA;16B":  # as if these four bytes were the four channels of a pixel
-        high_low = np.asarray(_read_as(path, "RGBA")).astype(np.int64)
+        high_low = np.asarray(_read_as(path, "RGBA")).astype(np.int32)
         return high_low[..., ::2] << 8 | high_low[..., 1::2]
     if layout not in _OTHER_END:
         raise PictureError(f"16-bit values of the kind {layout}; save it as 8 bits")
-    high, low = np.asarray(image).astype(np.int64), np.asarray(_read_as(path, _OTHER_END[layout])).astype(np.int64)
-    return high << 8 | low
+    samples = np.asarray(image).astype(np.int32)
+    samples <<= 8  # in its memory: a large picture has 300 million
+    samples |= np.asarray(_read_as(path, _OTHER_END[layout]))
+    return samples
 
 
 def _read_as(path: Path, layout: str) -> Image.Image:
@@ -214,7 +216,7 @@ def _read_as(path: Path, layout: str) -> Image.Image:
         return ImageOps.exif_transpose(image)
 
 
-def _narrowed(samples: NDArray[np.int64], transparent: object, *, known: bool) -> tuple[Image.Image, str]:
+def _narrowed(samples: NDArray[np.int32], transparent: object, *, known: bool) -> tuple[Image.Image, str]:
     """Return samples ``[H, W, C]`` as a picture of 8 bits, and the note on which 8 they are.
 
     Samples up to 255 hold 8 bits, samples that are all multiples of 256 too; others are rounded from 65535 to 255.
@@ -235,7 +237,7 @@ def _narrowed(samples: NDArray[np.int64], transparent: object, *, known: bool) -
     return picture, NARROW if 0 < most <= 255 else WIDE
 
 
-def _eight_bits(samples: NDArray[np.int64]) -> Pictures:
+def _eight_bits(samples: NDArray[np.int32]) -> Pictures:
     if samples.max() > 255:
         samples = (samples + 128) // 257 if (samples % 256).any() else samples >> 8
     return samples.astype(np.uint8)

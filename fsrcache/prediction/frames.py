@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from stat import S_ISREG
 from tempfile import NamedTemporaryFile
 from typing import NamedTuple
 
@@ -11,10 +12,11 @@ import numpy as np
 from fsrcache.faces.decode import PictureError, Pictures, decode
 from fsrcache.prediction.answers import Failure
 from fsrcache.prediction.packages import opencv
-from fsrcache.prediction.sources import STANDARD_INPUT
+from fsrcache.prediction.sources import STANDARD_INPUT, mode_of
 
 VIDEO_SUFFIXES = frozenset((".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg"))
 _MOST_PIXELS = 1 << 27  # 11,585 x 11,585
+_WHOLE = 0.9  # of the frames that a video has by its duration
 
 
 class Frame(NamedTuple):
@@ -25,7 +27,7 @@ class Frame(NamedTuple):
 
 
 def read_frames(sources: Iterable[str], *, every: int = 1) -> Iterator[Frame | Failure]:
-    """Yield the pictures of sources, and the first frame of a video and every so many after it.
+    """Yield the pictures of sources, and the first frame of a video and every so many after it; and what fails.
 
     Parameters
     ----------
@@ -40,7 +42,7 @@ def read_frames(sources: Iterable[str], *, every: int = 1) -> Iterator[Frame | F
         If there is a video, and OpenCV is not installed.
     """
     for source in sources:
-        if Path(source).suffix.lower() in VIDEO_SUFFIXES and Path(source).is_file():
+        if Path(source).suffix.lower() in VIDEO_SUFFIXES and S_ISREG(mode_of(source)):
             yield from _frames_of_video(source, every)
             continue
         try:
@@ -60,6 +62,7 @@ def _from_standard_input() -> Pictures:
 def _frames_of_video(source: str, every: int) -> Iterator[Frame | Failure]:
     cv2 = opencv()
     video, number = cv2.VideoCapture(source), 0
+    count = int(video.get(cv2.CAP_PROP_FRAME_COUNT))  # as the file says, or by its duration
     try:
         while video.grab():
             if number % every == 0:
@@ -71,3 +74,5 @@ def _frames_of_video(source: str, every: int) -> Iterator[Frame | Failure]:
         video.release()
     if number == 0:
         yield Failure(source, "no video that can be read")
+    elif number < _WHOLE * count:
+        yield Failure(source, f"damaged: it ends after {number:,} of {count:,} frames")

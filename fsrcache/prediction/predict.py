@@ -18,14 +18,15 @@ from fsrcache.prediction.temperatures import Temperature
 _FACES, _PICTURES, _PIXELS, _SECONDS = 64, 32, 1 << 25, 1.0
 
 Face = tuple[Box, Pictures]  # where it lies, and its pixels, uint8 [h, w] or [h, w, 3]
-Locate = Callable[[Frame], Sequence[Face]]  # which may raise PictureError
+Locate = Callable[[Frame], tuple[Sequence[Face], Sequence[str]]]  # with why boxes show none; may raise PictureError
 
 
 class _Located(NamedTuple):
-    """A picture with its faces."""
+    """A picture with its faces, and why boxes show none."""
 
     frame: Frame
     faces: Sequence[Face]
+    reasons: Sequence[str]
 
 
 def predict_frames(
@@ -36,7 +37,9 @@ def predict_frames(
     temperature: Callable[[int], Temperature],
     threshold: float,
 ) -> Iterator[Answer]:
-    """Yield an answer a picture, in order; memory does not grow with their number.
+    """Yield an answer a picture, in order, and a failure a box that shows no face after its picture's answer.
+
+    Memory does not grow with the number of pictures.
 
     Parameters
     ----------
@@ -45,7 +48,7 @@ def predict_frames(
     frames
         Pictures, and those that could not be read.
     locate
-        Function that returns the faces of a picture.
+        Function that returns the faces of a picture, and a reason for each box that shows none.
     temperature
         Function that returns the temperature of a scale.
     threshold
@@ -63,7 +66,7 @@ def predict_frames(
 
 def _located(frame: Frame, locate: Locate) -> _Located | Failure:
     try:
-        return _Located(frame, locate(frame))
+        return _Located(frame, *locate(frame))
     except PictureError as error:
         return Failure(frame.path, str(error))
 
@@ -85,6 +88,7 @@ def _answers(
             yield one
         else:
             yield PicturePredictions(one.frame.path, tuple(next(predictions) for _ in one.faces), one.frame.pixels)
+            yield from (Failure(one.frame.path, reason) for reason in one.reasons)
 
 
 def _faces(

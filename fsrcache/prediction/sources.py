@@ -1,12 +1,14 @@
 """Which pictures and videos are meant by paths: files, folders, patterns, standard input."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from glob import glob
 from os import PathLike, fspath
 from pathlib import Path
+from stat import S_ISDIR
 
 from fsrcache.errors import RequestError
-from fsrcache.faces.walk import LeftOut, on_disk, walk_pictures
+from fsrcache.faces.walk import LeftOut, walk_names
 from fsrcache.records import shortened
 
 STANDARD_INPUT = "-"
@@ -36,7 +38,7 @@ def list_sources(paths: Sequence[str | PathLike[str]]) -> list[str]:
         if not isinstance(text, str) or not text or "\0" in text:
             raise RequestError(f"A path is {shortened(path)}.", "It is the path of a picture, a folder or a video.")
         files += _files(text)
-    if not any(file == STANDARD_INPUT or Path(file).exists() for file in files):
+    if not any(file == STANDARD_INPUT or mode_of(file) for file in files):
         named = ", ".join(map(str, paths[:3])) + ", ..." * (len(paths) > 3)
         raise RequestError(
             f"There is no picture at {named or 'no path at all'}.",
@@ -46,11 +48,18 @@ def list_sources(paths: Sequence[str | PathLike[str]]) -> list[str]:
 
 
 def _files(text: str) -> list[str]:
-    path = Path(text)
     if text == STANDARD_INPUT:
         return [text]
-    if path.is_dir():
-        return [str(path.joinpath(*map(on_disk, parts))) for parts in walk_pictures(path, LeftOut())]
-    if not path.exists() and _PATTERN & set(text):
-        return sorted(one for one in glob(text, recursive=True) if not Path(one).is_dir())  # noqa: PTH207  from any root
+    if S_ISDIR(mode_of(text)):
+        return [str(Path(text, *parts)) for parts in walk_names(Path(text), LeftOut())]
+    if not mode_of(text) and _PATTERN & set(text):
+        matches = glob(text, recursive=True)  # noqa: PTH207  from any root
+        return sorted(one for one in matches if not S_ISDIR(mode_of(one)))
     return [text]
+
+
+def mode_of(path: str) -> int:
+    """Return the mode of a file; 0 where there is none that can be reached, a name too long included."""
+    with suppress(OSError):
+        return Path(path).stat().st_mode
+    return 0

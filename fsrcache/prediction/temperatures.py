@@ -4,14 +4,15 @@ import json
 from collections.abc import Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, TypedDict
+from typing import Annotated, Any, TypedDict
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from fsrcache.errors import FsrcacheError
-from fsrcache.evaluation.calibration import calibration_error, fit_temperature, with_temperature
+from fsrcache.evaluation.splits import split_features, split_labels
+from fsrcache.evaluation.temperature import MOST_FACES, calibrate, fit_rows, fit_split
 from fsrcache.files import read_regular, write_whole
 from fsrcache.model import Model
 from fsrcache.progress import ProgressCallback, counted, note
@@ -21,7 +22,6 @@ from fsrcache.workspace import Workspace
 
 FILE = "temperatures.json"
 _MOST_BYTES = 1 << 20
-_FACES = 2000  # of the validation split at most: one number is fitted
 _BATCH = 256
 
 
@@ -29,7 +29,7 @@ class Temperature(TypedDict):
     """The temperature of a scale, the number of faces it was fitted on, and their calibration error at 1 and at it."""
 
     temperature: Annotated[float, Between(1 / 20, 20)]
-    faces: Annotated[int, Between(0, _FACES)]
+    faces: Annotated[int, Between(0, MOST_FACES)]
     error_before: Annotated[float, Between(0, 1)]
     error_after: Annotated[float, Between(0, 1)]
 
@@ -72,26 +72,27 @@ def temperatures_of(model: Model, *, on_progress: ProgressCallback) -> Callable[
 
 def _fitted(model: Model, store: FeatureStore, scale: int, on_progress: ProgressCallback) -> Temperature:
     """Return the temperature of a scale."""
-    split = "val" if "val" in store.splits else "train"
-    rows = np.arange(len(store.labels(split))) if split == "val" else np.flatnonzero(store.held_out())
-    rows = rows[:: -(-len(rows) // _FACES) or 1]
-    if not len(rows):
+    split = fit_split(store)
+    if split is None:
         return UNCALIBRATED
-    labels = store.labels(split)[rows].astype(np.int64)
-    features = store.features(split, scale)[:][rows]
+    labels = split_labels(store, split).astype(np.int64)
+    rows = fit_rows(len(labels))
+    labels, features = labels[rows], split_features(store, split, scale)[rows]
     probabilities = _probabilities(model, features, f"calibrating x{scale}", on_progress)
-    temperature = fit_temperature(probabilities, labels)
+    fitted = calibrate(probabilities, labels, fit=(probabilities, labels))
+    assert fitted.temperature is not None
+    assert fitted.error_after is not None
     return Temperature(
-        temperature=temperature,
-        faces=len(rows),
-        error_before=calibration_error(probabilities, labels),
-        error_after=calibration_error(with_temperature(probabilities, temperature), labels),
+        temperature=fitted.temperature,
+        faces=len(labels),
+        error_before=fitted.error,
+        error_after=fitted.error_after,
     )
 
 
 @torch.inference_mode()
 def _probabilities(
-    model: Model, features: NDArray[np.float16], phase: str, on_progress: ProgressCallback
+    model: Model, features: NDArray[np.floating[Any]], phase: str, on_progress: ProgressCallback
 ) -> NDArray[np.float32]:
     """Return the model's probabilities [n, K] of the store's features [n, P]."""
     parts = []

@@ -7,7 +7,7 @@ from typing import Annotated
 from fsrcache.errors import RequestError
 from fsrcache.model import load
 from fsrcache.prediction.answers import Answer
-from fsrcache.prediction.crops import largest, square_crop, whole_picture
+from fsrcache.prediction.crops import faces_in, largest, whole_picture
 from fsrcache.prediction.finders import AS_FOUND, CONFIDENCE, Framing, default_finder, find_faces, open_finder
 from fsrcache.prediction.frames import Frame, read_frames
 from fsrcache.prediction.framing import framing_of
@@ -76,7 +76,8 @@ def predict(
     Returns
     -------
     Iterator
-        A ``PicturePredictions`` or a ``Failure`` for every picture or frame, in order.
+        A ``PicturePredictions`` or a ``Failure`` for every picture or frame, in order, and after a picture a
+        ``Failure`` for every known box that shows no face of it.
 
     Raises
     ------
@@ -104,13 +105,14 @@ def predict(
 
     smallest = model.extractor.side // model.scales[-1]
 
-    def locate(frame: Frame) -> list[Face]:
-        if detect is not None:
+    def locate(frame: Frame) -> tuple[list[Face], list[str]]:
+        if boxes_in is not None:
+            there = boxes_in(frame.path)
+        elif detect is not None:
             there = find_faces(frame.pixels, detect, min_size=min_size, framing=framing)
         else:
-            there = [whole_picture(frame.pixels)] if boxes_in is None else boxes_in(frame.path)
-        chosen = largest(there, min_size=min_size, max_faces=max_faces)
-        return [(box, frame.pixels if crops else square_crop(frame.pixels, box)) for box in chosen]
+            return [(box, frame.pixels) for box in largest([whole_picture(frame.pixels)], min_size=min_size)], []
+        return faces_in(frame.pixels, there, min_size=min_size, max_faces=max_faces)
 
     def answers() -> Iterator[Answer]:
         temperature = temperatures_of(model, on_progress=on_progress)

@@ -6,7 +6,7 @@ from PIL import Image
 
 from fsrcache.errors import FsrcacheError
 from fsrcache.faces.boxes import Box
-from fsrcache.prediction.annotate import annotated, write_annotated
+from fsrcache.prediction.annotate import annotated, annotator
 from fsrcache.prediction.answers import FacePrediction, PicturePredictions
 
 YELLOW, GREY = (255, 214, 10), (190, 190, 190)
@@ -65,12 +65,22 @@ def test_small_faces_are_enlarged_and_large_pictures_are_not():
     ],
 )
 def test_a_file_lies_as_the_picture_does(tmp_path, path, written):
-    assert write_annotated(picture(path=path), tmp_path / "answers") == tmp_path / "answers" / written
+    assert annotator(tmp_path / "answers")(picture(path=path)) == tmp_path / "answers" / written
     with Image.open(tmp_path / "answers" / written) as image:
         assert (image.format, image.size) == ("PNG", (300, 200))
+
+
+def test_no_picture_replaces_another(tmp_path):
+    write = annotator(tmp_path)
+    paths = ["a.jpg", "../a.jpg", "../b.jpg", "a.jpg", "b.jpg", "x/../a.jpg", "x/a.jpg", f"{tmp_path.anchor}x/a.jpg"]
+    written = [str(write(picture(path=path)).relative_to(tmp_path)) for path in paths]
+    assert written == [
+        "a.jpg.png", "a.jpg-2.png", "b.jpg-2.png", "a.jpg.png", "b.jpg.png",
+        "x/a.jpg.png", "x/a.jpg-2.png", "x/a.jpg-3.png",
+    ]  # fmt: skip
 
 
 def test_a_folder_that_cannot_be_written_is_said(tmp_path):
     (tmp_path / "answers").write_text("a file")
     with pytest.raises(FsrcacheError, match="cannot be written"):
-        write_annotated(picture(), tmp_path / "answers")
+        annotator(tmp_path / "answers")(picture())

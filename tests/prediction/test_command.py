@@ -1,9 +1,11 @@
 """``fsrcache predict`` as it is typed: the document others rely on, the other outputs, exit codes."""
 
 import csv
+import io
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -16,7 +18,8 @@ def typed(folder, capsys, monkeypatch, tmp_path):
     """Return a function that runs the command in a folder of its own; it returns the exit code and both outputs."""
     monkeypatch.chdir(tmp_path)
 
-    def run(*words):
+    def run(*words, terminal=False):
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
         with pytest.raises(SystemExit) as left:
             main(["predict", *map(str, words), "--workspace", str(folder), "--device", "cpu"])
         shown = capsys.readouterr()
@@ -53,6 +56,17 @@ def test_the_document_that_others_rely_on(typed, boxes, model, tmp_path):
         assert sum(face["probabilities"].values()) == pytest.approx(1, abs=1e-5)
         assert face["label"] == max(face["probabilities"], key=face["probabilities"].get)
         assert face["unsure"] is (face["confidence"] < 0.5)
+
+
+@pytest.mark.usefixtures("photo")
+def test_a_box_that_shows_no_face_is_named_with_its_picture(typed, boxes):
+    boxes.write_text(boxes.read_text() + "photo.png,-20,5,30,30\n")
+    code, out, _ = typed("photo.png", "--boxes", boxes, "--json")
+    document = json.loads(out)
+    assert code == 1
+    assert [len(picture["faces"]) for picture in document["pictures"]] == [4]
+    reason = "the face's box, 30 x 30 at -20, 5, does not fit the picture of 320 x 240 pixels"
+    assert document["failed"] == [{"path": "photo.png", "reason": reason}]
 
 
 @pytest.mark.usefixtures("photo")
@@ -96,6 +110,19 @@ def test_what_fails_is_named_whatever_the_form(typed, tmp_path):
     code, out, _ = typed("broken.png", "photo.png", "--jsonl")
     assert code == 1
     assert json.loads(out.splitlines()[0]) == {"path": "broken.png", "reason": "not a picture of a known format"}
+
+
+def test_a_name_is_whole_in_csv_and_steers_no_terminal(typed, drawn):
+    name = '\x1b[31m"red",\n\x9b1m\r.png'
+    Image.fromarray(drawn[0]).save(name)
+    _, text, _ = typed(name, "--crops", "--csv")
+    (row,) = csv.DictReader(io.StringIO(text, newline=""))
+    assert row["path"] == name
+    shown = r"\x1b[31m" + '"red",' + r"\n\x9b1m\r.png"
+    assert shown.replace('"red"', '""red""') in typed(name, "--crops", "--csv", terminal=True)[1]
+    assert shown in typed(name, "--crops")[1]
+    Path(name).write_bytes(b"-")
+    assert f"Failed: {shown}: not a picture" in typed(name)[2]
 
 
 @pytest.mark.parametrize(

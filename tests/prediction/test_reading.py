@@ -1,6 +1,7 @@
 """Sources: which files paths mean, and pictures one at a time, those of a video too."""
 
 import io
+import os
 import sys
 import weakref
 
@@ -54,6 +55,28 @@ def test_files_folders_and_patterns_in_their_order(tree):
         listed("empty")
 
 
+def test_names_that_are_no_utf8_are_read(tmp_path):
+    folder = tmp_path / "party"
+    folder.mkdir()
+    paths = [folder / os.fsdecode(name) for name in (b"caf\xe9.png", rb"caf\xe9.png", "é.png".encode())]
+    for number, path in enumerate(paths):
+        Image.new("L", (2, 2), number).save(path)
+    frames = list(read_frames(list_sources([folder])))
+    assert {frame.path: int(frame.pixels[0, 0]) for frame in frames} == {
+        str(path): number for number, path in enumerate(paths)
+    }
+    assert [frame.path for frame in read_frames(list_sources([f"{folder}/*[!g]png"]))] == sorted(map(str, paths))
+
+
+def test_a_name_that_cannot_be_is_missing_alone(tree):
+    Image.new("L", (2, 2)).save(tree / "b.png")
+    names = [f"{'a' * 5000}.png", f"{'a' * 5000}.mp4", f"{tree}/b.png"]
+    *failures, frame = read_frames(list_sources(names))
+    assert [failure.path for failure in failures] == names[:2]
+    assert all("File name too long" in failure.reason for failure in failures)
+    assert frame.path == f"{tree}/b.png"
+
+
 def test_a_picture_from_standard_input(monkeypatch, crowd):
     data = io.BytesIO()
     Image.fromarray(crowd[0]).save(data, "PNG")
@@ -82,6 +105,16 @@ def test_what_is_no_video_fails_alone(video, tmp_path):
     assert len(others) == 1 + FRAMES
 
 
+def test_a_video_that_ends_early_is_named_after_its_frames(video):
+    video.write_bytes(b"00dc".join(video.read_bytes().split(b"00dc")[:8]))  # the header and seven frames
+    *frames, failure = read_frames([str(video)], every=2)
+    assert [frame.path for frame in frames] == [f"{video}#frame={number}" for number in range(0, 2 * len(frames), 2)]
+    assert len(frames) in (3, 4)
+    assert failure.path == str(video)
+    assert failure.reason.startswith("damaged: it ends after ")
+    assert failure.reason.endswith(f" of {FRAMES} frames")
+
+
 def test_a_video_needs_opencv(video, monkeypatch):
     monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(RequestError, match="OpenCV cannot be loaded"):
@@ -106,7 +139,7 @@ def test_memory_does_not_grow_with_the_number_of_pictures(model, faces):
             yield Frame(str(number), pixels)
 
     def locate(frame):
-        return [(Box(0, 0, 8, 8), frame.pixels.copy())] * faces
+        return [(Box(0, 0, 8, 8), frame.pixels.copy())] * faces, []
 
     answers = predict_frames(model, frames(), locate, temperature=lambda _: UNCALIBRATED, threshold=0.5)
     for number, answer in enumerate(answers):

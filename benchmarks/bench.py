@@ -10,7 +10,7 @@ from fsrcache.benchmarks.harness import Case, commit, machine, measure_roofs, ru
 from fsrcache.device import fp32_precision
 from fsrcache.errors import FsrcacheError
 
-SUBJECTS = ("kernels", "step", "store")
+SUBJECTS = ("kernels", "step", "store", "predict")
 Item = TypeVar("Item")
 Makers = Iterable[Callable[[], Iterable[Case]]]  # each makes cases that another's failure does not touch
 
@@ -19,7 +19,7 @@ Makers = Iterable[Callable[[], Iterable[Case]]]  # each makes cases that another
 def bench(
     subject: str, device: torch.device, *, quick: bool, on_progress: Callable[[str, dict[str, Any]], None]
 ) -> dict[str, Any]:
-    """Run the cases of ``kernels``, ``step``, ``store`` or ``all``.
+    """Run the cases of ``kernels``, ``step``, ``store``, ``predict`` or ``all``.
 
     Parameters
     ----------
@@ -99,6 +99,10 @@ def _makers(subject: str, device: torch.device, *, quick: bool) -> Makers:
         from fsrcache.benchmarks.step import step_makers
 
         return step_makers(device, quick=quick)
+    if subject == "predict":
+        from fsrcache.benchmarks.predict import predict_cases
+
+        return [partial(predict_cases, device, quick=quick)]
     from fsrcache.benchmarks.store import store_cases
 
     return [partial(store_cases, device, quick=quick)]
@@ -110,6 +114,10 @@ def _not_run(subject: str, device: torch.device) -> list[str]:
         from fsrcache.benchmarks.store import store_not_run
 
         return store_not_run()
+    if subject == "predict":
+        from fsrcache.benchmarks.predict import predict_not_run
+
+        return predict_not_run()
     from fsrcache.benchmarks.kernels import not_run
 
     return not_run(device)

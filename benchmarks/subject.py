@@ -99,6 +99,7 @@ def _subject(name: str, config: TrainConfig, shape: ExtractorConfig, device: tor
         embeddings=torch.zeros(faces, shape.embedding, dtype=torch.float16, device=device),
         probabilities=torch.zeros(len(_SCALES), faces, device=device),
         labels=labels,
+        labelled=torch.ones(faces, device=device),
         scales=torch.tensor(_SCALES, device=device)[:, None].expand(len(_SCALES), faces),
     )
     for scale_index, scale in enumerate(_SCALES):

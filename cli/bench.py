@@ -1,4 +1,4 @@
-"""``fsrcache bench``: times of every kernel, every part of a training step and the store on this machine."""
+"""``fsrcache bench``: times of kernels, the parts of a training step, the store and predictions on this machine."""
 
 import sys
 from contextlib import suppress
@@ -32,7 +32,7 @@ _FIGURES = (".png", ".svg", ".pdf")
               help="File for the JSON, rewritten after every case.")  # fmt: skip
 @click.option("--quick", is_flag=True, help="Small sizes and few runs: a check that it works, no timing.")
 def bench(subject: str, device: str, as_json: bool, plot: Path | None, out: Path | None, quick: bool) -> None:
-    """Time the kernels, the parts of a training step, the store, or all, against what one would use instead.
+    """Time the kernels, the parts of a training step, the store, predictions, or all, against what else there is.
 
     Every result is checked against its reference before anything is timed; a wrong one is not timed, nor is a case that
     fails otherwise: the exit code is 1 then. Candidate and alternatives take turns in one process; a ratio above 1

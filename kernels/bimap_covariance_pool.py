@@ -20,7 +20,7 @@ from torch import Tensor
 from fsrcache.errors import FsrcacheError
 from fsrcache.kernels.arguments import FLOATS, described
 from fsrcache.kernels.launch import on_device_of, tl, triton
-from fsrcache.kernels.modes import accumulator, multiplier, op_body, transformed, without_autocast
+from fsrcache.kernels.modes import accumulator, multiplier, needs_no_op, op_body, transformed, without_autocast
 from fsrcache.kernels.pooling import (
     IN_CACHE,
     add_to_diagonal,
@@ -75,8 +75,11 @@ def bimap_covariance_pool(x: Tensor, w: Tensor, ridge: float = 1e-4) -> Tensor:
             f"bimap_covariance_pool got a map of {described(w)}{device} for features of {described(x)} on {x.device}.",
             f"The map should be floating point [D, {channels}] on {x.device}.",
         )
-    pool = bimap_covariance_pool_reference if transformed() else _bimap_covariance_pool
-    pooled: Tensor = pool(batch, w, float(ridge))
+    if transformed():
+        pooled = bimap_covariance_pool_reference(batch, w, float(ridge))
+    else:
+        pool = _pool_some_at_a_time if needs_no_op(batch, w) else _bimap_covariance_pool
+        pooled = pool(batch, w, float(ridge))
     return pooled[0] if x.ndim == 2 else pooled
 
 
@@ -204,9 +207,9 @@ def launch_bimap_covariance_pool(x: Tensor, w: Tensor, ridge: float) -> Tensor:
     return pooled
 
 
-@torch.library.custom_op("fsrcache::bimap_covariance_pool", mutates_args=())
-@op_body
-def _bimap_covariance_pool(x: Tensor, w: Tensor, ridge: float) -> Tensor:
+@without_autocast
+def _pool_some_at_a_time(x: Tensor, w: Tensor, ridge: float) -> Tensor:
+    """Return ``bimap_covariance_pool``, of as many samples at a time as a processor's cache holds."""
     pooled = x.new_empty(len(x), len(w), len(w), dtype=multiplier(x, w))
     mapping, freedom = w.to(pooled.dtype), degrees_of_freedom(x)
     for some, target in zip(x.split(IN_CACHE), pooled.split(IN_CACHE), strict=True):
@@ -215,6 +218,12 @@ def _bimap_covariance_pool(x: Tensor, w: Tensor, ridge: float) -> Tensor:
         torch.bmm(mapped, mapped.mT, out=target)
         add_to_diagonal(target, (ridge**0.5 * torch.linalg.vector_norm(scaled, dim=-1)).square().sum(-1))
     return pooled.to(accumulator(x, w))
+
+
+@torch.library.custom_op("fsrcache::bimap_covariance_pool", mutates_args=())
+@op_body
+def _bimap_covariance_pool(x: Tensor, w: Tensor, ridge: float) -> Tensor:
+    return _pool_some_at_a_time(x, w, ridge)
 
 
 _bimap_covariance_pool.register_kernel("cuda")(op_body(launch_bimap_covariance_pool))

@@ -35,6 +35,7 @@ from fsrcache.kernels.eigh import eigh
 from fsrcache.kernels.modes import (
     accumulator,
     multiplier,
+    needs_no_op,
     op_body,
     refuse_second_derivative,
     second_derivative,
@@ -75,6 +76,8 @@ def log_eig(S: Tensor, floor: float = 1e-4) -> Tensor:
     if transformed():
         transformable: Tensor = _Logarithm.apply(S, float(floor))
         return transformable
+    if needs_no_op(S):
+        return log_eig_of_finite(S, float(floor))[0]
     logarithm: Tensor = _log_eig(S, float(floor))[0]
     return logarithm
 
@@ -91,6 +94,7 @@ def log_eig_reference(S: Tensor, floor: float) -> tuple[Tensor, Tensor, Tensor]:
     return torch.where(finite, logarithm, torch.nan), eigenvalues, eigenvectors
 
 
+@without_autocast
 def log_eig_of_finite(S: Tensor, floor: float) -> tuple[Tensor, Tensor, Tensor]:
     """Return the results of ``log_eig_reference``, with a finite logarithm for every finite matrix.
 

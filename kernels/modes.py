@@ -3,7 +3,8 @@
 An op computes in a dtype of its own, see ``accumulator``. Autocast would do its products in half precision, and a
 setting of the process (``torch.set_float32_matmul_precision``) those of fp32 in TensorFloat-32 or bf16. Transforms of
 ``torch.func`` and forward-mode differentiation do not see an op's gradient, and the latter would assume 0: where they
-are active a function is its reference, which PyTorch transforms by itself.
+are active a function is its reference, which PyTorch transforms by itself. Where nobody differentiates or traces, the
+functions that a frozen extractor calls are their bodies on a CPU (``needs_no_op``).
 """
 
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from functools import wraps
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._library.custom_ops import CustomOpDef
 from torch.autograd import forward_ad
 
@@ -57,6 +58,16 @@ def without_autocast(function: Callable[_P, _R]) -> Callable[_P, _R]:
 def transformed() -> bool:
     """Return whether a transform of ``torch.func`` or forward-mode differentiation is active."""
     return forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()
+
+
+def needs_no_op(*tensors: Tensor) -> bool:
+    """Return whether an op on these tensors would be its body on a CPU, as nobody differentiates or traces.
+
+    Calling the body spares the first call of an op: PyTorch imports its compiler for it, which takes a second.
+    """
+    if torch.compiler.is_compiling() or torch.is_grad_enabled() or torch._C._len_torch_dispatch_stack():
+        return False
+    return all(type(tensor) in (Tensor, nn.Parameter) and tensor.is_cpu for tensor in tensors)
 
 
 def op_body(function: Callable[_P, _R]) -> Callable[_P, _R]:

@@ -3,6 +3,8 @@
 import dataclasses
 import io
 import shutil
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -450,3 +452,17 @@ def test_a_generator_of_other_features_is_refused(faces, copied):
     save_covpool(copied.extractor, CovPoolFER(dataclasses.replace(EXTRACTOR, spd_side=6), faces.classes), training={})
     with pytest.raises(FsrcacheError, match="is for features of 36 numbers; CovPoolFER has 21"):
         load(copied)
+
+
+FIRST_ANSWER = """
+import sys
+import numpy as np
+import fsrcache
+fsrcache.load(sys.argv[1])(np.zeros((9, 9, 3), np.uint8))
+print(*sorted({"sympy", "torch._dynamo", "torch._inductor"} & set(sys.modules)))
+"""
+
+
+def test_the_first_answer_waits_for_no_compiler(workspace):
+    command = [sys.executable, "-c", FIRST_ANSWER, workspace.folder]
+    assert not subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

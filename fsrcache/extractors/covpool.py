@@ -110,14 +110,18 @@ class CovPoolFER(nn.Module):
         Returns
         -------
         Tensor
-            fp32 ``[B, D, D]``, symmetric; finite for a constant picture too.
+            fp32 ``[B, D, D]``, symmetric; finite for a constant picture too. In evaluation mode on a CPU the logarithm
+            is that of float64.
 
         Raises
         ------
         FsrcacheError
             If the pictures have another shape.
         """
-        log_covariance: Tensor = self.logarithm(self.pool(self.trunk(whiten(pictures))))
+        covariance = self.pool(self.trunk(whiten(pictures)))
+        if covariance.is_cpu and not self.training:
+            covariance = covariance.double()  # fp32 decompositions cost up to 2e-4 of a probability
+        log_covariance: Tensor = self.logarithm(covariance).float()
         return log_covariance
 
     def features(self, pictures: Tensor) -> Tensor:
@@ -299,7 +303,7 @@ def _norm(norm: nn.Module) -> nn.Module:
 def _initialise(model: nn.Module, generator: torch.Generator) -> None:
     """Draw the convolutions' and linear layers' weights as He et al. do for ReLU, biases 0."""
     for module in model.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
+        if isinstance(module, nn.Conv2d | nn.Linear) and not module.weight.is_meta:  # whose values are read from a file
             nn.init.kaiming_normal_(module.weight, generator=generator)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)

@@ -151,8 +151,12 @@ def read_module(
         )
         more = f"; and {len(differing) - _LISTED:,} more" if len(differing) > _LISTED else ""
         raise FsrcacheError(f"{path}: its tensors are not those of its record: {listed}{more}.", remedy)
-    module = module.to_empty(device="cpu")
-    module.load_state_dict(opened.tensors())
+    tensors = opened.tensors()
+    state = {  # in the module's own memory format; to_empty() would import PyTorch's compiler
+        name: torch.empty_strided(one.shape, one.stride(), dtype=one.dtype).copy_(tensors[name])
+        for name, one in module.state_dict().items()
+    }
+    module.load_state_dict(state, assign=True)
     return module.eval(), record, opened.record
 
 

@@ -217,7 +217,7 @@ def test_the_command(tmp_path):
     assert all(row["checked"] != row["case"].endswith(alone) for row in record["cases"])
     assert {row["candidate"] for row in record["cases"]} >= {
         "covariance_pool", "bimap_covariance_pool", "penalty_direction", "symmetric_gather", "log_eig",
-        "closed_form_penalty", "cache", "cached", "closed form",
+        "closed_form_penalty", "cache", "cached", "closed form", "fsrcache.load", "fsrcache predict",
     }  # fmt: skip
     compared = {row["alternative"] for row in record["cases"] if row["case"].startswith("step of")}
     assert compared >= {
@@ -287,12 +287,14 @@ def test_what_was_measured_is_kept_when_the_rest_is_interrupted(tmp_path, monkey
 
 def test_a_subject_whose_packages_are_missing_ends_no_other(tmp_path, monkeypatch):
     monkeypatch.setattr(kernels, "kernel_makers", lambda *_, **__: [])
-    for name in ("step", "store"):
+    for name in ("step", "store", "predict"):
         monkeypatch.setitem(sys.modules, f"fsrcache.benchmarks.{name}", None)
     out = tmp_path / "bench.json"
     done = CliRunner().invoke(bench, ["all", "--quick", "--device", "cpu", "--out", str(out)])
     assert done.exit_code == 1
-    assert [one["case"] for one in json.loads(out.read_text())["failed"]] == ["step", "peers of store", "store"]
+    assert [one["case"] for one in json.loads(out.read_text())["failed"]] == [
+        "step", "peers of store", "store", "peers of predict", "predict",
+    ]  # fmt: skip
 
 
 WITHOUT_A_STORE = """

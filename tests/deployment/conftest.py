@@ -26,11 +26,11 @@ GENERATORS = {
 
 @pytest.fixture(scope="session")
 def networks():
-    """Return a function that makes a model to export, of a form of generator and a number of channels."""
+    """Return a function that makes a model to export, of a form of generator, a number of channels and an extractor."""
 
-    def make(form="mlp", *, channels=3):
+    def make(form="mlp", *, channels=3, shape=EXTRACTOR):
         torch.manual_seed(3)
-        extractor = extractor_of(CovPoolFER(EXTRACTOR, tuple("abcdefg")).eval(), digest="ab" * 32)
+        extractor = extractor_of(CovPoolFER(shape, tuple("abcdefg")).eval(), digest="ab" * 32)
         config = GENERATORS[form]
         generator = make_generator(config, extractor.form).eval()
         for weight in generator.parameters():

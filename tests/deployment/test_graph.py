@@ -14,6 +14,7 @@ from fsrcache.errors import FsrcacheError
 from fsrcache.extractors.onnx_graph import open_session
 from fsrcache.faces.decode import PictureError
 from fsrcache.faces.index import list_faces
+from fsrcache.presets import ExtractorConfig
 
 pytestmark = pytest.mark.slow
 SIZES = ((8, 8), (13, 13), (48, 48), (100, 100), (13, 20), (60, 31))
@@ -43,6 +44,16 @@ def test_it_says_what_pytorch_says(form, channels, networks, model_of, drawn, gr
             np.testing.assert_allclose(theirs, ours, rtol=0, atol=1e-4)
             assert np.array_equal(theirs.argmax(1), ours.argmax(1))
     assert np.ptp(theirs, axis=0).max() > 0.3  # answers differ from face to face
+
+
+def test_the_logarithm_of_larger_matrices_is_as_exact(networks, model_of, drawn):
+    shape = ExtractorConfig(side=48, stages=((16,), (64,)), spd_side=64, hidden=16, embedding=6)
+    exported = networks(shape=shape)
+    graph = onnx_model(Pipeline(exported))
+    for size in SIZES[:3]:
+        ours, theirs = model_of(exported)(drawn(size)).probabilities, probabilities(graph, drawn(size))
+        np.testing.assert_allclose(theirs, ours, rtol=0, atol=1e-4)
+        assert np.array_equal(theirs.argmax(1), ours.argmax(1))
 
 
 def test_input_and_output_are_as_promised(graph):

@@ -19,9 +19,12 @@ from fsrcache.errors import RequestError
 
 CHROMIUM = shutil.which("chromium")
 RUNTIME_FOLDER = Path(__file__).parents[2] / "node_modules/onnxruntime-web"
-# Drops face.png on the page as a hand would, and waits for the answer.
+# Drops face.png on the page as a hand would; the request for "held" lasts until the answer is shown, and so does the
+# browser's virtual time, which would not wait for WebAssembly.
 DROP = """
 import "./page.js";
+new MutationObserver(() => fetch("answered")).observe(document.getElementById("answers"), { childList: true });
+fetch("held");
 const content = await (await fetch("face.png")).blob();
 const event = new DragEvent("drop", { dataTransfer: new DataTransfer() });
 event.dataTransfer.items.add(new File([content], "face.png", { type: "image/png" }));
@@ -48,11 +51,22 @@ def test_the_page_loads_nothing_from_elsewhere(tmp_path):
 
 
 class _Server(SimpleHTTPRequestHandler):
-    """Serves a folder, and keeps the method and path of every request."""
+    """Serves a folder, keeps the method and path of every request, and holds one back until another comes."""
 
-    def __init__(self, *args, requests, **kwargs):
-        self.requests = requests
+    def __init__(self, *args, requests, answered, **kwargs):
+        self.requests, self.answered = requests, answered
         super().__init__(*args, **kwargs)
+
+    def do_GET(self):
+        if self.path == "/answered":
+            self.answered.set()
+        elif self.path == "/held":
+            self.answered.wait(60)
+        else:
+            super().do_GET()
+            return
+        self.send_response(204)
+        self.end_headers()
 
     def parse_request(self):
         parsed = super().parse_request()
@@ -73,7 +87,7 @@ def test_a_dropped_picture_is_labelled_in_the_browser(networks, model_of, drawn,
     (tmp_path / "drop.js").write_text(DROP)
     (tmp_path / "dropped.html").write_text((tmp_path / "index.html").read_text().replace("page.js", "drop.js"))
     requests = []
-    handler = functools.partial(_Server, directory=tmp_path, requests=requests)
+    handler = functools.partial(_Server, directory=tmp_path, requests=requests, answered=threading.Event())
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         shown = subprocess.run(
@@ -90,5 +104,14 @@ def test_a_dropped_picture_is_labelled_in_the_browser(networks, model_of, drawn,
     assert {name: float(text) for name, text in rows} == pytest.approx(expected, abs=2e-4)
     assert [name for name, _ in rows] == sorted(expected, key=expected.get, reverse=True)
     assert {method for method, _ in requests} == {"GET"}
-    allowed = {"/dropped.html", "/drop.js", "/face.png", "/model.onnx", "/classes.json", "/favicon.ico"}
+    allowed = {
+        "/dropped.html",
+        "/drop.js",
+        "/face.png",
+        "/model.onnx",
+        "/classes.json",
+        "/favicon.ico",
+        "/held",
+        "/answered",
+    }
     assert {path for _, path in requests} <= allowed | {f"/{name}" for name in (*PAGE, *RUNTIME)}

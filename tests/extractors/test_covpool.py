@@ -38,6 +38,16 @@ def test_a_constant_picture_gives_a_finite_feature():
         assert tap.isfinite().all()
 
 
+def test_the_logarithm_is_that_of_float64_in_evaluation_mode():
+    model = CovPoolFER(ExtractorConfig(side=48, stages=((16,), (64,)), spd_side=64), CLASSES).eval()
+    with torch.inference_mode():
+        covariance = model.pool(model.trunk(whiten(pictures(8, 48)))).double()
+        logarithm = model.log_covariance(pictures(8, 48))
+    eigenvalues, vectors = torch.linalg.eigh(covariance)
+    assert logarithm.dtype == torch.float32
+    torch.testing.assert_close(logarithm.double(), vectors * eigenvalues.log()[:, None] @ vectors.mT, rtol=0, atol=1e-6)
+
+
 def test_whitening():
     white = whiten(pictures())
     assert white.shape == (4, 3, 16, 16)

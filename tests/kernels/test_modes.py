@@ -25,7 +25,14 @@ from fsrcache.kernels.bimap_covariance_pool import bimap_covariance_pool_referen
 from fsrcache.kernels.covariance_pool import covariance_pool_backward_reference, covariance_pool_reference
 from fsrcache.kernels.log_eig import log_eig_reference, slope
 from fsrcache.kernels.log_eig_gemm import launch_log_eig_gemm
-from fsrcache.kernels.modes import multiplier, op_body, refuse_second_derivative, transformed, without_autocast
+from fsrcache.kernels.modes import (
+    multiplier,
+    needs_no_op,
+    op_body,
+    refuse_second_derivative,
+    transformed,
+    without_autocast,
+)
 from fsrcache.spd import orthonormal, tangent, unvech, vech
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # of torch.func itself
@@ -288,6 +295,45 @@ def test_without_gradients(name):
         (gradient,) = torch.autograd.grad(value, leaf, upstream)
     (expected,) = torch.autograd.grad(function(leaf), leaf, upstream, create_graph=True)
     assert_same(gradient, expected)
+
+
+class Ops(TorchDispatchMode):
+    """Notes the names of the package's ops that are called."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function.namespace == "fsrcache":
+            self.names.add(function.overloadpacket.__name__)
+        return function(*args, **(kwargs or {}))
+
+
+@torch.no_grad()
+def test_whoever_traces_without_gradients_meets_the_ops():
+    def function(x):
+        return log_eig(bimap_covariance_pool(x, WEIGHT, 1e-2), 1e-4)
+
+    names = {"bimap_covariance_pool", "log_eig"}
+    with Ops() as seen:
+        function(MAPS)
+    assert seen.names == names
+    assert not needs_no_op(torch.empty(3, device="meta"))
+    with FakeTensorMode() as mode:
+        fake = mode.from_tensor(MAPS), mode.from_tensor(WEIGHT)
+    assert log_eig(bimap_covariance_pool(*fake, 1e-2), 1e-4).shape == (3, 4, 4)
+    graphs = []
+
+    def backend(graph, _):
+        graphs.append(graph.code)
+        return graph
+
+    torch.testing.assert_close(torch.compile(function, backend=backend, fullgraph=True)(MAPS), function(MAPS))
+    assert all(f"fsrcache.{name}" in graphs[0] for name in names)
+    assert needs_no_op(MAPS)
+    with torch.enable_grad():
+        assert not needs_no_op(MAPS)
 
 
 @pytest.mark.parametrize("enter", [torch.inference_mode, lambda: torch.device("meta"), FakeTensorMode])

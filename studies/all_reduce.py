@@ -1,7 +1,8 @@
 """The cost of averaging gradients: the time of a training step by the number of processes, and that of its exchange.
 
-Run as ``torchrun --standalone --nproc-per-node=N -m studies.all_reduce --out FILE``; with one process nothing is
-exchanged. The batch is the preset's whatever N is, so that a process computes an N-th of it.
+Run as ``torchrun --standalone --nproc-per-node=N -m studies.all_reduce --out FILE`` for every N; they share the file.
+With one process nothing is exchanged. The batch is the preset's whatever N is, so that a process computes an N-th of
+it.
 """
 
 import json
@@ -15,8 +16,10 @@ import click
 import torch
 
 from fsrcache.benchmarks.harness import commit, machine
-from fsrcache.benchmarks.subject import Subject, subjects
+from fsrcache.benchmarks.subject import Subject, _subject, subjects
 from fsrcache.device import pick_device
+from fsrcache.presets import EXTRACTORS
+from fsrcache.rows.fsr_fer import SETTINGS
 from fsrcache.training.ranks import Ranks, joined
 
 
@@ -29,9 +32,13 @@ def main(out: Path, device: str, steps: int, quick: bool) -> None:
     """Measure and write."""
     with joined() as ranks:
         target = ranks.own_device(pick_device(device))
-        record: dict[str, Any] = {"machine": machine(target), "commit": commit(), "quick": quick, "ranks": ranks.size}
-        record["steps"] = [measured(subject, ranks, steps=steps) for subject in subjects(target, quick=quick)]
+        row = _subject("row fsr-fer, D 64", SETTINGS, EXTRACTORS["small"], target)
+        every = [*subjects(target, quick=quick), *([] if quick else [row])]
+        rows = [measured(subject, ranks, steps=steps) for subject in every]
     if ranks.first:
+        record: dict[str, Any] = {"machine": machine(target), "commit": commit(), "quick": quick}
+        before = json.loads(out.read_text())["steps"] if out.exists() else []
+        record["steps"] = [row for row in before if row["processes"] != ranks.size] + rows
         out.write_text(json.dumps(record, indent=1) + "\n")
         click.echo(as_markdown(record))
 
@@ -54,6 +61,7 @@ def measured(subject: Subject, ranks: Ranks, *, steps: int) -> dict[str, Any]:
 
     return {
         "subject": subject.name,
+        "processes": ranks.size,
         "batch": trainer.config.batch,
         "step_ms": _milliseconds(lambda: trainer.step(0), trainer.batches.chosen.device, steps),
         "exchange_ms": _milliseconds(exchange, trainer.batches.chosen.device, steps),
@@ -63,10 +71,11 @@ def measured(subject: Subject, ranks: Ranks, *, steps: int) -> dict[str, Any]:
 
 def as_markdown(record: dict[str, Any]) -> str:
     """Return the table of a record."""
-    lines = ["| step | processes | ms | of it exchange, ms | MB averaged |", "|---|---|---|---|---|"]
-    for row in record["steps"]:
-        numbers = f"{row['step_ms']:.1f} | {row['exchange_ms']:.1f} | {row['megabytes']:.1f}"
-        lines.append(f"| {row['subject']} | {record['ranks']} | {numbers} |")
+    lines = ["| step | processes | ms | of it exchange, ms | share | MB averaged |", "|---|---|---|---|---|---|"]
+    for row in sorted(record["steps"], key=lambda row: (row["subject"], row["processes"])):
+        share = f"{100 * row['exchange_ms'] / row['step_ms']:.0f} %"
+        numbers = f"{row['step_ms']:.1f} | {row['exchange_ms']:.1f} | {share} | {row['megabytes']:.1f}"
+        lines.append(f"| {row['subject']} | {row['processes']} | {numbers} |")
     return "\n".join(lines)
 
 

@@ -1,165 +1,168 @@
-"""Extraction on Ray against this process, and what AffectNet and ten million faces would take at the measured rate.
+"""The engines of extraction beside each other: this process, two processes that take parts, and Ray's workers.
 
-Run as ``python -m studies.engines --faces 2000 --out benchmarks/results/engines.json``. The faces are drawn into PNG
-files, the extractor has the shape of ``small`` and untrained weights. Both engines get the same source and the same
-cores; the stores are compared, byte for byte.
+Run as ``python -m studies.engines --out benchmarks/results/engines.json``; interrupted, it goes on. Pictures of noise
+are computed when they are read, and the extractor is as small as can be, so that 1.6 million pictures take minutes. A
+real extractor takes longer for a picture and no longer for anything else: the shares measured here are upper bounds.
+All engines get the same faces and the same cores, in turn; their stores are compared, byte for byte.
 """
 
 import hashlib
 import json
 import shutil
 import statistics
-from dataclasses import asdict, dataclass
+import subprocess
+import sys
+import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import click
 import torch
 
 from fsrcache.benchmarks.harness import commit, machine
-from fsrcache.benchmarks.writing import draw_files
 from fsrcache.extraction.extract import extract_features
 from fsrcache.extraction.on_ray import RayCluster
-from fsrcache.extraction.source import FaceSource, face_source, store_spec
+from fsrcache.extraction.source import FaceSource, face_source
 from fsrcache.extractors.covpool import CovPoolFER, save_covpool
 from fsrcache.faces.faces import usable_faces
-from fsrcache.faces.index import list_faces
-from fsrcache.presets import EXTRACTORS
-from fsrcache.store.spec import StoreSpec, chunk_and_block
-from studies.big_store import Assumed, counted
+from fsrcache.presets import ExtractorConfig
+from fsrcache.progress import Progress
+from studies.memory import CLASSES, SIDE, noise_pictures
 
+ENGINES = ("local", "parts", "ray")
 _SCALES = tuple(range(1, 9))
-_DATA = {
-    "AffectNet": {"train": 287_651, "val": 3_999},
-    "ten million": {"train": 8_000_000, "val": 1_000_000, "test": 1_000_000},
-}
-
-
-@dataclass(frozen=True)
-class Prices:
-    """List prices of a cloud, in dollars: assumed, to be replaced by one's own.
-
-    Attributes
-    ----------
-    core_hour
-        A core for an hour.
-    gigabyte_month
-        A gigabyte (10^9 bytes) of object storage for a month.
-    write, read
-        A request that writes or lists, and one that reads.
-    """
-
-    core_hour: float = 0.045
-    gigabyte_month: float = 0.023
-    write: float = 5e-6
-    read: float = 4e-7
+_SHAPE = ExtractorConfig(side=SIDE, stages=((8,), (48,)), stride=2, spd_side=48, hidden=16, embedding=16)
+_EXTRACTOR = "extractor.safetensors"
 
 
 @click.command
-@click.option("--faces", type=click.IntRange(70), default=2000, show_default=True, help="Number of faces.")
-@click.option("--repeats", type=click.IntRange(1), default=3, show_default=True, help="Extractions by each engine.")
+@click.option("--faces", type=click.IntRange(2_000), default=200_000, show_default=True, help="Number of faces.")
+@click.option("--repeats", type=click.IntRange(1), default=1, show_default=True, help="Extractions by each engine.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="File of the record.")
-def main(faces: int, repeats: int, out: Path | None) -> None:
-    """Measure, count and print."""
-    with TemporaryDirectory(prefix="fsrcache-engines-") as folder:
-        source = _source(Path(folder), faces)
-        measured = measure(Path(folder), source, repeats)
-        spec = store_spec(source, scales=_SCALES, data="drawn faces")
-    rate = faces * len(_SCALES) / measured["local"] / torch.get_num_threads()
-    record = {
-        "machine": machine(torch.device("cpu")),
-        "commit": commit(),
-        "faces": faces,
-        "scales": _SCALES,
-        "cores": torch.get_num_threads(),
-        "seconds": measured,
-        "ratio": measured["ray"] / measured["local"],
-        "pictures_per_core_second": rate,
-        "prices": asdict(Prices()),
-        "planned": {name: planned(spec, rows, rate, Prices()) for name, rows in _DATA.items()},
-    }
-    text = json.dumps(record, indent=1)
-    click.echo(text)
-    if out is not None:
-        out.write_text(text + "\n")
+@click.option("--part", type=(int, int), hidden=True, help="Part to extract in this process.")
+@click.option("--folder", type=click.Path(path_type=Path, file_okay=False), hidden=True, help="Folder of that part.")
+def main(faces: int, repeats: int, out: Path | None, part: tuple[int, int] | None, folder: Path | None) -> None:
+    """Measure, write and print."""
+    if part and folder:
+        torch.set_num_threads(1)
+        click.echo(json.dumps(_extracted(_source(folder, faces), folder, part=part)))
+        return
+    record: dict[str, Any] = {
+        "machine": machine(torch.device("cpu")), "commit": commit(), "faces": faces, "scales": _SCALES, "runs": []
+    }  # fmt: skip
+    if out is not None and out.exists():
+        record = json.loads(out.read_text())
+        if record["faces"] != faces:
+            raise click.UsageError(f"{out} is of {record['faces']:,} faces; name another file.")
+    with TemporaryDirectory(prefix="fsrcache-engines-") as name:
+        folder = Path(name)
+        torch.manual_seed(0)
+        save_covpool(folder / _EXTRACTOR, CovPoolFER(_SHAPE, CLASSES).eval(), training={})
+        source = _source(folder, faces)
+        for number in range(len(record["runs"]), repeats * len(ENGINES)):
+            record["runs"].append(measured(ENGINES[number % len(ENGINES)], source, folder))
+            click.echo(json.dumps(record["runs"][-1]), err=True)
+            record["engines"] = summary(record["runs"], pictures=faces * len(_SCALES))
+            if out is not None:
+                out.write_text(json.dumps(record, indent=1) + "\n")
+    click.echo(as_markdown(record))
 
 
-def measure(folder: Path, source: FaceSource, repeats: int) -> dict[str, float]:
-    """Extract by each engine in turn; return the median seconds of either, the beginning of Ray's workers included."""
-    seconds: dict[str, list[float]] = {"local": [], "ray": []}
-    store, expected = folder / "features.zarr", None
-    for _ in range(repeats):
-        for name, times in seconds.items():
-            cluster = RayCluster("local", "cpu") if name == "ray" else None
-            result = extract_features(source, store=store, scales=_SCALES, data="drawn faces", cluster=cluster)
-            times.append(result.seconds)
-            digests = _digests(store)
-            shutil.rmtree(store)
-            if digests != (expected := expected or digests):
-                raise SystemExit(f"The store of the engine {name} is another.")
-    return {name: statistics.median(times) for name, times in seconds.items()}
-
-
-def planned(measured: StoreSpec, rows: dict[str, int], rate: float, prices: Prices) -> dict[str, float]:
-    """Return what a store of as many faces takes: objects and bytes, requests, time, memory and cost.
-
-    Parameters
-    ----------
-    measured
-        What the measured store is about: the widths and the side are its own.
-    rows
-        Faces of every split.
-    rate
-        Pictures that a core extracts a second.
-    prices
-        Prices.
+def measured(engine: str, source: FaceSource, folder: Path) -> dict[str, Any]:
+    """Extract by an engine, in a new store that is removed.
 
     Returns
     -------
     dict
-        ``objects``, ``bytes``; ``writes`` and ``reads``, requests of the extraction; ``core_hours``; ``worker_bytes``,
-        the memory of a worker beside its program: the pictures of a block and two blocks of outputs; ``tasks``, the
-        most workers that have work; ``dollars`` of the extraction, and ``dollars_a_month`` of the storage.
+        ``engine``; ``seconds`` of the whole, that of beginning processes included; ``beginning``, the seconds of it
+        until every process extracts; ``store``, a hexadecimal SHA-256 of all of the store's files.
     """
-    chunk, block = chunk_and_block(2 * measured.widths["features"], rows)
-    fields = {**measured.to_dict(), "rows": rows, "scales": list(_SCALES), "chunk": chunk, "block": block}
-    spec = StoreSpec.from_dict(fields)
-    store = counted(spec, Assumed())
-    shards = sum(kind["objects"] for kind in store["kinds"].values())
-    writes = store["objects"] + 1 + 2 * store["list_calls"]  # the root is written twice
-    reads = shards + 2 * store["metadata"]["objects"]  # the tail of every shard, once
-    core_hours = sum(rows.values()) * len(_SCALES) / rate / 3600
-    side, channels = spec.recipe["side"], spec.recipe["channels"]
-    return {
-        "objects": store["objects"],
-        "bytes": store["bytes"],
-        "writes": writes,
-        "reads": reads,
-        "core_hours": core_hours,
-        "worker_bytes": block * (side * side * channels + 2 * 4 * sum(spec.widths.values())),
-        "tasks": store["blocks"],
-        "dollars": core_hours * prices.core_hour + writes * prices.write + reads * prices.read,
-        "dollars_a_month": store["bytes"] / 1e9 * prices.gigabyte_month,
-    }
+    began = time.perf_counter()
+    if engine == "parts":
+        parts = [_begin_part(part, source, folder) for part in (1, 2)]
+        answers = [json.loads(process.communicate()[0]) for process in parts]
+        seconds = time.perf_counter() - began
+        beginning = seconds - max(one["seconds"] - one["beginning"] for one in answers)
+    else:
+        answer = _extracted(source, folder, cluster=RayCluster("local", "cpu") if engine == "ray" else None)
+        seconds, beginning = time.perf_counter() - began, answer["beginning"]
+    digest = _digest(folder / "store")
+    shutil.rmtree(folder / "store")
+    return {"engine": engine, "seconds": seconds, "beginning": beginning, "store": digest}
+
+
+def summary(runs: list[dict[str, Any]], *, pictures: int) -> dict[str, dict[str, float]]:
+    """Return by engine the medians of seconds and beginning, pictures a second after it, and the ratios to local.
+
+    Raises
+    ------
+    SystemExit
+        If the stores differ.
+    """
+    if len({run["store"] for run in runs}) > 1:
+        raise SystemExit("The engines' stores differ: " + json.dumps({run["engine"]: run["store"] for run in runs}))
+    engines: dict[str, dict[str, float]] = {}
+    for engine in dict.fromkeys(run["engine"] for run in runs):
+        own = [run for run in runs if run["engine"] == engine]
+        seconds, beginning = (statistics.median(run[name] for run in own) for name in ("seconds", "beginning"))
+        rate = statistics.median(pictures / (run["seconds"] - run["beginning"]) for run in own)
+        engines[engine] = {"seconds": seconds, "beginning": beginning, "pictures_per_second": rate}
+    local = engines["local"]
+    for one in engines.values():
+        one["seconds_times_local"] = one["seconds"] / local["seconds"]
+        one["time_a_picture_times_local"] = local["pictures_per_second"] / one["pictures_per_second"]
+    return engines
+
+
+def as_markdown(record: dict[str, Any]) -> str:
+    """Return the table of a record."""
+    lines = [
+        "| engine | beginning, s | whole, s | times local | pictures a second | time a picture, times local |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {name} | {one['beginning']:.1f} | {one['seconds']:.1f} | {one['seconds_times_local']:.3f} | "
+        f"{one['pictures_per_second']:,.0f} | {one['time_a_picture_times_local']:.3f} |"
+        for name, one in record["engines"].items()
+    ]
+    return "\n".join(lines)
 
 
 def _source(folder: Path, faces: int) -> FaceSource:
-    draw_files(folder / "faces", faces)
-    usable = usable_faces(list_faces(folder / "faces"), side=EXTRACTORS["small"].side)
-    torch.manual_seed(0)
-    model = CovPoolFER(EXTRACTORS["small"], usable.classes).eval()
-    save_covpool(folder / "extractor.safetensors", model, training={})
-    return face_source(usable, folder / "extractor.safetensors", device=torch.device("cpu"))
+    usable = usable_faces(noise_pictures(faces), side=SIDE)
+    return face_source(usable, folder / _EXTRACTOR, device=torch.device("cpu"))
 
 
-def _digests(store: Path) -> dict[str, str]:
-    """Return the SHA-256 of every file, by key."""
-    digests = {}
-    for path in store.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                digests[path.relative_to(store).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
-    return digests
+def _extracted(
+    source: FaceSource, folder: Path, *, part: tuple[int, int] = (1, 1), cluster: RayCluster | None = None
+) -> dict[str, float]:
+    """Extract a part; return the seconds, and those of them until the first pictures were done."""
+    began, first = time.perf_counter(), list[float]()
+
+    def on_progress(progress: Progress) -> None:
+        if not first and progress.phase == "extracting" and progress.done:
+            first.append(time.perf_counter() - began)
+
+    extract_features(
+        source, store=folder / "store", scales=_SCALES, data="noise", part=part, cluster=cluster,
+        on_progress=on_progress,
+    )  # fmt: skip
+    return {"seconds": time.perf_counter() - began, "beginning": first[0]}
+
+
+def _begin_part(part: int, source: FaceSource, folder: Path) -> "subprocess.Popen[str]":
+    words = ("--faces", str(len(source.faces.rows)), "--part", str(part), "2", "--folder", str(folder))
+    return subprocess.Popen([sys.executable, "-m", "studies.engines", *words], stdout=subprocess.PIPE, text=True)
+
+
+def _digest(store: Path) -> str:
+    """Return a hexadecimal SHA-256 of the keys and bytes of all files."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in store.rglob("*") if path.is_file()):
+        with path.open("rb") as file:
+            digest.update(f"{path.relative_to(store)} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return digest.hexdigest()
 
 
 if __name__ == "__main__":

@@ -25,9 +25,9 @@ from fsrcache.faces.faces import usable_faces
 from fsrcache.faces.listing import Listing, string_array
 from fsrcache.presets import ExtractorConfig
 
-_CLASSES = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
-_SIDE = 16
-_SHAPE = ExtractorConfig(side=_SIDE, stages=((8,), (64,)), stride=2, spd_side=64, hidden=16, embedding=16)
+CLASSES = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
+SIDE = 16
+_SHAPE = ExtractorConfig(side=SIDE, stages=((8,), (64,)), stride=2, spd_side=64, hidden=16, embedding=16)
 
 
 @click.command
@@ -50,8 +50,8 @@ def measure(rows: int) -> dict[str, float]:
     began = time.perf_counter()
     with TemporaryDirectory(prefix="fsrcache-memory-") as folder:
         torch.manual_seed(0)
-        save_covpool(Path(folder) / "extractor.safetensors", CovPoolFER(_SHAPE, _CLASSES).eval(), training={})
-        faces = usable_faces(noise_pictures(rows), side=_SIDE)
+        save_covpool(Path(folder) / "extractor.safetensors", CovPoolFER(_SHAPE, CLASSES).eval(), training={})
+        faces = usable_faces(noise_pictures(rows), side=SIDE)
         source = face_source(faces, Path(folder) / "extractor.safetensors", device=torch.device("cpu"))
         listed = _peak()
         result = extract_features(source, store=Path(folder) / "features.zarr", scales=(1, 2), data="pictures of noise")
@@ -64,14 +64,14 @@ def noise_pictures(rows: int) -> Listing:
     """Return a listing of grey pictures of noise, each computed from its number when it is read."""
 
     def load(number: int) -> NDArray[np.uint8]:
-        words = (np.arange(_SIDE * _SIDE // 8, dtype=np.uint64) + np.uint64(1)) * np.uint64(2 * number + 1)
+        words = (np.arange(SIDE * SIDE // 8, dtype=np.uint64) + np.uint64(1)) * np.uint64(2 * number + 1)
         words = (words * np.uint64(0x9E3779B97F4A7C15)) ^ (words >> np.uint64(7))
-        return words.view(np.uint8).reshape(_SIDE, _SIDE)
+        return words.view(np.uint8).reshape(SIDE, SIDE)
 
     return Listing(
-        layout="folder", classes=_CLASSES, names=string_array(f"{number:09}.png" for number in range(rows)),
-        labels=(np.arange(rows) % len(_CLASSES)).astype(np.uint8), splits=np.zeros(rows, np.uint8), load=load,
-        where=str, mapping={name: name for name in _CLASSES},
+        layout="folder", classes=CLASSES, names=string_array(f"{number:09}.png" for number in range(rows)),
+        labels=(np.arange(rows) % len(CLASSES)).astype(np.uint8), splits=np.zeros(rows, np.uint8), load=load,
+        where=str, mapping={name: name for name in CLASSES},
     )  # fmt: skip
 
 

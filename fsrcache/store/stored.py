@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 from fsrcache.store.layout import ArrayLayout
 
+_RUN_BYTES = 8 << 20  # neighbouring chunks are read by one request up to here
+
 Rows = NDArray[np.integer]
 
 
@@ -132,11 +134,15 @@ class StoredArray:
         return out
 
     def _gather(self, rows: Rows) -> NDArray[Any]:
-        """Return rows in any order, every chunk that holds some of them read once."""
+        """Return rows in any order, every chunk that holds some of them read once, neighbours together."""
         out = np.empty((len(rows), self.shape[1]), self.dtype)
+        if not len(rows):
+            return out
         order = np.argsort(rows, kind="stable")
         chunks = rows[order] // self.chunk
-        for targets in np.split(order, np.flatnonzero(np.diff(chunks)) + 1) if len(rows) else []:
+        run = max(1, _RUN_BYTES // (self.chunk * self.shape[1] * self.dtype.itemsize))
+        apart = (np.diff(chunks) > 1) | (np.diff(chunks // run) > 0)
+        for targets in np.split(order, np.flatnonzero(apart) + 1):
             wanted = rows[targets]
             first, last = int(wanted[0]), int(wanted[-1]) + 1
             out[targets] = self._range(first, last)[wanted - first]

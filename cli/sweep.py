@@ -16,6 +16,7 @@ from fsrcache.cli.options import device_option, restart_option, run_threads_opti
 from fsrcache.cli.paths import HomePath, json_option, store_option, workspace_option
 from fsrcache.cli.printing import print_table
 from fsrcache.cli.progress import shown
+from fsrcache.cli.ranks import one_voice
 from fsrcache.cli.remedies import command_line
 from fsrcache.errors import FsrcacheError, call
 from fsrcache.files import write_whole
@@ -69,18 +70,21 @@ def sweep(
 
     Each is a run as fsrcache train makes it, named by its settings and seed: sweep-l2_weight-10-seed-0. Interrupted,
     the sweep goes on when the same command is run again; runs that have ended are not trained again. The table has
-    means over the seeds, with their standard deviation, of the accuracy on held-out faces.
+    means over the seeds, with their standard deviation, of the accuracy on held-out faces. Started by torchrun, each
+    process trains a share of the runs.
     """
     from fsrcache.device import keep_freed_memory  # and torch, not for --help and completion
     from fsrcache.training.sweep.result import to_csv
     from fsrcache.verbs.sweep import sweep as work
 
     keep_freed_memory()
-    with shown(Console(stderr=True)) as on_progress:
+    with one_voice() as ranks, shown(Console(stderr=True, quiet=not ranks.first)) as on_progress:
         result = work(
             workspace, store=store, name=name, preset=preset, steps=steps, settings=assignments, seeds=seeds, jobs=jobs,
             cache=cache, log=log, restart=restart, device=device, threads=threads, on_progress=on_progress,
         )  # fmt: skip
+    if not ranks.first:
+        return
     if as_json:
         click.echo(to_json(asdict(result)))
     else:

@@ -6,8 +6,11 @@ For tests and studies that start and kill many and inspect their files. Windows 
 import json
 import multiprocessing
 import os
+import re
+import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from shutil import rmtree
@@ -49,7 +52,7 @@ class Running:
     Parameters
     ----------
     words
-        Name of the command, its arguments and options.
+        Name of the command, its arguments and options; or ``-c``, a program in Python and its arguments.
     cwd
         Folder that it runs in; this process's if None.
     environment
@@ -57,6 +60,7 @@ class Running:
     """
 
     def __init__(self, *words: object, cwd: Path | None = None, **environment: str) -> None:
+        self.store: object = None  # of the ranks that it is one of; it lives as long as they do
         self._folder = Path(mkdtemp(prefix="fsrcache-program-"))
         arguments = (list(map(str, words)), os.fspath(cwd or Path.cwd()), environment, os.fspath(self._folder))
         self._process = _CONTEXT.Process(target=_program, args=arguments)
@@ -102,6 +106,53 @@ def run(*words: object, cwd: Path | None = None, **environment: str) -> CommandR
     return Running(*words, cwd=cwd, **environment).wait()
 
 
+def begin_ranks(number: int, *words: object, cwd: Path | None = None, **environment: str) -> list[Running]:
+    """Begin a command on so many ranks, as torchrun does, but nobody watches over them; return them by rank."""
+    if number == 1:
+        return [Running(*words, cwd=cwd, OMP_NUM_THREADS="1", **environment)]
+    from torch._C._distributed_c10d import TCPStore
+
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    size = str(number)
+    ranks = [
+        Running(
+            *words, cwd=cwd, OMP_NUM_THREADS="1", RANK=str(rank), WORLD_SIZE=size, LOCAL_RANK=str(rank),
+            LOCAL_WORLD_SIZE=size, MASTER_ADDR="127.0.0.1", MASTER_PORT=str(store.port),
+            TORCHELASTIC_USE_AGENT_STORE="True", **environment,
+        )
+        for rank in range(number)
+    ]  # fmt: skip
+    for rank in ranks:
+        rank.store = store
+    return ranks
+
+
+def begin_torchrun(number: int, *words: object, options: Sequence[str] = ()) -> "subprocess.Popen[str]":
+    """Begin a command, or a program behind ``-c``, by torchrun itself, in a session of its own."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={number}", *options]
+    program = [] if words[0] == "-c" else ["-m", "fsrcache"]
+    return subprocess.Popen(
+        [*launcher, "--no-python", sys.executable, *program, *map(str, words)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        start_new_session=True,
+    )  # fmt: skip
+
+
+def processes_of(torchrun: "subprocess.Popen[str]") -> dict[int, int]:
+    """Return the numbers of the processes that torchrun started, by rank; Linux has them."""
+    processes = {}
+    for child in Path(f"/proc/{torchrun.pid}/task/{torchrun.pid}/children").read_text().split():
+        rank = re.search(rb"\0RANK=([0-9]+)\0", Path(f"/proc/{child}/environ").read_bytes())
+        if rank:
+            processes[int(rank[1])] = int(child)
+    return processes
+
+
+def run_ranks(number: int, *words: object, cwd: Path | None = None, **environment: str) -> list[CommandResult]:
+    """Run a command on so many ranks to their ends, with the arguments of :func:`begin_ranks`."""
+    return [running.wait() for running in begin_ranks(number, *words, cwd=cwd, **environment)]
+
+
 def _program(words: list[str], cwd: str, environment: dict[str, str], folder: str) -> None:
     """Run the command in this process, its output in files of a folder."""
     os.chdir(cwd)
@@ -112,6 +163,10 @@ def _program(words: list[str], cwd: str, environment: dict[str, str], folder: st
         import torch
 
         torch.set_num_threads(int(threads))
+    if words[:1] == ["-c"]:
+        sys.argv = ["-c", *words[2:]]
+        exec(words[1], {"__name__": "__main__"})
+        return
     from fsrcache.cli import progress
     from fsrcache.cli.main import main
 

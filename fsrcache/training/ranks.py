@@ -6,22 +6,25 @@ and updates its own copy of the weights by gradients that are averaged over all 
 
 import os
 import re
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from secrets import token_hex
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.distributed_c10d import PrefixStore, Store, _get_default_store
 from torch.distributed.nn.functional import all_reduce  # now: imported later it keeps the group alive for ever
 from torch.distributed.rendezvous import rendezvous
 
 from fsrcache.errors import FsrcacheError, RequestError
 from fsrcache.records import shortened
 
-_PATIENCE = timedelta(minutes=2)  # for processes that torchrun starts at once; nothing interrupts it
+_PATIENCE = timedelta(minutes=2)  # for processes that torchrun starts at once
+_POLL_SECONDS = 0.02
 _NUMBERS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT")
 _TORCHRUN = "Start it by torchrun, which sets all of them, or unset RANK and WORLD_SIZE to train in one process."
 
@@ -38,6 +41,8 @@ class Ranks:
         The same among the processes of this host.
     launched
         Whether torchrun started it, which may restart it, also as one of more or fewer ranks.
+    restarted
+        Whether torchrun did restart it after a failure: what was to begin anew has begun.
     store
         Store of the processes' launcher; None without others.
     """
@@ -47,6 +52,7 @@ class Ranks:
     local_rank: int = 0
     local_size: int = 1
     launched: bool = False
+    restarted: bool = False
     store: Store | None = None
 
     @property
@@ -128,8 +134,31 @@ class Ranks:
         return [tuple(row) for row in rows.tolist()]
 
     def wait(self) -> None:
-        """Wait until all ranks have come here."""
-        self.gathered(0)
+        """Wait until all ranks have come here, for hours where the work of one takes as long."""
+        if self.size == 1:
+            return
+        assert self.store is not None
+        with _exchange():
+            turn = self.store.add(f"waits of {self.rank}", 1)
+            self.store.add(f"wait {turn}", 1)
+            while self.store.add(f"wait {turn}", 0) < self.size:
+                time.sleep(_POLL_SECONDS)
+
+    def texts(self, text: str) -> list[str]:
+        """Return the texts of every rank, by rank; it waits as ``wait`` does."""
+        if self.size == 1:
+            return [text]
+        assert self.store is not None
+        with _exchange():
+            turn = self.store.add(f"texts of {self.rank}", 1)
+            self.store.set(f"text {turn} of {self.rank}", text)
+            self.wait()
+            return [self.store.get(f"text {turn} of {rank}").decode() for rank in range(self.size)]
+
+    def sums(self, *numbers: int) -> list[int]:
+        """Return the sums of whole numbers over the ranks; it waits as ``wait`` does."""
+        self.wait()
+        return [int(sum(of_all)) for of_all in zip(*self.gathered(*numbers), strict=True)]
 
     def fails_first(self) -> bool:
         """Tell whether no other rank has asked this: the first to fail speaks for all."""
@@ -158,21 +187,51 @@ def joined() -> Iterator[Ranks]:
         If the others cannot be reached.
     """
     ranks = _ranks_of(os.environ)
-    if ranks.size == 1 or dist.is_initialized():
+    if ranks.size == 1:
         yield ranks
+        return
+    if dist.is_initialized():
+        yield _connected(ranks)
         return
     if torch.cuda.is_available() and ranks.local_rank < torch.cuda.device_count():
         torch.cuda.set_device(ranks.local_rank)
     with _exchange():
         store, _, _ = next(rendezvous("env://", timeout=_PATIENCE))
-        turn = store.add(f"joined by {ranks.rank}", 1)  # a process may join again and again
-        store = PrefixStore(f"turn {turn}", store)
+        store = PrefixStore(f"turn {_turn(store, ranks)}", store)
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         dist.init_process_group(backend, store=store, rank=ranks.rank, world_size=ranks.size)
     try:
-        yield Ranks(ranks.rank, ranks.size, ranks.local_rank, ranks.local_size, launched=True, store=store)
+        yield _connected(ranks)
     finally:
         dist.destroy_process_group()
+
+
+def _connected(ranks: Ranks) -> Ranks:
+    """Return this process among those that have joined."""
+    restarted = any(number for (number,) in ranks.gathered(ranks.restarted))  # torchrun counts on every host for itself
+    return replace(ranks, restarted=restarted, store=_get_default_store())
+
+
+def _turn(store: Store, ranks: Ranks) -> int:
+    """Return the number of the time that processes join, the same for all of them, once all have come.
+
+    The store outlives processes, which join again and again, and of which some may have died before they joined. The
+    first counts the turn. The others are in it when it names the token that each of them has drawn.
+    """
+    token, until = token_hex(8), time.monotonic() + _PATIENCE.total_seconds()
+    turn = store.add("turn", int(ranks.first))
+    others = range(1, ranks.size)
+    while time.monotonic() < until:
+        if ranks.first and store.check([f"{turn} of {rank}" for rank in others]):
+            store.set(f"{turn}", " ".join(store.get(f"{turn} of {rank}").decode() for rank in others))
+            return turn
+        if not ranks.first:
+            turn = store.add("turn", 0)
+            store.set(f"{turn} of {ranks.rank}", token)
+            if store.check([f"{turn}"]) and token in store.get(f"{turn}").decode().split():
+                return turn
+        time.sleep(_POLL_SECONDS)
+    raise RuntimeError(f"not all of {ranks.size} processes came within {_PATIENCE.total_seconds():.0f} s")
 
 
 def _ranks_of(environment: Mapping[str, str]) -> Ranks:
@@ -185,7 +244,8 @@ def _ranks_of(environment: Mapping[str, str]) -> Ranks:
     if not wrong:
         rank, size, local_rank, local_size, _ = map(int, texts.values())
         if rank < size and local_rank < local_size <= size:
-            return Ranks(rank, size, local_rank, local_size, launched=True)
+            restarted = environment.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+            return Ranks(rank, size, local_rank, local_size, launched=True, restarted=restarted)
         wrong = list(_NUMBERS[:4])
     values = ", ".join(f"{name} is {shortened(environment.get(name, ''))}" for name in wrong)
     raise RequestError(f"The environment is that of one of several processes, but {values}.", _TORCHRUN)

@@ -23,6 +23,7 @@ from fsrcache.rows.index import refuse_obstacle, rows_to_train
 from fsrcache.rows.row import Row, RowContext, RowResult, RowTraining
 from fsrcache.settings import resolved, with_settings
 from fsrcache.store.reader import FeatureStore
+from fsrcache.training.ranks import joined
 from fsrcache.verbs.data import choose_data, has_store_of, read_faces
 from fsrcache.workspace import Data, Workspace, existing_workspace, open_workspace
 
@@ -62,7 +63,8 @@ def baselines(
 ) -> BaselineResult:
     """Train rows of the table on the pictures of the workspace's store; ``evaluate`` shows them once they are there.
 
-    Interrupted, it goes on where it stopped when it is called again with the same arguments.
+    Interrupted, it goes on where it stopped when it is called again with the same arguments. Processes that torchrun
+    started share each batch; the first writes, fits what is no training, and alone has the whole result.
 
     Parameters
     ----------
@@ -72,7 +74,7 @@ def baselines(
         The store's faces where they lie now, for the workspace to remember; None for what it remembers.
     rows
         Names of rows that are trained; ``("all",)`` or ``("paper",)`` for all, or those of the
-        paper, that the workspace's extractor allows.
+        paper, that the workspace's extractor and its store's scales allow.
     settings
         Texts ``name=value`` in place of the rows' own settings, as for ``fsrcache.settings.with_settings``.
     pictures
@@ -92,62 +94,70 @@ def baselines(
     Raises
     ------
     RequestError
-        If there is no such workspace, row, setting, seed, device or folder of pictures, or a row cannot be had with the
-        extractor.
+        If there is no such workspace, row, setting, seed, device or folder of pictures, a row cannot be had with the
+        extractor, or torchrun's processes cannot share a batch equally.
     FsrcacheError
         If there is no store, it was written with another extractor or from other faces, or a training fails.
     """
-    workspace, location = open_workspace(workspace), pick_device(device)
-    check_value(Seed, seed, name="seed")
-    chosen = rows_to_train(rows)
-    configs = _settings(chosen, settings)
-    if pictures is not None:
-        pictures = _pictures(chosen, as_path(pictures, name="pictures"))
-    existing_workspace(workspace)
-    store = FeatureStore(workspace.store)
-    names = get_type_hints(_Recipe)
-    recipe = value_from(
-        _Recipe, {name: value for name, value in store.spec.recipe.items() if name in names},
-        where=store.name, name="recipe", remedy=Remedy("Extract faces: `{}`.", call("extract", data=Blank("PATH"))),
-    )  # fmt: skip
-    extractor = open_extractor(workspace.extractor_source, device=location)
-    refuse_other_extractor(store, extractor)
-    if list(rows) in (["all"], ["paper"]):
-        for row in chosen:
-            if obstacle := row.obstacle(extractor):
-                on_progress(note(f"{row.NAME} is left out: {obstacle}"))
-        chosen = [row for row in chosen if not row.obstacle(extractor)]
-    for row in chosen:
-        refuse_obstacle(row, extractor)
-
-    @cache
-    def faces() -> tuple[Faces, str]:
-        chosen_data = choose_data(workspace, data, on_progress=on_progress)
-        read, title = read_faces(chosen_data, side=recipe["side"], on_progress=on_progress)
-        source = face_source(read, extractor, device=location, degradation=recipe["degradation"])
-        has_store_of(workspace, store_spec(source, scales=store.scales, data=title), chosen_data)  # compares
-        workspace.remember(chosen_data)
-        return read, title
-
-    if data is not None:
-        faces()  # wrong ones are refused whether a row needs them or not
-
-    context = RowContext(
-        workspace=workspace, store=store, extractor=extractor, device=location, on_progress=on_progress
-    )
-    results = []
-    for row in chosen:
-        training = RowTraining(
-            context=context, seed=seed, settings=configs[row.NAME], restart=restart,
-            other_threads=threads is not None, degradation=recipe["degradation"], read_faces=faces,
-            pictures=pictures,
+    with joined() as ranks:
+        on_progress = on_progress if ranks.first else no_progress
+        workspace, location = open_workspace(workspace), ranks.own_device(pick_device(device))
+        check_value(Seed, seed, name="seed")
+        chosen = rows_to_train(rows)
+        configs = _settings(chosen, settings)
+        for config in configs.values():  # before hours of the first rows
+            members = getattr(getattr(config, "generator", None), "members", 1)
+            ranks.refuse_uneven(getattr(config, "batch", 0), parts=members)
+        if pictures is not None:
+            pictures = _pictures(chosen, as_path(pictures, name="pictures"))
+        existing_workspace(workspace)
+        store = FeatureStore(workspace.store)
+        names = get_type_hints(_Recipe)
+        recipe = value_from(
+            _Recipe, {name: value for name, value in store.spec.recipe.items() if name in names},
+            where=store.name, name="recipe", remedy=Remedy("Extract faces: `{}`.", call("extract", data=Blank("PATH"))),
         )  # fmt: skip
-        assert row.train is not None
-        with with_threads(threads):
-            results.append(row.train(training))
-        if results[-1].was_there:
-            on_progress(note(f"Nothing to do: {row.NAME} with the seed {seed} was there."))
-    return BaselineResult(tuple(results))
+        extractor = open_extractor(workspace.extractor_source, device=location)
+        refuse_other_extractor(store, extractor)
+        if list(rows) in (["all"], ["paper"]):
+            for row in chosen:
+                if obstacle := row.obstacle(extractor, store.scales):
+                    on_progress(note(f"{row.NAME} is left out: {obstacle}"))
+            chosen = [row for row in chosen if not row.obstacle(extractor, store.scales)]
+        for row in chosen:
+            refuse_obstacle(row, extractor, store.scales)
+
+        @cache
+        def faces() -> tuple[Faces, str]:
+            chosen_data = choose_data(workspace, data, on_progress=on_progress)
+            read, title = read_faces(chosen_data, side=recipe["side"], on_progress=on_progress)
+            source = face_source(read, extractor, device=location, degradation=recipe["degradation"])
+            has_store_of(workspace, store_spec(source, scales=store.scales, data=title), chosen_data)  # compares
+            ranks.wait()  # all have looked at the workspace
+            if ranks.first:
+                workspace.remember(chosen_data)
+            return read, title
+
+        if data is not None:
+            faces()  # wrong ones are refused whether a row needs them or not
+
+        context = RowContext(
+            workspace=workspace, store=store, extractor=extractor, device=location, on_progress=on_progress
+        )
+        results = []
+        for row in chosen:
+            training = RowTraining(
+                context=context, seed=seed, settings=configs[row.NAME], restart=restart and not ranks.restarted,
+                other_threads=threads is not None or ranks.launched, degradation=recipe["degradation"],
+                read_faces=faces, pictures=pictures, ranks=ranks,
+            )  # fmt: skip
+            assert row.train is not None
+            with with_threads(threads):
+                results.append(row.train(training))
+                ranks.wait()  # for what the first alone does
+            if results[-1].was_there:
+                on_progress(note(f"Nothing to do: {row.NAME} with the seed {seed} was there."))
+        return BaselineResult(tuple(results))
 
 
 def _pictures(rows: Sequence[Row], folder: Path) -> Path:

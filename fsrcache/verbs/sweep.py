@@ -1,8 +1,9 @@
 """``sweep``: train a generator for every combination of some settings' values and seeds."""
 
+import json
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from os import PathLike
 from statistics import fmean
 from typing import Annotated
@@ -16,11 +17,12 @@ from fsrcache.extractors.identity import refuse_other_extractor
 from fsrcache.extractors.opening import open_extractor
 from fsrcache.presets import TRAINING
 from fsrcache.progress import ProgressCallback, no_progress, note
-from fsrcache.records import Between, check_value
+from fsrcache.records import Between, check_value, parse_json, value_from
 from fsrcache.settings import differences
 from fsrcache.store.reader import FeatureStore
-from fsrcache.training.data.loader import cache_bytes
+from fsrcache.training.data.loader import cache_bytes, trained_count
 from fsrcache.training.data.memory import locate_cache
+from fsrcache.training.ranks import Ranks, joined
 from fsrcache.training.run.networks import refuse_impossible_networks
 from fsrcache.training.run.train import TrainResult
 from fsrcache.training.sweep.plan import SweepRun, plan_runs
@@ -56,7 +58,8 @@ def sweep(
     """Train a generator for every combination of some settings' values and seeds, over features that are read once.
 
     Every run is one that ``train`` goes on with under the same settings, ``runs`` lists and ``evaluate`` scores. Called
-    again, runs that have ended are not trained again, and the interrupted one goes on.
+    again, runs that have ended are not trained again, and the interrupted one goes on. Processes that torchrun started
+    share the runs, each of which is trained by one of them.
 
     Parameters
     ----------
@@ -100,30 +103,42 @@ def sweep(
         If there is no store or no extractor, the store is of another extractor, or every run failed. Where some runs
         failed, their results say why.
     """
-    began, target, workspace = time.perf_counter(), pick_device(device), open_workspace(workspace)
-    check_value(_Seeds, seeds, name="seeds")
-    check_value(_Jobs, jobs, name="jobs")
-    if steps is not None and any(one.partition("=")[0].strip() == "steps" for one in settings):
-        raise RequestError(f"The steps are {steps:,} and a setting of the sweep.", "Leave out one of the two.")
-    preset, base = train_settings(workspace, preset=preset, steps=steps)
-    runs = plan_runs(base, settings, seeds=seeds, workspace=workspace, name=name)
-    source = existing_workspace(workspace).extractor_source
-    features, extractor = FeatureStore(store or workspace.store), open_extractor(source)
-    refuse_other_extractor(features, extractor)
-    for config in {run.config: None for run in runs}:
-        refuse_impossible_networks(config, extractor.form, device=target)
-    jobs = min(jobs, len(runs))
-    size = jobs * cache_bytes(features, rows=int((~features.held_out()).sum()))
-    location = locate_cache(cache, size, device=target)
-    on_progress(note(f"{several(len(runs), 'run')}. Cache: {location.mode} ({location.reason})."))
-    options = RunOptions(target, location, tuple(log), restart, other_threads=threads is not None)
-    report = sweep_progress(runs, on_progress, jobs=jobs, restart=restart)
-    results: dict[str, TrainResult | FsrcacheError] = {}
-    with with_threads(threads):
+    began = time.perf_counter()
+    with joined() as ranks, with_threads(threads):
+        on_progress = on_progress if ranks.first else no_progress
+        target, workspace = ranks.own_device(pick_device(device)), open_workspace(workspace)
+        check_value(_Seeds, seeds, name="seeds")
+        check_value(_Jobs, jobs, name="jobs")
+        if jobs > 1 and ranks.size > 1:
+            raise RequestError(
+                f"There are {jobs:,} jobs, and torchrun started {ranks.size:,} processes, which share the runs.",
+                "Leave out the jobs.",
+            )
+        if steps is not None and any(one.partition("=")[0].strip() == "steps" for one in settings):
+            raise RequestError(f"The steps are {steps:,} and a setting of the sweep.", "Leave out one of the two.")
+        preset, base = train_settings(workspace, preset=preset, steps=steps)
+        runs = plan_runs(base, settings, seeds=seeds, workspace=workspace, name=name)
+        source = existing_workspace(workspace).extractor_source
+        features, extractor = FeatureStore(store or workspace.store), open_extractor(source)
+        refuse_other_extractor(features, extractor)
+        for config in {run.config: None for run in runs}:
+            refuse_impossible_networks(config, extractor.form, device=target)
+        jobs = min(jobs, len(runs))
+        size = jobs * cache_bytes(features, rows=trained_count(features))
+        location = locate_cache(cache, size, device=target, ranks=ranks.local_size)
+        on_progress(note(f"{several(len(runs), 'run')}. Cache: {location.mode} ({location.reason})."))
+        options = RunOptions(
+            target, location, tuple(log), restart and not ranks.restarted,
+            other_threads=threads is not None or ranks.launched,
+        )  # fmt: skip
+        at_once = min(jobs * ranks.size, len(runs))
+        report = sweep_progress(runs, on_progress, jobs=at_once, restart=options.restart)
+        results: dict[str, TrainResult | FsrcacheError] = {}
         share = threads or max(1, torch.get_num_threads() // jobs)
+        own = runs[ranks.rank :: ranks.size]
         outcomes = (
-            train_runs(runs, features, extractor, options, report) if jobs == 1
-            else train_in_processes(runs, features, source, options, report, jobs=jobs, threads=share)
+            train_runs(own, features, extractor, options, report) if jobs == 1
+            else train_in_processes(own, features, source, options, report, jobs=jobs, threads=share)
         )  # fmt: skip
         for run, result in outcomes:
             if isinstance(result, TrainResult):
@@ -132,13 +147,24 @@ def sweep(
                 write_result(run.folder, result)
             on_progress(note(_in_words(run, result)))
             results[run.name] = result
-    failed = [result for result in results.values() if isinstance(result, FsrcacheError)]
-    if len(failed) == len(runs):
-        raise failed[0]
-    if all(isinstance(one, TrainResult) and one.resumed_from == one.steps for one in results.values()):
+        ended = _of_all([_run_result(run, results[run.name]) for run in own], runs, ranks)
+        new = [one for one in results.values() if isinstance(one, FsrcacheError) or one.resumed_from < one.steps]
+        nothing_new = ranks.sums(len(new)) == [0]
+    if ranks.first and all(run.error for run in ended):
+        raise next(one for one in results.values() if isinstance(one, FsrcacheError))
+    if nothing_new:
         on_progress(note(f"Nothing to do: {several(len(runs), 'run')} had ended."))
-    ended = tuple(_run_result(run, results[run.name]) for run in runs)
     return SweepResult(preset, ended, rows_of(ended), time.perf_counter() - began)
+
+
+def _of_all(own: Sequence[SweepRunResult], runs: Sequence[SweepRun], ranks: Ranks) -> tuple[SweepRunResult, ...]:
+    """Return the results of every process's runs, in the order of the runs."""
+    results: dict[str, SweepRunResult] = {}
+    for rank, text in enumerate(ranks.texts(json.dumps([asdict(one) for one in own]))):
+        where = f"process {rank}"
+        read = value_from(tuple[SweepRunResult, ...], parse_json(text, where=where), where=where, name="runs")
+        results.update({one.name: one for one in read})
+    return tuple(results[run.name] for run in runs)
 
 
 def _in_words(run: SweepRun, result: TrainResult | FsrcacheError) -> str:

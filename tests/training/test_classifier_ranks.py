@@ -1,15 +1,12 @@
 """Processes that torchrun starts train an extractor as one does: batch norms, dropout, augmentation, teachers."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 import torch
 
 from fsrcache.models.weights import read_weights
 from fsrcache.training.ranks import ALONE, Ranks
 from fsrcache.training.whole_batch import whole_batch
+from studies.program import run_ranks
 
 # The first process compares a network in float64 on shares of a batch with itself on the whole, and all of them
 # pre-train and distil an extractor, in fp32 whatever the machine is good at.
@@ -63,14 +60,8 @@ with joined() as ranks:
 def train(folder, number, teacher=None):
     """Train on a number of processes; return the weights of both extractors, and their histories' files."""
     folder.mkdir()
-    program = folder / "program.py"
-    program.write_text(PROGRAM)
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={number}"]
-    done = subprocess.run(
-        [*launcher, program, folder, teacher or folder / "extractor.safetensors"],
-        check=False, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    for ended in run_ranks(number, "-c", PROGRAM, folder, teacher or folder / "extractor.safetensors"):
+        assert ended.returncode == 0, ended.stderr
     return [read_weights(folder / f"{name}.safetensors", kind="extractor") for name in ("extractor", "tuned")]
 
 

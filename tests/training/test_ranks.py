@@ -1,25 +1,30 @@
-"""Processes that torchrun starts train as one does, to rounding, with one writer, and go on after one of them died."""
+"""Processes that torchrun starts train as one does, to rounding, with one writer, and go on after one of them died.
+
+Only where torchrun itself matters does it start them: they start faster from ``studies.program``.
+"""
 
 import json
 import os
-import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch.distributed import HashStore, TCPStore
 
 from fsrcache.errors import FsrcacheError, RequestError
 from fsrcache.models.weights import read_weights
 from fsrcache.presets import TRAINING, MLPConfig
-from fsrcache.training.ranks import ALONE, Ranks, joined
+from fsrcache.training import ranks as ranks_module
+from fsrcache.training.ranks import ALONE, Ranks, _turn, joined
 from fsrcache.training.run.train import train_generator
+from studies.program import Running, begin_ranks, begin_torchrun, processes_of, run_ranks
 
 CPU = torch.device("cpu")
 STEPS = 200
@@ -58,7 +63,7 @@ def doubled(batch):
 torch.set_num_threads(1)
 root, target = Path(sys.argv[1]), Path(sys.argv[2])
 with joined() as ranks:
-    for number, (config, cache, plain) in enumerate(WAYS):
+    for number, (config, cache, plain) in list(enumerate(WAYS))[::int(sys.argv[4])]:
         store = FeatureStore(root / "store")
         features = open_features(store, config, location=choose_location(store, cache, device=CPU), device=CPU, seed=3)
         trainer = make_trainer(
@@ -80,37 +85,26 @@ with joined() as ranks:
 """
 
 
-def torchrun(number, *arguments, options=(), **settings):
-    """Begin a program on a number of processes."""
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={number}", *options]
-    return subprocess.Popen(
-        [*launcher, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"}, **settings,
-    )  # fmt: skip
-
-
-def end(process):
-    """Wait for its end, which is a good one; return its standard output and error."""
-    said, told = process.communicate()
-    assert process.returncode == 0, told
-    return said, told
-
-
-def take(extractor, folder, number, steps=STEPS):
-    """Take the steps on a number of processes; return what they wrote."""
-    folder.mkdir()
-    program = folder / "program.py"
-    program.write_text(PROGRAM)
-    end(torchrun(number, program, extractor.parent, folder, steps))
+def take(extractor, folder, number, every=1):
+    """Take the steps of every so many of the trainings on a number of processes; return what they wrote."""
+    folder.mkdir(exist_ok=True)
+    for ended in run_ranks(number, "-c", PROGRAM, extractor.parent, folder, STEPS, every):
+        assert ended.returncode == 0, ended.stderr
     return [dict(np.load(path)) for path in sorted(folder.glob("*.npz"))]
 
 
+@pytest.fixture(scope="module")
+def alone(extractor, tmp_path_factory):
+    """What one process writes."""
+    return take(extractor, tmp_path_factory.mktemp("alone"), 1)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [2, 4])
-def test_processes_take_the_steps_of_one(extractor, tmp_path, number):
-    alone, shared = (take(extractor, tmp_path / str(count), count) for count in (1, number))
-    assert len(alone) == len(shared) == 4
-    for one, other in zip(alone, shared, strict=True):
+@pytest.mark.parametrize(("number", "every"), [(2, 1), (4, 2)])
+def test_processes_take_the_steps_of_one(extractor, alone, tmp_path, number, every):
+    shared = take(extractor, tmp_path / "shared", number, every)
+    assert len(alone) == 4
+    for one, other in zip(alone[::every], shared, strict=True):
         assert one.keys() == other.keys()
         for name, values in one.items():
             limit = 1e-4 if values.ndim == 0 else 1e-9  # the means are counted in fp32
@@ -129,7 +123,7 @@ def workspace(extractor, tmp_path):
 def command(workspace, name, *more, steps=STEPS):
     settings = ("precision=fp32", "batch=16", "generator.width=16", "generator.rank=2")
     options = [part for setting in settings for part in ("--set", setting)]
-    return ["-m", "fsrcache", "train", "--workspace", workspace, "--preset", "best", "--set", "generator.members=1",
+    return ["train", "--workspace", workspace, "--preset", "best", "--set", "generator.members=1",
             *options, "--steps", steps, "--seed", 5, "--name", name, "--json", *more]  # fmt: skip
 
 
@@ -140,14 +134,12 @@ def read(workspace, name):
 
 
 @pytest.mark.slow
-def test_the_command_under_torchrun(workspace):
-    here = subprocess.run(
-        [sys.executable, *map(str, command(workspace, "one"))],
-        check=True, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    said, told = end(torchrun(2, *command(workspace, "two")))
-    assert told.count("Cache: ram") == 1
-    alone, shared = json.loads(here.stdout), json.loads(said)  # one document
+def test_the_command_on_two_ranks(workspace):
+    (one,), both = run_ranks(1, *command(workspace, "one")), run_ranks(2, *command(workspace, "two"))
+    assert [rank.returncode for rank in both] == [0, 0]
+    assert both[0].stderr.count("Cache: ram") == 1
+    assert (both[1].stdout, both[1].stderr) == ("", "")
+    alone, shared = one.answer, both[0].answer
     assert shared["losses"] == pytest.approx(alone["losses"], rel=1e-3)
     (one, training), lines = read(workspace, "one")
     (two, shared_training), shared_lines = read(workspace, "two")
@@ -155,8 +147,8 @@ def test_the_command_under_torchrun(workspace):
     assert [line["step"] for line in lines] == [line["step"] for line in shared_lines]
     assert [line["l2"] for line in shared_lines] == pytest.approx([line["l2"] for line in lines], rel=1e-3)
     assert max(float((two[name] - one[name]).abs().max()) for name in one) < 1e-3
-    again, _ = end(torchrun(4, *command(workspace, "two")))  # of another number of processes
-    assert json.loads(again)["resumed_from"] == STEPS
+    again = run_ranks(4, *command(workspace, "two"))  # of another number of processes
+    assert again[0].answer["resumed_from"] == STEPS
 
 
 def kept_step(folder):
@@ -166,35 +158,24 @@ def kept_step(folder):
         return -1
 
 
-def workers(process):
-    """Return the processes that torchrun started, by rank."""
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    ranks = {}
-    for child in map(int, children):
-        match = re.search(rb"\0RANK=([0-9]+)\0", Path(f"/proc/{child}/environ").read_bytes())
-        if match:
-            ranks[int(match[1])] = child
-    return ranks
-
-
-def wait_for_checkpoint(process, folder, step=0):
+def wait_for_checkpoint(folder, step=0):
     until = time.monotonic() + 120
     while kept_step(folder) <= step:
-        assert process.poll() is None, process.communicate()
         assert time.monotonic() < until
         time.sleep(0.01)
 
 
 @pytest.mark.slow
 def test_a_killed_process_costs_the_steps_since_the_last_checkpoint(workspace):
-    steps = 2000
-    killed = torchrun(2, *command(workspace, "killed", steps=steps), options=["--max-restarts=1"])
-    wait_for_checkpoint(killed, workspace / "runs" / "killed")
-    os.kill(workers(killed)[1], signal.SIGKILL)
-    said, _ = end(killed)
-    end(torchrun(2, *command(workspace, "whole", steps=steps)))
+    steps = 1000
+    killed = begin_torchrun(2, *command(workspace, "killed", "--restart", steps=steps), options=["--max-restarts=1"])
+    wait_for_checkpoint(workspace / "runs" / "killed")
+    os.kill(processes_of(killed)[1], signal.SIGKILL)
+    said, told = killed.communicate()
+    assert killed.returncode == 0, told
+    assert run_ranks(2, *command(workspace, "whole", steps=steps))[0].returncode == 0
     result = json.loads(said[said.rindex('{\n  "steps"') :])  # after what the survivor of the first attempt said
-    assert 0 < result["resumed_from"] < steps
+    assert 0 < result["resumed_from"] < steps  # although --restart stands in the command
     (one, _), lines = read(workspace, "whole")
     (two, _), resumed_lines = read(workspace, "killed")
     assert all(torch.equal(one[name], two[name]) for name in one)
@@ -203,10 +184,10 @@ def test_a_killed_process_costs_the_steps_since_the_last_checkpoint(workspace):
 
 @pytest.mark.slow
 def test_other_numbers_of_processes_go_on_and_ctrl_c_ends_all(workspace):
-    steps = 20_000
-    process = torchrun(2, *command(workspace, "run", steps=steps), start_new_session=True)
-    wait_for_checkpoint(process, workspace / "runs" / "run")
-    ranks = workers(process)
+    steps, folder = 20_000, workspace / "runs" / "run"
+    process = begin_torchrun(2, *command(workspace, "run", steps=steps))
+    wait_for_checkpoint(folder)
+    ranks = processes_of(process)
     os.killpg(process.pid, signal.SIGINT)
     _, told = process.communicate(timeout=60)
     assert process.returncode != 0
@@ -214,21 +195,58 @@ def test_other_numbers_of_processes_go_on_and_ctrl_c_ends_all(workspace):
     assert "Traceback" not in told.partition("torch/distributed/elastic")[0]
     assert not any(Path(f"/proc/{worker}").exists() for worker in ranks.values())
     for number in (4, 1):
-        before = kept_step(workspace / "runs" / "run")
-        process = torchrun(number, *command(workspace, "run", steps=steps), start_new_session=True)
-        wait_for_checkpoint(process, workspace / "runs" / "run", before)
-        os.killpg(process.pid, signal.SIGINT)
-        process.communicate(timeout=60)
+        before = kept_step(folder)
+        ranks = begin_ranks(number, *command(workspace, "run", steps=steps))
+        wait_for_checkpoint(folder, before)
+        for rank in ranks:
+            rank.signal(signal.SIGINT)
+        for rank in ranks:
+            rank.wait()
 
 
 @pytest.mark.slow
 def test_a_wrong_request_is_said_once(workspace):
-    process = torchrun(3, *command(workspace, "run"))
-    said, told = process.communicate()
-    assert process.returncode == 1
+    ended = run_ranks(3, *command(workspace, "run"))
+    assert {rank.returncode for rank in ended} == {2}
+    told = "".join(rank.stderr for rank in ended)
     assert told.count("A batch of 16 cannot be shared equally by 3 processes.") == 1
-    assert json.loads(said)["exit_code"] == 2
+    (document,) = [rank.answer for rank in ended if rank.stdout]
+    assert document["exit_code"] == 2
     assert not (workspace / "runs" / "run").exists()
+
+
+def turns(store, size):
+    """Return the turns that ranks join by a store, which are begun last first."""
+    with ThreadPoolExecutor(size) as threads:
+        joining = [threads.submit(_turn, store, Ranks(rank, size, rank, size)) for rank in reversed(range(size))]
+        return {one.result() for one in joining}
+
+
+def test_all_join_in_one_turn_whoever_died_before(monkeypatch):
+    store = HashStore()
+    assert turns(store, 3) == {1}
+    assert turns(store, 3) == {2}
+    monkeypatch.setattr(ranks_module, "_PATIENCE", timedelta(seconds=0.1))
+    for dead in (Ranks(0, 2, 0, 2), Ranks(1, 2, 1, 2)):  # it came, and not the other
+        with pytest.raises(RuntimeError, match="not all of 2 processes came"):
+            _turn(store, dead)
+    monkeypatch.undo()
+    assert turns(store, 2) == {4}
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_the_wait_for_others(workspace):
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # as torchrun's
+    alone = {**LAUNCHED, "RANK": "0", "LOCAL_RANK": "0", "MASTER_PORT": str(store.port)}
+    process = Running(*command(workspace, "run"), **alone, TORCHELASTIC_USE_AGENT_STORE="True")
+    until = time.monotonic() + 60
+    while not store.add("turn", 0):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    process.signal(signal.SIGINT)
+    ended = process.wait()
+    assert ended.returncode == 130
+    assert ended.stderr.count("Interrupted.") == 1
 
 
 def test_alone_nothing_is_exchanged():
@@ -239,6 +257,9 @@ def test_alone_nothing_is_exchanged():
     assert ALONE.whole(values) is values
     assert ALONE.mean([values])[0] is values
     assert ALONE.gathered(1, 2.5) == [(1.0, 2.5)]
+    assert ALONE.sums(1, 2) == [1, 2]
+    assert ALONE.texts("a") == ["a"]
+    ALONE.wait()
     assert ALONE.fails_first()
 
 
@@ -269,7 +290,10 @@ def test_one_process_of_torchrun_is_alone_and_may_be_restarted(monkeypatch):
     for name, value in {**LAUNCHED, "RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}.items():
         monkeypatch.setenv(name, value)
     with joined() as ranks:
-        assert (ranks.size, ranks.first, ranks.launched) == (1, True, True)
+        assert (ranks.size, ranks.first, ranks.launched, ranks.restarted) == (1, True, True, False)
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    with joined() as ranks:
+        assert ranks.restarted
 
 
 def test_shares_that_are_not_equal_are_refused(store, extractor, tmp_path):

@@ -25,7 +25,7 @@ from fsrcache.training.sweep.progress import sweep_progress
 from fsrcache.training.sweep.result import SweepRunResult, rows_of, to_csv
 from fsrcache.training.sweep.runs import RunOptions
 from fsrcache.workspace import Workspace
-from studies.program import Running
+from studies.program import Running, run_ranks
 
 SMALL = ("generator.width=8", "generator.rank=0", "batch=16")
 BEST = TRAINING["best"]
@@ -121,9 +121,9 @@ def test_a_wrong_argument_is_refused(sweep, options):
 
 def test_runs_are_those_of_train_and_features_are_read_once(workspace, sweep, monkeypatch):
     reads = []
-    monkeypatch.setattr(
-        features, "load_cache", lambda *a, load=features.load_cache, **k: reads.append(a[1]) or load(*a, **k)
-    )
+    for name in ("load_splits", "load_cache"):
+        load = getattr(features, name)
+        monkeypatch.setattr(features, name, lambda *a, load=load, **k: reads.append(a[1]) or load(*a, **k))
     result = sweep("l2_weight=0.5,1", seeds=2)
     assert len(reads) == 2  # what is learnt from, and the held-out tenth
     assert [run.seed for run in result.runs] == [0, 1, 0, 1]
@@ -273,6 +273,26 @@ def test_ctrl_c_ends_all_processes(workspace):
     assert result.returncode == 130
     assert "Traceback" not in result.stderr
     assert {summary.state for summary in fsrcache.runs(workspace)} == {"interrupted"}  # no process holds one
+
+
+@pytest.mark.slow
+def test_torchruns_processes_share_the_runs(workspace):
+    options = words(workspace, "--set", "l2_weight=0.5,1", "--steps", 4, "--json")
+    (alone,) = run_ranks(1, "sweep", *options, "--name", "alone")
+    first, second = run_ranks(2, "sweep", *options, "--name", "shared")
+    assert (second.returncode, second.stdout, second.stderr) == (0, "", "")
+    for one, shared in zip(alone.answer["runs"], first.answer["runs"], strict=True):
+        assert generator(workspace, one["name"]) == generator(workspace, shared["name"])
+        assert {**one, "name": ""} == {**shared, "name": ""}
+    assert alone.answer["rows"] == first.answer["rows"]
+    failing = [*options, "--name", "shared", "--steps", 5]
+    for number in (2, 3):  # the third has no run
+        failed = run_ranks(number, "sweep", *failing)
+        assert [one.returncode for one in failed] == [1] + [0] * (number - 1)
+        assert "was made under other settings: steps" in failed[0].stderr
+    refused = run_ranks(2, "sweep", *options, "--jobs", 2)
+    assert [one.returncode for one in refused] == [2, 2]
+    assert sum(one.stderr.count("torchrun started 2 processes, which share the runs") for one in refused) == 1
 
 
 @pytest.mark.slow

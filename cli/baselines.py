@@ -20,6 +20,7 @@ from fsrcache.cli.options import (
 )
 from fsrcache.cli.paths import HomePath, json_option, workspace_option
 from fsrcache.cli.progress import shown
+from fsrcache.cli.ranks import one_voice
 from fsrcache.device import keep_freed_memory
 from fsrcache.rows.index import ROWS
 from fsrcache.rows.row import RowResult
@@ -60,11 +61,12 @@ def baselines(
 ) -> None:
     """Train rivals that need no generator; evaluate shows them once they are there, averaged over their seeds.
 
-    Interrupted, it goes on where it stopped when the same command is run again.
+    Interrupted, it goes on where it stopped when the same command is run again. Started by torchrun, all processes
+    share each batch, and the first writes.
     The faces are the store's: --data says where they lie now, should they have been moved.
     """
     keep_freed_memory()
-    with shown(Console(stderr=True)) as on_progress:
+    with one_voice() as ranks, shown(Console(stderr=True, quiet=not ranks.first)) as on_progress:
         data = data_of(
             workspace, data_path, layout=layout, votes=votes, on_error=on_error, limit=limit, on_progress=on_progress
         )
@@ -72,6 +74,8 @@ def baselines(
             workspace, data=data, rows=[name.strip() for name in rows.split(",")], settings=assignments,
             pictures=pictures, restart=restart, seed=seed, device=device, threads=threads, on_progress=on_progress,
         )  # fmt: skip
+    if not ranks.first:
+        return
     if as_json:
         documents = [asdict(row) for row in result.rows]
         click.echo(to_json(documents[0] if len(documents) == 1 else {"rows": documents}))

@@ -21,6 +21,7 @@ from fsrcache.faces.layouts.drawn import DEFAULT_COUNT
 from fsrcache.faces.report import report
 from fsrcache.faces.sheet import class_sheet, scale_sheet
 from fsrcache.faces.survey import survey
+from fsrcache.faces.unlabelled import list_unlabelled
 
 _NAMED = 3  # left-out entries that are printed for each reason; --json has more
 _NARROWEST = 3  # letters of a name's column
@@ -40,6 +41,9 @@ _SHOWN = 20  # unreadable pictures that are printed; --json has them all
     callback=parse_scales,
     help="On the sheet, one face per class at these scales, such as 1..8.",
 )
+@click.option(
+    "--unlabelled", is_flag=True, help="Ignore all labels: the pictures that extract --unlabelled PATH reads."
+)
 @click.option("--on-error", type=click.Choice(["skip", "fail"]), default="skip", show_default=True,
               help="Whether one unusable picture makes the command fail.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead.")
@@ -50,6 +54,7 @@ def data(
     side: int | None,
     sheet: Path | None,
     scales: list[int] | None,
+    unlabelled: bool,
     on_error: str,
     as_json: bool,
 ) -> None:
@@ -59,6 +64,8 @@ def data(
     path, label, split. Without it, or as drawn or drawn:COUNT, it is the built-in drawn faces; ./drawn is a folder.
     Exits with 0 if any picture is usable.
     """
+    if unlabelled and layout:
+        raise click.UsageError("--unlabelled recognises the layout by itself; leave out --format.")
     if scales and not sheet:
         raise click.UsageError("--scales is for the sheet; add --sheet FILE.")
     check_side(side)
@@ -69,11 +76,12 @@ def data(
     )  # fmt: skip
     with progress if errors.is_terminal else nullcontext():  # elsewhere it would end in an empty line
         task = progress.add_task("listing", total=None)
-        listing = list_faces(path, layout=layout, votes=votes)
+        listing = list_unlabelled(path) if unlabelled else list_faces(path, layout=layout, votes=votes)
         progress.reset(task, description="reading", total=len(listing.names))
         faces = faces_of(listing, survey(listing, advance=lambda: progress.advance(task)), side=side)
     record = report(faces)
-    click.echo(to_json(record)) if as_json else _show(path, faces, record)
+    title = "faces without labels" if unlabelled else title_of(record["layout"])
+    click.echo(to_json(record)) if as_json else _show(f"[bold]{escape(path)}[/]: {title}", faces, record)
     if sheet and len(faces.rows):
         with after_answer():
             write_picture(scale_sheet(faces, scales) if scales else class_sheet(faces), sheet)
@@ -112,9 +120,9 @@ def _table(classes: tuple[str, ...], record: dict[str, Any], console: Console) -
     return table
 
 
-def _show(path: str, faces: Faces, record: dict[str, Any]) -> None:
+def _show(heading: str, faces: Faces, record: dict[str, Any]) -> None:
     console = Console(highlight=False, soft_wrap=True)
-    console.print(f"[bold]{escape(path)}[/]: {title_of(record['layout'])}")
+    console.print(heading)
     print_table(_table(faces.classes, record, console), console)
     sizes = list(record["sizes"].items())
     more = f", and {len(sizes) - 4} more" if len(sizes) > 4 else ""

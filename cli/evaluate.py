@@ -11,12 +11,12 @@ from fsrcache.cli.help import Command
 from fsrcache.cli.main import after_answer, matplotlib_import
 from fsrcache.cli.main import to_json as document
 from fsrcache.cli.options import device_option, seed_option, threads_option
-from fsrcache.cli.paths import json_option, store_option, workspace_option
+from fsrcache.cli.paths import HomePath, json_option, store_option, workspace_option
 from fsrcache.cli.printing import print_table
 from fsrcache.cli.progress import shown
 from fsrcache.errors import FsrcacheError
-from fsrcache.evaluation.formats import confusion_csv, to_csv, to_json, to_markdown
-from fsrcache.evaluation.layout import FIRST_LOOK, MEASURES, NATIVE_SIZE, PER_CLASS
+from fsrcache.evaluation.formats import confusion_csv, cost_csv, to_csv, to_json, to_markdown
+from fsrcache.evaluation.layout import CALIBRATION, COST, FIRST_LOOK, MEASURES, NATIVE_SIZE, PER_CLASS
 from fsrcache.evaluation.scores import BICUBIC
 from fsrcache.evaluation.tables import HEADS, Table
 from fsrcache.evaluation.terminal import terminal_table
@@ -31,10 +31,15 @@ from fsrcache.workspace import Workspace
               help="Name of a training run. Repeatable.  [default: default, if it is trained]")  # fmt: skip
 @click.option("--split", type=click.Choice(["val", "test"]), help="Split to report.  [default: test if any, else val]")
 @click.option("--heads", type=click.Choice(list(HEADS)), multiple=True, help="Repeatable.  [default: all]")
-@click.option("--measures", type=click.Choice([*MEASURES, PER_CLASS, NATIVE_SIZE]), multiple=True, default=FIRST_LOOK,
-              show_default=True, help="Measures in the tables; the CSV and --json have all. per_class: recall, "
-              "precision and F1 of every class with the frozen head. native_size: accuracy by the size of the "
-              "pictures themselves, which are read again. Repeatable.")  # fmt: skip
+@click.option("--measures", type=click.Choice([*MEASURES, PER_CLASS, NATIVE_SIZE, CALIBRATION, COST]), multiple=True,
+              default=FIRST_LOOK, show_default=True, help="Measures in the tables; the CSV and --json have all. "
+              "per_class: recall, precision and F1 of every class with the frozen head. native_size: accuracy by the "
+              "size of the pictures themselves, which are read again. calibration: expected calibration error of the "
+              "frozen head before and after a temperature. cost: weights, multiplications, and time of training and a "
+              "face. Repeatable.")  # fmt: skip
+@click.option("--pictures", type=(str, HomePath(path_type=Path, file_okay=False)), multiple=True, metavar="NAME DIR",
+              help="A row NAME of faces that another program super-resolved: DIR/x4/FACE.png for a face at scale 4, as "
+              "fsrcache degrade names them. It stays in later tables. Repeatable.")  # fmt: skip
 @click.option("--against", default=BICUBIC, show_default=True, metavar="ROW",
               help="Row that McNemar's test compares with.")  # fmt: skip
 @seed_option
@@ -48,6 +53,7 @@ def evaluate(
     split: str | None,
     heads: tuple[str, ...],
     measures: tuple[str, ...],
+    pictures: tuple[tuple[str, Path], ...],
     against: str,
     seed: int,
     device: str,
@@ -60,19 +66,22 @@ def evaluate(
     of three, FSR-FER also as one of its networks. Heads: frozen is the extractor's own; refit-mlp re-trains its
     architecture, and refit-linear a linear classifier, on the row's own training features of all scales. The folder of
     the first run, or WORKSPACE/table without one, gets table.csv, table.md, confusion.csv, accuracy.png, accuracy.svg,
-    and faces.png: a few faces at every scale, and what bicubic and FSR-FER say of them. Predictions are kept, and only
-    new ones are computed.
+    cost.csv if asked for, and faces.png: a few faces at every scale, and what bicubic and FSR-FER say of them.
+    Predictions are kept, and only new ones are computed.
     """
     from fsrcache.verbs.evaluate import evaluate as verb  # and torch, not for --help and completion
     from fsrcache.verbs.evaluate import runs_of_table
 
+    if len(dict(pictures)) < len(pictures):
+        raise click.UsageError("--pictures has a name twice; a row has one folder.")
     runs = runs_of_table(workspace, names or None)
     folder = workspace.run(runs[0]) if runs else workspace.table
     console = Console(stderr=True)
     with shown(console) as on_progress:
         table = verb(
             workspace, store=store, names=names or None, split=split, heads=heads or tuple(HEADS), against=against,
-            native_sizes=NATIVE_SIZE in measures, seed=seed, device=device, on_progress=on_progress,
+            native_sizes=NATIVE_SIZE in measures, calibration=CALIBRATION in measures, cost=COST in measures,
+            pictures=dict(pictures), seed=seed, device=device, on_progress=on_progress,
         )  # fmt: skip
     paper = table.context.data.startswith("RAF-DB")
     try:
@@ -113,6 +122,8 @@ def _write(folder: Path, table: Table, measures: tuple[str, ...], *, paper: bool
     """Write the tables, then the figures, for which matplotlib and its fonts must be in order."""
     markdown = to_markdown(table, measures=tuple(dict.fromkeys((*FIRST_LOOK, *measures))), paper=paper)
     texts = {"table.csv": to_csv(table), "table.md": markdown, "confusion.csv": confusion_csv(table)}
+    if table.cost:
+        texts["cost.csv"] = cost_csv(table)
     for name, text in texts.items():
         write_whole(folder / name, text.encode(errors="backslashreplace"))
     with matplotlib_import():

@@ -3,8 +3,8 @@
 import os
 import re
 import sys
-from contextlib import redirect_stdout
-from dataclasses import asdict
+from contextlib import nullcontext, redirect_stdout
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -22,17 +22,20 @@ from fsrcache.cli.options import (
 )
 from fsrcache.cli.paths import at_home, complete_path, json_option, store_option, workspace_option
 from fsrcache.cli.progress import clock, shown
+from fsrcache.cli.ranks import one_voice, refuse_measuring, started_by_torchrun
+from fsrcache.errors import RequestError
 from fsrcache.extractors.onnx_options import OnnxOptions
 from fsrcache.faces.degrade import Degradation
 from fsrcache.records import shortened
 from fsrcache.settings import values_from_texts
+from fsrcache.store.spec import MOST_VIEWS
 from fsrcache.workspace import Workspace
 
 if TYPE_CHECKING:
     from fsrcache.extraction.extract import ExtractEstimate, ExtractResult
 
 
-def _extractor(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+def _path(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
     return None if value is None else at_home(value, ctx, param)
 
 
@@ -62,7 +65,7 @@ def _part_by_rank() -> tuple[int, int]:
 @workspace_option
 @store_option
 @data_options
-@click.option("--extractor", metavar="EXTRACTOR", callback=_extractor, shell_complete=complete_path,
+@click.option("--extractor", metavar="EXTRACTOR", callback=_path, shell_complete=complete_path,
               help="A .safetensors or .onnx file, package.module:factory, or an installed extractor's name; the "
               "workspace remembers it.  [default: the workspace's]")  # fmt: skip
 @click.option("--onnx", multiple=True, metavar="NAME=VALUE", help="What an ONNX file does not say, where no TOML file "
@@ -70,6 +73,12 @@ def _part_by_rank() -> tuple[int, int]:
               "layout=nchw|nhwc; may be repeated.")  # fmt: skip
 @click.option("--scales", metavar="SCALES", callback=parse_scales, default="2..8", show_default=True,
               help="2..8, 2,4,8 or 1..8; full resolution is always written.")  # fmt: skip
+@click.option("--views", type=click.IntRange(0, MOST_VIEWS), default=0, show_default=True, metavar="K",
+              help="Views of every training face, mirrored or shifted by up to two pixels, that train draws from "
+              "too.")  # fmt: skip
+@click.option("--unlabelled", metavar="PATH", callback=_path, shell_complete=complete_path,
+              help="A folder or file of faces without labels that train draws from too; labels are ignored.  "
+              "[default: those of the store]")  # fmt: skip
 @degradation_options
 @click.option("--part", metavar="I/N", callback=_part, help="Do one of N shares, as several processes or hosts may "
               "at once; whoever finishes last completes the store.  [default: torchrun's rank, else 1/1]")  # fmt: skip
@@ -93,6 +102,8 @@ def extract(
     extractor: str | None,
     onnx: tuple[str, ...],
     scales: list[int],
+    views: int,
+    unlabelled: str | None,
     form: str,
     border: str,
     jpeg: int | None,
@@ -105,16 +116,30 @@ def extract(
 ) -> None:
     """Write features, embeddings and probabilities of every face at every scale into the workspace's store.
 
-    Interrupted, it goes on where it stopped when the same command is run again; more scales can be added later. In a
-    workspace without an extractor, one is quickly trained if the faces are the drawn ones.
+    Interrupted, it goes on where it stopped when the same command is run again; more scales, views and faces without
+    labels can be added later. In a workspace without an extractor, one is quickly trained if the faces are the drawn
+    ones.
     """
-    from fsrcache.device import keep_freed_memory  # and torch, not for --help and completion
-    from fsrcache.extraction.extract import ExtractEstimate
+    from fsrcache.device import keep_freed_memory, pick_device  # and torch, not for --help and completion
+    from fsrcache.extraction.extract import ExtractEstimate, ExtractResult
+    from fsrcache.training.ranks import ALONE
     from fsrcache.verbs.extract import estimate_extract
     from fsrcache.verbs.extract import extract as work
 
     keep_freed_memory()
-    with shown(Console(stderr=True)) as on_progress, redirect_stdout(sys.stderr):  # Ray prints who has died
+    with (
+        one_voice() if started_by_torchrun() else nullcontext(ALONE) as ranks,
+        shown(Console(stderr=True, quiet=not ranks.first)) as on_progress,
+        redirect_stdout(sys.stderr),  # Ray prints who has died
+    ):
+        if dry_run:
+            refuse_measuring(ranks)
+        if engine == "ray" and ranks.size > 1:
+            raise RequestError(
+                f"Ray has workers of its own, and torchrun started {ranks.size} processes.", "Run it without torchrun."
+            )
+        if ranks.size > 1:
+            device = str(ranks.own_device(pick_device(device)))
         data = data_of(
             workspace, data_path, layout=layout, votes=votes, on_error=on_error, limit=limit, on_progress=on_progress
         )
@@ -122,9 +147,15 @@ def extract(
         result = (estimate_extract if dry_run else work)(
             workspace, store=store, data=data,
             extractor=extractor, onnx=values_from_texts(OnnxOptions, onnx), scales=scales,
+            views=views, unlabelled=unlabelled,
             degradation=Degradation(form=form, border=border, jpeg=jpeg),  # type: ignore[arg-type]  # of click.Choice
             part=part, device=device, on_progress=on_progress, **engines,
         )  # fmt: skip
+        if isinstance(result, ExtractResult):
+            blocks, resumed_from, complete = ranks.sums(result.blocks, result.resumed_from, result.complete)
+            result = replace(result, blocks=blocks, resumed_from=resumed_from, complete=complete > 0)
+    if not ranks.first:
+        return
     if as_json:
         click.echo(to_json(asdict(result)))
     elif isinstance(result, ExtractEstimate):

@@ -1,6 +1,10 @@
 """The examples at the end of every command's help."""
 
+from typing import Any
+
 import click
+
+from fsrcache.cli.ranks import refuse_several
 
 # Command, or fsrcache for the whole -> two examples: what each does, and the command line.
 EXAMPLES = {
@@ -58,6 +62,10 @@ EXAMPLES = {
         ("Two seeds as one row, with recall and precision of every class:",
          "fsrcache evaluate --name seed0 --name seed1 --measures per_class"),
     ),
+    "degrade": (
+        ("The faces that the table reports, for another super-resolver:", "fsrcache degrade small --split test"),
+        ("All faces at two scales, for re-fitted heads too:", "fsrcache degrade small --scales 2,4"),
+    ),
     "report": (
         ("report.html on the run default:", "fsrcache report"),
         ("Two seeds as one row, in a file of another name:",
@@ -101,7 +109,13 @@ EXAMPLES = {
 
 
 class Command(click.Command):
-    """A command whose help ends with its examples."""
+    """A command whose help ends with its examples; torchrun starts it once, if its work is that of one process."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        assert self.name is not None
+        refuse_several(self.name)
+        return super().invoke(ctx)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write the examples."""

@@ -35,7 +35,7 @@ def _print(result: StoreInfo) -> None:
     lines = {
         "data": spec.data,
         "classes": ", ".join(spec.classes),
-        "rows": ", ".join(f"{split} {count:,}" for split, count in spec.rows.items()),
+        "rows": ", ".join(f"{split} {spec.count(split):,}" for split in spec.every_split),
         "scales": ", ".join(map(str, spec.scales)),
         "widths": f"{widths}; {spec.dtype}, probabilities float32",
         "recipe": "; ".join(f"{name} {_words(value)}" for name, value in spec.recipe.items()),

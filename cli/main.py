@@ -34,6 +34,7 @@ COMMANDS = {
     "runs": "List the training runs: settings, steps, accuracy, age.",
     "baselines": "Train the rivals that need no generator.",
     "evaluate": "Print the table and draw the figure.",
+    "degrade": "Write the store's faces as small pictures.",
     "export": "Write a trained model as ONNX, with a model card.",
     "report": "Write table, figures and faces as one HTML file.",
     "predict": "Find faces in pictures and print their expressions.",

@@ -10,6 +10,7 @@ from fsrcache.cli.help import Command
 from fsrcache.cli.main import to_json
 from fsrcache.cli.options import (
     device_option,
+    parse_scales,
     restart_option,
     run_threads_option,
     seed_option,
@@ -28,14 +29,25 @@ if TYPE_CHECKING:
     from fsrcache.training.run.train import TrainResult
 
 
+def _splits(ctx: click.Context, param: click.Parameter, value: str | None) -> list[str] | None:  # noqa: ARG001
+    """Return the names in a list, or none of them for the word ``none``."""
+    if value is None:
+        return None
+    return [] if value == "none" else [name.strip() for name in value.split(",")]
+
+
 @click.command(cls=Command)
 @workspace_option
 @store_option
 @click.option("--name", default="default", show_default=True, help="Name of the run.")
+@click.option("--scales", metavar="SCALES", callback=parse_scales, help="Scales to train on beside full resolution, "
+              "such as 2,4,8.  [default: all of the store's]")  # fmt: skip
 @click.option("--preset", type=click.Choice(list(TRAINING)), help="paper: the text where it speaks; authors: their "
               "code; best: what measures best; tiny: fast.  [default: tiny for drawn faces, else best]")  # fmt: skip
 @click.option("--steps", type=click.IntRange(1), help="Steps of the generator.  [default: the preset's]")
 @set_option
+@click.option("--extra", metavar="SPLITS", callback=_splits, help="Extra splits of the store to draw from beside "
+              "train, such as view-1,unlabelled, or none.  [default: all; a run goes on with its own]")  # fmt: skip
 @click.option(
     "--cache",
     type=click.Choice(CACHES),
@@ -56,9 +68,11 @@ def train(
     workspace: Workspace,
     store: str | None,
     name: str,
+    scales: list[int] | None,
     preset: str | None,
     steps: int | None,
     assignments: tuple[str, ...],
+    extra: list[str] | None,
     cache: str,
     plain: bool,
     log: tuple[str, ...],
@@ -81,27 +95,28 @@ def train(
     from fsrcache.verbs.train import estimate_train, train_settings
     from fsrcache.verbs.train import train as work
 
-    if show:
-        _, config = train_settings(workspace, preset=preset, steps=steps, settings=assignments)
-        show_settings(config, as_json=as_json)
-        return
     keep_freed_memory()
     with one_voice() as ranks, shown(Console(stderr=True, quiet=not ranks.first)) as on_progress:
-        if dry_run:
+        if show:
+            _, config = train_settings(workspace, preset=preset, steps=steps, settings=assignments)
+        elif dry_run:
             refuse_measuring(ranks)
             estimate = estimate_train(
-                workspace, store=store, name=name, preset=preset, steps=steps, settings=assignments, cache=cache,
-                plain=plain, restart=restart, seed=seed, device=device, threads=threads, on_progress=on_progress,
+                workspace, store=store, name=name, scales=scales, preset=preset, steps=steps, settings=assignments,
+                extra=extra, cache=cache, plain=plain, restart=restart, seed=seed, device=device, threads=threads,
+                on_progress=on_progress,
             )  # fmt: skip
         else:
             result = work(
-                workspace, store=store, name=name, preset=preset, steps=steps, settings=assignments, cache=cache,
-                plain=plain, log=log, restart=restart, seed=seed, device=device, threads=threads,
-                on_progress=on_progress,
+                workspace, store=store, name=name, scales=scales, preset=preset, steps=steps, settings=assignments,
+                extra=extra, cache=cache, plain=plain, log=log, restart=restart, seed=seed, device=device,
+                threads=threads, on_progress=on_progress,
             )  # fmt: skip
     if not ranks.first:
         return
-    if as_json:
+    if show:
+        show_settings(config, as_json=as_json)
+    elif as_json:
         click.echo(to_json(asdict(estimate if dry_run else result)))
     elif dry_run:
         _print_estimate(estimate)

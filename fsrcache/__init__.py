@@ -16,6 +16,7 @@ __all__ = [
     "Workspace",
     "__version__",
     "baselines",
+    "degrade",
     "doctor",
     "evaluate",
     "export",
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from fsrcache.store.spec import StoreSpec as StoreSpec
     from fsrcache.store.writer import FeatureWriter as FeatureWriter
     from fsrcache.verbs.baselines import baselines as baselines
+    from fsrcache.verbs.degrade import degrade as degrade
     from fsrcache.verbs.doctor import doctor as doctor
     from fsrcache.verbs.evaluate import evaluate as evaluate
     from fsrcache.verbs.export import export as export
@@ -57,8 +59,8 @@ if TYPE_CHECKING:
     from fsrcache.workspace import Workspace as Workspace
 
 _VERBS = (
-    "baselines", "doctor", "evaluate", "export", "extract", "info", "predict", "pretrain", "report", "runs", "sweep",
-    "train", "verify",
+    "baselines", "degrade", "doctor", "evaluate", "export", "extract", "info", "predict", "pretrain", "report", "runs",
+    "sweep", "train", "verify",
 )  # fmt: skip
 _HOMES = {
     "FeatureStore": "fsrcache.store.reader",

@@ -24,7 +24,13 @@ from fsrcache.extractors.opening import open_extractor
 from fsrcache.faces.bicubic import imresize_batch
 from fsrcache.faces.decode import Pictures
 from fsrcache.faces.degrade import SCALE_FORM, Degradation
-from fsrcache.models.generators.forms import KIND, GeneratorTraining, load_generator, refuse_other_content
+from fsrcache.models.generators.forms import (
+    KIND,
+    GeneratorTraining,
+    extra_in_words,
+    load_generator,
+    refuse_other_content,
+)
 from fsrcache.models.weights import read_record
 from fsrcache.presets import TRAINING
 from fsrcache.records import check_value, shortened, value_from
@@ -343,7 +349,7 @@ def _store_settings(
 def generator_in_words(training: GeneratorTraining) -> str:
     """Return how a generator was trained, as the nearest preset and what differs from it."""
     config = training["config"]
-    settings = preset_in_words(config, TRAINING)
+    settings = preset_in_words(config, TRAINING) + extra_in_words(training)
     return f"{config.generator.form}, {settings}; {training['steps']:,} steps, seed {training['seed']}"
 
 

@@ -14,7 +14,7 @@ from fsrcache.records import Limit, check_fields, parse_json, shortened, value_f
 
 _MOST_BYTES = 1 << 16  # of data.json, of extractor.json
 _MOST_WEIGHTS = 1 << 32  # bytes of an extractor's file
-_EXTRACTOR, _ONNX = "extractor.json", "extractor.onnx"
+_EXTRACTOR, _ONNX, _UNLABELLED = "extractor.json", "extractor.onnx", "unlabelled.json"
 _NAME_DATA = Remedy("Name the data again: `{}`.", call("extract", data=Blank("PATH")))
 _NAME_EXTRACTOR = Remedy("Name the extractor again: `{}`.", call("extract", extractor=Blank("FILE")))
 
@@ -172,6 +172,10 @@ class Workspace:
         """Return the folder of one training of a row of the table."""
         return self.folder / "rows" / name / f"seed-{seed}"
 
+    def pictures(self, name: str) -> Path:
+        """Return the folder of a row of pictures that another program enlarged."""
+        return self.folder / "pictures" / name
+
     def run(self, name: str) -> Path:
         """Return the folder of a training run.
 
@@ -200,18 +204,29 @@ class Workspace:
         FsrcacheError
             If what it remembers cannot be read.
         """
-        path = self.folder / "data.json"
-        try:
-            text = read_regular(path, most=_MOST_BYTES)
-        except FileNotFoundError:
-            return None
-        data: Any = value_from(Data, parse_json(text, where=path, remedy=_NAME_DATA), where=path, remedy=_NAME_DATA)
-        assert isinstance(data, Data)
-        return data
+        return _read_data(self.folder / "data.json")
 
     def remember(self, data: Data) -> None:
         """Keep which data the workspace is about."""
         write_whole(self.folder / "data.json", (json.dumps(asdict(data), indent=2) + "\n").encode())
+
+    def unlabelled(self) -> Data | None:
+        """Return the faces without labels that the workspace remembers, as :meth:`data`."""
+        return _read_data(self.folder / _UNLABELLED)
+
+    def remember_unlabelled(self, data: Data) -> None:
+        """Keep which faces without labels the workspace's store has."""
+        write_whole(self.folder / _UNLABELLED, (json.dumps(asdict(data), indent=2) + "\n").encode())
+
+
+def _read_data(path: Path) -> Data | None:
+    try:
+        text = read_regular(path, most=_MOST_BYTES)
+    except FileNotFoundError:
+        return None
+    data: Any = value_from(Data, parse_json(text, where=path, remedy=_NAME_DATA), where=path, remedy=_NAME_DATA)
+    assert isinstance(data, Data)
+    return data
 
 
 def _read_weights(path: Path) -> bytes:

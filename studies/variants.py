@@ -29,12 +29,13 @@ from fsrcache.models.generators.forms import load_generator
 from fsrcache.presets import TRAINING, CriticConfig, MLPConfig, RRDBConfig, TrainConfig
 from fsrcache.progress import ProgressCallback
 from fsrcache.store.reader import FeatureStore
+from fsrcache.store.spec import view_split
 from fsrcache.training.data.loader import FeatureCache, load_cache
 from fsrcache.training.run.loop import score
 from fsrcache.training.run.train import train_generator
+from fsrcache.verbs.extract import extract
 from fsrcache.workspace import Workspace
 from studies.forms import FORMS, train_form
-from studies.views import store_with_views
 
 _CPU = torch.device("cpu")
 _SEEN_ONE_IN = 10  # one in so many of the faces trained on is scored
@@ -79,7 +80,7 @@ VARIANTS: Mapping[str, TrainConfig] = {
     "critic, weight 0.01": replace(_CRITIC, adversarial_weight=0.01),
     "critic, weight 0.1": replace(_CRITIC, adversarial_weight=0.1),
     "critic, weight 1": replace(_CRITIC, adversarial_weight=1.0),
-    _VIEWS: _BASE,  # on another store
+    _VIEWS: _BASE,  # drawn from another split too
     _LONGER: _BASE,
     **dict.fromkeys(FORMS, _BASE),
 }
@@ -150,10 +151,13 @@ def _train(
         start = time.perf_counter()
         scored = train_form(name, store, files.extractor, config, seed=seed, on_progress=on_progress)
         return scored, time.perf_counter() - start
-    training_store = store_with_views(files, on_progress=on_progress) if name == _VIEWS else store
+    if name == _VIEWS and view_split(1) not in store.spec.extra:
+        extract(files, scales=store.scales, views=1, device="cpu", on_progress=on_progress)
+        store = FeatureStore(files.store)
     trained = train_generator(
-        training_store, files.extractor, config, folder=folder, device=_CPU, seed=seed, on_progress=on_progress
-    )
+        store, files.extractor, config,
+        folder=folder, device=_CPU, seed=seed, extra=[view_split(1)] if name == _VIEWS else (), on_progress=on_progress,
+    )  # fmt: skip
     generator = load_generator(Path(trained.generator))[0]
     head = load_covpool(files.extractor).head
     history = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]

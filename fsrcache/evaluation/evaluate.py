@@ -16,6 +16,7 @@ from fsrcache.evaluation.predictor import Predictor
 from fsrcache.evaluation.scores import BICUBIC, FROZEN
 from fsrcache.evaluation.scoring import Scoring, known_scales
 from fsrcache.evaluation.tables import HEADS, Context, Key, Table, refuse_unknown_row, score_table
+from fsrcache.evaluation.temperature import with_calibration
 from fsrcache.evaluation.twins import twins
 from fsrcache.extractors.extractor import Extractor
 from fsrcache.extractors.identity import refuse_other_extractor
@@ -39,6 +40,7 @@ def evaluate_predictors(
     order: Sequence[str] = (),
     against: str = BICUBIC,
     sizes: Callable[[str], NDArray[np.int32]] | None = None,
+    calibration: bool = False,
     notes: Sequence[str] = (),
     on_progress: ProgressCallback = no_progress,
 ) -> Table:
@@ -70,6 +72,9 @@ def evaluate_predictors(
     sizes
         Function of the split that returns the longer sides of its faces before they were resized, int32 [n] in the
         store's order; None to leave out scores by size.
+    calibration
+        Whether to measure how well the frozen head's probabilities are calibrated, which takes predictions of further
+        faces.
     notes
         Further sentences for the footnotes.
     on_progress
@@ -89,10 +94,12 @@ def evaluate_predictors(
     check_device(device)
     refuse_other_extractor(store, extractor)
     _refuse_other_settings(predictors)
+    split = reported_split(store, split)
+    notes = [*notes, *_split_notes(predictors, split)]
+    predictors = [one for one in predictors if one.has(split)]
     ensembles = ensembles_of(predictors)
     refuse_unknown_row(against, ensembles)
-    split = _reported(store, split)
-    work = [(one, head) for one in predictors for head in heads if head == FROZEN or one.features is not None]
+    work = [(one, head) for one in predictors for head in heads if head == FROZEN or _refits(one)]
     kept: dict[tuple[str, str], Probabilities | None] = {}
     for predictor, head in work:
         scoring = Scoring(store, predictor, split, seed, device, folder, on_progress)
@@ -112,7 +119,7 @@ def evaluate_predictors(
             outputs[predictor.row, head, scale, predictor.seed] = values
     on_progress(Progress("evaluating", len(work), len(work), "rows and heads"))
     outputs |= mean_probabilities(outputs, ensembles)
-    return score_table(
+    table = score_table(
         {key: values.argmax(1) for key, values in outputs.items()},
         store.labels(split).astype(np.int64),
         split=split,
@@ -124,6 +131,11 @@ def evaluate_predictors(
         against=against,
         classes=store.classes,
         side=store.spec.recipe.get("side"),
+    )
+    if not calibration:
+        return table
+    return with_calibration(
+        table, outputs, store, predictors, ensembles=ensembles, device=device, folder=folder, on_progress=on_progress
     )
 
 
@@ -152,8 +164,14 @@ def _refuse_other_settings(predictors: Sequence[Predictor]) -> None:
             )
 
 
-def _reported(store: FeatureStore, split: str | None) -> str:
-    """Return the split that is reported."""
+def reported_split(store: FeatureStore, split: str | None) -> str:
+    """Return the split that is reported: the one that is named, else test if there is one, else val.
+
+    Raises
+    ------
+    FsrcacheError
+        If there is no such split.
+    """
     if split is not None and split not in store.splits:
         raise FsrcacheError(
             f"The store {store.name} has no split {split!r}; it has {', '.join(store.splits)}.", "Name another split."
@@ -164,15 +182,29 @@ def _reported(store: FeatureStore, split: str | None) -> str:
     return split or reported[0]
 
 
+def _refits(predictor: Predictor) -> bool:
+    """Tell whether heads can be re-fitted on a predictor's training features."""
+    return predictor.features is not None and predictor.has("train")
+
+
+def _split_notes(predictors: Sequence[Predictor], split: str) -> list[str]:
+    """Return a sentence on every row without outputs of a split that is needed."""
+    lacking = [one.row for one in predictors if not one.has(split)]
+    frozen = [one.row for one in predictors if one.has(split) and one.features is not None and not one.has("train")]
+    return [
+        *(f"No row {row}: it has no faces of {split}." for row in dict.fromkeys(lacking)),
+        *(f"{row} has no faces of train, and so no re-fitted heads." for row in dict.fromkeys(frozen)),
+    ]
+
+
 def _scale_notes(store: FeatureStore, predictors: Sequence[Predictor]) -> list[str]:
     """Return a sentence on every row that knows fewer scales than the store has."""
     notes = []
-    for row, known in dict.fromkeys((one.row, known_scales(store, one)) for one in predictors if not one.part):
+    whole = [one for one in predictors if not one.part]
+    for row, known, seeded in dict.fromkeys((one.row, known_scales(store, one), one.seed is not None) for one in whole):
         if missing := [f"x{scale}" for scale in store.scales if scale not in known]:
-            notes.append(
-                f"{row} was trained without {', '.join(missing)}: it has no scores there, and its heads are re-fitted "
-                "on its own scales."
-            )
+            without = f"{'was trained' if seeded else 'is'} without {', '.join(missing)}"
+            notes.append(f"{row} {without}: it has no scores there, and its heads are re-fitted on its own scales.")
     return notes
 
 

@@ -7,6 +7,7 @@ from io import StringIO
 from typing import Any
 
 from fsrcache.evaluation.confusion import ClassScore
+from fsrcache.evaluation.cost import Cost
 from fsrcache.evaluation.layout import FIRST_LOOK, Block, Cell, Line, blocks
 from fsrcache.evaluation.scores import Score
 from fsrcache.evaluation.tables import Table, footnotes
@@ -18,7 +19,7 @@ def to_json(table: Table) -> dict[str, Any]:
 
     Keys: ``split``, ``pictures``, ``pictures_with_twins``; ``against``, the row of McNemar's test; ``rows`` and
     ``rows_without_twins``, a Score each; ``classes``, the K names; ``confusion``, a Confusion for each of ``rows``;
-    ``by_size``, a SizeScore each; and ``context``.
+    ``by_size``, a SizeScore each; ``cost``, a Cost each; and ``context``.
     """
     context = footnotes(table)
     return {
@@ -31,6 +32,7 @@ def to_json(table: Table) -> dict[str, Any]:
         "classes": list(table.classes),
         "confusion": [asdict(one) for one in table.confusions],
         "by_size": [asdict(score) for score in table.by_size],
+        "cost": [asdict(one) for one in table.cost],
         "context": context,
     }
 
@@ -71,6 +73,16 @@ def confusion_csv(table: Table) -> str:
     return text.getvalue()
 
 
+def cost_csv(table: Table) -> str:
+    """Return the cost of the rows as CSV: a line per row, numbers in full, None as nothing."""
+    check_value(Table, table, name="table")
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([field.name for field in fields(Cost)])
+    writer.writerows(asdict(one).values() for one in table.cost)
+    return text.getvalue()
+
+
 def to_markdown(table: Table, *, measures: Sequence[str] = FIRST_LOOK, paper: bool = False) -> str:
     """Return a table as Markdown: a block per measure, the best of each column bold, the context as a list below.
 
@@ -79,7 +91,7 @@ def to_markdown(table: Table, *, measures: Sequence[str] = FIRST_LOOK, paper: bo
     table
         The scores.
     measures
-        Names of :data:`fsrcache.evaluation.layout.MEASURES`, or ``per_class``.
+        As for :func:`fsrcache.evaluation.layout.blocks`.
     paper
         Whether to add the paper's Table 1, in italics; only for RAF-DB.
 

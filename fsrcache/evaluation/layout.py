@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 from fsrcache.announce import several
 from fsrcache.errors import RequestError
+from fsrcache.evaluation.cost import TIMED_FACES, Cost
 from fsrcache.evaluation.metrics import gap_closed
 from fsrcache.evaluation.paper import HR_ACCURACY, TABLE_1
 from fsrcache.evaluation.scores import BICUBIC, FROZEN, SPECIALISTS, Score
@@ -17,6 +18,8 @@ _NOT_IN_THE_GAP = (BICUBIC, "majority")  # the one closes nothing of it by defin
 _LEFT_OUT = {"gap_closed": _NOT_IN_THE_GAP, "ceiling_reached": (*_NOT_IN_THE_GAP, SPECIALISTS)}  # labels by measure
 FIRST_LOOK = ("accuracy", "gap_closed", "ceiling_reached")  # what a reader wants to see before anything else
 NATIVE_SIZE = "native_size"  # accuracy by the faces' own size
+CALIBRATION = "calibration"  # calibration error before and after temperature, and the temperature, three blocks
+COST = "cost"  # weights, multiplications and times of every row, a block
 PER_CLASS = "per_class"  # recall, precision and F1 of every class, three blocks
 _CLASS_MEASURES = {"recall": "Recall", "precision": "Precision", "f1": "F1"}
 _PAPER_ROWS = ("bicubic", "RCAN", "Meta-SR re-trained", "FSR-FER")
@@ -56,6 +59,11 @@ MEASURES: Mapping[str, Measure] = MappingProxyType(
         "mcnemar_p": Measure("McNemar's p-value against {against}", _p_value, best=False),
     }
 )
+_CALIBRATION_MEASURES = {
+    "calibration_error": Measure("Expected calibration error, frozen head, %", "{:.1f}".format, best=False),
+    "calibration_error_after": Measure("The same at the temperature of the scale, %", "{:.1f}".format, best=False),
+    "temperature": Measure("Temperature of the scale, not a percentage", "{:.2f}".format, best=False),
+}
 
 
 @dataclass(frozen=True)
@@ -115,7 +123,7 @@ def blocks(table: Table, *, measures: Sequence[str] = FIRST_LOOK, paper: bool = 
         The scores.
     measures
         Names of :data:`MEASURES`; ``per_class``: with the frozen head if it was scored, else with the first; or
-        ``native_size``, of a table that was scored by it.
+        ``native_size``, ``calibration`` or ``cost``, of a table that has them.
     paper
         Whether to add the paper's Table 1, which only means something beside RAF-DB's test pictures.
 
@@ -127,7 +135,7 @@ def blocks(table: Table, *, measures: Sequence[str] = FIRST_LOOK, paper: bool = 
     check_value(Table, table, name="table")
     if isinstance(measures, str) or not isinstance(measures, Sequence):
         raise RequestError(f"measures is {shortened(measures)}.", "Give a list of names.")
-    known = (*MEASURES, PER_CLASS, NATIVE_SIZE)
+    known = (*MEASURES, PER_CLASS, NATIVE_SIZE, CALIBRATION, COST)
     unknown = [name for name in measures if name not in known]
     if unknown:
         raise RequestError(f"There is no measure {unknown[0]!r}.", f"Choose from {', '.join(known)}.")
@@ -135,6 +143,10 @@ def blocks(table: Table, *, measures: Sequence[str] = FIRST_LOOK, paper: bool = 
     for measure in measures:
         if measure == PER_CLASS:
             lists += _class_blocks(table)
+        elif measure == COST:
+            lists.append(_cost_block(table))
+        elif measure == CALIBRATION:
+            lists += [_block(table, table.rows, name) for name in _CALIBRATION_MEASURES]
         else:
             lists.append(
                 _size_block(table) if measure == NATIVE_SIZE else _block(table, table.rows, measure, paper=paper)
@@ -147,7 +159,7 @@ def blocks(table: Table, *, measures: Sequence[str] = FIRST_LOOK, paper: bool = 
 
 
 def _block(table: Table, scores: Sequence[Score], name: str, *, suffix: str = "", paper: bool = False) -> Block:
-    measure = MEASURES[name]
+    measure = {**MEASURES, **_CALIBRATION_MEASURES}[name]
     chosen = [score for score in scores if score.label not in _LEFT_OUT.get(name, ())]
     values = {(score.head, score.label, score.scale): getattr(score, name) for score in chosen}
     shown = {key: value for key, value in values.items() if value is not None}
@@ -204,6 +216,44 @@ def _size_block(table: Table) -> Block:
         ),
         legend=f"pictures: {pictures}; every one enlarged by bicubic alone, whatever the row" if names else "",
     )
+
+
+def _cost_block(table: Table) -> Block:
+    """Lay out the cost of the rows, those of one network first: a line per row."""
+    columns: dict[str, Callable[[Cost], float | None]] = {
+        "weights": lambda one: one.parameters,
+        "GMAC": lambda one: one.gmac,
+        "train s": lambda one: one.training_seconds,
+        "CPU s": lambda one: one.training_cpu_seconds,
+        "ms": lambda one: one.milliseconds,
+    }
+    lines = [
+        Line(several(one.members, "network"), one.label, tuple(_amount(value(one)) for value in columns.values()))
+        for one in sorted(table.cost, key=lambda one: one.members)
+    ]
+    timed = next((f" on {one.device}, {several(one.threads, 'thread')}" for one in table.cost if one.device), "")
+    legend = (
+        "weights: of all networks that a row has for its coarse scales, extractor and head among them; GMAC: billions "
+        "of multiplications with an addition for a face, without bicubic enlargement and eigen-decompositions; ms: "
+        f"milliseconds a face in batches of {TIMED_FACES}{timed}; both are means over the coarse scales. train and "
+        "CPU: duration and processor time of what a row trains beside the extractor; in the row bicubic, of the "
+        "extractor."
+    )
+    return Block("Cost", tuple(columns), tuple(lines), legend, grouped_by="members")
+
+
+def _amount(value: float | None) -> Cell:
+    """Return a number with three digits, as ``4.83M``."""
+    if value is None:
+        return Cell()
+    for size, suffix in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if value >= size:
+            return Cell(_digits(value / (1e3 if suffix == "k" else size)) + suffix)
+    return Cell(_digits(value))
+
+
+def _digits(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 or value == 0 else f"{value:.3g}"
 
 
 def _class_blocks(table: Table) -> list[Block]:

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsrcache.errors import RequestError
+from fsrcache.evaluation.networks import Networks
+from fsrcache.evaluation.splits import HELD_OUT
 from fsrcache.extractors.extractor import Extractor
 
 Outputs = Callable[[str, int], NDArray[np.floating[Any]]]  # (split, scale) -> [n, numbers]
@@ -30,7 +32,8 @@ class Predictor:
     extractor
         The extractor whose head is the frozen one; None with ``probabilities``.
     features
-        Returns floating-point [n, P] of a split at a scale, in the store's order.
+        Returns floating-point [n, P] of a split at a scale, in the store's order; of ``HELD_OUT`` those of the held-out
+        tenth of the training split.
     probabilities
         Returns floating-point [n, K] likewise, in place of features: a row with one head, called ``frozen``.
     members
@@ -39,11 +42,17 @@ class Predictor:
         Whether these are a part of another row's networks, for comparison; figures leave such a row out.
     scales
         Scales that it is scored at, those of the store among them; None for all of the store's.
+    splits
+        Splits of the store that it has outputs of; None for all of them.
     note
         One line on the row for the footnotes.
     facts
         Further sentences for the footnotes, by subject: ``generator``, ``checkpoint``, ``settings``. Predictors of one
         row have the same settings.
+    networks
+        Returns the networks that a face goes through at a scale; None where they are unknown.
+    spent
+        Duration and processor time of the training in seconds; None where they are unknown, or nothing is trained.
 
     Raises
     ------
@@ -61,8 +70,11 @@ class Predictor:
     members: int = 1
     part: bool = False
     scales: tuple[int, ...] | None = None
+    splits: tuple[str, ...] | None = None
     note: str = ""
     facts: Mapping[str, str] = field(default_factory=dict)
+    networks: Callable[[int], Networks] | None = None
+    spent: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         alone = self.probabilities is not None
@@ -72,3 +84,7 @@ class Predictor:
                 "probabilities, or no extractor for its features.",
                 "Give features and an extractor, or probabilities alone.",
             )
+
+    def has(self, split: str) -> bool:
+        """Tell whether it has outputs of a split; the held-out tenth is a part of train."""
+        return self.splits is None or ("train" if split == HELD_OUT else split) in self.splits

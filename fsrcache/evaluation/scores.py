@@ -74,6 +74,9 @@ class Score:
         Number of networks whose outputs are averaged.
     label
         The row in tables: its name, and ``mean of 3`` where it is the mean of three trainings.
+    calibration_error, calibration_error_after, temperature
+        The expected calibration error before and after a temperature that other faces chose, and that temperature, not
+        in percent; means over the seeds. None unless they are asked for, and with other heads than the frozen one.
     """
 
     row: str
@@ -94,6 +97,9 @@ class Score:
     deviation: float | None = None
     members: int = 1
     label: str
+    calibration_error: float | None = None
+    calibration_error_after: float | None = None
+    temperature: float | None = None
 
 
 class _Rivals(NamedTuple):

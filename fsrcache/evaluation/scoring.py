@@ -14,6 +14,7 @@ from fsrcache.evaluation.heads import LINEAR, MLP, Logits, probabilities_of, ref
 from fsrcache.evaluation.predictions import Probabilities, read_predictions, write_predictions
 from fsrcache.evaluation.predictor import Predictor
 from fsrcache.evaluation.scores import FROZEN
+from fsrcache.evaluation.splits import split_labels
 from fsrcache.progress import ProgressCallback, counted, named, note
 from fsrcache.store.reader import FeatureStore
 
@@ -65,7 +66,7 @@ class Scoring:
 
     @property
     def _shape(self) -> tuple[int, int]:
-        return len(self.store.labels(self.split)), len(self.store.classes)
+        return len(split_labels(self.store, self.split)), len(self.store.classes)
 
     def _path(self, head: str) -> Path | None:
         seeded = "" if head == FROZEN else f"-seed-{self.seed}"

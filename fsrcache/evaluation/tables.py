@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from fsrcache.errors import FsrcacheError, RequestError
 from fsrcache.evaluation.arguments import check_array
 from fsrcache.evaluation.confusion import Confusion, confusion
+from fsrcache.evaluation.cost import Cost
 from fsrcache.evaluation.examples import Example, first_examples
 from fsrcache.evaluation.metrics import Classes
 from fsrcache.evaluation.native_size import SizeScore, score_sizes
@@ -24,6 +25,7 @@ HEADS = {
 _CEILING = (
     "(accuracy - bicubic) / (specialists - bicubic), frozen head, same pictures; the specialists as one network a scale"
 )
+_CALIBRATION = "expected calibration error of the most probable class, 15 bins, frozen head"
 _MEMBERS = "mean of 3: the mean of the probabilities of three trainings, those of the lowest seeds"
 Key = tuple[str, str, Annotated[int, Between(1, 1 << 16)], Seed | None]  # label, head, scale, seed of the training
 
@@ -89,6 +91,10 @@ class Table:
         A few faces, and what the rows say of them with the frozen head.
     by_size
         Scores at full resolution by the native size of the faces; empty where nobody asked.
+    cost
+        Cost of every row; empty where nobody asked.
+    calibration
+        Which faces temperatures were fitted on; empty where nobody asked.
     """
 
     split: str
@@ -104,6 +110,8 @@ class Table:
     side: int | None = None
     examples: tuple[Example, ...] = ()
     by_size: tuple[SizeScore, ...] = ()
+    cost: tuple[Cost, ...] = ()
+    calibration: str = ""
 
     def __repr__(self) -> str:
         parts = {
@@ -262,6 +270,7 @@ def footnotes(table: Table) -> dict[str, str]:
         "gap closed": "(accuracy - bicubic) / (HR - bicubic), same head, same pictures",
         **({"ceiling reached": _CEILING} if any(score.ceiling_reached is not None for score in table.rows) else {}),
         **({"members": _MEMBERS} if labels else {}),
+        **({"calibration": f"{_CALIBRATION}; {table.calibration}"} if table.calibration else {}),
         **({"notes": " ".join(context.notes)} if context.notes else {}),
     }
 

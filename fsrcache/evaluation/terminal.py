@@ -15,7 +15,7 @@ from fsrcache.records import Between, check_value
 _DIGITS = 4  # characters of a figure, at least
 _LEAST = 4  # characters of a name before it is folded: heads and rows may take several lines, a number never
 _WIDEST = 12  # characters of a name at most, or a quarter of a line if that is more
-_CONTEXT = ("data", "split", "extractor", "generator", "settings", "seeds", "notes")  # not what is defined
+_CONTEXT = ("data", "split", "extractor", "generator", "settings", "seeds", "calibration", "notes")  # no definitions
 
 
 def terminal_table(

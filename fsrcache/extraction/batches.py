@@ -31,10 +31,10 @@ class LazyPictures:
             return self._pictures
 
 
-def picture_batches(source: FaceSource, rows: NDArray[np.int64]) -> list[LazyPictures]:
-    """Return the pictures of some rows of the faces in batches, to be decoded."""
+def picture_batches(source: FaceSource, rows: NDArray[np.int64], *, split: str = "train") -> list[LazyPictures]:
+    """Return pictures of a split by their rows, as ``source.batch`` takes them, in batches, to be decoded."""
     parts = (rows[start : start + BATCH] for start in range(0, len(rows), BATCH))
-    return [LazyPictures(partial(source.faces.batch, part, threads=1)) for part in parts]
+    return [LazyPictures(partial(source.batch, part, split=split)) for part in parts]
 
 
 def batch_features(source: FaceSource, batches: Iterable[tuple[LazyPictures, int]]) -> Generator[Features]:

@@ -63,7 +63,7 @@ def pictures_of(spec: StoreSpec, blocks: Sequence[Block]) -> int:
 
 def _rows(source: FaceSource, spec: StoreSpec, block: Block) -> NDArray[np.int64]:
     split, _, number = block
-    return source.order[split][spec.rows_of(split, number)]
+    return source.rows(split)[spec.rows_of(split, number)]
 
 
 def _batches(source: FaceSource, spec: StoreSpec, blocks: Sequence[Block]) -> Iterator[tuple[LazyPictures, int]]:
@@ -74,5 +74,5 @@ def _batches(source: FaceSource, spec: StoreSpec, blocks: Sequence[Block]) -> It
         split, scale, number = block
         if current != (split, number):
             current = (split, number)
-            batches = picture_batches(source, _rows(source, spec, block))
+            batches = picture_batches(source, _rows(source, spec, block), split=split)
         yield from ((batch, scale) for batch in batches)

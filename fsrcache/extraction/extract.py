@@ -40,7 +40,7 @@ class ExtractResult:
     store
         The store's folder or URL.
     rows
-        Number of faces by split.
+        Number of faces by split, those that only trainings read included.
     scales
         Scales in the store, ascending.
     blocks, resumed_from
@@ -144,15 +144,8 @@ def extract_features(
     began = time.perf_counter()
     spec = store_spec(source, scales=scales, data=data)
     refuse_full_disk(store, spec, source)
-    faces, order, device = source.faces, source.order, source.extractor.device
-    with FeatureWriter(
-        store,
-        spec,
-        labels={split: faces.labels[rows] for split, rows in order.items()},
-        ids={split: faces.names[rows] for split, rows in order.items()},
-        hashes={split: faces.hashes[rows] for split, rows in order.items()},
-        part=part,
-    ) as writer:
+    device = source.extractor.device
+    with FeatureWriter(store, spec, **source.columns(), part=part) as writer:
         missing = writer.missing()
         if cluster is None:
             extracted, where = extract_blocks(source, writer.spec, missing, write=_writing(writer)), in_words(device)
@@ -164,7 +157,7 @@ def extract_features(
         complete = writer.finish(on_progress)
         return ExtractResult(
             store=writer.name,
-            rows=dict(writer.spec.rows),
+            rows={split: writer.spec.count(split) for split in writer.spec.every_split},
             scales=tuple(writer.spec.scales),
             blocks=writer.resumed_from + len(missing),
             resumed_from=writer.resumed_from,
@@ -194,11 +187,11 @@ def estimate_extraction(
     every = arrays(spec)
     total = pictures_of(spec, missing)
     return ExtractEstimate(
-        rows=dict(spec.rows),
+        rows={split: spec.count(split) for split in spec.every_split},
         scales=tuple(spec.scales),
-        blocks=sum(map(spec.blocks, spec.splits)) * len(spec.scales),
+        blocks=sum(map(spec.blocks, spec.every_split)) * len(spec.scales),
         objects=1 + len(documents(spec)) + sum(len(array.keys) for array in every),
-        bytes=sum(array.nbytes for array in every) + name_bytes(source),
+        bytes=sum(array.nbytes for array in every) + name_bytes(source, spec.every_split),
         missing=len(missing),
         pictures=total,
         pictures_per_second=rate,

@@ -149,7 +149,9 @@ class _Worker:
     def extract(self, shared: Sequence[Any], blocks: Sequence[Block]) -> Iterator[Extracted]:
         """Extract and write blocks; yield after each."""
         source = self._source = self._source or self._opened(shared)
-        ids = {split: source.faces.names[rows] for split, rows in source.order.items()}
+        split, _, number = blocks[0]  # they are the scales of one block
+        rows = self._spec.rows_of(split, number)
+        ids = {split: dict(zip(range(rows.start, rows.stop), source.ids(split, rows), strict=True))}
         write = partial(write_block, Inventory(objects_at(self._store), keys=()), self._spec, ids=ids)
         for scale, batches in groupby(extract_blocks(source, self._spec, blocks, write=write), key=itemgetter(0)):
             yield scale, sum(count for _, count in batches)

@@ -1,6 +1,7 @@
 """Whether the disk has room for what an extraction is to write, checked before it begins."""
 
 import shutil
+from collections.abc import Iterable
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,16 +61,16 @@ def missing_bytes(location: "str | PathLike[str] | Store", spec: StoreSpec, sour
         for split, scale, block in missing
         for array in outputs(spec, split, scale=scale).values()
     )
-    if len(missing) == sum(map(spec.blocks, spec.splits)) * len(spec.scales):
-        total += sum(array.nbytes for split in spec.splits for array in columns(spec, split).values())
-        total += name_bytes(source)
-    return total
+    objects = objects_at(location)
+    splits = dict.fromkeys(split for split, _, _ in missing)
+    unbegun = [split for split in splits if objects.read(columns(spec, split)["labels"].key(0), length=1) is None]
+    total += sum(array.nbytes for split in unbegun for array in columns(spec, split).values())
+    return total + name_bytes(source, unbegun)
 
 
-def name_bytes(source: FaceSource) -> int:
-    """Return how many bytes the names of all pictures take in a store."""
-    names = source.faces.names
-    return sum(len(str(name)) + _NAME_BYTES for rows in source.order.values() for name in names[rows])
+def name_bytes(source: FaceSource, splits: Iterable[str]) -> int:
+    """Return how many bytes the names of the pictures of some splits take in a store."""
+    return sum(len(str(name)) + _NAME_BYTES for split in splits for name in source.ids(split))
 
 
 def _existing(folder: Path) -> Path:

@@ -1,10 +1,10 @@
 """The input of an extraction: faces in the store's order, the extractor, and how low-resolution views are made."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from os import PathLike
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fsrcache.device import check_device
 from fsrcache.errors import FsrcacheError
+from fsrcache.extraction.extra import ExtraFaces, unlabelled_faces, views_of
 from fsrcache.extraction.features import view_of
 from fsrcache.extractors.extractor import Extractor
 from fsrcache.extractors.identity import preprocessing_digest
@@ -23,7 +24,7 @@ from fsrcache.faces.faces import Faces
 from fsrcache.faces.relabel import relabel
 from fsrcache.store.layout import ITEMSIZE
 from fsrcache.store.order import row_order
-from fsrcache.store.spec import StoreSpec, chunk_and_block
+from fsrcache.store.spec import UNLABELLED, StoreSpec, chunk_and_block
 
 _ORDER = "hash, label, id; then one shuffle, PCG64, seed 0"
 _DTYPE = "float16"
@@ -61,6 +62,8 @@ class FaceSource:
         How low-resolution views are made.
     super_resolver
         What enlarges the small faces; None for bicubic.
+    extra
+        The faces of the splits that only trainings read.
     """
 
     faces: Faces
@@ -68,6 +71,28 @@ class FaceSource:
     order: Mapping[str, NDArray[np.int64]]
     degradation: Degradation
     super_resolver: SuperResolver | None = None
+    extra: Mapping[str, ExtraFaces] = field(default_factory=dict)
+
+    def rows(self, split: str) -> NDArray[np.int64]:
+        """Return which of its pictures are the rows of a split, int64 ``[n]``, in the store's order."""
+        return self.extra[split].order if split in self.extra else self.order[split]
+
+    def ids(self, split: str, rows: slice = slice(None)) -> NDArray[np.str_]:
+        """Return the names of a split's pictures ``[n]``, or of some of its rows, in the store's order."""
+        faces = self.extra[split].faces if split in self.extra else self.faces
+        return faces.listing.names[faces.rows[self.rows(split)[rows]]]
+
+    def batch(self, rows: NDArray[np.int64], *, split: str = "train") -> Pictures:
+        """Return pictures of a split by their rows, uint8 ``[B, S, S, C]``; all but the extra splits share the rows."""
+        return self.extra[split].batch(rows) if split in self.extra else self.faces.batch(rows, threads=1)
+
+    def columns(self) -> dict[str, dict[str, Any]]:
+        """Return ``labels``, ``ids`` and ``hashes`` of every split, as a ``FeatureWriter`` takes them."""
+        labels: dict[str, Any] = {split: self.faces.labels[rows] for split, rows in self.order.items()}
+        hashes = {split: self.faces.hashes[rows] for split, rows in self.order.items()}
+        labels |= {split: one.labels for split, one in self.extra.items()}
+        hashes |= {split: one.faces.hashes[one.order] for split, one in self.extra.items()}
+        return {"labels": labels, "ids": {split: self.ids(split) for split in labels}, "hashes": hashes}
 
     def view(self, pictures: Pictures, scale: int) -> Pictures:
         """Return pictures uint8 ``[B, S, S, C]`` as the extractor sees them at a scale, ``[B, C, S, S]``."""
@@ -85,8 +110,19 @@ def face_source(
     device: torch.device,
     degradation: Degradation = SCALE_FORM,
     super_resolver: SuperResolver | None = None,
+    views: int = 0,
+    unlabelled: Faces | None = None,
 ) -> FaceSource:
     """Open the extractor, and put the faces in the store's order and their classes in the extractor's.
+
+    Parameters
+    ----------
+    faces, extractor, device, degradation, super_resolver
+        Labelled faces, and what sees them how.
+    views
+        Number of views of every training face.
+    unlabelled
+        Faces whose labels are not known, of the same side; those that are among the labelled ones are left out.
 
     Raises
     ------
@@ -101,7 +137,11 @@ def face_source(
             f"The faces have {faces.side} pixels a side; {extractor.name} takes {extractor.side}.",
             f"Read them at its side: usable_faces(listing, side={extractor.side}).",
         )
-    return FaceSource(faces, extractor, _order(faces), degradation, super_resolver)
+    order = _order(faces)
+    extra = views_of(faces, order["train"], views=views) if views and "train" in order else {}
+    if unlabelled is not None:
+        extra[UNLABELLED] = unlabelled_faces(unlabelled, faces)
+    return FaceSource(faces, extractor, order, degradation, super_resolver, extra)
 
 
 def store_spec(source: FaceSource, *, scales: Sequence[int], data: str) -> StoreSpec:
@@ -143,6 +183,7 @@ def store_spec(source: FaceSource, *, scales: Sequence[int], data: str) -> Store
         },
         data=data,
         rows=rows,
+        extra={split: {"rows": len(one.order), "digest": one.digest} for split, one in source.extra.items()},
         chunk=chunk,
         block=block,
     )

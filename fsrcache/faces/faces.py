@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,7 +62,7 @@ class Faces:
         """String array ``[n]``."""
         return self.listing.names[self.rows]
 
-    @property
+    @cached_property
     def grey(self) -> bool:
         """Whether every picture is grey."""
         return bool(self.seen.grey[self.rows].all())

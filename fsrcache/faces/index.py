@@ -73,9 +73,7 @@ def list_faces(path: str | PathLike[str], *, layout: str | None = None, votes: s
         raise RequestError(f"Format {layout!r} is not known.", f"Known: {', '.join(formats())}.")
     if votes not in ferplus.VOTES:
         raise RequestError(f"Votes {votes!r} are not known.", f"Known: {', '.join(ferplus.VOTES)}.")
-    location = Path(path)
-    if drawn.recognises(location) and str(path) != str(location):
-        location = location.absolute()
+    location = data_location(path)
     try:
         return _read(location, layout, votes)
     except OSError as error:
@@ -83,6 +81,12 @@ def list_faces(path: str | PathLike[str], *, layout: str | None = None, votes: s
             f"{error.filename or location} cannot be read: {error.strerror or error}.",
             "Check the path and its permissions.",
         ) from None
+
+
+def data_location(path: str | PathLike[str]) -> Path:
+    """Return the path of data, absolute where it is a file or folder that is called as the drawn faces are."""
+    location = Path(path)
+    return location.absolute() if drawn.recognises(location) and str(path) != str(location) else location
 
 
 def _read(path: Path, layout: str | None, votes: str) -> Listing:

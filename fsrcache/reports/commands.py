@@ -2,18 +2,28 @@
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
-from fsrcache.presets import TRAINING
+from fsrcache.presets import EXTRACTORS, PRETRAINING, TRAINING, ExtractorConfig, PretrainConfig
 from fsrcache.reports.data import Training
-from fsrcache.settings import nearest_preset
+from fsrcache.settings import differences, nearest_preset
 from fsrcache.workspace import Data
+
+
+class PretrainedExtractor(NamedTuple):
+    """Shape, schedule, random seed and scales of an extractor's pre-training."""
+
+    config: ExtractorConfig
+    schedule: PretrainConfig
+    seed: int
+    scales: Sequence[int]
 
 
 def repeating_commands(
     data: Data | None,
     *,
-    extractor: str,
+    extractor: PretrainedExtractor | str,
     scales: Sequence[int],
     degradation: Mapping[str, Any],
     trainings: Sequence[Training],
@@ -26,7 +36,7 @@ def repeating_commands(
     data
         The data; None where they are unknown.
     extractor
-        Name or file of the extractor.
+        Pre-training of the extractor, or the name or file of one that was not pre-trained in the workspace.
     scales, degradation
         Scales of the store, and JSON values on how its low-resolution views were made.
     trainings
@@ -35,8 +45,12 @@ def repeating_commands(
         Names of the trained rows, by seed.
     """
     names = [option for one in trainings for option in ("--name", one.name)]
+    named, pretraining = ["--extractor", str(extractor)], list[list[str]]()
+    if isinstance(extractor, PretrainedExtractor):
+        named, pretraining = [], [["pretrain", *_data(data), *_pretraining(extractor)]]
     lines: list[list[str]] = [
-        ["extract", *_data(data), "--extractor", extractor, *_scales(scales), *_changed(degradation)],
+        *pretraining,
+        ["extract", *_data(data), *named, *_scales(scales), *_changed(degradation)],
         *(["train", *_training(one)] for one in trainings),
         *(["baselines", "--rows", ",".join(rows), "--seed", str(seed)] for seed, rows in sorted(baselines.items())),
         ["evaluate", *names],
@@ -55,6 +69,21 @@ def _data(data: Data | None) -> Iterator[str]:
         yield from ("--votes", data.votes)
     if data.limit:
         yield from ("--limit", str(data.limit))
+
+
+def _pretraining(extractor: PretrainedExtractor) -> Iterator[str]:
+    changes = {
+        name: [
+            *differences(extractor.config, replace(EXTRACTORS[name], side=extractor.config.side)),
+            *differences(extractor.schedule, PRETRAINING[name]),
+        ]
+        for name in EXTRACTORS
+    }
+    preset = min(changes, key=lambda name: len(changes[name]))
+    yield from ("--preset", preset, "--side", str(extractor.config.side), "--seed", str(extractor.seed))
+    yield from ("--scales", ",".join(map(str, extractor.scales)))
+    for change in changes[preset]:
+        yield from ("--set", change)
 
 
 def _scales(scales: Sequence[int]) -> list[str]:

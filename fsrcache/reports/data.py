@@ -25,18 +25,12 @@ class Training:
         The run's name, its settings and its random seed.
     history
         The lines of its history.
-    parameters
-        Number of weights.
-    seconds
-        Duration; None where it is unknown.
     """
 
     name: str
     config: TrainConfig
     seed: int
     history: Sequence[Mapping[str, Any]]
-    parameters: int
-    seconds: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,16 +1,18 @@
 """The sections of a report in their order; each reads what is there, and is left out where its data are missing."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from statistics import fmean
 from typing import Any, NamedTuple
 
-from fsrcache.evaluation.calibration import calibration_error
 from fsrcache.evaluation.confusion import Confusion
-from fsrcache.evaluation.layout import FIRST_LOOK, MEASURES, blocks, scale_name
+from fsrcache.evaluation.layout import COST, FIRST_LOOK, MEASURES, blocks, scale_name
 from fsrcache.evaluation.plots import accuracy_figure
 from fsrcache.evaluation.scores import BICUBIC, FROZEN
 from fsrcache.evaluation.tables import footnotes
 from fsrcache.faces.degrade import low_resolution_view
 from fsrcache.reports.changes import Change, changes
+from fsrcache.reports.cost_figure import Point, cost_figure
 from fsrcache.reports.data import ReportData, coarse_scales, frozen_scores, widest_scale
 from fsrcache.reports.figures import (
     held_out_figure,
@@ -24,6 +26,11 @@ from fsrcache.reports.reliability import reject_curve, reliability
 from fsrcache.reports.svg import inline_svg, picture_uri
 
 Content = Mapping[str, Any]  # variables of a section's template
+_CALIBRATION_LINES = (
+    (", as it is", "calibration_error", "{:.1f}"),
+    (", at the temperature", "calibration_error_after", "{:.1f}"),
+    (", temperature", "temperature", "{:.2f}"),
+)  # what stands behind a row's name, the field of its score, and how that is written
 _LOSSES = ("l2", "perceptual")  # of which the first that a training has is drawn
 
 
@@ -174,11 +181,13 @@ def _calibration(data: ReportData) -> Content | None:
     if scale is None:
         return None
     shown = {row: data.probabilities[row] for row in (BICUBIC, data.row)}
-    scales = [1, *coarse_scales(data.table, data.row)]
-    errors = [
-        (row, [_error(data, of_scale[one]) if one in of_scale else "–" for one in scales])
-        for row, of_scale in shown.items()
-    ]
+    scales, scores = [1, *coarse_scales(data.table, data.row)], frozen_scores(data.table)
+
+    def figures(row: str, name: str, form: str) -> list[str]:
+        values = [getattr(scores[row, one], name) if (row, one) in scores else None for one in scales]
+        return ["–" if value is None else form.format(value) for value in values]
+
+    errors = [(f"{row}{what}", figures(row, name, form)) for row in shown for what, name, form in _CALIBRATION_LINES]
     curves = {row: reliability(of_scale[scale], data.labels) for row, of_scale in shown.items()}
     kept = {row: reject_curve(of_scale[scale], data.labels) for row, of_scale in shown.items()}
     where = f"at {scale_name(scale)}, {BICUBIC} and {data.row}"
@@ -186,6 +195,7 @@ def _calibration(data: ReportData) -> Content | None:
         "scale": scale_name(scale),
         "scales": list(map(scale_name, scales)),
         "errors": errors,
+        "fit": data.table.calibration,
         "figures": [
             inline_svg(reliability_figure(curves), name="reliability", text=f"Accuracy against confidence {where}"),
             inline_svg(reject_figure(kept), name="reject", text=f"Accuracy against the share of faces kept {where}"),
@@ -218,13 +228,26 @@ def _changes(data: ReportData) -> Content | None:
 
 
 def _cost(data: ReportData) -> Content | None:
-    if not data.trainings:
+    if not data.table.cost:
         return None
+    (block,) = blocks(replace(data.table, rows_without_twins=()), measures=[COST])
     scores = frozen_scores(data.table)
-    shares = [scores[data.row, scale].gap_closed for scale in coarse_scales(data.table, data.row)]
-    known = [share for share in shares if share is not None]
-    mean = sum(known) / len(known) if known else None
-    return {"trainings": data.trainings, "share": mean, "row": data.row}
+    scales = sorted({scale for _, scale in scores if scale > 1})
+    points, left_out = [], []
+    for one in data.table.cost:
+        of_row = [scores[one.label, scale].accuracy for scale in scales if (one.label, scale) in scores]
+        if one.gmac and scales and len(of_row) == len(scales):
+            points.append(Point(one.label, one.gmac, fmean(of_row)))
+        else:
+            left_out.append(one.label)
+    text = "Mean accuracy of every row over the coarse scales against its multiplications; the costs stand in the table"
+    return {
+        "block": block,
+        "figure": inline_svg(cost_figure(points, own=data.row), name="cost-figure", text=text) if points else None,
+        "left_out": left_out,
+        "row": data.row,
+        "scales": ", ".join(map(scale_name, scales)),
+    }
 
 
 def _settings(data: ReportData) -> Content | None:
@@ -245,7 +268,7 @@ _SECTIONS: tuple[tuple[str, str, Callable[[ReportData], Content | None]], ...] =
     ("convergence", "Convergence", _convergence),
     ("calibration", "Calibration, and leaving out the unsure", _calibration),
     ("changes", "Faces helped and harmed", _changes),
-    ("cost", "What it costs", _cost),
+    ("cost", "Cost against accuracy", _cost),
     ("settings", "Settings and digests", _settings),
     ("commands", "How to repeat it", _commands),
 )
@@ -277,7 +300,3 @@ def _pixels(data: ReportData, scale: int) -> str:
 def _view(data: ReportData, number: int, scale: int) -> str:
     """Return a face as the extractor gets it at a scale, as a data URI."""
     return picture_uri(low_resolution_view(data.pictures[number][None], scale, data.degradation)[0])
-
-
-def _error(data: ReportData, probabilities: Any) -> str:
-    return f"{100 * calibration_error(probabilities, data.labels):.1f}"

@@ -6,8 +6,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from fsrcache.errors import FsrcacheError
+from fsrcache.evaluation.networks import Networks
 from fsrcache.evaluation.predictor import Predictor
-from fsrcache.extraction.extract import extract_features, following_extraction
+from fsrcache.evaluation.splits import split_features
+from fsrcache.extraction.extract import following_extraction
 from fsrcache.extraction.source import face_source
 from fsrcache.extractors.covpool import ExtractorTraining
 from fsrcache.extractors.extractor import Extractor
@@ -16,19 +18,20 @@ from fsrcache.extractors.opening import open_extractor
 from fsrcache.models.weights import kind_of, read_record
 from fsrcache.presets import FINE_TUNING, PretrainConfig
 from fsrcache.records import value_from
-from fsrcache.rows.own_store import STORE, discard_other_store, ready_seeds, refuse_other_faces, train_again
+from fsrcache.rows.own_store import STORE, ready_seeds, refuse_other_faces, train_again, write_own_store
 from fsrcache.rows.row import RowContext, RowResult, RowTraining, default_in_words, rows_apart
 from fsrcache.store.reader import FeatureStore
 from fsrcache.training.classifier.distillation import Distillation
 from fsrcache.training.classifier.fine_tuning import fine_tune
+from fsrcache.training.run.spent import total_spent
 
 NAME = "fine-tuned"
 NOTE = "the extractor trained further on mixed scales, with its own head as the frozen one"
 SETTINGS = FINE_TUNING
-_WEIGHTS = "extractor.safetensors"
+_WEIGHTS, _TRAINING = "extractor.safetensors", "training"
 
 
-def obstacle(extractor: Extractor) -> str:
+def obstacle(extractor: Extractor, scales: Sequence[int]) -> str:  # noqa: ARG001  # a row's signature
     """Return why an extractor cannot be trained further."""
     return "" if extractor.trainable else f"{extractor.name} cannot be trained further, its weights take no gradients."
 
@@ -50,16 +53,14 @@ def train_tuned(
         faces, scales=context.store.scales, degradation=training.degradation, on_progress=context.on_progress
     )
     tuned = fine_tune(
-        faces, context.extractor, target=folder / _WEIGHTS, folder=folder / "training", scales=context.store.scales,
+        faces, context.extractor, target=folder / _WEIGHTS, folder=folder / _TRAINING, scales=context.store.scales,
         degradation=training.degradation, schedule=schedule, distillation=distillation, restart=training.restart,
         other_threads=training.other_threads, seed=training.seed, device=context.device,
-        on_progress=context.on_progress, following=following,
+        on_progress=context.on_progress, following=following, ranks=training.ranks,
     )  # fmt: skip
+    training.ranks.wait()  # for the weights
     source = face_source(faces, folder / _WEIGHTS, device=context.device, degradation=training.degradation)
-    discard_other_store(folder / STORE, source)
-    extraction = extract_features(
-        source, store=folder / STORE, scales=context.store.scales, data=line, on_progress=context.on_progress
-    )
+    extraction = write_own_store(source, training, folder, scales=context.store.scales, data=line)
     return RowResult(
         row=name,
         seed=training.seed,
@@ -105,10 +106,12 @@ def _predictor(
         source={"store": store.digest},
         seed=seed,
         extractor=tuned,
-        features=lambda split, scale: store.features(split, scale)[:],
+        features=lambda split, scale: split_features(store, split, scale),
         scales=store.scales,
         note=note,
         facts={"settings": settings(training)},
+        networks=lambda _: Networks(extractor=tuned),
+        spent=total_spent([folder / _TRAINING]),
     )
 
 

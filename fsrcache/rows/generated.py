@@ -11,8 +11,16 @@ import torch
 from numpy.typing import NDArray
 
 from fsrcache.errors import Blank, FsrcacheError, Remedy, RequestError, arguments, call
+from fsrcache.evaluation.networks import Networks
 from fsrcache.evaluation.predictor import Outputs, Predictor
-from fsrcache.models.generators.forms import GeneratorTraining, load_generator, read_training, refuse_other_content
+from fsrcache.evaluation.splits import split_features
+from fsrcache.models.generators.forms import (
+    GeneratorTraining,
+    extra_in_words,
+    load_generator,
+    read_training,
+    refuse_other_content,
+)
 from fsrcache.models.generators.mlp import MLPGenerator
 from fsrcache.models.weights import file_digest
 from fsrcache.presets import TRAINING, TrainConfig
@@ -20,6 +28,7 @@ from fsrcache.progress import named
 from fsrcache.rows.mapped import mapped
 from fsrcache.rows.row import RowContext, no_obstacle
 from fsrcache.settings import preset_in_words
+from fsrcache.training.run.spent import total_spent
 from fsrcache.workspace import Workspace
 
 NAME = "FSR-FER"
@@ -48,12 +57,15 @@ class _Run(NamedTuple):
 def predictors(context: RowContext, runs: Sequence[str]) -> list[Predictor]:
     """Return the generators of runs.
 
-    Those that differ in their seed alone, and in no setting or scale, are one row. The row of the first run is called
-    ``FSR-FER``, any other ``FSR-FER (NAME)`` by its first run. A mean of networks is also there as its first alone.
+    Those that differ in their seed alone, and in no setting, scale or extra split, are one row. The row of the first
+    run is called ``FSR-FER``, any other ``FSR-FER (NAME)`` by its first run. A mean of networks is also there as its
+    first alone.
     """
-    rows: dict[tuple[TrainConfig, tuple[int, ...]], list[_Run]] = {}
+    rows: dict[tuple[object, ...], list[_Run]] = {}
     for run in (_read(context, name) for name in dict.fromkeys(runs)):
-        rows.setdefault((run.training["config"], run.training["scales"]), []).append(run)
+        training = run.training
+        key = training["config"], training["scales"], tuple(training.get("extra", {}).items())
+        rows.setdefault(key, []).append(run)
     ready = []
     for number, of_row in enumerate(rows.values()):
         _refuse_equal_seeds(of_row)
@@ -61,7 +73,7 @@ def predictors(context: RowContext, runs: Sequence[str]) -> list[Predictor]:
         whole = [
             generator_predictor(
                 context, run.path, run.training, row=row, name=f"{NAME}/{run.name}", note=NOTE,
-                settings=preset_in_words(run.training["config"], TRAINING),
+                settings=preset_in_words(run.training["config"], TRAINING) + extra_in_words(run.training),
             )
             for run in of_row
         ]  # fmt: skip
@@ -129,14 +141,14 @@ def generator_predictor(
     settings
         Settings of the training in words.
     """
-    config = training["config"]
+    config, generator = training["config"], cache(lambda: load_generator(path)[0])
     return Predictor(
         row=row,
         name=name,
         source={"generator": file_digest(path)},
         seed=training["seed"],
         extractor=context.extractor,
-        features=_features(context, cache(lambda: load_generator(path)[0]), name),
+        features=_features(context, generator, name),
         members=_members(config),
         scales=training["scales"],
         note=note,
@@ -145,6 +157,8 @@ def generator_predictor(
             "checkpoint": _checkpoint(config, training["steps"]) + _threads(training),
             "settings": settings,
         },
+        networks=_networks(context, generator),
+        spent=total_spent([path.parent]),
     )
 
 
@@ -169,6 +183,8 @@ def _one_of(context: RowContext, whole: Predictor, path: Path) -> Predictor:
         part=True,
         note=f"the first alone of the networks of {whole.row}",
         facts={},
+        networks=_networks(context, first),
+        spent=None,  # they were trained together
     )
 
 
@@ -179,9 +195,14 @@ def _features(context: RowContext, generator: Callable[[], torch.nn.Module], nam
     def features(split: str, scale: int) -> NDArray[np.floating[Any]]:
         on_progress = named(context.on_progress, name)
         function = generator().to(device).eval()
-        return mapped(function, store.features(split, scale)[:], device, f"{split} at x{scale}", on_progress)
+        return mapped(function, split_features(store, split, scale), device, f"{split} at x{scale}", on_progress)
 
     return features
+
+
+def _networks(context: RowContext, generator: Callable[[], torch.nn.Module]) -> Callable[[int], Networks]:
+    """Return the function that gives the networks of a scale: the extractor and a generator."""
+    return lambda _: Networks(extractor=context.extractor, generator=generator().to(context.device).eval())
 
 
 def _members(config: TrainConfig) -> int:

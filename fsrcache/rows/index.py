@@ -1,5 +1,6 @@
 """All rows of the table in their order, and rows by name."""
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ import fsrcache.rows.generated as generated
 import fsrcache.rows.majority as majority
 import fsrcache.rows.meta_sr as meta_sr
 import fsrcache.rows.meta_sr_retrained as meta_sr_retrained
+import fsrcache.rows.pictures as pictures
 import fsrcache.rows.rcan as rcan
 import fsrcache.rows.ridge as ridge
 import fsrcache.rows.ridge_per_scale as ridge_per_scale
@@ -41,6 +43,7 @@ ROWS: tuple[Row, ...] = (
     distilled,
     distilled_unlabelled,
     specialists,
+    pictures,
     generated,
 )
 PAPER: tuple[Row, ...] = (rcan, meta_sr, meta_sr_retrained, fsr, fsr_fer, fsr_fer_unweighted, fsr_fer_without_critic)
@@ -73,6 +76,23 @@ def rows_to_train(names: Sequence[str]) -> list[Row]:
     return [known[name] for name in names]
 
 
+def refuse_row_name(name: str) -> None:
+    """Raise if a row of pictures cannot be called so.
+
+    Raises
+    ------
+    RequestError
+        With the name.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", name):
+        raise RequestError(
+            f"{shortened(name)} is no name for a row.",
+            "Use up to 64 letters, digits, '.', '_' and '-', no '.' or '-' first.",
+        )
+    if any(name.casefold() == row.NAME.casefold() for row in ROWS):
+        raise RequestError(f"{name} is a row of the table already.", "Call the pictures otherwise.")
+
+
 class ReadyRows(NamedTuple):
     """What a table is made from.
 
@@ -83,7 +103,7 @@ class ReadyRows(NamedTuple):
     order
         Names of all rows in the table's order, those of further runs behind the first.
     left_out
-        Sentences on the rows that there cannot be with the extractor.
+        Sentences on the rows that there cannot be with the extractor and the store's scales.
     """
 
     predictors: list[Predictor]
@@ -95,7 +115,7 @@ def ready_rows(context: RowContext, runs: Sequence[str]) -> ReadyRows:
     """Return all rows that are ready; the arguments and errors are those of ``Row.predictors``."""
     ready = ReadyRows([], [], [])
     for row in ROWS:
-        if obstacle := row.obstacle(context.extractor):
+        if obstacle := row.obstacle(context.extractor, context.store.scales):
             ready.left_out.append(f"No row {row.NAME}: {obstacle}")
             continue
         predictors = row.predictors(context, runs)
@@ -104,15 +124,15 @@ def ready_rows(context: RowContext, runs: Sequence[str]) -> ReadyRows:
     return ready
 
 
-def refuse_obstacle(row: Row, extractor: Extractor) -> None:
-    """Raise if there can be no such row with an extractor.
+def refuse_obstacle(row: Row, extractor: Extractor, scales: Sequence[int]) -> None:
+    """Raise if there can be no such row with an extractor and a store's scales.
 
     Raises
     ------
     RequestError
         With the reason.
     """
-    if obstacle := row.obstacle(extractor):
+    if obstacle := row.obstacle(extractor, scales):
         raise RequestError(
             f"The row {row.NAME} cannot be trained: {obstacle}",
             Remedy("Leave it out, or use `{}`.", arguments(rows=["all"])),

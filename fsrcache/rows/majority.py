@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fsrcache.evaluation.networks import Networks
 from fsrcache.evaluation.predictor import Predictor
+from fsrcache.evaluation.splits import split_labels
 from fsrcache.rows.row import RowContext, no_obstacle
 
 NAME = "majority"
@@ -25,6 +27,8 @@ def predictors(context: RowContext, runs: Sequence[str]) -> list[Predictor]:  # 
     shares = (counts / max(1, counts.sum())).astype(np.float32)
 
     def probabilities(split: str, scale: int) -> NDArray[np.floating[Any]]:  # noqa: ARG001  # a row's signature
-        return np.tile(shares, (len(store.labels(split)), 1))
+        return np.tile(shares, (len(split_labels(store, split)), 1))
 
-    return [Predictor(row=NAME, name=NAME, source={}, probabilities=probabilities, note=NOTE)]
+    return [
+        Predictor(row=NAME, name=NAME, source={}, probabilities=probabilities, note=NOTE, networks=lambda _: Networks())
+    ]

@@ -1,13 +1,15 @@
 """The feature store that a row has of its own, beside the workspace's."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from fsrcache.errors import FsrcacheError, Remedy, call
+from fsrcache.extraction.extract import ExtractResult, extract_features
 from fsrcache.extraction.source import FaceSource
 from fsrcache.progress import note
-from fsrcache.rows.row import RowContext, trained_seeds
+from fsrcache.rows.row import RowContext, RowTraining, trained_seeds
 from fsrcache.store.existing import read_root
 from fsrcache.store.objects import objects_at
 from fsrcache.store.reader import FeatureStore
@@ -26,8 +28,42 @@ def ready_seeds(context: RowContext, name: str) -> Iterator[tuple[int, Path]]:
             context.on_progress(note(f"{name} with the seed {seed} is left out: its training did not come to its end."))
 
 
-def discard_other_store(path: Path, source: FaceSource) -> None:
-    """Remove the row's own store if other weights wrote it, those of before a restart."""
+def write_own_store(
+    source: FaceSource, training: RowTraining, folder: Path, *, scales: Sequence[int], data: str
+) -> ExtractResult:
+    """Write the row's own store, a part of it by every process; one that other weights wrote is removed before.
+
+    Parameters
+    ----------
+    source
+        Faces and extractor.
+    training
+        The row's training.
+    folder
+        Folder of its seed.
+    scales
+        Scales of the store.
+    data
+        The data in one line, for people.
+
+    Raises
+    ------
+    FsrcacheError
+        As :func:`fsrcache.extraction.extract.extract_features`.
+    """
+    ranks = training.ranks
+    if ranks.first:
+        _discard_other_store(folder / STORE, source)
+    ranks.wait()
+    part = extract_features(
+        source, store=folder / STORE, scales=scales, data=data, part=(ranks.rank + 1, ranks.size),
+        on_progress=training.context.on_progress,
+    )  # fmt: skip
+    blocks, resumed_from, complete = ranks.sums(part.blocks, part.resumed_from, part.complete)
+    return replace(part, blocks=blocks, resumed_from=resumed_from, complete=complete > 0)
+
+
+def _discard_other_store(path: Path, source: FaceSource) -> None:
     root = read_root(objects_at(path))
     wrote = None if source.super_resolver is None else source.super_resolver.digest
     if root is not None and (

@@ -4,15 +4,20 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from fsrcache.evaluation.predictor import Predictor
+from fsrcache.extractors.extractor import Extractor
 from fsrcache.models.super_resolution.presets import RCAN
-from fsrcache.rows.row import RowContext, RowResult, RowTraining, no_obstacle
+from fsrcache.rows.row import RowContext, RowResult, RowTraining
 from fsrcache.rows.super_resolved import Model, super_resolved_predictors, train_super_resolved
 
 NAME = "rcan"
 NOTE = "the extractor on faces enlarged by RCAN, image super-resolution by a network for each of x2, x3, x4 and x8"
 SETTINGS = RCAN["small"]
-obstacle = no_obstacle
 _SCALES = (2, 3, 4, 8)  # as published
+
+
+def obstacle(extractor: Extractor, scales: Sequence[int]) -> str:  # noqa: ARG001  # a row's signature
+    """Return that none of a store's scales is one of RCAN's."""
+    return "" if _models(scales) else "it is for x2, x3, x4 and x8, and the store has none of these."
 
 
 def train(training: RowTraining) -> RowResult:

@@ -2,15 +2,18 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from fsrcache.errors import FsrcacheError, Remedy, call
+from fsrcache.evaluation.networks import Networks
 from fsrcache.evaluation.predictor import Predictor
+from fsrcache.evaluation.splits import split_features
 from fsrcache.models.weights import file_digest
 from fsrcache.progress import named
 from fsrcache.rows.mapped import mapped
@@ -25,6 +28,7 @@ from fsrcache.rows.row import (
 )
 from fsrcache.training.ridge import RIDGE
 from fsrcache.training.ridge_fit import MAP, RidgeFit, RidgeRecord, fit_maps, read_map
+from fsrcache.training.run.spent import total_spent
 
 NAME = "ridge"
 NOTE = "one linear map of the features of all scales to those of full resolution, by ridge regression"
@@ -45,8 +49,13 @@ def predictors(context: RowContext, runs: Sequence[str]) -> list[Predictor]:  # 
 
 
 def train_maps(name: str, training: RowTraining, folders: Mapping[Path, Sequence[int]]) -> RowResult:
-    """Fit a map in every folder, each to the pairs of its scales; the seed changes nothing in them."""
+    """Fit a map in every folder, each to the pairs of its scales; the seed changes nothing in them.
+
+    Of several processes the first does it alone.
+    """
     began, context = time.perf_counter(), training.context
+    if not training.ranks.first:
+        return RowResult(row=name, seed=training.seed, seconds=0.0)
     head = context.extractor.frozen_head().to(context.device)
 
     def classify(features: Tensor) -> Tensor:
@@ -89,8 +98,15 @@ def _predictor(name: str, note: str, context: RowContext, seed: int, files: Sequ
         _refuse_other_store(name, context, seed, file, record)
     by_scale = {scale: file for file, record in records.items() for scale in record["settings"]["scales"]}
 
+    @cache
+    def linear(file: Path) -> nn.Module:
+        return read_map(file)[0].to(context.device)
+
+    def networks(scale: int) -> Networks:
+        return Networks(extractor=context.extractor, generator=linear(by_scale[scale]) if scale in by_scale else None)
+
     def features(split: str, scale: int) -> NDArray[np.floating[Any]]:
-        coarse = store.features(split, scale)[:]
+        coarse = split_features(store, split, scale)
         if scale not in by_scale:
             return coarse
         function: Callable[[Tensor], Tensor] = read_map(by_scale[scale])[0].to(context.device)
@@ -111,6 +127,8 @@ def _predictor(name: str, note: str, context: RowContext, seed: int, files: Sequ
             "checkpoint": f"the penalty {_penalties(list(records.values()))}, the frozen head's best on held-out "
             "pictures of the training split",
         },
+        networks=networks,
+        spent=total_spent(file.parent for file in files),
     )
 
 

@@ -14,6 +14,7 @@ from fsrcache.faces.faces import Faces
 from fsrcache.progress import ProgressCallback
 from fsrcache.settings import differences
 from fsrcache.store.reader import FeatureStore
+from fsrcache.training.ranks import ALONE, Ranks
 from fsrcache.workspace import Workspace
 
 
@@ -61,6 +62,8 @@ class RowTraining:
         only for rows that need them.
     pictures
         Folder of pictures that image super-resolvers are trained on; None for the store's own.
+    ranks
+        The processes that train together, each with these values; the first alone writes and has the whole result.
     """
 
     context: RowContext
@@ -71,6 +74,7 @@ class RowTraining:
     degradation: Degradation
     read_faces: Callable[[], tuple[Faces, str]]
     pictures: Path | None = None
+    ranks: Ranks = ALONE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,8 +144,8 @@ class Row(Protocol):
         None where ``fsrcache baselines`` has nothing to train.
         """
 
-    def obstacle(self, extractor: Extractor, /) -> str:
-        """Return why there can be no such row with an extractor, as a sentence; an empty text where there can."""
+    def obstacle(self, extractor: Extractor, scales: Sequence[int], /) -> str:
+        """Return why there can be no such row with an extractor and a store's scales, as a sentence; else nothing."""
 
     def predictors(self, context: RowContext, runs: Sequence[str], /) -> Sequence[Predictor]:
         """Return the trainings that are ready to be scored, one for each seed; none where nothing is trained yet.
@@ -160,8 +164,8 @@ class Row(Protocol):
         """
 
 
-def no_obstacle(extractor: Extractor) -> str:  # noqa: ARG001  # a row's signature
-    """Return an empty text: the row can be had with every extractor."""
+def no_obstacle(extractor: Extractor, scales: Sequence[int]) -> str:  # noqa: ARG001  # a row's signature
+    """Return an empty text: the row can be had with every extractor and at all scales."""
     return ""
 
 

@@ -13,12 +13,15 @@ from numpy.typing import NDArray
 from fsrcache.announce import announce, several
 from fsrcache.device import in_words
 from fsrcache.errors import Blank, FsrcacheError, Remedy, call
+from fsrcache.evaluation.networks import Networks
 from fsrcache.evaluation.predictions import read_predictions, write_predictions
 from fsrcache.evaluation.predictor import Predictor
+from fsrcache.evaluation.splits import HELD_OUT, split_labels, stored_rows
 from fsrcache.extraction.batches import batch_features, picture_batches
 from fsrcache.extraction.source import FaceSource, face_source
 from fsrcache.extractors.covpool import COVPOOL, CovPoolFER, ExtractorTraining
 from fsrcache.extractors.extractor import Extractor
+from fsrcache.extractors.opening import open_extractor
 from fsrcache.faces.faces import Faces
 from fsrcache.faces.relabel import relabel
 from fsrcache.models.weights import file_digest, read_record
@@ -29,10 +32,11 @@ from fsrcache.rows.row import RowContext, RowResult, RowTraining, default_in_wor
 from fsrcache.store.reader import FeatureStore
 from fsrcache.training.classifier.estimate import estimate_pretraining
 from fsrcache.training.classifier.pretraining import PretrainResult, pretrain_extractor
+from fsrcache.training.run.spent import total_spent
 
 NAME = "specialists"
 NOTE = "the extractor's own training at one scale alone, a network for every scale; at full resolution the extractor"
-_WEIGHTS, _HELD_OUT = "extractor.safetensors", "held-out"
+_WEIGHTS, _TRAINING = "extractor.safetensors", "training"
 _SAME = ("pictures", "labels", "order")  # digests of a store that say whose faces its rows are
 
 
@@ -55,7 +59,7 @@ class SpecialistConfig:
 SETTINGS = SpecialistConfig()
 
 
-def obstacle(extractor: Extractor) -> str:
+def obstacle(extractor: Extractor, scales: Sequence[int]) -> str:  # noqa: ARG001  # a row's signature
     """Return why an extractor's own training cannot be done again."""
     ours = extractor.trainable and isinstance(extractor.module, CovPoolFER)
     return "" if ours else f"how {extractor.name} was trained is not known."
@@ -79,10 +83,12 @@ def train(training: RowTraining) -> RowResult:
         on_progress = named(context.on_progress, f"{NAME}, x{scale}")
         results[scale] = pretrain_extractor(
             faces, context.extractor.module.config, schedule,
-            target=one / _WEIGHTS, folder=one / "training", device=context.device, scales=(scale,),
+            target=one / _WEIGHTS, folder=one / _TRAINING, device=context.device, scales=(scale,),
             degradation=training.degradation, restart=training.restart, other_threads=training.other_threads,
-            seed=training.seed, on_progress=on_progress,
+            seed=training.seed, ranks=training.ranks, on_progress=on_progress,
         )  # fmt: skip
+        if not training.ranks.first:
+            continue
         source = face_source(faces, one / _WEIGHTS, device=context.device, degradation=training.degradation)
         kept = _predict(source, context.store, one, scale, on_progress) and kept
         held_out[f"x{scale}"] = _held_out_accuracy(context.store, one, scale)
@@ -118,9 +124,10 @@ def _predictor(context: RowContext, seed: int, folder: Path, scales: Sequence[in
 
     def probabilities(split: str, scale: int) -> NDArray[np.floating[Any]]:
         if scale == 1:
-            return np.asarray(store.probabilities(split, 1)[:])
+            name, rows = stored_rows(store, split)
+            return np.asarray(store.probabilities(name, 1)[rows])
         one = folder / f"x{scale}"
-        read = _read(store, one, scale, split, (len(store.labels(split)), shape))
+        read = _read(store, one, scale, split, (len(split_labels(store, split)), shape))
         if read is None:
             again = call("baselines", workspace=str(context.workspace.folder), rows=[NAME], seed=seed, restart=True)
             raise FsrcacheError(
@@ -128,6 +135,9 @@ def _predictor(context: RowContext, seed: int, folder: Path, scales: Sequence[in
                 Remedy("Train it again: `{}`.", again),
             )
         return read
+
+    def networks(scale: int) -> Networks:
+        return Networks(extractor=open_extractor(folder / f"x{scale}" / _WEIGHTS, device=context.device))
 
     return Predictor(
         row=NAME,
@@ -138,6 +148,8 @@ def _predictor(context: RowContext, seed: int, folder: Path, scales: Sequence[in
         scales=(1, *scales),
         note=NOTE,
         facts={"settings": default_in_words(SpecialistConfig(epochs=epochs * (epochs != own)), SETTINGS)},
+        networks=networks,
+        spent=total_spent(folder / f"x{scale}" / _TRAINING for scale in scales),
     )
 
 
@@ -155,7 +167,7 @@ def _schedule(path: Path) -> PretrainConfig:
 
 def _announce(training: RowTraining, faces: Faces, schedule: PretrainConfig, scales: Sequence[int]) -> None:
     """Say how long the specialists of some scales take, by a few steps of the last one's."""
-    if not scales:
+    if not scales or training.ranks.size > 1:  # of one process; each training says its own
         return
     context = training.context
     estimate = estimate_pretraining(
@@ -186,7 +198,7 @@ def _predict(source: FaceSource, store: FeatureStore, folder: Path, scale: int, 
     """Keep the probabilities of every split but train, and of its held-out tenth; return whether all were there."""
     held_out, kept = source.order["train"][store.held_out()], True
     others = {split: rows for split, rows in source.order.items() if split != "train"}
-    for name, rows in {_HELD_OUT: held_out, **others}.items():
+    for name, rows in {HELD_OUT: held_out, **others}.items():
         if _read(store, folder, scale, name, (len(rows), len(store.classes))) is not None:
             continue
         kept = False
@@ -203,7 +215,7 @@ def _predict(source: FaceSource, store: FeatureStore, folder: Path, scale: int, 
 
 
 def _held_out_accuracy(store: FeatureStore, folder: Path, scale: int) -> float:
-    labels = store.labels("train")[store.held_out()]
-    read = _read(store, folder, scale, _HELD_OUT, (len(labels), len(store.classes)))
+    labels = split_labels(store, HELD_OUT)
+    read = _read(store, folder, scale, HELD_OUT, (len(labels), len(store.classes)))
     assert read is not None
     return float(100 * (read.argmax(1) == labels).mean())

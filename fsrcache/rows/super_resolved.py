@@ -1,22 +1,22 @@
 """What the rows of image super-resolvers share: training, the features of what they enlarge, and how good that is."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from fractions import Fraction
-from functools import partial
+from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from fsrcache.errors import FsrcacheError, RequestError
+from fsrcache.evaluation.networks import Enlarger, Networks
 from fsrcache.evaluation.predictor import Predictor
-from fsrcache.extraction.extract import extract_features
+from fsrcache.evaluation.splits import split_features
 from fsrcache.extraction.source import SuperResolver, face_source
 from fsrcache.faces.decode import Pictures
 from fsrcache.faces.degrade import Degradation, coarse_pictures, low_resolution_view
@@ -29,11 +29,13 @@ from fsrcache.models.super_resolution.forms import (
 from fsrcache.models.super_resolution.presets import RCANConfig, SuperResolutionConfig
 from fsrcache.models.weights import file_digest
 from fsrcache.progress import ProgressCallback, counted, named
-from fsrcache.rows.own_store import STORE, discard_other_store, ready_seeds, refuse_other_faces, train_again
+from fsrcache.records import value_from
+from fsrcache.rows.own_store import STORE, ready_seeds, refuse_other_faces, train_again, write_own_store
 from fsrcache.rows.row import RowContext, RowResult, RowTraining, rows_apart
 from fsrcache.settings import preset_in_words
 from fsrcache.store.reader import FeatureStore
 from fsrcache.training.classifier.pictures import read_splits, split_rows
+from fsrcache.training.run.spent import total_spent
 from fsrcache.training.super_resolution.enlarge import enlarge
 from fsrcache.training.super_resolution.fit import SuperResolverResult, fit_super_resolver
 from fsrcache.training.super_resolution.patches import TrainingPictures, read_tiles
@@ -94,14 +96,11 @@ def train_super_resolved(name: str, training: RowTraining, models: Sequence[Mode
         faces, context.extractor, device=context.device, degradation=training.degradation,
         super_resolver=super_resolver,
     )  # fmt: skip
-    discard_other_store(folder / STORE, source)
-    extraction = extract_features(
-        source, store=folder / STORE, scales=scales, data=line, on_progress=context.on_progress
-    )  # fmt: skip
+    extraction = write_own_store(source, training, folder, scales=scales, data=line)
     return RowResult(
         row=name,
         seed=training.seed,
-        super_resolution=_qualities(super_resolver, held_out, scales, training),
+        super_resolution=_qualities(super_resolver, held_out, scales, training) if training.ranks.first else {},
         history=[{"network": network, **line} for network, one in results.items() for line in one.history],
         seconds=time.perf_counter() - began,
         extraction=asdict(extraction),
@@ -133,13 +132,36 @@ def super_resolved_predictors(
                 source={"store": store.digest},
                 seed=seed,
                 extractor=context.extractor,
-                features=partial(_features, store),
+                features=partial(split_features, store),
                 scales=store.scales,
                 note=note,
                 facts={"settings": preset_in_words(trained["config"], presets) + _ELSEWHERE * trained["pictures"]},
+                networks=_networks(context, files),
+                spent=total_spent(dict.fromkeys(map(_training_folder, files.values()))),
             )
         )
     return rows_apart(name, ready)
+
+
+def _networks(context: RowContext, files: Mapping[int, Path]) -> Callable[[int], Networks]:
+    """Return the function that gives the networks of a scale: the super-resolver in a file, and the extractor."""
+    store = context.store
+    degradation: Degradation = value_from(
+        Degradation, store.spec.recipe["degradation"], where=store.name, name="recipe.degradation"
+    )
+
+    @cache
+    def opened(path: Path) -> nn.Module:
+        return _to(load_super_resolver(path)[0], context.device)
+
+    def networks(scale: int) -> Networks:
+        network, side = opened(files[scale]), store.spec.recipe["side"]
+        channels = network.get_buffer("mean").numel()
+        shape = coarse_pictures(np.zeros((1, side, side, channels), np.uint8), scale, degradation).shape[1:]
+        function = partial(enlarge, network, scale=scale, side=side, degradation=degradation)
+        return Networks(Enlarger(network, shape, function), context.extractor)
+
+    return networks
 
 
 def open_super_resolver(
@@ -174,8 +196,9 @@ def network_files(folder: Path, scales: Sequence[int]) -> dict[int, Path]:
     return {scale: path for scale, path in files.items() if path.exists()}
 
 
-def _features(store: FeatureStore, split: str, scale: int) -> NDArray[np.floating[Any]]:
-    return np.asarray(store.features(split, scale)[:])
+def _training_folder(path: Path) -> Path:
+    """Return the folder of the training of the network in a file."""
+    return path.parent / "training" / path.stem
 
 
 def _train(
@@ -201,12 +224,14 @@ def _train(
         )  # fmt: skip
     result = fit_super_resolver(
         _to(network, training.context.device), pictures, config, scales=model.trained,
-        degradation=training.degradation, folder=path.parent / "training" / model.name, seed=training.seed,
+        degradation=training.degradation, folder=_training_folder(path), seed=training.seed,
         on_progress=on_progress,
         settings={"pictures": training.pictures is not None, "start": file_digest(start) if later else ""},
-        restart=training.restart, other_threads=training.other_threads,
+        restart=training.restart, other_threads=training.other_threads, ranks=training.ranks,
     )  # fmt: skip
-    save_super_resolver(path, network, training=result.record)
+    if training.ranks.first:
+        save_super_resolver(path, network, training=result.record)
+    training.ranks.wait()  # for the file
     return result
 
 

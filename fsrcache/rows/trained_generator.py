@@ -15,7 +15,7 @@ from fsrcache.rows.row import RowContext, RowResult, RowTraining, default_in_wor
 from fsrcache.training.run.networks import refuse_impossible_networks
 from fsrcache.training.run.train import train_generator
 
-Obstacle = Callable[[Extractor], str]
+Obstacle = Callable[[Extractor, Sequence[int]], str]
 Training = Callable[[RowTraining], RowResult]
 Predictors = Callable[[RowContext, Sequence[str]], list[Predictor]]
 
@@ -23,7 +23,7 @@ Predictors = Callable[[RowContext, Sequence[str]], list[Predictor]]
 def generator_row(name: str, note: str, config: TrainConfig) -> tuple[Obstacle, Training, Predictors]:
     """Return ``obstacle``, ``train`` and ``predictors`` of a row by its name, its note and its own settings."""
 
-    def obstacle(extractor: Extractor) -> str:
+    def obstacle(extractor: Extractor, scales: Sequence[int]) -> str:  # noqa: ARG001  # a row's signature
         try:
             refuse_impossible_networks(config, extractor.form, device=extractor.device)
         except RequestError as error:
@@ -40,9 +40,10 @@ def _train(name: str, training: RowTraining) -> RowResult:
     """Train a row's generator on the store's features."""
     began, context = time.perf_counter(), training.context
     result = train_generator(
-        context.store, context.extractor, training.settings,
+        context.store.with_extra(()), context.extractor, training.settings,
         folder=context.workspace.row(name, training.seed), device=context.device, seed=training.seed,
-        restart=training.restart, other_threads=training.other_threads, on_progress=named(context.on_progress, name),
+        restart=training.restart, other_threads=training.other_threads, ranks=training.ranks,
+        on_progress=named(context.on_progress, name),
     )  # fmt: skip
     return RowResult(
         row=name,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from fsrcache.store.blocks import Block
 from fsrcache.store.inventory import Inventory
 from fsrcache.store.layout import ROOT, outputs
-from fsrcache.store.metadata import documents
+from fsrcache.store.metadata import documents, split_document
 from fsrcache.store.root import Root
 from fsrcache.store.spec import StoreSpec
 
@@ -15,7 +15,8 @@ def begin_store(
 ) -> None:
     """Write the metadata that are missing or others, and remove half-written files.
 
-    A complete store stays as it is for its readers while scales are added: their metadata come last, with its new root.
+    A complete store stays as it is for its readers while scales or extra splits are added: their metadata come last,
+    with its new root, but for the documents of added splits, which say what they are about.
 
     Parameters
     ----------
@@ -45,5 +46,7 @@ def begin_store(
     stays = root is not None and (inventory.holds(root.spec) if root.complete else root.spec == spec)
     if root is None or not stays:
         root = Root(spec)
+    added = spec.extra.keys() - root.spec.extra.keys()
     inventory.update({ROOT: root.document(), **documents(root.spec)})
+    inventory.update({f"{split}/{ROOT}": split_document(spec, split) for split in sorted(added)})
     inventory.remove_partials(None if alone else folders)

@@ -17,7 +17,7 @@ Block = tuple[str, int, int]  # split, scale, block
 
 def blocks_of_part(spec: StoreSpec, part: tuple[int, int]) -> list[Block]:
     """Return the (split, scale, block) of a part, the scales of a block next to each other."""
-    blocks = [(split, block) for split in spec.splits for block in range(spec.blocks(split))]
+    blocks = [(split, block) for split in spec.every_split for block in range(spec.blocks(split))]
     i, n = part
     return [(split, scale, block) for split, block in blocks[i - 1 :: n] for scale in spec.scales]
 
@@ -56,7 +56,7 @@ def write_block(
         Only then may anything have been written.
     """
     split, scale, number = block
-    if not (split in spec.rows and scale in spec.scales and number in range(spec.blocks(split))):
+    if not (split in spec.every_split and scale in spec.scales and number in range(spec.blocks(split))):
         raise FsrcacheError(f"The store {inventory.name} has no block {number} of {split} at scale {scale}.")
     scale, number = int(scale), int(number)  # NumPy's are not written alike
     for array, rows in _checked_values(inventory.name, spec, (split, scale, number), values, ids).items():

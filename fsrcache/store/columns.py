@@ -12,7 +12,9 @@ from fsrcache.store.existing import APART
 from fsrcache.store.inventory import Inventory
 from fsrcache.store.layout import MOST_LETTERS, columns, digest
 from fsrcache.store.shard import DamagedError, damaged_file, decode, encode, name_bytes
-from fsrcache.store.spec import StoreSpec
+from fsrcache.store.spec import UNLABELLED, StoreSpec
+
+NO_LABEL = -1
 
 Columns = Mapping[str, Mapping[str, Any]]  # labels, ids and hashes: arrays by split
 
@@ -25,7 +27,7 @@ def name_hashes(names: Sequence[str] | NDArray[np.str_]) -> NDArray[np.uint8]:
 
 def check_columns(spec: StoreSpec, values: Columns) -> None:
     """Refuse labels, ids or hashes that a spec does not describe."""
-    for split in spec.splits:
+    for split in spec.every_split:
         for name, array in columns(spec, split).items():
             if split not in values[name]:
                 raise FsrcacheError(f"The spec has a split {split!r}, but there are no {name} of it.")
@@ -42,7 +44,10 @@ def check_columns(spec: StoreSpec, values: Columns) -> None:
                 raise FsrcacheError(f"The {name} of {split} are {what}, not {wanted} {list(array.shape)}.")
             if name == "ids" and (longest := max(len(str(value)) for value in column)) > MOST_LETTERS:
                 raise FsrcacheError(f"A name of {split} has {longest} letters.", f"At most {MOST_LETTERS} are kept.")
-            if name == "labels" and not (column.min() >= 0 and column.max() < len(spec.classes)):
+            if name == "labels" and split == UNLABELLED:
+                if (column != NO_LABEL).any():
+                    raise FsrcacheError(f"The labels of {split} are not all {NO_LABEL}.", "It has no labels.")
+            elif name == "labels" and not (column.min() >= 0 and column.max() < len(spec.classes)):
                 raise FsrcacheError(
                     f"The labels of {split} go from {column.min()} to {column.max()}, but there are "
                     f"{len(spec.classes)} classes.",
@@ -59,7 +64,7 @@ def write_columns(inventory: Inventory, spec: StoreSpec, values: Columns) -> dic
         If an existing column is damaged or other pictures or labels stand in it; other names may.
     """
     digests = {}
-    for split in spec.splits:
+    for split in spec.every_split:
         for name, array in columns(spec, split).items():
             for block, key in enumerate(array.keys):
                 rows = slice(block * array.block, block * array.block + array.rows(block))

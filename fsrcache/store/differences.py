@@ -18,14 +18,15 @@ def content_differences(there: StoreSpec, here: StoreSpec) -> list[str]:
     there, here
         What a store is about, and what somebody wants to write into it.
     """
-    names = here.differences(there)
+    names, extra = here.differences(there), list(_extra(there, here))
     if not names:
-        return []
+        return extra
     clauses = [*face_differences(there, here), *_extractor(names, there, here), *_recipe(there, here)]
     others = [name for name in names if not name.startswith("digests.") and name not in (*_FACES, "recipe")]
     if "rows" in names or "widths" in others:
         others = [name for name in others if name not in _CUT]
     clauses += [_clause(name, getattr(there, name), getattr(here, name)) for name in others]
+    clauses = clauses or extra
     return clauses or ["its pixels are prepared otherwise"]  # which no field but a digest says
 
 
@@ -57,6 +58,14 @@ def _extractor(names: list[str], there: StoreSpec, here: StoreSpec) -> Iterator[
         stored, now = (spec.recipe.get("extractor") for spec in (there, here))
         named = "" if stored is None else f", {_value(stored)},"
         yield f"its extractor{named} has other weights" if stored == now else _clause("extractor", stored, now)
+
+
+def _extra(there: StoreSpec, here: StoreSpec) -> Iterator[str]:
+    """Yield the extra splits of both that hold other pictures."""
+    for split, one in here.extra.items():
+        if (stored := there.extra.get(split, one)) != one:
+            counts = " and ".join(f"{count['rows']:,} {where}" for count, where in ((stored, "there"), (one, "here")))
+            yield f"its faces of {split} are others, {counts}"
 
 
 def _recipe(there: StoreSpec, here: StoreSpec) -> Iterator[str]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
-from fsrcache.store.spec import OUTPUTS, StoreSpec
+from fsrcache.store.spec import OUTPUTS, UNLABELLED, StoreSpec
 
 DIGEST_BYTES, CRC_BYTES = 16, 4
 MOST_LETTERS = 4096  # of a picture's name, as of a path
@@ -12,7 +12,7 @@ _UTF8_BYTES = 4  # of a letter, at most
 ROOT = "zarr.json"
 _COLUMN_CHUNK = 1 << 20  # rows
 _BYTE_CLASSES = 256  # that one byte tells apart
-ITEMSIZE = {"uint8": 1, "uint16": 2, "float16": 2, "float32": 4, "string": 0}
+ITEMSIZE = {"uint8": 1, "uint16": 2, "int16": 2, "float16": 2, "float32": 4, "string": 0}
 
 
 @dataclass(frozen=True)
@@ -99,9 +99,10 @@ class ArrayLayout:
 
 def columns(spec: StoreSpec, split: str) -> dict[str, ArrayLayout]:
     """Return the arrays of a split that are the same at every scale: labels [n], ids [n], hashes [n, 16]."""
-    n = spec.rows[split]
+    n = spec.count(split)
+    label = "uint8" if len(spec.classes) <= _BYTE_CLASSES else "uint16"
     forms: dict[str, tuple[str, tuple[int, ...]]] = {
-        "labels": ("uint8" if len(spec.classes) <= _BYTE_CLASSES else "uint16", (n,)),
+        "labels": ("int16" if split == UNLABELLED else label, (n,)),
         "ids": ("string", (n,)),
         "hashes": ("uint8", (n, 16)),
     }
@@ -111,7 +112,7 @@ def columns(spec: StoreSpec, split: str) -> dict[str, ArrayLayout]:
 
 def outputs(spec: StoreSpec, split: str, *, scale: int) -> dict[str, ArrayLayout]:
     """Return the arrays of a split and scale, in order of writing: the features last."""
-    n = spec.rows[split]
+    n = spec.count(split)
     return {
         name: ArrayLayout(
             f"{split}/x{scale}/{name}",
@@ -128,7 +129,7 @@ def outputs(spec: StoreSpec, split: str, *, scale: int) -> dict[str, ArrayLayout
 def arrays(spec: StoreSpec) -> list[ArrayLayout]:
     """Return every array of a store."""
     every: list[ArrayLayout] = []
-    for split in spec.splits:
+    for split in spec.every_split:
         every += columns(spec, split).values()
         for scale in spec.scales:
             every += outputs(spec, split, scale=scale).values()

@@ -1,6 +1,7 @@
 """A store's ``zarr.json`` documents: functions of the spec, to the byte; and the sealed record in one."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from fsrcache.errors import FsrcacheError, Remedy, call
@@ -17,13 +18,18 @@ _CRC = {"name": "crc32c"}
 
 def documents(spec: StoreSpec) -> dict[str, bytes]:
     """Return every metadata document below the root, by key; those of the splits repeat what the store is about."""
-    fields, every = spec.to_dict(), arrays(spec)
-    record = sealed({name: value for name, value in fields.items() if name != "scales"})
+    every = arrays(spec)
     groups = {}
-    for split in spec.splits:
-        groups[f"{split}/{ROOT}"] = group_document(record)
+    for split in spec.every_split:
+        groups[f"{split}/{ROOT}"] = split_document(spec, split)
         groups |= {f"{split}/x{scale}/{ROOT}": group_document(None) for scale in spec.scales}
     return groups | {f"{array.name}/{ROOT}": array_document(array) for array in every}
+
+
+def split_document(spec: StoreSpec, split: str) -> bytes:
+    """Return the ``zarr.json`` of a split, which no added scale and no other extra split changes."""
+    own = replace(spec, extra={name: one for name, one in spec.extra.items() if name == split})
+    return group_document(sealed({name: value for name, value in own.to_dict().items() if name != "scales"}))
 
 
 def array_document(array: ArrayLayout) -> bytes:
@@ -45,7 +51,7 @@ def array_document(array: ArrayLayout) -> bytes:
             "data_type": array.dtype,
             "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [array.block, *width]}},
             "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
-            "fill_value": {"string": "", "uint8": 0, "uint16": 0}.get(array.dtype, 0.0),
+            "fill_value": {"string": "", "uint8": 0, "uint16": 0, "int16": 0}.get(array.dtype, 0.0),
             "codecs": codecs,
             "dimension_names": ["face", "value"][: len(array.shape)],
             "attributes": {},

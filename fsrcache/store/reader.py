@@ -1,7 +1,9 @@
 """Reading a complete feature store."""
 
-from collections.abc import Iterator, Mapping
+import copy
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -26,6 +28,12 @@ from fsrcache.store.stored import StoredArray
 if TYPE_CHECKING:
     import pandas
     from zarr.abc.store import Store
+
+_ADD_EXTRA = Remedy(
+    "Name one that it has, or add some: `{}` or `{}`.",
+    call("extract", views=1),
+    call("extract", unlabelled=Blank("PATH")),
+)
 
 
 class FeatureStore:
@@ -105,7 +113,7 @@ class FeatureStore:
         if not hasattr(self, "spec"):  # it could not be opened
             return f"FeatureStore({getattr(self, 'name', '')!r})"
         spec = self.spec
-        rows = ", ".join(f"{split} {count:,}" for split, count in spec.rows.items())
+        rows = ", ".join(f"{split} {spec.count(split):,}" for split in spec.every_split)
         side = spec.recipe.get("spd_side")
         form = f", the triangle of {side} x {side}" if type(side) is int else ""
         others = "".join(f", {name} {spec.widths[name]}" for name in spec.widths if name != "features")
@@ -127,7 +135,7 @@ class FeatureStore:
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The splits that have pictures."""
+        """The splits that have pictures; not those that only trainings read, ``spec.extra``."""
         return self.spec.splits
 
     @property
@@ -135,8 +143,42 @@ class FeatureStore:
         """A hexadecimal digest of what the store is about."""
         return self.spec.digest
 
-    def labels(self, split: str) -> NDArray[np.unsignedinteger[Any]]:
-        """Return uint8 ``[n]``, indices into ``classes``; uint16 where there are more than 256."""
+    def at_scales(self, scales: Sequence[int]) -> "FeatureStore":
+        """Return the same store with some of its scales alone, full resolution always among them; nothing is copied.
+
+        Raises
+        ------
+        FsrcacheError
+            If there is no such scale.
+        """
+        for scale in scales:
+            self._check_scale(scale)
+        store = copy.copy(self)
+        store.spec = replace(self.spec, scales=tuple(sorted({1, *scales})))
+        return store
+
+    def with_extra(self, splits: Iterable[str]) -> "FeatureStore":
+        """Return the same store with some of the extra splits alone, those that only trainings read; nothing is copied.
+
+        Raises
+        ------
+        FsrcacheError
+            If there is no such extra split.
+        """
+        chosen = set(splits)
+        for split in sorted(chosen - self.spec.extra.keys()):
+            has = ", ".join(self.spec.extra) or "none"
+            what = f"The store {self.name} has no extra split {shortened(split)}; it has {has}."
+            raise FsrcacheError(what, _ADD_EXTRA)
+        store = copy.copy(self)
+        store.spec = replace(self.spec, extra={name: one for name, one in self.spec.extra.items() if name in chosen})
+        return store
+
+    def labels(self, split: str) -> NDArray[np.integer[Any]]:
+        """Return uint8 ``[n]``, indices into ``classes``; uint16 where there are more than 256.
+
+        Those of ``unlabelled`` are int16, all -1.
+        """
         return self._column(split, "labels")
 
     def ids(self, split: str) -> NDArray[np.str_]:
@@ -144,7 +186,7 @@ class FeatureStore:
         return self._column(split, "ids")
 
     def hashes(self, split: str) -> NDArray[np.uint8]:
-        """Return uint8 ``[n, 16]``, of the decoded pictures."""
+        """Return uint8 ``[n, 16]``, of the decoded pictures; of a view that of the picture it is made from."""
         return self._column(split, "hashes")
 
     def held_out(self, split: str = "train") -> NDArray[np.bool_]:
@@ -239,11 +281,7 @@ class FeatureStore:
 
     def _output(self, split: str, scale: int, name: str) -> StoredArray:
         self._check_split(split)
-        if scale not in self.scales:
-            raise FsrcacheError(
-                f"The store {self.name} has no scale {scale}; it has {', '.join(map(str, self.scales))}.",
-                Remedy("Add it: `{}`.", call("extract", store=self._location, scales=[scale])),
-            )
+        self._check_scale(scale)
         if name not in self.spec.widths:
             raise FsrcacheError(f"The store {self.name} holds no {name}, only {', '.join(self.spec.widths)}.")
         array = outputs(self.spec, split, scale=scale)[name]
@@ -271,8 +309,15 @@ class FeatureStore:
         return opened
 
     def _check_split(self, split: str) -> None:
-        if split not in self.splits:
-            raise FsrcacheError(f"The store {self.name} has no split {split!r}; it has {', '.join(self.splits)}.")
+        if split not in (every := self.spec.every_split):
+            raise FsrcacheError(f"The store {self.name} has no split {split!r}; it has {', '.join(every)}.")
+
+    def _check_scale(self, scale: int) -> None:
+        if scale not in self.scales:
+            raise FsrcacheError(
+                f"The store {self.name} has no scale {scale}; it has {', '.join(map(str, self.scales))}.",
+                Remedy("Add it: `{}`.", call("extract", store=self._location, scales=[scale])),
+            )
 
     @contextmanager
     def _reading(self, array: ArrayLayout) -> Iterator[None]:

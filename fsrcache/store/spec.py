@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from hashlib import sha256
 from operator import index
 from typing import Any, Self
@@ -13,6 +13,8 @@ from fsrcache.records import parse_json, shortened
 
 VERSION = 5
 SPLITS = ("train", "val", "test")
+UNLABELLED = "unlabelled"  # the split of faces without labels
+MOST_VIEWS = 100
 DIGESTS = ("pictures", "labels", "order", "weights", "preprocessing")
 OUTPUTS = ("probabilities", "embeddings", "features")  # in order of writing: the features last
 DTYPES = ("float16", "float32")
@@ -26,7 +28,7 @@ _NUMBER_BYTES = 4  # of a feature or a probability, at most
 _CHUNK_BYTES = 2 << 20
 _FEWEST_BLOCKS, _MOST_BLOCKS = 8, 1024  # of the largest split, while a block is of 1 to 64 chunks
 _USUAL_CHUNKS, _MOST_CHUNKS = 8, 64  # of a block
-_FREE = ("scales", "data")  # scales may be added to a store, a description says nothing that the digests do not
+_FREE = ("scales", "data", "extra")  # what may be added to a store, and what the digests say anyway
 _TUPLES = ("classes", "scales")
 
 
@@ -56,6 +58,10 @@ class StoreSpec:
     rows
         Rows ``n`` of every split that has pictures, at most 2^36; with the scales and outputs they make at most 2^20
         files.
+    extra
+        Splits that only trainings read, ``view-1``, ``view-2`` and so on and ``unlabelled``: the ``rows`` of each, and
+        the hexadecimal ``digest`` of their pictures. They may be added later, and stores of the same content may differ
+        in them.
     chunk
         Rows of an inner chunk, the unit of reading.
     block
@@ -76,6 +82,7 @@ class StoreSpec:
     recipe: Mapping[str, Any]
     data: str
     rows: Mapping[str, int]
+    extra: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     chunk: int
     block: int
 
@@ -112,13 +119,16 @@ class StoreSpec:
         chunks, largest = self.block // self.chunk, _NUMBER_BYTES * self.chunk * max(self.widths.values())
         _expect(chunks <= _MOST_CHUNKS_A_FILE, "block", self.block, f"at most {_MOST_CHUNKS_A_FILE} chunks")
         _expect(largest <= _MOST_CHUNK_BYTES, "chunk", self.chunk, "rows of fewer bytes together")
-        files = sum(map(self.blocks, self.rows)) * len(self.widths) * len(self.scales)
+        _expect(_extra(self.extra), "extra", self.extra, "rows and digest of view-1 and so on, or unlabelled")
+        files = sum(map(self.blocks, self.every_split)) * len(self.widths) * len(self.scales)
         _expect(files <= _MOST_FILES, "number of files", files, f"at most {_MOST_FILES}, by a larger block")
         _expect(_mapping(self.recipe), "recipe", self.recipe, "JSON values by name")
         object.__setattr__(self, "recipe", _plain(self.recipe))
         object.__setattr__(self, "digests", {name: self.digests[name] for name in DIGESTS})
         object.__setattr__(self, "widths", {name: self.widths[name] for name in OUTPUTS if name in self.widths})
         object.__setattr__(self, "rows", {split: self.rows[split] for split in SPLITS if split in self.rows})
+        extra = {name: dict(self.extra[name]) for name in sorted(self.extra, key=_extra_order)}
+        object.__setattr__(self, "extra", extra)
         length = len(json.dumps(self.to_dict()))
         _expect(length <= _LONGEST_RECORD, "number of letters", length, f"at most {_LONGEST_RECORD}")
 
@@ -175,6 +185,11 @@ class StoreSpec:
         return tuple(self.rows)
 
     @property
+    def every_split(self) -> tuple[str, ...]:
+        """The splits that have pictures, and after them those that only trainings read."""
+        return (*self.rows, *self.extra)
+
+    @property
     def digest(self) -> str:
         """A hexadecimal digest of the whole record."""
         return _digest(self.to_dict())
@@ -185,22 +200,32 @@ class StoreSpec:
         fields = {name.removeprefix("digests."): value for name, value in self.compared().items()}
         return {name: value if name in DIGESTS else _digest(value) for name, value in fields.items()}
 
+    def count(self, split: str) -> int:
+        """Return the rows of a split."""
+        return self.rows[split] if split in self.rows else int(self.extra[split]["rows"])
+
     def blocks(self, split: str) -> int:
         """Return how many blocks the rows of a split are written in."""
-        return -(-self.rows[split] // self.block)
+        return -(-self.count(split) // self.block)
 
     def rows_of(self, split: str, block: int) -> slice:
         """Return which rows of a split a block holds; the last block may be short."""
         start = block * self.block
-        return slice(start, min(start + self.block, self.rows[split]))
+        return slice(start, min(start + self.block, self.count(split)))
 
     def with_scales(self, scales: tuple[int, ...]) -> "StoreSpec":
         """Return the spec with these scales beside its own."""
         return replace(self, scales=tuple(sorted({*self.scales, *scales})))
 
+    def with_additions(self, other: "StoreSpec") -> "StoreSpec":
+        """Return the spec with the scales and the extra splits of another of the same content beside its own."""
+        return replace(self.with_scales(other.scales), extra={**other.extra, **self.extra})
+
     def to_dict(self) -> dict[str, Any]:
-        """Return the record as JSON values."""
+        """Return the record as JSON values; ``extra`` only where there are such splits."""
         record = {field.name: getattr(self, field.name) for field in fields(self)}
+        if not self.extra:
+            del record["extra"]
         return record | {name: list(record[name]) for name in _TUPLES}
 
     @classmethod
@@ -213,6 +238,7 @@ class StoreSpec:
             If a field is missing, unknown or wrong, or the version is unknown.
         """
         names = [field.name for field in fields(cls)]
+        record = {"extra": {}, **record}
         if record.get("version") == VERSION:  # another version may well have other fields
             for name in sorted(set(names) ^ set(record)):
                 raise FsrcacheError(
@@ -298,6 +324,33 @@ def _scales(value: object) -> bool:
         return False
     whole = all(_whole(scale, LARGEST_SCALE) for scale in value)
     return whole and 1 in value and list(value) == sorted(set(value))
+
+
+def view_split(number: int) -> str:
+    """Return the name of the split of the training faces' views of a number, from 1."""
+    return f"view-{number}"
+
+
+def view_number(split: str) -> int | None:
+    """Return the number of a split of views, the inverse of ``view_split``; None for any other split."""
+    match = re.fullmatch("view-([1-9][0-9]{0,2})", split)
+    return int(match[1]) if match and int(match[1]) <= MOST_VIEWS else None
+
+
+def _extra(value: object) -> bool:
+    """Tell whether a value says rows and digest of splits that only trainings read."""
+    if not isinstance(value, Mapping):
+        return False
+    return all(
+        isinstance(split, str) and (split == UNLABELLED or view_number(split))
+        and isinstance(one, Mapping) and one.keys() == {"rows", "digest"}
+        and _whole(one["rows"], _MOST_ROWS) and _hexadecimal(one["digest"])
+        for split, one in value.items()
+    )  # fmt: skip
+
+
+def _extra_order(split: str) -> int:
+    return view_number(split) or MOST_VIEWS + 1
 
 
 def _plain(recipe: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from functools import reduce
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,7 +18,7 @@ from fsrcache.store.metadata import MOST_BYTES, documents
 from fsrcache.store.objects import PARTIAL, Objects, location_of, objects_at, storage_errors
 from fsrcache.store.root import Root, identity, parse_root
 from fsrcache.store.shard import Damage, DamagedError, decode, digest_of
-from fsrcache.store.spec import LARGEST_SCALE, SPLITS, StoreSpec
+from fsrcache.store.spec import LARGEST_SCALE, SPLITS, UNLABELLED, StoreSpec, view_number
 from fsrcache.threads import usable_threads
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ def _repair(objects: Objects, on_progress: ProgressCallback) -> Verdict:
 def _verify(objects: Objects, on_progress: ProgressCallback) -> tuple[Root, Verdict]:
     entries = objects.entries()
     root, problems = _root(objects, entries)
-    metadata, every, added = documents(root.spec), arrays(root.spec), _added(root.spec, entries)
+    metadata, every, added = documents(root.spec), arrays(root.spec), _added(root.spec, objects, entries)
     problems += _odd(entries, {*metadata, *(key for array in (*every, *added) for key in array.keys)})
     for key, document in metadata.items():
         if (kind := _document_damage(objects, key, document, entries)) is not None:
@@ -199,12 +200,13 @@ def _root(objects: Objects, entries: Entries) -> tuple[Root, list[Problem]]:
         with suppress(FsrcacheError):
             root = parse_root(data, store=objects.name, location=location_of(objects))
             return root, [Problem("", ROOT, "corrupt")] if data != root.document() else []
-    specs = [spec for split in SPLITS if (spec := _identity(objects, split))]
+    specs = [spec for split in (*SPLITS, *_extra(entries)) if (spec := _identity(objects, split))]
     if not specs:
         if kind == "missing" and not entries:
             raise FsrcacheError(f"There is no feature store at {objects.name}.", "Name the folder of a store.")
         raise FsrcacheError(f"{objects.name} is no feature store, or its metadata are lost.", _LOST)
-    return Root(replace(specs[0], scales=_scales(specs[0], entries))), [Problem("", ROOT, kind)]
+    spec = reduce(StoreSpec.with_additions, specs)
+    return Root(replace(spec, scales=_scales(spec, entries))), [Problem("", ROOT, kind)]
 
 
 def _identity(objects: Objects, split: str) -> StoreSpec | None:
@@ -250,16 +252,25 @@ def _document_damage(objects: Objects, key: str, document: bytes, entries: Entri
     return None if data == document else "missing" if data is None else "corrupt"
 
 
-def _added(spec: StoreSpec, entries: Entries) -> list[ArrayLayout]:
-    """Return the arrays of scales that are being added to a store."""
+def _added(spec: StoreSpec, objects: Objects, entries: Entries) -> list[ArrayLayout]:
+    """Return the arrays of scales and extra splits that are being added to a store."""
     known = {array.name for array in arrays(spec)}
+    others = [one for split in _extra(entries) if split not in spec.extra and (one := _identity(objects, split))]
+    others = [one for one in others if not spec.differences(one)]
+    spec = reduce(StoreSpec.with_additions, others, spec)
     return [array for array in arrays(spec.with_scales(_scales(spec, entries))) if array.name not in known]
+
+
+def _extra(entries: Entries) -> list[str]:
+    """Return the extra splits that have any file."""
+    names = {key.partition("/")[0] for key in entries}
+    return sorted(name for name in names if name == UNLABELLED or view_number(name))
 
 
 def _scales(spec: StoreSpec, entries: Entries) -> tuple[int, ...]:
     """Return the scales that have any features."""
     parts = [key.split("/") for key in entries]
-    names = {part[1][1:] for part in parts if part[0] in spec.splits and part[2:3] == ["features"]}
+    names = {part[1][1:] for part in parts if part[0] in spec.every_split and part[2:3] == ["features"]}
     numbers = {int(name) for name in names if name.isascii() and name.isdigit()}
     return tuple(sorted({1, *(number for number in numbers if 1 <= number <= LARGEST_SCALE)}))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from fsrcache.errors import FsrcacheError
+from fsrcache.errors import Blank, FsrcacheError, Remedy, arguments
 from fsrcache.progress import ProgressCallback, no_progress
 from fsrcache.store.beginning import begin_store
 from fsrcache.store.blocks import Block, blocks_of_part, missing_blocks, write_block
@@ -21,7 +21,7 @@ from fsrcache.store.lock import alone, remove_stale_locks, writer_lock
 from fsrcache.store.metadata import documents
 from fsrcache.store.objects import objects_at, storage_errors
 from fsrcache.store.root import Root
-from fsrcache.store.spec import StoreSpec
+from fsrcache.store.spec import UNLABELLED, StoreSpec
 
 if TYPE_CHECKING:
     from zarr.abc.store import Store
@@ -39,8 +39,9 @@ class FeatureWriter:
         The store's folder, which may be a link and below which none is followed, a URL that Zarr opens through fsspec,
         or a Zarr store. Files that a killed writer of this part left half-written are removed.
     spec
-        What the store is about. Scales that an existing store lacks are added to it; if it is complete, readers read
-        it as it was until they are all written.
+        What the store is about. Scales and extra splits that an existing store lacks are added to it; if it is
+        complete, readers read it as it was until they are all written. Extra splits that the store has must be in the
+        spec too.
     labels, ids, hashes
         Columns of every split, in the order of the rows: whole numbers ``[n]``, ``n`` names, uint8 ``[n, 16]`` of the
         pictures; without hashes, those of the names.
@@ -91,7 +92,7 @@ class FeatureWriter:
                 objects.folder.mkdir(parents=True, exist_ok=True)
                 held.enter_context(writer_lock(objects.folder, part))
                 root = existing_store(objects, spec)  # as it is now that nobody else writes this part
-            self.spec = spec if root is None else root.spec.with_scales(spec.scales)
+            self.spec = spec if root is None else _with_scales_of(root, spec, store=self.name)
             self._inventory = Inventory(objects)
             self._blocks = blocks_of_part(self.spec, part)
             self.resumed_from = len(self._blocks) - len(missing_blocks(self.spec, self._blocks, self._inventory.keys))
@@ -179,9 +180,11 @@ class FeatureWriter:
                 "Do the same again: what is missing is written.",
             )
         root = read_root(objects)
-        spec = self.spec if root is None else root.spec.with_scales(self.spec.scales)  # other parts may have added some
+        spec = self.spec if root is None else root.spec.with_additions(self.spec)  # other parts may have added some
         if root is not None and root.complete and root.spec == spec:
             return True
+        if spec.extra.keys() > self.spec.extra.keys():  # whoever adds those completes the store
+            return False
         if root is None or (not root.complete and root.spec != spec):
             objects.write(ROOT, Root(spec).document())
         if not self._inventory.holds(spec):
@@ -196,6 +199,20 @@ class FeatureWriter:
         return True
 
 
+def _with_scales_of(root: Root, spec: StoreSpec, *, store: str) -> StoreSpec:
+    """Return the spec with the scales that a store has beside its own; extra splits it must have itself."""
+    if lacking := root.spec.extra.keys() - spec.extra.keys():
+        raise FsrcacheError(
+            f"The store {store} has the extra splits {', '.join(root.spec.extra)}, and {', '.join(sorted(lacking))} "
+            "are not among what is to be written.",
+            Remedy(
+                "Name as many views and the same faces without labels: `{}`.",
+                arguments(views=sum(split != UNLABELLED for split in root.spec.extra), unlabelled=Blank("PATH")),
+            ),
+        )
+    return root.spec.with_additions(spec)
+
+
 def unwritten(
     location: "str | PathLike[str] | Store", spec: StoreSpec, *, part: tuple[int, int] = (1, 1)
 ) -> tuple[StoreSpec, list[Block]]:
@@ -206,5 +223,5 @@ def unwritten(
     objects = objects_at(location)
     with storage_errors(f"The store {objects.name} cannot be read", objects, remedy=AGAIN):
         root = existing_store(objects, spec)
-        spec = spec if root is None else root.spec.with_scales(spec.scales)
+        spec = spec if root is None else _with_scales_of(root, spec, store=objects.name)
         return spec, missing_blocks(spec, blocks_of_part(spec, part), set(objects.keys()))

@@ -28,6 +28,7 @@ from fsrcache.training.run.checkpoint import (
 )
 from fsrcache.training.run.due import CheckpointDue, ReportDue
 from fsrcache.training.run.restart import discard_run
+from fsrcache.training.run.spent import Spent, read_spent, write_spent
 
 MAP = "map.safetensors"  # in a map's folder
 _KIND = "ridge map"
@@ -131,8 +132,10 @@ def fit_maps(fit: RidgeFit, folders: Mapping[Path, Sequence[int]], *, restart: b
     clock = _Clock(fit, parts=sum(len(_parts(fit.store, scales)) for scales in missing.values()), maps=len(missing))
     for folder, scales in missing.items():
         with run_lock(folder):
-            _fit_map(fit, folder, scales, clock)
+            spent = _fit_map(fit, folder, scales, clock)
         discard_run(folder)
+        if spent is not None:
+            write_spent(folder, spent)
     return [read_map(folder / MAP)[1] for folder in folders], len(folders) - len(missing)
 
 
@@ -203,11 +206,12 @@ def _parts(store: FeatureStore, scales: Sequence[int]) -> list[tuple[int, slice]
     return [(scale, slice(start, min(start + _PART, rows))) for scale in scales for start in range(0, rows, _PART)]
 
 
-def _fit_map(fit: RidgeFit, folder: Path, scales: Sequence[int], clock: _Clock) -> None:
+def _fit_map(fit: RidgeFit, folder: Path, scales: Sequence[int], clock: _Clock) -> Spent | None:
+    """Fit a map and write it; return the time of the fit."""
     settings, store = _settings(fit, scales), fit.store
     moments = Moments(store.features("train").shape[1]).to(fit.device)
     modules = {"moments": moments}
-    parts, due = _parts(store, scales), CheckpointDue(None)
+    parts, due = _parts(store, scales), CheckpointDue(None, folder)
     state = _resumed(fit, folder, settings, modules)
     kept = ~store.held_out()
     clock.skip(state["parts"])
@@ -233,7 +237,9 @@ def _fit_map(fit: RidgeFit, folder: Path, scales: Sequence[int], clock: _Clock) 
         "tried": {f"{penalty:g}": float(mean) for penalty, mean in zip(penalties, means, strict=True)},
         "held_out": {f"x{scale}": float(one) for scale, one in zip(scales, accuracy[best], strict=True)},
     }
-    write_weights(folder / MAP, maps[best].state_dict(), kind=_KIND, record=record)
+    with due:
+        write_weights(folder / MAP, maps[best].state_dict(), kind=_KIND, record=record)
+    return read_spent(folder)
 
 
 def _resumed(fit: RidgeFit, folder: Path, settings: dict[str, Any], modules: Mapping[str, nn.Module]) -> _State:

@@ -9,6 +9,7 @@ from fsrcache.errors import Blank, FsrcacheError, Remedy, RequestError, argument
 from fsrcache.faces.faces import Faces, usable_faces
 from fsrcache.faces.index import list_faces, title_of
 from fsrcache.faces.limit import limited
+from fsrcache.faces.listing import Listing
 from fsrcache.files import as_path
 from fsrcache.progress import Progress, ProgressCallback, note
 from fsrcache.records import shortened
@@ -174,6 +175,13 @@ def read_faces(data: Data, *, on_progress: ProgressCallback, side: int | None = 
     """
     on_progress(Progress(f"listing {Path(data.path).name}", 0, 1, "files"))
     listing = limited(list_faces(Path(data.path), layout=data.layout, votes=data.votes), data.limit)
+    faces = faces_of_listing(listing, side=side, on_error=data.on_error, on_progress=on_progress)
+    limit = "" if data.limit is None else f", at most {data.limit:,} faces a split"
+    return faces, f"{title_of(listing.layout)}{limit}"
+
+
+def faces_of_listing(listing: Listing, *, side: int | None, on_error: str, on_progress: ProgressCallback) -> Faces:
+    """Return the usable faces of a listing at a side, with notes on what the reader should know of them."""
     done = 0
 
     def advance() -> None:
@@ -186,8 +194,7 @@ def read_faces(data: Data, *, on_progress: ProgressCallback, side: int | None = 
         on_progress(note(text))
     for reason, count in listing.left_out.items():
         on_progress(note(f"Left out: {count:,} ({reason})."))
-    faces = usable_faces(listing, side=side, on_error=data.on_error, advance=advance)
+    faces = usable_faces(listing, side=side, on_error=on_error, advance=advance)
     for what, count in faces.seen.conversions.items():
         on_progress(note(f"Converted: {count:,} ({what})."))
-    limit = "" if data.limit is None else f", at most {data.limit:,} faces a split"
-    return faces, f"{title_of(listing.layout)}{limit}"
+    return faces

@@ -1,20 +1,23 @@
 """``evaluate``: the table of a workspace's rows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from os import PathLike
 
 from fsrcache.device import pick_device
 from fsrcache.errors import RequestError
-from fsrcache.evaluation.evaluate import check_heads, evaluate_predictors
+from fsrcache.evaluation.evaluate import check_heads, evaluate_predictors, reported_split
+from fsrcache.evaluation.measured_cost import row_costs, with_costs
 from fsrcache.evaluation.scores import BICUBIC
 from fsrcache.evaluation.tables import HEADS, Table
 from fsrcache.extractors.identity import refuse_other_extractor
 from fsrcache.extractors.opening import open_extractor
+from fsrcache.files import as_path
 from fsrcache.progress import ProgressCallback, no_progress
 from fsrcache.records import Seed, check_value, shortened
 from fsrcache.rows.generated import GENERATOR, NAME, trained_runs
-from fsrcache.rows.index import ready_rows
+from fsrcache.rows.index import ready_rows, refuse_row_name
+from fsrcache.rows.pictures import add_pictures
 from fsrcache.rows.row import RowContext
 from fsrcache.store.reader import FeatureStore
 from fsrcache.verbs.native_sizes import native_sizes_of
@@ -30,6 +33,9 @@ def evaluate(
     heads: Sequence[str] = tuple(HEADS),
     against: str = BICUBIC,
     native_sizes: bool = False,
+    calibration: bool = False,
+    pictures: Mapping[str, str | PathLike[str]] | None = None,
+    cost: bool = False,
     seed: int = 0,
     device: str = "auto",
     on_progress: ProgressCallback = no_progress,
@@ -57,6 +63,15 @@ def evaluate(
         Row that McNemar's test compares with, as tables call it.
     native_sizes
         Whether to score faces by the size of their own pictures too, which are read again for it.
+    calibration
+        Whether to measure the calibration error of the frozen head's probabilities, before and after a temperature that
+        is fitted on faces that are not scored.
+    pictures
+        Folders of faces that other programs super-resolved, by the name of their row: ``x4/NAME.png`` for a face NAME
+        of the store at scale 4, as ``degrade`` names the small ones. The workspace keeps their features, so that the
+        rows are in later tables too. Without the faces of train they have no re-fitted heads.
+    cost
+        Whether to count and measure what every row costs: weights, multiplications, and time of training and a face.
     seed
         Random seed of the re-fitted heads.
     device
@@ -72,15 +87,19 @@ def evaluate(
     Raises
     ------
     RequestError
-        If there is no such workspace, head, seed, device or row, or a run is named that can be none.
+        If there is no such workspace, head, seed, device, row or folder, or a run or row is named that can be none.
     FsrcacheError
-        If there is no store or no such run, or they belong to another extractor or to each other not at all.
+        If there is no store or no such run, they belong to another extractor or to each other not at all, or pictures
+        of faces are missing.
     """
     workspace, location = open_workspace(workspace), pick_device(device)
     check_value(Seed, seed, name="seed")
     check_heads(heads)
     check_value(str, against, name="against")
     runs = runs_of_table(workspace, names)
+    folders = {name: as_path(folder, name=f"pictures[{name!r}]") for name, folder in (pictures or {}).items()}
+    for name in folders:
+        refuse_row_name(name)
     existing_workspace(workspace)
     features = FeatureStore(workspace.store if store is None else store)
     extractor = open_extractor(workspace.extractor_source, device=location)
@@ -88,13 +107,19 @@ def evaluate(
     context = RowContext(
         workspace=workspace, store=features, extractor=extractor, device=location, on_progress=on_progress
     )
+    for name, folder in folders.items():
+        add_pictures(context, name, folder, split=reported_split(features, split))
     ready = ready_rows(context, runs)
     sizes = partial(native_sizes_of, workspace, features, on_progress=on_progress) if native_sizes else None
-    return evaluate_predictors(
+    table = evaluate_predictors(
         features, extractor, ready.predictors, device=location, folder=workspace.predictions, split=split, heads=heads,
-        seed=seed, order=ready.order, against=against, sizes=sizes,
+        seed=seed, order=ready.order, against=against, sizes=sizes, calibration=calibration,
         notes=[*ready.left_out, *_untrained(workspace, runs)], on_progress=on_progress,
     )  # fmt: skip
+    if not cost:
+        return table
+    costs = row_costs(features, extractor, ready.predictors, device=location, on_progress=on_progress)
+    return with_costs(table, costs)
 
 
 def runs_of_table(workspace: Workspace, names: Sequence[str] | None) -> tuple[str, ...]:

@@ -31,6 +31,7 @@ from fsrcache.training.classifier.estimate import estimate_pretraining
 from fsrcache.training.classifier.fit import Following
 from fsrcache.training.classifier.pretraining import pretrain_extractor
 from fsrcache.verbs.data import choose_data, has_store_of, read_faces, remember_beginning
+from fsrcache.verbs.extra import choose_extra, read_unlabelled
 from fsrcache.verbs.extractor import choose_extractor
 from fsrcache.verbs.pretrain import resolve_settings
 from fsrcache.workspace import Data, Workspace, open_workspace
@@ -46,6 +47,8 @@ def extract(
     extractor: str | PathLike[str] | None = None,
     onnx: Mapping[str, Any] | None = None,
     scales: Sequence[int] = SCALES,
+    views: int = 0,
+    unlabelled: Data | str | PathLike[str] | None = None,
     degradation: Degradation = SCALE_FORM,
     part: tuple[int, int] = (1, 1),
     device: str = "auto",
@@ -55,8 +58,9 @@ def extract(
 ) -> ExtractResult:
     """Write features, embeddings and probabilities of every face at every scale into the workspace's store.
 
-    Interrupted, it goes on where it stopped when it is called again; more scales can be added later. In a workspace
-    without an extractor, if none is named, a tiny one is pre-trained where the faces are the drawn ones.
+    Interrupted, it goes on where it stopped when it is called again; more scales, views and faces without labels can be
+    added later. In a workspace without an extractor, if none is named, a tiny one is pre-trained where the faces are
+    the drawn ones.
 
     Parameters
     ----------
@@ -75,6 +79,11 @@ def extract(
         in the TOML file beside it.
     scales
         Scales from 2; full resolution is always written.
+    views
+        Number of views of every training face, mirrored or shifted, that trainings draw from too; a store keeps those
+        that it has.
+    unlabelled
+        A folder or file of faces without labels, or whose labels are ignored, that trainings draw from too.
     degradation
         How low-resolution views are made.
     part
@@ -105,15 +114,18 @@ def extract(
     chosen = choose_extractor(workspace, extractor, onnx=onnx, device=target, on_progress=on_progress)
     if chosen is None and not _pretrains(data, part):
         raise _no_extractor(workspace, data)
+    views, unlabelled = choose_extra(workspace, store, views=views, unlabelled=unlabelled, limit=data.limit)
     faces, title = read_faces(data, side=None if chosen is None else chosen.extractor.side, on_progress=on_progress)
+    others = read_unlabelled(unlabelled, side=faces.side, labelled=faces, on_progress=on_progress)
+    seen: dict[str, Any] = {"device": target, "degradation": degradation, "views": views, "unlabelled": others}
     if chosen is None:
         workspace.remember(data)
         on_progress(note("There is no extractor yet: pre-training a tiny one on the drawn faces."))
         following = following_extraction(faces, scales=scales, degradation=degradation, on_progress=on_progress)
         _pretrain_tiny(workspace, faces, target, following, on_progress)
-        source = face_source(faces, workspace.extractor, device=target, degradation=degradation)
+        source = face_source(faces, workspace.extractor, **seen)
     else:
-        source = face_source(faces, chosen.extractor, device=target, degradation=degradation)
+        source = face_source(faces, chosen.extractor, **seen)
         spec = store_spec(source, scales=scales, data=title)
         same = store is None and has_store_of(workspace, spec, data)
         refuse_full_disk(store or workspace.store, spec, source)
@@ -124,6 +136,8 @@ def extract(
             workspace.remember(data)
         elif store is None or not workspace.has_data:
             remember_beginning(workspace, data)
+    if store is None and unlabelled is not None:
+        workspace.remember_unlabelled(unlabelled)
     _announce_scales(workspace, store or workspace.store, scales, on_progress)
     result = extract_features(
         source, store=store or workspace.store, scales=scales, data=title, part=part, cluster=cluster,
@@ -144,6 +158,8 @@ def estimate_extract(
     extractor: str | PathLike[str] | None = None,
     onnx: Mapping[str, Any] | None = None,
     scales: Sequence[int] = SCALES,
+    views: int = 0,
+    unlabelled: Data | str | PathLike[str] | None = None,
     degradation: Degradation = SCALE_FORM,
     part: tuple[int, int] = (1, 1),
     device: str = "auto",
@@ -158,9 +174,12 @@ def estimate_extract(
     workspace = open_workspace(workspace)
     data = choose_data(workspace, data, any_limit=store is not None, on_progress=on_progress)
     chosen = choose_extractor(workspace, extractor, onnx=onnx, device=target, on_progress=on_progress)
+    views, unlabelled = choose_extra(workspace, store, views=views, unlabelled=unlabelled, limit=data.limit)
     faces, title = read_faces(data, side=None if chosen is None else chosen.extractor.side, on_progress=on_progress)
+    others = read_unlabelled(unlabelled, side=faces.side, labelled=faces, on_progress=on_progress)
+    seen: dict[str, Any] = {"device": target, "degradation": degradation, "views": views, "unlabelled": others}
     if chosen is not None:
-        source = face_source(faces, chosen.extractor, device=target, degradation=degradation)
+        source = face_source(faces, chosen.extractor, **seen)
         if store is None:
             has_store_of(workspace, store_spec(source, scales=scales, data=title), data)  # compares
         return estimate_extraction(
@@ -174,7 +193,7 @@ def estimate_extract(
         faces, default.extractor, default.schedule, device=target, on_progress=on_progress
     )
     untrained = extractor_of(CovPoolFER(default.extractor, faces.classes).eval(), digest="0")
-    source = face_source(faces, untrained, device=target, degradation=degradation)
+    source = face_source(faces, untrained, **seen)
     estimate = estimate_extraction(
         source, store=store or workspace.store, scales=scales, part=part, on_progress=on_progress
     )

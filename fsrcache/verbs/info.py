@@ -120,7 +120,7 @@ def info(
         store=objects.name,
         complete=root.complete,
         spec=spec,
-        blocks=sum(map(spec.blocks, spec.splits)) * len(spec.scales),
+        blocks=sum(map(spec.blocks, spec.every_split)) * len(spec.scales),
         files=len(keys),
         files_there=there,
         objects=1 + len(documents(spec)) + len(keys),

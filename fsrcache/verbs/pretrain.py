@@ -124,9 +124,9 @@ def pretrain(
             on_progress(note(f"Preset medium: {faces.side} x {faces.side} pixels without a GPU."))
         result = pretrain_extractor(
             faces, resolved.extractor, resolved.schedule,
-            target=workspace.extractor, folder=workspace.pretraining, scales=tuple(scales), restart=restart,
-            other_threads=threads is not None or ranks.launched, seed=seed, device=target, ranks=ranks,
-            on_progress=on_progress,
+            target=workspace.extractor, folder=workspace.pretraining, scales=tuple(scales),
+            restart=restart and not ranks.restarted, other_threads=threads is not None or ranks.launched, seed=seed,
+            device=target, ranks=ranks, on_progress=on_progress,
         )  # fmt: skip
     result = replace(result, preset=resolved.preset, settings=resolved.differences)
     if not ranks.first:

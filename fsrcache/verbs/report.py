@@ -3,7 +3,7 @@
 import json
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from os import PathLike
@@ -17,20 +17,26 @@ from numpy.typing import NDArray
 import fsrcache
 from fsrcache.device import in_words, pick_device
 from fsrcache.errors import FsrcacheError, Remedy, RequestError, arguments
+from fsrcache.evaluation.ensembles import ensembles_of
 from fsrcache.evaluation.evaluate import evaluate_predictors
+from fsrcache.evaluation.measured_cost import row_costs, with_costs
 from fsrcache.evaluation.predictor import Predictor
 from fsrcache.evaluation.scores import BICUBIC, FROZEN
 from fsrcache.evaluation.scoring import Scoring
-from fsrcache.evaluation.tables import HEADS, Table
+from fsrcache.evaluation.tables import HEADS, Key, Table
+from fsrcache.evaluation.temperature import with_calibration
+from fsrcache.extractors.covpool import COVPOOL, ExtractorTraining
 from fsrcache.extractors.identity import refuse_other_extractor
 from fsrcache.extractors.opening import open_extractor
 from fsrcache.faces.decode import Pictures
 from fsrcache.faces.degrade import coarse_pictures
 from fsrcache.files import as_path, write_whole
-from fsrcache.models.generators.forms import load_generator, read_training
-from fsrcache.models.weights import file_digest
+from fsrcache.models.generators.forms import read_training
+from fsrcache.models.weights import file_digest, kind_of, read_record
+from fsrcache.presets import ExtractorConfig
 from fsrcache.progress import Progress, ProgressCallback, no_progress, note
-from fsrcache.reports.commands import repeating_commands
+from fsrcache.records import value_from
+from fsrcache.reports.commands import PretrainedExtractor, repeating_commands
 from fsrcache.reports.data import ReportData, Training
 from fsrcache.reports.history import read_history
 from fsrcache.reports.page import page
@@ -38,6 +44,7 @@ from fsrcache.reports.sections import sections, shown_faces
 from fsrcache.rows import meta_sr, meta_sr_retrained, rcan
 from fsrcache.rows.generated import GENERATOR, NAME, trained_runs
 from fsrcache.rows.index import ROWS, ready_rows
+from fsrcache.rows.pictures import enlarged_faces
 from fsrcache.rows.row import RowContext
 from fsrcache.rows.super_resolved import open_super_resolver
 from fsrcache.settings import resolved
@@ -149,8 +156,11 @@ def _report_data(context: RowContext, runs: Sequence[str], *, split: str | None)
         heads=_kept_heads(list(scorings.values())), seed=_SEED, order=ready.order, notes=ready.left_out,
         on_progress=context.on_progress,
     )  # fmt: skip
-    firsts = {one.row: one for one in reversed(ready.predictors)}
-    row = NAME if NAME in firsts else ready.predictors[-1].row
+    there = [one for one in ready.predictors if one.has(split)]
+    firsts = {one.row: one for one in reversed(there)}
+    row = NAME if NAME in firsts else there[-1].row
+    table = with_costs(table, row_costs(store, context.extractor, there, device=context.device, timed=False))
+    table = _calibrated(context, table, [one for one in there if one.row in (BICUBIC, row)], scorings)
     trainings = _trainings(workspace, runs)
 
     @cache
@@ -171,7 +181,25 @@ def _report_data(context: RowContext, runs: Sequence[str], *, split: str | None)
     )
     data = replace(data, pictures=_pictures(context, table, shown_faces(data)))
     super_resolvers = [firsts[name] for name in _SUPER_RESOLVERS if name in firsts]
-    return replace(data, enlarged={one.row: _enlarged(context, one, data) for one in super_resolvers})
+    others = enlarged_faces(context, split, [one.number for one in table.examples if one.number in data.pictures])
+    return replace(
+        data, enlarged={**{one.row: _enlarged(context, one, data) for one in super_resolvers}, **dict(others)}
+    )
+
+
+def _calibrated(
+    context: RowContext, table: Table, predictors: Sequence[Predictor], scorings: Mapping[str, Scoring]
+) -> Table:
+    """Return a table with the calibration errors of some rows."""
+    outputs: dict[Key, NDArray[np.float32]] = {
+        (one.row, FROZEN, scale, one.seed): values
+        for one in predictors
+        for scale, values in (scorings[one.name].kept(FROZEN) or {}).items()
+    }
+    return with_calibration(
+        table, outputs, context.store, predictors, ensembles=ensembles_of(predictors), device=context.device,
+        folder=context.workspace.predictions, on_progress=context.on_progress,
+    )  # fmt: skip
 
 
 def _enlarged(context: RowContext, predictor: Predictor, data: ReportData) -> dict[tuple[int, int], Pictures]:
@@ -193,7 +221,7 @@ def _enlarged(context: RowContext, predictor: Predictor, data: ReportData) -> di
 
 def _kept_heads(scorings: Sequence[Scoring]) -> list[str]:
     """Return the heads whose predictions are kept for every row that has features, and the frozen one."""
-    with_features = [one for one in scorings if one.predictor.features is not None]
+    with_features = [one for one in scorings if one.predictor.features is not None and one.predictor.has("train")]
     return [head for head in HEADS if head == FROZEN or all(one.kept(head) is not None for one in with_features)]
 
 
@@ -208,16 +236,12 @@ def _trainings(workspace: Workspace, runs: Sequence[str]) -> list[Training]:
 
 
 def _training(folder: Path) -> Training:
-    path, history = folder / GENERATOR, read_history(folder / _HISTORY)
-    record = read_training(path)
-    seconds = [value for line in history if isinstance(value := line.get("seconds"), float)]
+    record = read_training(folder / GENERATOR)
     return Training(
         name=folder.name,
         config=record["config"],
         seed=record["seed"],
-        history=history,
-        parameters=sum(weight.numel() for weight in load_generator(path)[0].parameters()),
-        seconds=sum(seconds) or None,
+        history=read_history(folder / _HISTORY),
     )
 
 
@@ -242,6 +266,24 @@ def _facts(context: RowContext, trainings: Sequence[Training]) -> dict[str, dict
     }
 
 
+def _own_extractor(workspace: Workspace) -> PretrainedExtractor | None:
+    """Return how the workspace's own extractor was pre-trained; None where it was not, or nothing says how."""
+    if workspace.extractor_source.reference != str(workspace.extractor):
+        return None
+    if kind_of(workspace.extractor, wanted="extractor") != COVPOOL:
+        return None
+    record = read_record(workspace.extractor, kind=COVPOOL)
+    training: ExtractorTraining = value_from(
+        ExtractorTraining, record.get("training"), where=workspace.extractor, name="training"
+    )
+    if "schedule" not in training or "fine_tuned_from" in training:
+        return None
+    config: ExtractorConfig = value_from(
+        ExtractorConfig, record.get("config"), where=workspace.extractor, name="config"
+    )
+    return PretrainedExtractor(config, training["schedule"], training.get("seed", 0), training.get("scales", (1,)))
+
+
 def _commands(context: RowContext, table: Table, trainings: Sequence[Training]) -> list[str]:
     trained = {row.NAME for row in ROWS if row.train is not None}
     baselines: dict[int, list[str]] = {}
@@ -250,7 +292,7 @@ def _commands(context: RowContext, table: Table, trainings: Sequence[Training]) 
             baselines.setdefault(seed, []).append(row)
     return repeating_commands(
         context.workspace.data(),
-        extractor=context.workspace.extractor_source.reference,
+        extractor=_own_extractor(context.workspace) or Path(context.workspace.extractor_source.reference).name,
         scales=context.store.scales,
         degradation=context.store.spec.recipe.get("degradation", {}),
         trainings=trainings,
@@ -261,7 +303,7 @@ def _commands(context: RowContext, table: Table, trainings: Sequence[Training]) 
 def _pictures(context: RowContext, table: Table, numbers: Sequence[int]) -> dict[int, Pictures]:
     """Return faces by number; none, and a note, where the pictures are not at hand."""
     try:
-        pictures = read_pictures(context.workspace, context.store, table, numbers)
+        pictures = list(read_pictures(context.workspace, context.store, table.split, numbers))
     except FsrcacheError as error:
         context.on_progress(note(f"No faces: {error.what}"))
         return {}

@@ -6,9 +6,11 @@ from os import PathLike
 
 from fsrcache.announce import several
 from fsrcache.device import pick_device, with_threads
+from fsrcache.errors import Remedy, RequestError, arguments
 from fsrcache.extractors.opening import open_extractor
 from fsrcache.presets import TRAINING, TrainConfig
 from fsrcache.progress import ProgressCallback, no_progress, note
+from fsrcache.records import check_value, shortened
 from fsrcache.settings import differences, preset_named, with_settings
 from fsrcache.store.reader import FeatureStore
 from fsrcache.training.ranks import joined
@@ -23,9 +25,11 @@ def train(
     *,
     store: str | PathLike[str] | None = None,
     name: str = "default",
+    scales: Sequence[int] | None = None,
     preset: str | None = None,
     steps: int | None = None,
     settings: Sequence[str] = (),
+    extra: Sequence[str] | None = None,
     cache: str = "auto",
     plain: bool = False,
     log: Sequence[str] = (),
@@ -48,12 +52,17 @@ def train(
         The feature store, a folder or a URL; None for the workspace's.
     name
         Name of the run.
+    scales
+        Scales of the store to train on, beside full resolution; None for all.
     preset
         ``paper``, ``authors``, ``best`` or ``tiny``; None for ``tiny`` on drawn faces and ``best`` on others.
     steps
         Steps of the generator; None for the preset's.
     settings
         Texts ``name=value`` that replace settings of the preset.
+    extra
+        Names of the store's extra splits to draw from beside ``train``, such as ``view-1`` and ``unlabelled``; None for
+        those that the run was begun with, and all for a new one.
     cache
         Location of the features: ``device``, ``ram``, ``stream``, or ``auto`` for the first of these where they fit.
     plain
@@ -86,10 +95,11 @@ def train(
         folder = open_workspace(workspace).run(name)
         preset, config = train_settings(workspace, preset=preset, steps=steps, settings=settings)
         workspace = existing_workspace(workspace)
-        features = FeatureStore(store or workspace.store)
+        features = _open_store(store or workspace.store, scales)
         result = train_generator(
             features, open_extractor(workspace.extractor_source), config,
-            folder=folder, seed=seed, device=target, cache=cache, plain=plain, log=log, restart=restart,
+            folder=folder, seed=seed, device=target, cache=cache, extra=extra, plain=plain, log=log,
+            restart=restart and not ranks.restarted,
             other_threads=threads is not None or ranks.launched, ranks=ranks, on_progress=on_progress,
         )  # fmt: skip
     changes = tuple(differences(config, TRAINING[preset]))
@@ -107,9 +117,11 @@ def estimate_train(
     *,
     store: str | PathLike[str] | None = None,
     name: str = "default",
+    scales: Sequence[int] | None = None,
     preset: str | None = None,
     steps: int | None = None,
     settings: Sequence[str] = (),
+    extra: Sequence[str] | None = None,
     cache: str = "auto",
     plain: bool = False,
     restart: bool = False,
@@ -125,8 +137,8 @@ def estimate_train(
     workspace = existing_workspace(workspace)
     with with_threads(threads):
         estimate = estimate_training(
-            FeatureStore(store or workspace.store), open_extractor(workspace.extractor_source), config,
-            device=target, seed=seed, cache=cache, plain=plain, folder=None if restart else folder,
+            _open_store(store or workspace.store, scales), open_extractor(workspace.extractor_source), config,
+            device=target, seed=seed, cache=cache, extra=extra, plain=plain, folder=None if restart else folder,
             on_progress=on_progress,
         )  # fmt: skip
     return replace(estimate, preset=preset, settings=tuple(differences(config, TRAINING[preset])))
@@ -146,3 +158,17 @@ def train_settings(
     if steps is not None:
         settings = [*settings, f"steps={steps}"]
     return preset, with_settings(preset_named(TRAINING, preset), settings)
+
+
+def _open_store(location: str | PathLike[str], scales: Sequence[int] | None) -> FeatureStore:
+    """Return a store with the scales to train on."""
+    store = FeatureStore(location)
+    if scales is None:
+        return store
+    check_value(tuple[int, ...], tuple(scales) if isinstance(scales, Sequence) else scales, name="scales")
+    if not set(scales) - {1}:
+        raise RequestError(
+            f"The scales to train on are {shortened(scales)}.",
+            Remedy("Name one of the store's beyond 1: `{}`.", arguments(scales=[store.scales[-1]])),
+        )
+    return store.at_scales(scales)

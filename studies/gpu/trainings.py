@@ -31,6 +31,7 @@ def drawn_cache(side: int, device: torch.device) -> FeatureCache:
         embeddings=drawn(_FACES, _EMBEDDING, device=cpu, seed=1).relu().half().to(device),
         probabilities=torch.rand(*shape, generator=random).to(device),
         labels=torch.randint(_CLASSES, (_FACES,), generator=random).to(device),
+        labelled=torch.ones(_FACES, device=device),
         scales=torch.tensor(_SCALES, device=device)[:, None].expand(shape),
     )
 

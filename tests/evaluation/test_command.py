@@ -2,12 +2,14 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import pytest
 from PIL import Image
 
 from fsrcache.cli.main import main
 from fsrcache.errors import RequestError
+from fsrcache.evaluation.cost import Cost
 from fsrcache.verbs.evaluate import evaluate as verb
 
 
@@ -156,3 +158,24 @@ def test_a_seed_beyond_the_range_is_a_wrong_request(evaluate):
     code, _, said = evaluate("--seed", str(2**64))
     assert code == 2
     assert "--seed" in said
+
+
+def test_costs_are_shown_and_written(evaluate, table, monkeypatch):
+    bicubic = Cost(
+        row="bicubic", label="bicubic", members=1, parameters=4_830_000, gmac=0.1269, training_seconds=None,
+        training_cpu_seconds=None,
+    )  # fmt: skip
+    asked = []
+
+    def verb(*_, cost, **__):
+        asked.append(cost)
+        return replace(table, cost=(bicubic,)) if cost else table
+
+    monkeypatch.setattr("fsrcache.verbs.evaluate.evaluate", verb)
+    assert "4.83M" not in evaluate()[1]
+    assert not (evaluate.run / "cost.csv").exists()
+    code, out, _ = evaluate("--measures", "cost")
+    assert (code, asked) == (0, [False, True])
+    assert "4.83M" in out
+    assert "4.83M" in (evaluate.run / "table.md").read_text()
+    assert (evaluate.run / "cost.csv").read_text().splitlines()[1].startswith("bicubic,bicubic,1,4830000,0.1269,")

@@ -1,10 +1,8 @@
 """Extraction on Ray: the bytes of the local engine, whoever dies in between; what is wrong is told as elsewhere."""
 
-import json
 import os
 import pickle
 import signal
-import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -26,10 +24,11 @@ from fsrcache.faces.faces import usable_faces
 from fsrcache.faces.index import list_faces
 from fsrcache.presets import ExtractorConfig
 from fsrcache.verbs.extract import extract as extract_verb
+from studies.program import run
 
 SHAPE = ExtractorConfig(side=24, stages=((8,), (12,)), spd_side=8, hidden=16, embedding=6)
 SCALES = [2, 3, 4, 5]
-WORKERS = 3
+WORKERS = 2
 
 
 @pytest.fixture(scope="module")
@@ -94,20 +93,16 @@ def test_a_worker_that_is_killed_changes_no_byte(source, cluster, expected, file
 
 
 @pytest.mark.slow
-def test_interrupted_it_goes_on(source, cluster, expected, files, tmp_path, stop_after):
-    arguments = {"store": tmp_path / "s", "scales": SCALES, "data": "drawn faces", "cluster": cluster}
-    with pytest.raises(KeyboardInterrupt):
-        extract_features(source, on_progress=stop_after("extracting", 1000), **arguments)
-    result = extract_features(source, **arguments)
-    assert 0 < result.resumed_from < result.blocks
-    assert files(tmp_path / "s") == expected
-
-
-@pytest.mark.slow
-def test_either_engine_writes_a_part(source, cluster, expected, files, tmp_path):
+def test_a_part_beside_the_local_engines_goes_on_where_it_was_interrupted(
+    source, cluster, expected, files, tmp_path, stop_after
+):
     arguments = {"store": tmp_path / "s", "scales": SCALES, "data": "drawn faces"}
-    assert not extract_features(source, part=(1, 2), **arguments).complete
-    assert extract_features(source, part=(2, 2), cluster=cluster, **arguments).complete
+    assert not extract_features(source, part=(2, 2), **arguments).complete
+    with pytest.raises(KeyboardInterrupt):
+        extract_features(source, part=(1, 2), cluster=cluster, on_progress=stop_after("extracting", 1000), **arguments)
+    result = extract_features(source, part=(1, 2), cluster=cluster, **arguments)
+    assert result.complete
+    assert 0 < result.resumed_from < result.blocks
     assert files(tmp_path / "s") == expected
 
 
@@ -122,6 +117,23 @@ def test_what_a_worker_meets_is_told_as_by_the_local_engine(source, cluster, tmp
     assert caught.value.remedy == "Restore it and run again."
     with pytest.raises(RequestError, match="Ray's cluster has no GPU"):
         extract_features(source, store=tmp_path / "s2", scales=[2], data="faces", cluster=RayCluster(device="cuda"))
+
+
+@pytest.mark.slow
+def test_a_value_that_cannot_be_kept_names_the_same_picture(cluster, tmp_path):
+    faces = usable_faces(list_faces(Path("drawn:1000")), side=24)
+    model = CovPoolFER(SHAPE, faces.classes).eval()
+    with torch.no_grad():
+        for weight in model.head.parameters():
+            weight.fill_(1e6)
+    save_covpool(tmp_path / "extractor", model, training={})
+    broken = face_source(faces, tmp_path / "extractor", device=torch.device("cpu"))
+    messages = set()
+    for name, engine in (("local", None), ("ray", cluster)):
+        with pytest.raises(FsrcacheError, match="cannot keep") as caught:
+            extract_features(broken, store=tmp_path / name, scales=[2], data="faces", part=(1, 3), cluster=engine)
+        messages.add(str(caught.value).replace(str(tmp_path / name), ""))
+    assert len(messages) == 1
 
 
 @pytest.mark.slow
@@ -158,10 +170,9 @@ def main_exit(*words):
 @pytest.mark.slow
 def test_the_command_begins_and_ends_a_cluster_by_itself(pretrained, files):
     def command(*options):
-        words = [sys.executable, "-m", "fsrcache", "extract", "--scales", "2", "--json", *options]
-        done = subprocess.run(words, cwd=pretrained, capture_output=True, text=True, timeout=300, check=False)
+        done = run("extract", "--scales", "2", "--json", *options, cwd=pretrained)
         assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)  # and nothing else
+        return done.answer  # and nothing else
 
     ours, theirs = command("--store", "local.zarr"), command("--store", "ray.zarr", "--engine", "ray")
     assert theirs.keys() == ours.keys()
@@ -198,8 +209,7 @@ def test_requests_that_are_refused(tmp_path, arguments, message):
 
 @pytest.mark.slow
 def test_no_cluster_at_an_address(pretrained):
-    words = [sys.executable, "-m", "fsrcache", "extract", "--engine", "ray", "--ray-address", "127.0.0.1:1"]
-    done = subprocess.run(words, cwd=pretrained, capture_output=True, text=True, timeout=100, check=False)
+    done = run("extract", "--engine", "ray", "--ray-address", "127.0.0.1:1", cwd=pretrained)
     assert done.returncode == 1
     assert "There is no cluster of Ray at '127.0.0.1:1'" in done.stderr
     assert "Traceback" not in done.stderr

@@ -1,8 +1,11 @@
 """A report of sixty faces whose names would break a page that does not escape them."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
+from fsrcache.evaluation.cost import Cost
 from fsrcache.evaluation.tables import Context, score_table
 from fsrcache.faces.degrade import Degradation
 from fsrcache.presets import TRAINING
@@ -35,9 +38,7 @@ def training(name, **changes):
         for step in (1, 2, 3)
     ]
     config = TRAINING["tiny"]
-    return Training(
-        name=name, config=type(config)(**{**vars(config), **changes}), seed=0, history=history, parameters=1234
-    )
+    return Training(name=name, config=type(config)(**{**vars(config), **changes}), seed=0, history=history)
 
 
 @pytest.fixture(scope="session")
@@ -57,7 +58,17 @@ def table(probabilities):
         seeds="FSR-FER 0",
     )  # fmt: skip
     order = ("bicubic", ROW)
-    return score_table(predictions, LABELS, split="val", context=context, order=order, classes=CLASSES, side=24)
+    table = score_table(predictions, LABELS, split="val", context=context, order=order, classes=CLASSES, side=24)
+    measured = {"calibration_error": 12.34, "calibration_error_after": 5.67, "temperature": 1.25}
+    rows = tuple(dataclasses.replace(score, **measured) for score in table.rows)
+    costs = tuple(
+        Cost(
+            row=row, label=row, members=1, parameters=4_830_000, gmac=0.13, training_seconds=60.0,
+            training_cpu_seconds=None,
+        )
+        for row in order
+    )  # fmt: skip
+    return dataclasses.replace(table, rows=rows, calibration="temperatures fitted on 7 faces", cost=costs)
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,12 @@
 """``report`` as a command: on a workspace where evaluate was never run, and on one that has lost its faces."""
 
 import json
+import re
 import shutil
 
 import pytest
 
+import fsrcache
 from fsrcache.cli.main import main
 
 
@@ -24,7 +26,7 @@ def report(trained, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_a_report_computes_what_it_needs(report, tmp_path):
-    run, _ = report
+    run, workspace = report
     path = tmp_path / "new" / "<a>.html"
     code, out, _ = run("--out", path, "--json")
     answer = json.loads(out)
@@ -32,7 +34,10 @@ def test_a_report_computes_what_it_needs(report, tmp_path):
     assert answer["path"] == str(path)
     assert answer["bytes"] == path.stat().st_size < 10_000_000
     assert answer["sections"][:2] == ["table", "accuracy"]
-    assert {"faces", "movement", "convergence", "calibration", "changes", "commands"} <= set(answer["sections"])
+    commands = re.findall(r"^(?:<pre>)?fsrcache (\w+) (.*)$", path.read_text(), re.MULTILINE)
+    assert [name for name, _ in commands] == ["pretrain", "extract", "train", "evaluate", "report"]
+    assert str(workspace) not in str(commands)
+    assert {"faces", "movement", "convergence", "calibration", "changes", "cost", "commands"} <= set(answer["sections"])
     code, _, errors = run("--out", path)
     assert code == 0
     assert "predicting" not in errors  # what was computed is kept
@@ -87,6 +92,23 @@ def test_wrong_requests_are_refused(report, tmp_path):
     assert run("--name", "other", "--out", tmp_path / "a.html")[0] == 1
     assert run("--split", "val", "--device", "none", "--out", tmp_path / "a.html")[0] == 2
     assert not (tmp_path / "a.html").exists()
+
+
+@pytest.mark.slow
+def test_a_row_of_pictures_shows_its_faces(report, tmp_path):
+    run, workspace = report
+    fsrcache.degrade(workspace, out=tmp_path / "up", splits=["test"], scales=[2])
+    with pytest.raises(SystemExit) as stop:  # the small ones, which are resized
+        main(["evaluate", "--workspace", str(workspace), "--heads", "frozen", "--pictures", "up", str(tmp_path / "up")])
+    assert stop.value.code == 0
+    path = tmp_path / "report.html"
+    assert run("--out", path)[0] == 0
+    assert "at x2, enlarged by up" in path.read_text()
+    shutil.rmtree(tmp_path / "up")
+    code, _, errors = run("--out", path)
+    assert code == 0
+    assert "No faces of up: " in errors
+    assert "at x2, enlarged by up" not in path.read_text()
 
 
 @pytest.mark.slow

@@ -6,10 +6,10 @@ from dataclasses import replace
 import click
 
 from fsrcache.cli.main import group
-from fsrcache.presets import TRAINING
-from fsrcache.reports.commands import repeating_commands
+from fsrcache.presets import EXTRACTORS, PRETRAINING, TRAINING, ExtractorConfig, PretrainConfig
+from fsrcache.reports.commands import PretrainedExtractor, repeating_commands
 from fsrcache.reports.data import Training
-from fsrcache.settings import with_settings
+from fsrcache.settings import split_settings, with_settings
 from fsrcache.workspace import Data
 
 CONFIG = replace(TRAINING["tiny"], steps=7, reweight="none")
@@ -29,7 +29,7 @@ def test_commands_are_understood():
         extractor="ours.safetensors",
         scales=(1, 2, 4),
         degradation={"form": "size", "border": "replicate", "jpeg": 70},
-        trainings=[Training(name="mine", config=CONFIG, seed=3, history=[], parameters=1)],
+        trainings=[Training(name="mine", config=CONFIG, seed=3, history=[])],
         baselines={1: ["ridge"], 0: ["ridge", "fine-tuned"]},
     )
     names, (extract, train, first, second, evaluate, report) = zip(*map(parameters, lines), strict=True)
@@ -41,6 +41,22 @@ def test_commands_are_understood():
     assert with_settings(TRAINING[train["preset"]], train["assignments"]) == CONFIG
     assert [(one["rows"], one["seed"]) for one in (first, second)] == [("ridge,fine-tuned", 0), ("ridge", 1)]
     assert evaluate["names"] == report["names"] == ("mine",)
+
+
+def test_a_pre_trained_extractor_is_trained_and_not_named():
+    shape = replace(EXTRACTORS["small"], side=40, hidden=99)
+    schedule = replace(PRETRAINING["small"], epochs=3)
+    pretrain, extract = repeating_commands(
+        Data("faces"), extractor=PretrainedExtractor(shape, schedule, 7, (1, 2)), scales=(1, 2), degradation={},
+        trainings=[], baselines={},
+    )[:2]  # fmt: skip
+    assert "--extractor" not in extract
+    name, options = parameters(pretrain)
+    assert (name, options["data_path"], options["preset"]) == ("pretrain", "faces", "small")
+    assert (options["side"], options["seed"], options["scales"]) == (40, 7, [1, 2])
+    of_schedule, of_shape = split_settings(options["assignments"], PretrainConfig, ExtractorConfig)
+    assert with_settings(PRETRAINING["small"], of_schedule) == schedule
+    assert with_settings(replace(EXTRACTORS["small"], side=40), of_shape) == shape
 
 
 def test_without_a_run_nothing_is_trained():

@@ -87,7 +87,7 @@ def test_ids_are_unique_and_references_lead_to_one(html, parsed):
 def test_every_picture_says_what_it_is(parsed):
     pictures, figures = parsed.of("img"), parsed.of("svg")
     assert len(pictures) == 3 * 3 + 3 * 2 + 2 + 8  # examples; enlarged by bicubic, by rcan; helped, and none harmed
-    assert len(figures) == 6
+    assert len(figures) == 7
     assert all(attributes["alt"] for _, attributes in pictures)
     assert all(attributes["aria-label"] and attributes["role"] == "img" for _, attributes in figures)
 
@@ -116,7 +116,7 @@ def test_figures_have_the_colours_of_the_page(html):
 
 def test_a_section_without_its_data_is_left_out(data):
     nothing = {"pictures": {}, "enlarged": {}, "probabilities": {}, "trainings": (), "facts": {}, "commands": ()}
-    bare = replace(data, **nothing, features=lambda *_: None)
+    bare = replace(data, **nothing, features=lambda *_: None, table=replace(data.table, cost=()))
     assert [one.id for one in sections(bare)] == ["table", "accuracy", "confusion"]
     Page(page(bare, sections(bare)))
 
@@ -125,7 +125,7 @@ def test_without_a_training_the_page_is_of_bicubic(data):
     bare = replace(data, row="bicubic", trainings=())
     made = [one.id for one in sections(bare)]
     assert {"table", "faces", "confusion"} <= set(made)
-    assert not {"movement", "calibration", "changes", "cost"} & set(made)
+    assert not {"movement", "calibration", "changes"} & set(made)
     Page(page(bare, sections(bare)))
 
 
@@ -134,6 +134,18 @@ def test_faces_that_are_shown_are_those_that_are_read(data, html):
     assert set(numbers) == {0, 1, 2, *range(20, 28)}  # helped from 20 on, none harmed
     only = replace(data, pictures={number: data.pictures[number] for number in numbers})
     assert page(only, sections(only)) == html
+
+
+def test_calibration_errors_stand_before_and_after_the_temperature(data, html):
+    section = html.partition('id="calibration"')[2].partition("</section>")[0]
+    for row in ("bicubic", "FSR-FER"):
+        for what, value in (("as it is", "12.3"), ("at the temperature", "5.7"), ("temperature", "1.25")):
+            line = re.search(rf'<tr><th scope="row">{row}, {what}</th>(.*?)</tr>', section)
+            assert re.findall(r">([\d.–]+)<", line[1]) == [value] * 3
+    assert "temperatures fitted on 7 faces" in section
+    rows = tuple(replace(score, temperature=None) for score in data.table.rows)
+    bare = replace(data, table=replace(data.table, rows=rows))
+    assert "1.25" not in page(bare, sections(bare)).partition('id="calibration"')[2].partition("</section>")[0]
 
 
 def test_with_and_without_reweighting_is_said(data, html):

@@ -24,7 +24,7 @@ from fsrcache.faces.faces import usable_faces
 from fsrcache.faces.index import list_faces
 from fsrcache.models.weights import read_record
 from fsrcache.records import check_fields
-from fsrcache.rows import bicubic, fine_tuned, generated
+from fsrcache.rows import bicubic, fine_tuned, generated, rcan
 from fsrcache.rows.index import ROWS
 from fsrcache.rows.row import RowResult, no_obstacle, trained_seeds
 from fsrcache.store.verify import repair
@@ -231,13 +231,26 @@ def test_a_new_row_is_one_object_and_one_line(workspace, monkeypatch):
     assert "prior" in to_markdown(table)
 
 
+def test_all_rows_but_those_of_other_scales(workspace, monkeypatch):
+    monkeypatch.setattr("fsrcache.rows.index.ROWS", (rcan, prior()))
+    monkeypatch.setattr("fsrcache.rows.rcan._SCALES", (3, 8))
+    notes = []
+    result = baselines(workspace, rows=["all"], device="cpu", on_progress=lambda progress: notes.append(progress.note))
+    left_out = "it is for x2, x3, x4 and x8, and the store has none of these."
+    assert f"rcan is left out: {left_out}" in notes
+    assert [row.row for row in result.rows] == ["prior"]
+    with pytest.raises(RequestError, match=f"rcan cannot be trained: {left_out}"):
+        baselines(workspace, rows=["rcan"], device="cpu")
+    assert rcan.obstacle(None, (1, 5, 8)) == ""
+
+
 def test_the_rows_are_what_a_row_should_be():
     assert {bicubic, fine_tuned, generated} < set(ROWS)
     names = [row.NAME for row in ROWS]
     assert names == [
         "majority", "bicubic", "rcan", "meta-sr", "meta-sr-retrained", "fsr", "fsr-fer", "fsr-fer-unweighted",
         "fsr-fer-without-critic", "ridge", "ridge-per-scale", "fine-tuned", "distilled", "distilled-unlabelled",
-        "specialists", "FSR-FER",
+        "specialists", "pictures", "FSR-FER",
     ]  # fmt: skip
     for row in ROWS:
         assert row.NOTE

@@ -126,6 +126,9 @@ def test_they_are_scored_as_they_are_and_refused_if_they_do_not_belong(pretraine
     )
     table = evaluate_predictors(store, extractor, ready, device=CPU)
     assert [(one.row, one.head, one.scale) for one in table.rows] == [("specialists", "frozen", s) for s in (1, 2, 4)]
+    for split in ("test", "val"):  # with temperatures of val, and of the held-out tenth
+        calibrated = evaluate_predictors(store, extractor, ready, device=CPU, split=split, calibration=True)
+        assert all(one.temperature is not None for one in calibrated.rows)
     for one in table.rows:
         answers = ready[0].probabilities("test", one.scale).argmax(1)
         assert one.accuracy == pytest.approx(100 * (answers == store.labels("test")).mean())
@@ -143,7 +146,7 @@ def test_an_extractor_of_unknown_training_has_none(workspace):
     with pytest.raises(FsrcacheError, match="does not say how the extractor was pre-trained"):
         trained(workspace)
     extractor = extractor_of(load_covpool(workspace.extractor))
-    assert not specialists.obstacle(extractor)
-    assert specialists.obstacle(replace(extractor, module=torch.nn.Linear(1, 1))) == (
+    assert not specialists.obstacle(extractor, (1, 2))
+    assert specialists.obstacle(replace(extractor, module=torch.nn.Linear(1, 1)), (1, 2)) == (
         "how CovPoolFER was trained is not known."
     )

@@ -72,8 +72,8 @@ def test_the_rows_of_the_paper_by_one_name():
 def test_plain_vectors_have_no_such_row(workspace):
     extractor = replace(open_extractor(workspace.extractor), form=FeatureForm(12))
     for row in (fsr, fsr_fer, fsr_fer_unweighted, fsr_fer_without_critic):
-        assert "these features are plain vectors" in row.obstacle(extractor)
-        assert row.obstacle(open_extractor(workspace.extractor)) == ""
+        assert "these features are plain vectors" in row.obstacle(extractor, (1, 2))
+        assert row.obstacle(open_extractor(workspace.extractor), (1, 2)) == ""
 
 
 def test_a_generator_of_another_store_is_refused(trained):

@@ -1,6 +1,7 @@
 """The benchmarks that train: one thing changed at a time, and re-weighting; their tables, and that they go on."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,16 +10,12 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from fsrcache.extraction.extract import extract_features
-from fsrcache.extraction.source import face_source
 from fsrcache.extractors.covpool import load_covpool
-from fsrcache.faces.faces import usable_faces
-from fsrcache.faces.index import list_faces
 from fsrcache.models.form import FeatureForm
+from fsrcache.models.generators.forms import read_training
 from fsrcache.models.generators.mlp import MLPGenerator
-from fsrcache.presets import TRAINING, ExtractorConfig, MLPConfig, PretrainConfig
+from fsrcache.presets import TRAINING, MLPConfig
 from fsrcache.store.reader import FeatureStore
-from fsrcache.training.classifier.pretraining import pretrain_extractor
 from fsrcache.training.data.batches import Batches
 from fsrcache.training.data.loader import load_cache
 from fsrcache.training.run.loop import score
@@ -26,20 +23,6 @@ from fsrcache.training.step.updates import Networks
 from fsrcache.workspace import Data, Workspace
 from studies import fer2013, reweighting, variants
 from studies.forms import FORMS, _embedding_critic, _OnEmbeddings, train_form
-from studies.views import store_with_views, with_views
-
-
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("workspace")
-    files = Workspace(folder)
-    faces = usable_faces(list_faces(Path("drawn:280")), side=24)
-    shape = ExtractorConfig(side=24, stages=((8,), (16,)), spd_side=16, hidden=16, embedding=6)
-    pretrain_extractor(faces, shape, PretrainConfig(epochs=1, batch=32), target=files.extractor, folder=folder / "pre",
-             device=torch.device("cpu"))  # fmt: skip
-    extract_features(face_source(faces, files.extractor, device=torch.device("cpu")), store=files.store, scales=[2, 4],
-            data="drawn faces")  # fmt: skip
-    return folder
 
 
 def run(main, *words):
@@ -112,32 +95,17 @@ def test_a_critic_on_embeddings_learns_by_its_definition(workspace):
 
 
 @pytest.mark.slow
-def test_views(workspace):
-    files = Workspace(workspace)
+def test_variants_draw_from_views_where_they_say_so(workspace, tmp_path):
+    files = Workspace(shutil.copytree(workspace, tmp_path / "fsr"))
     files.remember(Data("drawn:280"))
-    plain, viewed = FeatureStore(files.store), store_with_views(files)
-    names, views = list(plain.ids("train")), list(viewed.ids("train"))
-    assert sorted(views) == sorted([*names, *(f"{name} view" for name in names)])
-    assert viewed.ids("val").tolist() == plain.ids("val").tolist()
-    for held_out in (True, False):  # a view is where its picture is
-        kept = {name for name, out in zip(views, viewed.held_out(), strict=True) if out == held_out}
-        assert {name.removesuffix(" view") for name in kept} == {name for name in kept if not name.endswith(" view")}
-    of_name = dict(zip(views, viewed.features("train", 1)[:], strict=True))
-    for name, feature in zip(names, plain.features("train", 1)[:], strict=True):
-        assert np.array_equal(of_name[name], feature)
-        assert not np.allclose(of_name[f"{name} view"], feature, atol=1e-2)
-
-
-def test_a_view_is_mirrored_and_shifted():
-    faces = usable_faces(list_faces(Path("drawn:7")), side=48)
-    both = with_views(faces)
-    train = np.flatnonzero(faces.splits == 0)
-    views = both.batch(np.arange(len(faces.rows), len(both.rows)), threads=1)
-    for view, picture in zip(views, faces.batch(train, threads=1), strict=True):
-        inner = view[2:-2, 2:-2]
-        mirrored = picture[:, ::-1]
-        shifts = [(y, x) for y in range(5) for x in range(5) if np.array_equal(mirrored[y : y + 44, x : x + 44], inner)]
-        assert len(shifts) == 1
+    name, workspace = "mirrored and shifted views too", files.folder
+    run(variants.main, "--workspace", workspace, "--out", tmp_path, "--steps", 2, "--seeds", 1, "--only", name)
+    assert [*FeatureStore(files.store).spec.extra] == ["view-1"]
+    run(variants.main, "--workspace", workspace, "--out", tmp_path, "--steps", 2, "--seeds", 1, "--only", "base")
+    kept = {one.parent.name: read_training(one).get("extra") for one in files.folder.glob("runs/*-2-*/*.safetensors")
+            if one.name == "generator.safetensors"}  # fmt: skip
+    assert kept["variant-2-0-base"] is None
+    assert [*kept["variant-2-0-mirrored-and-shifted-views-too"]] == ["view-1"]
 
 
 @pytest.mark.slow

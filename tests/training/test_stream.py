@@ -22,7 +22,7 @@ CONFIG = replace(
 
 @pytest.fixture
 def stream(store):
-    made = Stream(store, ~store.held_out(), count=11, seed=0)
+    made = Stream(store, {"train": ~store.held_out()}, count=11, seed=0)
     yield made
     made.close()
 

@@ -167,6 +167,7 @@ def cache():
         embeddings=values[0] * 10,
         probabilities=torch.arange(15.0).reshape(3, 5) / 15,
         labels=torch.arange(5),
+        labelled=torch.tensor([1.0, 1.0, 0.0, 1.0, 0.0]),
         scales=torch.tensor([1, 2, 4])[:, None].expand(3, 5),
     )
 

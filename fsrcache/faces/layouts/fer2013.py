@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import isqrt
@@ -130,7 +131,7 @@ class PixelRows:
         """Add the next row's side, or why it has no picture, and return its pixels."""
         row, packed = len(self.sides), b""
         try:
-            packed = bytes(map(_VALUES.__getitem__, text.split()))
+            packed = _packed(text)
             if not packed or isqrt(len(packed)) ** 2 != len(packed):
                 self.problems[row] = f"{len(packed)} pixels are not a square"
                 packed = b""
@@ -139,6 +140,21 @@ class PixelRows:
         self.starts.append(self.starts[-1] + self.sides[-1] ** 2 if self.sides else 0)
         self.sides.append(isqrt(len(packed)))
         return packed
+
+
+def _packed(text: str) -> bytes:
+    """Return the pixel values of a text, read by NumPy where it is plain numbers with one space between them.
+
+    Raises
+    ------
+    KeyError
+        With a value that is none.
+    """
+    with suppress(ValueError):
+        values = np.fromstring(text, np.int64, sep=" ")
+        if len(values) == text.count(" ") + 1 and values.min() >= 0 and values.max() <= 255:
+            return values.astype(np.uint8).tobytes()
+    return bytes(map(_VALUES.__getitem__, text.split()))
 
 
 def _put(spill: IO[bytes], pixels: bytes) -> None:

@@ -22,13 +22,14 @@ KIND = "generator"
 _REMEDY = Remedy("It is damaged or of another version: train the run again, `{}`.", call("train", name=Blank("NAME")))
 
 
-class _Continued(TypedDict, total=False):
-    """What stands in the record of a run that went on under another number of threads."""
+class _Optional(TypedDict, total=False):
+    """What stands in the record of a run that went on under another number of threads, or has extra splits."""
 
     earlier_threads: tuple[Threads, ...]
+    extra: Mapping[str, str]
 
 
-class GeneratorTraining(_Continued):
+class GeneratorTraining(_Optional):
     """How a generator was trained: what fixes its weights, and no more.
 
     Attributes
@@ -36,6 +37,9 @@ class GeneratorTraining(_Continued):
     earlier_threads
         Numbers of threads before the run went on under another; missing where it did not, and where it did, the weights
         are not fixed to the last bit.
+    extra
+        Digests of the extra splits that batches were drawn from beside ``train``, by name; missing where there were
+        none.
     store
         ``StoreSpec.content_digests`` of the features.
     scales
@@ -60,6 +64,12 @@ class _Record(TypedDict):
     length: Annotated[int, Between(1, 2**24)]
     side: Side | None
     training: GeneratorTraining
+
+
+def extra_in_words(training: GeneratorTraining) -> str:
+    """Return which splits a training drew from, to follow its settings; empty where it was ``train`` alone."""
+    extra = training.get("extra", {})
+    return f", drawn from {', '.join(('train', *extra))}" if extra else ""
 
 
 def configs() -> tuple[type[Any], ...]:

@@ -224,7 +224,7 @@ class _Run:
         self.modules, self.optimisers = {"extractor": extractor.module}, {"adamw": optimiser}
         self.checkpoint, self.history = folder / "checkpoint.safetensors", folder / "history.jsonl"
         self.phase, self.on_progress = phase, on_progress
-        self.checkpoint_due, self.report_due = CheckpointDue(checkpoint_seconds), ReportDue()
+        self.checkpoint_due, self.report_due = CheckpointDue(checkpoint_seconds, folder), ReportDue()
         self.state, self.resumed = _ClassifierState(), 0
 
     def resume(self, *, other_threads: bool) -> str:

@@ -159,6 +159,7 @@ def _gather(source: FeatureCache | Stream, step: int, chosen: Tensor) -> Feature
         embeddings=source.embeddings.index_select(0, face),
         probabilities=source.probabilities[indices, face],
         labels=source.labels[face],
+        labelled=source.labelled[face],
         scales=source.scales[indices, face],
     )
 

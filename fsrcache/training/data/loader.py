@@ -1,5 +1,6 @@
 """Pairs of cached features: some rows of a split in memory, and batches gathered from them."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from fsrcache.errors import FsrcacheError, Remedy, call
 from fsrcache.kernels import symmetric_gather
 from fsrcache.progress import ProgressCallback, counted, no_progress
 from fsrcache.store.reader import FeatureStore
+from fsrcache.store.spec import UNLABELLED
 
 _READ = 1024  # rows at a time
 
@@ -27,7 +29,10 @@ class FeatureBatch(NamedTuple):
     lr_probabilities, hr_probabilities
         fp32 [B], of the true class.
     labels
-        int64 [B], the true classes; fp32 [B, K], the share of each, where samples were mixed.
+        int64 [B], the true classes; fp32 [B, K], the share of each, where samples were mixed. Where no label is known,
+        the frozen network's own answer at full resolution.
+    labelled
+        fp32 [B], 1 where the label is known, else 0; 0 for mixtures with a sample without one.
     scales
         int64 [B]; of mixed samples that of the first.
     """
@@ -38,11 +43,12 @@ class FeatureBatch(NamedTuple):
     lr_probabilities: Tensor
     hr_probabilities: Tensor
     labels: Tensor
+    labelled: Tensor
     scales: Tensor
 
 
 class FeatureCache(NamedTuple):
-    """The features of some rows of a split at all scales, on one device.
+    """The features of some rows of one split or several at all scales, on one device.
 
     Attributes
     ----------
@@ -53,7 +59,9 @@ class FeatureCache(NamedTuple):
     probabilities
         fp32 [S, n], of the true class.
     labels
-        int64 [n].
+        int64 [n]; where none is known, the frozen network's own answer at full resolution.
+    labelled
+        fp32 [n], 1 where the label is known, else 0.
     scales
         int64 [S, n].
     """
@@ -62,6 +70,7 @@ class FeatureCache(NamedTuple):
     embeddings: Tensor
     probabilities: Tensor
     labels: Tensor
+    labelled: Tensor
     scales: Tensor
 
     @property
@@ -88,6 +97,7 @@ class FeatureCache(NamedTuple):
             lr_probabilities=self.probabilities[scale_index, face],
             hr_probabilities=self.probabilities[0, face],
             labels=self.labels[face],
+            labelled=self.labelled[face],
             scales=self.scales[scale_index, face],
         )
 
@@ -147,27 +157,88 @@ def load_cache(
     FsrcacheError
         If there are no rows, or no scale but full resolution.
     """
-    if not len(rows):
-        raise FsrcacheError(f"There are no faces of {split} to read from {store.name}.", "Extract more faces.")
+    return load_splits(store, {split: rows}, device=device, pinned=pinned, on_progress=on_progress)
+
+
+def load_splits(
+    store: FeatureStore,
+    rows: Mapping[str, NDArray[np.integer]],
+    *,
+    device: torch.device,
+    pinned: bool = False,
+    on_progress: ProgressCallback = no_progress,
+) -> FeatureCache:
+    """Read rows of several splits at all scales, one split after the other, as ``load_cache`` does those of one."""
+    count = sum(map(len, rows.values()))
+    if not count:
+        names = ", ".join(rows)
+        raise FsrcacheError(f"There are no faces of {names} to read from {store.name}.", "Extract more faces.")
     if len(store.scales) < 2:
         raise FsrcacheError(
             f"The store {store.name} has full resolution alone.",
             Remedy("Add some: `{}`.", call("extract", scales=range(2, 9))),
         )
-    labels = store.labels(split)[rows].astype(np.int64)
-    shape = (len(store.scales), len(rows))
+    shape = (len(store.scales), count)
     features = torch.empty(*shape, store.spec.widths["features"], dtype=torch.float16, device=device, pin_memory=pinned)
-    stored = [store.features(split, scale) for scale in store.scales]
-    parts = [(index, start) for index in range(len(stored)) for start in range(0, len(rows), _READ)]
-    for index, start in counted(parts, "reading features", "parts", on_progress):
-        features[index, start : start + _READ] = torch.from_numpy(stored[index][rows[start : start + _READ]])
+    parts = [
+        (scale_index, split, start)
+        for scale_index in range(len(store.scales)) for split in rows for start in range(0, len(rows[split]), _READ)
+    ]  # fmt: skip
+    firsts = dict(zip(rows, np.cumsum([0, *map(len, rows.values())]).tolist(), strict=False))
+    for scale_index, split, start in counted(parts, "reading features", "parts", on_progress):
+        read = store.features(split, store.scales[scale_index])[rows[split][start : start + _READ]]
+        at = firsts[split] + start
+        features[scale_index, at : at + len(read)] = torch.from_numpy(read)
+    known = [known_classes(store, split, rows=chosen) for split, chosen in rows.items()]
+    probabilities = [
+        true_probabilities(store, split, rows=chosen, labels=labels)
+        for (split, chosen), (labels, _) in zip(rows.items(), known, strict=True)
+    ]
+    embeddings = [store.embeddings(split, 1)[chosen] for split, chosen in rows.items()]
+    labels, labelled = map(np.concatenate, zip(*known, strict=True))
     return FeatureCache(
         features=features,
-        embeddings=torch.from_numpy(store.embeddings(split, 1)[rows]).to(device),
-        probabilities=torch.from_numpy(true_probabilities(store, split, rows=rows, labels=labels)).to(device),
+        embeddings=torch.from_numpy(np.concatenate(embeddings)).to(device),
+        probabilities=torch.from_numpy(np.concatenate(probabilities, axis=1)).to(device),
         labels=torch.from_numpy(labels).to(device),
+        labelled=torch.from_numpy(labelled).to(device),
         scales=torch.tensor(store.scales, device=device)[:, None].expand(shape),
     )
+
+
+def trained_rows(store: FeatureStore) -> dict[str, NDArray[np.bool_]]:
+    """Return which rows of which splits are learnt from, bool [n] each.
+
+    They are the training split without its held-out tenth, the views of the same faces, and all faces without labels.
+    """
+    rows = {split: ~store.held_out(split) for split in ("train", *store.spec.extra)}
+    if UNLABELLED in rows:
+        rows[UNLABELLED] = np.ones_like(rows[UNLABELLED])
+    return rows
+
+
+def trained_count(store: FeatureStore) -> int:
+    """Return how many rows are learnt from."""
+    return sum(int(rows.sum()) for rows in trained_rows(store).values())
+
+
+def known_classes(
+    store: FeatureStore, split: str, *, rows: NDArray[np.integer]
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return the classes of rows, int64 [n], and 1 where they are the data's own labels, else 0, fp32 [n].
+
+    Of a face without a label it is the frozen network's own answer at full resolution. A sample's weight then says how
+    much of that answer is lost at its scale, as it does of a right one.
+    """
+    if split != UNLABELLED:
+        return store.labels(split)[rows].astype(np.int64), np.ones(len(rows), np.float32)
+    return own_answers(store, split, rows=rows), np.zeros(len(rows), np.float32)
+
+
+def own_answers(store: FeatureStore, split: str, *, rows: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Return the class that the frozen network gives to rows at full resolution, int64 [n]."""
+    answers: NDArray[np.int64] = store.probabilities(split, 1)[rows].argmax(axis=1).astype(np.int64)
+    return answers
 
 
 def true_probabilities(

@@ -10,7 +10,8 @@ def mixed(batch: FeatureBatch, share: float, *, classes: int) -> FeatureBatch:
     """Return a batch of which a share of the samples, chosen at random, is mixed with their neighbours.
 
     A mixed sample is ``a x + (1 - a) y`` in everything but its scale, with a ~ U[0, 1] drawn for it; the others have
-    a = 1. Its labels are shares of the ``classes``, fp32 [B, K]. Nothing is waited for.
+    a = 1. Its labels are shares of the ``classes``, fp32 [B, K]; it is labelled if both samples are. Nothing is waited
+    for.
 
     Source: Zhang et al., "mixup: Beyond Empirical Risk Minimization", ICLR 2018.
     """
@@ -26,5 +27,6 @@ def mixed(batch: FeatureBatch, share: float, *, classes: int) -> FeatureBatch:
         hr_embeddings=mix(batch.hr_embeddings),
         lr_probabilities=mix(batch.lr_probabilities),
         hr_probabilities=mix(batch.hr_probabilities),
+        labelled=mix(batch.labelled).floor(),
         labels=mix((batch.labels[:, None] == torch.arange(classes, device=device)).to(batch.lr_features.dtype)),
     )

@@ -5,7 +5,7 @@ step sees is a function of the seed, the step and the number of resident chunks:
 the rows that it has seen, without reading them. Labels and probabilities of the true class stay in memory.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fsrcache.progress import ProgressCallback, counted, no_progress
+from fsrcache.store.joined import joined, joined_rows
 from fsrcache.store.reader import FeatureStore
 from fsrcache.store.shuffle import ShuffledRows
-from fsrcache.training.data.loader import FeatureCache, true_probabilities
+from fsrcache.training.data.loader import FeatureCache, known_classes, true_probabilities
 
 STREAM_BYTES = 1 << 30  # of the chunks that are resident and those read ahead
 _READ = 4096  # rows at a time
@@ -32,7 +33,7 @@ class Stream:
     store
         The features.
     rows
-        bool ``[n]``, the rows of the training split that are read.
+        bool ``[n]`` for every split that is read: which of its rows.
     count
         Pairs of a step.
     seed
@@ -49,15 +50,28 @@ class Stream:
     """
 
     def __init__(
-        self, store: FeatureStore, rows: NDArray[np.bool_], *, count: int, seed: int, memory: int = STREAM_BYTES
+        self,
+        store: FeatureStore,
+        rows: Mapping[str, NDArray[np.bool_]],
+        *,
+        count: int,
+        seed: int,
+        memory: int = STREAM_BYTES,
     ) -> None:
-        self.store, self.rows, self.count = store, rows, count
-        arrays = [*(store.features("train", scale) for scale in store.scales), store.embeddings("train", 1)]
-        self.reader = ShuffledRows(arrays, batch=count, seed=seed, memory=memory, rows=rows)
+        self.store, self.count, chunk = store, count, store.spec.chunk
+        self.features = [joined([store.features(split, scale) for split in rows]) for scale in store.scales]
+        self.rows = joined_rows([*rows.values()], chunk=chunk, fill=False)
+        arrays = [*self.features, joined([store.embeddings(split, 1) for split in rows])]
+        self.reader = ShuffledRows(arrays, batch=count, seed=seed, memory=memory, rows=self.rows)
         self.shape, self.resident = (len(store.scales), self.reader.count), self.reader.resident
-        every = np.arange(len(rows))
-        self.labels = store.labels("train").astype(np.int64)
-        self.probabilities = true_probabilities(store, "train", rows=every, labels=self.labels)  # [S, all rows]
+        every = {split: np.arange(len(wanted)) for split, wanted in rows.items()}
+        known = {split: known_classes(store, split, rows=numbers) for split, numbers in every.items()}
+        probabilities = [
+            true_probabilities(store, split, rows=numbers, labels=known[split][0]).T for split, numbers in every.items()
+        ]
+        self.labels = joined_rows([labels for labels, _ in known.values()], chunk=chunk, fill=0)
+        self.labelled = joined_rows([labelled for _, labelled in known.values()], chunk=chunk, fill=0)
+        self.probabilities = joined_rows(probabilities, chunk=chunk, fill=0).T  # [S, all rows]
         self.step = -1  # the one whose rows come next
         self.coming: Generator[Rows] | None = None
 
@@ -80,6 +94,7 @@ class Stream:
             embeddings=torch.from_numpy(embeddings),
             probabilities=torch.from_numpy(np.stack([probabilities[0], probabilities[coarse, every]])),
             labels=torch.from_numpy(self.labels[faces]),
+            labelled=torch.from_numpy(self.labelled[faces]),
             scales=torch.from_numpy(np.stack([np.ones_like(coarse), scales[coarse]])),
         )
 
@@ -88,8 +103,7 @@ class Stream:
         width = self.store.spec.widths["features"]
         total, squares = np.zeros(width), np.zeros(width)
         centre: NDArray[np.float64] | None = None
-        stored = [self.store.features("train", scale) for scale in self.store.scales]
-        parts = [(one, start) for one in stored for start in range(0, len(self.rows), _READ)]
+        parts = [(one, start) for one in self.features for start in range(0, len(self.rows), _READ)]
         for one, start in counted(parts, "averaging features", "parts", on_progress):
             kept = one[start : start + _READ][self.rows[start : start + _READ]].astype(np.float64)
             if not len(kept):

@@ -312,6 +312,8 @@ def _change(key: str, there: object, here: object) -> str:
     name = shortened(key)[1:-1]
     for group in _GROUPS:
         name = name.removeprefix(group)
+    if key.startswith("extra.") and None in (there, here):
+        return f"it draws from {key.removeprefix('extra.')} {'here' if there is None else 'there'} alone"
     if all(isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) for value in (there, here)):
         return f"the store has other {name[6:]}" if name.startswith("store.") else f"{name} is another"
     return f"{name} is {_value(there)} there and {_value(here)} here"

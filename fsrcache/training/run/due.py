@@ -2,6 +2,9 @@
 
 import math
 import time
+from pathlib import Path
+
+from fsrcache.training.run.spent import Stopwatch
 
 _CHECKPOINT_SECONDS = 30.0  # between two checkpoints at most
 _CHECKPOINT_SHARE = 0.02  # of the time, that they may take to be made oftener
@@ -9,15 +12,18 @@ _REPORT_SECONDS = 1.0
 
 
 class CheckpointDue:
-    """Whether a checkpoint is due; as a context it measures what one costs.
+    """Whether a checkpoint is due; as a context it measures what one costs, and keeps the training's time after it.
 
     Parameters
     ----------
     seconds
         Time between two checkpoints; None is 30 s, and less where they are cheap.
+    folder
+        The training's folder.
     """
 
-    def __init__(self, seconds: float | None) -> None:
+    def __init__(self, seconds: float | None, folder: Path) -> None:
+        self.stopwatch = Stopwatch(folder)
         self.asked, self.cost, self.made = seconds, 0.0, time.perf_counter()
 
     def __bool__(self) -> bool:
@@ -27,7 +33,9 @@ class CheckpointDue:
     def __enter__(self) -> None:
         self.made = time.perf_counter()
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: object, *_: object) -> None:
+        if error is None:
+            self.stopwatch.keep()
         now = time.perf_counter()
         self.cost, self.made = now - self.made, now
 

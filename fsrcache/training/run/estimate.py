@@ -1,7 +1,7 @@
 """``train --dry-run``: what a training would take, from counting and from a few measured steps; nothing is written."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from os import PathLike
@@ -23,7 +23,7 @@ from fsrcache.records import Seed, check_value
 from fsrcache.store.reader import FeatureStore
 from fsrcache.training.data.loader import FeatureCache
 from fsrcache.training.data.stream import STREAM_BYTES
-from fsrcache.training.run.features import TrainFeatures, choose_location, open_features
+from fsrcache.training.run.features import TrainFeatures, choose_location, open_features, store_of_run
 from fsrcache.training.run.loop import status_steps
 from fsrcache.training.run.networks import make_trainer, refuse_impossible_networks
 from fsrcache.training.step.trainer import Trainer
@@ -81,6 +81,7 @@ def estimate_training(
     device: torch.device,
     seed: int = 0,
     cache: str = "auto",
+    extra: Sequence[str] | None = None,
     plain: bool = False,
     folder: str | PathLike[str] | None = None,
     on_progress: ProgressCallback = no_progress,
@@ -99,6 +100,7 @@ def estimate_training(
     extractor = open_extractor(extractor)
     refuse_other_extractor(store, extractor)
     refuse_impossible_networks(config, extractor.form, device=device, plain=plain)
+    store = store_of_run(store, folder, extra=extra)
     location = choose_location(store, cache, device=device, folder=folder)
     on_progress(note(f"Cache: {location.mode} ({location.reason})."))
     with torch.random.fork_rng([device] if device.type == "cuda" else []):

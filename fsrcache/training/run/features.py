@@ -3,6 +3,7 @@
 Nothing here depends on networks, so that several trainings of one store can share it.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,14 @@ from fsrcache.presets import TrainConfig
 from fsrcache.progress import ProgressCallback, no_progress
 from fsrcache.store.reader import FeatureStore
 from fsrcache.training.data.batches import draws
-from fsrcache.training.data.loader import FeatureCache, cache_bytes, load_cache
+from fsrcache.training.data.loader import (
+    FeatureCache,
+    cache_bytes,
+    load_cache,
+    load_splits,
+    trained_count,
+    trained_rows,
+)
 from fsrcache.training.data.memory import CacheLocation, locate_cache
 from fsrcache.training.data.stream import Stream
 from fsrcache.training.ranks import ALONE, Ranks
@@ -31,8 +39,8 @@ class TrainFeatures:
     Attributes
     ----------
     source
-        Training split without its held-out tenth, all scales: a cache in memory, or a stream from the store. A stream
-        gives the batches of one seed and one batch size; a cache serves any training.
+        Training split without its held-out tenth, and the store's extra splits, all scales: a cache in memory, or a
+        stream from the store. A stream gives the batches of one seed and one batch size; a cache serves any training.
     held_out
         Up to 512 held-out faces at all scales, on the training's device.
     location
@@ -52,6 +60,32 @@ class TrainFeatures:
         if isinstance(self.source, Stream):
             return f"{_STREAMED}, {self.source.resident} chunks together"
         return _DRAWN
+
+
+def store_of_run(store: FeatureStore, folder: Path | None, *, extra: Sequence[str] | None = None) -> FeatureStore:
+    """Return the store with the extra splits that a training draws from.
+
+    Parameters
+    ----------
+    store
+        The store.
+    folder
+        Folder of the run; None for a new one.
+    extra
+        Names of the extra splits; None for those that the run was begun with, and all for a new one.
+
+    Raises
+    ------
+    FsrcacheError
+        If the store has no such extra split.
+    """
+    if extra is not None:
+        return store.with_extra(extra)
+    record = None if folder is None else run_record(folder / CHECKPOINT)
+    if record is None:
+        return store
+    begun = record["settings"].get("extra")
+    return store.with_extra(store.spec.extra.keys() & (begun.keys() if isinstance(begun, Mapping) else ()))
 
 
 def choose_location(
@@ -82,7 +116,7 @@ def choose_location(
     FsrcacheError
         If the cache has another order than the run, or is ``auto`` and the run's own does not fit any more.
     """
-    size = cache_bytes(store, rows=int((~store.held_out()).sum()))
+    size = cache_bytes(store, rows=trained_count(store))
     location = locate_cache(cache, size, device=device, ranks=ranks.local_size)
     streamed_by_some = any(streams for (streams,) in ranks.gathered(location.mode == "stream"))
     if streamed_by_some and location.mode != "stream":
@@ -147,15 +181,14 @@ def open_features(
     FsrcacheError
         If there are no faces, or no scale but full resolution.
     """
-    left_out = store.held_out()
+    left_out, trained = store.held_out(), trained_rows(store)
     near = device if location.mode == "device" else torch.device("cpu")
     pinned = near.type == "cpu" and device.type == "cuda"
     source: FeatureCache | Stream
     if location.mode == "stream":
-        source = Stream(store, ~left_out, count=draws(config) * config.batch, seed=seed)
+        source = Stream(store, trained, count=draws(config) * config.batch, seed=seed)
     else:
-        source = load_cache(
-            store, "train", rows=np.flatnonzero(~left_out), device=near, pinned=pinned, on_progress=on_progress
-        )
+        rows = {split: np.flatnonzero(wanted) for split, wanted in trained.items()}
+        source = load_splits(store, rows, device=near, pinned=pinned, on_progress=on_progress)
     held_out = load_cache(store, "train", rows=np.flatnonzero(left_out)[:_HELD_OUT], device=device)
     return TrainFeatures(source, held_out, location, device)

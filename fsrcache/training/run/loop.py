@@ -195,7 +195,7 @@ class _Run:
         left_out = cut_history(self.history, step=self.state.step) if self.ranks.first else ""
         note = " ".join(filter(None, (self.fell_back, threads, left_out)))
         on_progress(Progress("training", self.state.step, self.config.steps, "steps", note=note))
-        self.clock, self.due, self.report_due = _Clock(trainer), CheckpointDue(checkpoint_seconds), ReportDue()
+        self.clock, self.due, self.report_due = _Clock(trainer), CheckpointDue(checkpoint_seconds, folder), ReportDue()
         self.first_seconds = FirstSeconds()
 
     def _note_threads(self, before: int | None) -> str:

@@ -5,12 +5,13 @@ from pathlib import Path
 from fsrcache.errors import FsrcacheError
 from fsrcache.models.weights import read_record
 from fsrcache.training.run.checkpoint import CHECKPOINT, KIND, has_checkpoint, previous, run_lock
+from fsrcache.training.run.spent import TIME
 
-_OTHERS = ("history.jsonl", "result.json")
+_OTHERS = ("history.jsonl", "result.json", TIME)
 
 
 def discard_run(folder: Path) -> None:
-    """Remove a run's checkpoints, history and result; its weights stay until the new run replaces them.
+    """Remove a run's checkpoints, history, result and time; its weights stay until the new run replaces them.
 
     Nothing is removed where there is no checkpoint.
 

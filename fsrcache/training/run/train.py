@@ -19,7 +19,7 @@ from fsrcache.progress import ProgressCallback, no_progress, note
 from fsrcache.records import Seed, check_value
 from fsrcache.store.reader import FeatureStore
 from fsrcache.training.ranks import ALONE, Ranks
-from fsrcache.training.run.features import TrainFeatures, choose_location, open_features
+from fsrcache.training.run.features import TrainFeatures, choose_location, open_features, store_of_run
 from fsrcache.training.run.folder import held_folder
 from fsrcache.training.run.loop import run_steps
 from fsrcache.training.run.networks import make_trainer, refuse_impossible_networks
@@ -88,6 +88,7 @@ def train_generator(
     seed: int = 0,
     cache: str = "auto",
     features: TrainFeatures | None = None,
+    extra: Sequence[str] | None = None,
     plain: bool = False,
     log: Sequence[str] = (),
     restart: bool = False,
@@ -118,7 +119,11 @@ def train_generator(
         ``stream`` in shuffled epochs; or ``auto``, the first of these where they fit. A run goes on in its own order:
         ``auto`` streams one that was begun so, and device and ram may take turns.
     features
-        Features of the store that are open already, at the location that ``cache`` names; None to open them.
+        Features of the store that are open already, at the location that ``cache`` names and with the same extra
+        splits; None to open them.
+    extra
+        Names of the store's extra splits that batches are drawn from beside ``train``, ``view-1`` or ``unlabelled``;
+        None for those that the run was begun with, and all for a new one.
     plain
         Whether every part is computed as it is defined: no captured steps, a double backward for the penalty, dense
         blocks that concatenate. The same numbers up to rounding.
@@ -155,7 +160,9 @@ def train_generator(
     extractor = open_extractor(extractor)
     refuse_other_extractor(store, extractor)
     refuse_impossible_networks(config, extractor.form, device=device, plain=plain)
-    location = choose_location(store, cache, device=device, folder=None if restart else folder, ranks=ranks)
+    begun = None if restart else folder
+    store = store_of_run(store, begun, extra=extra)
+    location = choose_location(store, cache, device=device, folder=begun, ranks=ranks)
     on_progress(note(f"Cache: {location.mode} ({location.reason})."))
     settings = {
         "config": asdict(config),
@@ -167,6 +174,8 @@ def train_generator(
         "threads": torch_threads(device),
         "plain": plain,
     }
+    if store.spec.extra:
+        settings["extra"] = {split: one["digest"] for split, one in store.spec.extra.items()}
     trackers = Trackers(log, folder=folder, settings={"seed": seed, **asdict(config)}, on_progress=on_progress)
     with held_folder(folder, ranks, restart=restart), torch.random.fork_rng([device] if device.type == "cuda" else []):
         if features is None:

@@ -138,7 +138,8 @@ def generator_terms(
         loss = l2_loss(sr_features, hr_features, weights=weights, reduction=config.reduction)
         terms["l2"] = config.l2_weight * loss
     if config.classification_weight:
-        loss = classification_loss(logits, batch.labels, weights=weights, smoothing=config.label_smoothing)
+        known = weights * batch.labelled
+        loss = classification_loss(logits, batch.labels, weights=known, smoothing=config.label_smoothing)
         terms["classification"] = config.classification_weight * loss
     if config.distillation_weight:
         loss = distillation_loss(logits, _hr_logits(batch, networks.head), weights=weights)

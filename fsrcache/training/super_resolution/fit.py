@@ -19,11 +19,12 @@ from fsrcache.errors import FsrcacheError
 from fsrcache.faces.decode import Pictures
 from fsrcache.faces.degrade import Degradation
 from fsrcache.models.super_resolution.presets import SuperResolutionConfig
-from fsrcache.progress import Progress, ProgressCallback
+from fsrcache.progress import Progress, ProgressCallback, no_progress
 from fsrcache.records import Between, Threads, value_from
-from fsrcache.training.run.checkpoint import resume, run_lock, save_checkpoint, threads_note
+from fsrcache.training.ranks import ALONE, Ranks
+from fsrcache.training.run.checkpoint import resume, save_checkpoint, threads_note
 from fsrcache.training.run.due import CheckpointDue, ReportDue
-from fsrcache.training.run.restart import discard_run
+from fsrcache.training.run.folder import held_folder, refuse_other_steps
 from fsrcache.training.step.schedules import halved, set_rate
 from fsrcache.training.super_resolution.enlarge import exact_scale
 from fsrcache.training.super_resolution.patches import TrainingPictures, draw_patches
@@ -96,6 +97,7 @@ def fit_super_resolver(
     restart: bool = False,
     other_threads: bool = False,
     checkpoint_seconds: float | None = None,
+    ranks: Ranks = ALONE,
 ) -> SuperResolverResult:
     """Train a super-resolver in place; the last step is kept.
 
@@ -123,13 +125,18 @@ def fit_super_resolver(
         Whether to begin anew where a run is in the folder, or else may go on under another number of threads.
     checkpoint_seconds
         Time between two checkpoints; None is 30 s, and less where they are cheap.
+    ranks
+        The processes that train together, each with these arguments; the first writes and reports.
 
     Raises
     ------
+    RequestError
+        If the processes cannot share a batch equally.
     FsrcacheError
         If the folder holds a run of other settings or belongs to a training under way, or loss or weights stop being
         finite.
     """
+    ranks.refuse_uneven(config.batch)
     device = next(network.parameters()).device
     settings = {
         **settings,
@@ -141,11 +148,10 @@ def fit_super_resolver(
         "precision": computed_precision("bf16", device),
         "threads": torch_threads(device),
     }
-    if restart:
-        discard_run(folder)
-    with run_lock(folder):
-        run = _Run(network, config, folder, settings, on_progress, checkpoint_seconds)
+    with held_folder(folder, ranks, restart=restart):
+        run = _Run(network, config, folder, settings, on_progress, checkpoint_seconds, ranks)
         note = run.resume(other_threads=other_threads)
+        refuse_other_steps(run.checkpoint, ranks, run.resumed_from)
         if not run.resumed_from:
             network.get_buffer("mean").copy_(torch.from_numpy(_mean(training.pictures)))
         run.train(training.pictures, scales, degradation, seed=seed, note=note)
@@ -165,13 +171,15 @@ class _Run:
         settings: Mapping[str, Any],
         on_progress: ProgressCallback,
         checkpoint_seconds: float | None,
+        ranks: Ranks,
     ) -> None:
-        self.network, self.config, self.settings = network, config, settings
+        self.network, self.config, self.settings, self.ranks = network, config, settings, ranks
         self.optimiser = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
         self.device = next(network.parameters()).device
-        self.checkpoint, self.on_progress = folder / "checkpoint.safetensors", on_progress
+        self.checkpoint = folder / "checkpoint.safetensors"
+        self.on_progress = on_progress if ranks.first else no_progress
         self.parts: Any = {"modules": {"network": network}, "optimisers": {"adam": self.optimiser}}
-        self.checkpoint_due, self.report_due = CheckpointDue(checkpoint_seconds), ReportDue()
+        self.checkpoint_due, self.report_due = CheckpointDue(checkpoint_seconds, folder), ReportDue()
         self.state, self.resumed_from = _State(), 0
 
     def resume(self, *, other_threads: bool) -> str:
@@ -210,6 +218,8 @@ class _Run:
                 line: _Line = {"step": done, "loss": loss.item() / since}
                 self.state = replace(self.state, history=(*self.state.history, line))
                 loss.zero_()
+            if not self.ranks.first:
+                continue
             if self.report_due:
                 self.report()
                 self._announce(first_seconds)
@@ -225,9 +235,11 @@ class _Run:
     def _step(
         self, pictures: Pictures, scale: Fraction, degradation: Degradation, random: np.random.Generator
     ) -> Tensor:
-        """Take a step at a scale; return the mean L1 distance in grey levels."""
+        """Take a step at a scale, on this rank's share of the patches; return the mean L1 distance in grey levels."""
         small, large = (
-            torch.from_numpy(np.ascontiguousarray(part)).permute(0, 3, 1, 2).to(self.device, torch.float32)
+            self.ranks.share(torch.from_numpy(np.ascontiguousarray(part)))
+            .permute(0, 3, 1, 2)
+            .to(self.device, torch.float32)
             for part in draw_patches(pictures, self.config, scale, degradation=degradation, random=random)
         )
         side = large.shape[-1]
@@ -238,8 +250,12 @@ class _Run:
         loss = l1_loss(enlarged, large)
         self.optimiser.zero_grad()
         torch.autograd.backward(loss)
+        trained = [(weight, weight.grad) for weight in self.network.parameters() if weight.grad is not None]
+        loss, *gradients = self.ranks.mean([loss.detach(), *(gradient for _, gradient in trained)])
+        for (weight, _), gradient in zip(trained, gradients, strict=True):
+            weight.grad = gradient
         self.optimiser.step()
-        return loss.detach()
+        return loss
 
     def _announce(self, first_seconds: FirstSeconds) -> None:
         """Say once, when the pace of the steps is known, how long it is to the end."""

@@ -11,7 +11,7 @@ from fsrcache.extractors.extractor import Extractor
 from fsrcache.progress import Progress
 from fsrcache.store.reader import FeatureStore
 from fsrcache.training.data.memory import CacheLocation
-from fsrcache.training.run.features import TrainFeatures, open_features
+from fsrcache.training.run.features import TrainFeatures, open_features, store_of_run
 from fsrcache.training.run.train import TrainResult, train_generator
 from fsrcache.training.sweep.plan import SweepRun
 
@@ -49,15 +49,19 @@ def train_runs(
 ) -> Iterator[Outcome]:
     """Train runs and yield each with its result, or with the error that ended it; the next one begins all the same.
 
-    The features are read once. Streamed ones are not kept, and every run reads its own.
+    The features are read once, and again for a run that was begun with other extra splits. Streamed ones are not kept,
+    and every run reads its own.
     """
     features: TrainFeatures | None = None
+    read: object = None
     for run in runs:
         report = partial(on_progress, run)
         try:
-            if features is None and options.location.mode != "stream":
+            own = store_of_run(store, None if options.restart else run.folder)
+            if options.location.mode != "stream" and (features is None or read != own.spec.extra):
+                features, read = None, own.spec.extra
                 features = open_features(
-                    store, run.config,
+                    own, run.config,
                     location=options.location, device=options.device, seed=run.seed, on_progress=report,
                 )  # fmt: skip
             result = train_generator(

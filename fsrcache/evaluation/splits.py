@@ -1,0 +1,27 @@
+"""The splits that a row has outputs of: those of the store, and the held-out tenth of its training split."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fsrcache.store.reader import FeatureStore
+
+HELD_OUT = "held-out"
+
+
+def stored_rows(store: FeatureStore, split: str) -> tuple[str, slice | NDArray[np.int64]]:
+    """Return the store's name of a split, and which of its rows are meant."""
+    return ("train", np.flatnonzero(store.held_out())) if split == HELD_OUT else (split, slice(None))
+
+
+def split_labels(store: FeatureStore, split: str) -> NDArray[np.integer[Any]]:
+    """Return the labels [n] of a split."""
+    name, rows = stored_rows(store, split)
+    return store.labels(name)[rows]
+
+
+def split_features(store: FeatureStore, split: str, scale: int) -> NDArray[np.floating[Any]]:
+    """Return the features [n, P] of a split at a scale."""
+    name, rows = stored_rows(store, split)
+    return store.features(name, scale)[rows]

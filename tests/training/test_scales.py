@@ -1,0 +1,86 @@
+"""A training on some of a store's scales: it is that of a store with these alone, and other scales are refused."""
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from fsrcache.cli.main import group
+from fsrcache.errors import FsrcacheError, RequestError
+from fsrcache.models.generators.forms import read_training
+from fsrcache.store.reader import FeatureStore
+from fsrcache.training.data.loader import load_cache
+from fsrcache.verbs.train import estimate_train, train
+from fsrcache.workspace import Workspace
+
+SETTINGS = ("generator.width=8", "generator.rank=0", "batch=16")
+
+
+@pytest.fixture
+def workspace(store, extractor, tmp_path):
+    """A workspace with a store at scales 1, 2 and 4."""
+    workspace = Workspace(tmp_path / "fsr")
+    workspace.folder.mkdir()
+    workspace.store.symlink_to(store.name)
+    workspace.extractor.symlink_to(extractor)
+    return workspace
+
+
+def trained(workspace, **options):
+    return train(workspace, preset="best", steps=4, settings=SETTINGS, device="cpu", **options)
+
+
+def test_a_store_at_some_of_its_scales(store):
+    some = store.at_scales([4])
+    assert (some.scales, store.scales) == ((1, 4), (1, 2, 4))
+    assert some.spec.content_digests == store.spec.content_digests
+    rows = np.arange(50)
+    cache = load_cache(some, "train", rows=rows, device="cpu")
+    assert cache.scales[:, 0].tolist() == [1, 4]
+    for features, scale in zip(cache.features, (1, 4), strict=True):
+        assert np.array_equal(features, store.features("train", scale)[rows])
+    with pytest.raises(FsrcacheError, match=r"has no scale 2; it has 1, 4\."):
+        some.features("train", 2)
+
+
+@pytest.mark.parametrize("cache", ["ram", "stream"])
+def test_training_at_one_scale(workspace, cache):
+    result = trained(workspace, scales=[4], cache=cache)
+    assert list(result.held_out_accuracy) == ["1", "4"]
+    assert read_training(workspace.run("default") / "generator.safetensors")["scales"] == (1, 4)
+    trained(workspace, cache=cache, name="all")
+    one, every = ((workspace.run(name) / "generator.safetensors").read_bytes() for name in ("default", "all"))
+    assert one != every
+    assert trained(workspace, scales=[1, 4], cache=cache).resumed_from == 4
+    with pytest.raises(FsrcacheError, match="scales"):
+        trained(workspace, cache=cache)  # another run
+    estimate = estimate_train(workspace, preset="best", settings=SETTINGS, scales=[4], name="new", device="cpu")
+    cached = estimate.memory["cache"]
+    whole = estimate_train(workspace, preset="best", settings=SETTINGS, name="new", device="cpu").memory["cache"]
+    assert cached < whole
+
+
+@pytest.mark.parametrize(
+    ("scales", "error", "words"),
+    [
+        ([3], FsrcacheError, r"has no scale 3; it has 1, 2, 4\."),
+        ([1], RequestError, r"(?s)The scales to train on are \[1\].*scales=\[4\]"),
+        ([], RequestError, r"The scales to train on are \[\]"),
+        ("2", RequestError, r"scales\[0\] is '2'"),
+        (2, RequestError, "scales is 2"),
+    ],
+)
+def test_scales_that_are_refused(workspace, scales, error, words):
+    with pytest.raises(error, match=words):
+        trained(workspace, scales=scales)
+    assert not workspace.run("default").exists()
+
+
+def test_the_option(workspace):
+    words = ["train", "--workspace", workspace.folder, "--preset", "best", "--steps", 2, "--scales", 2, "--json"]
+    words += [word for setting in SETTINGS for word in ("--set", setting)]
+    done = CliRunner().invoke(group, list(map(str, words)))
+    assert done.exit_code == 0, done.output
+    assert list(json.loads(done.stdout)["held_out_accuracy"]) == ["1", "2"]
+    assert FeatureStore(workspace.store).scales == (1, 2, 4)

@@ -1,6 +1,6 @@
 """What stands at a store's location: nothing, a store, or something else, which is refused."""
 
-from fsrcache.errors import FsrcacheError, Remedy, call
+from fsrcache.errors import FsrcacheError, Remedy, RequestError, call
 from fsrcache.store.differences import content_differences
 from fsrcache.store.layout import ROOT
 from fsrcache.store.metadata import KEY, MOST_BYTES
@@ -30,8 +30,10 @@ def existing_store(objects: Objects, spec: StoreSpec) -> Root | None:
 
     Raises
     ------
+    RequestError
+        If a store of other content is there.
     FsrcacheError
-        If a store of other content is there, one that lost its root, or something else.
+        If one that lost its root is there, or something else.
     """
     root = read_root(objects)
     if root is None:
@@ -42,7 +44,7 @@ def existing_store(objects: Objects, spec: StoreSpec) -> Root | None:
         if root is None:
             raise _no_store(objects, others)
     if changes := content_differences(root.spec, spec):
-        raise FsrcacheError(f"The store {objects.name} is of other content: {'; '.join(changes)}.", APART)
+        raise RequestError(f"The store {objects.name} is of other content: {'; '.join(changes)}.", APART)
     return root
 
 

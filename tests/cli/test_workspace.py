@@ -43,7 +43,7 @@ def test_from_faces_to_a_table(tmp_path):
     resumed = answer("train", "--steps", 20, "--seed", 3, "--name", "mine", cwd=tmp_path)
     assert resumed["resumed_from"] == 20
     other = run("train", "--steps", 20, "--seed", 4, "--name", "mine", cwd=tmp_path)
-    assert other.returncode == 1
+    assert other.returncode == 2
     assert "seed is 3 there and 4 here" in other.stderr
 
     missing = run("evaluate", "--name", "other", cwd=tmp_path)

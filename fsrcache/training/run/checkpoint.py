@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from fsrcache.errors import FsrcacheError, Remedy, arguments
+from fsrcache.errors import FsrcacheError, Remedy, RequestError, arguments
 from fsrcache.files import sync_folder
 from fsrcache.models.weights import read_record, read_weights, write_weights
 from fsrcache.records import shortened, value_from
@@ -281,7 +281,7 @@ def refuse_other_run(
         before, now = there.get("threads"), here["threads"]
         same = [arguments(threads=before)] if before and now else []
         ways = "`{}`, which ends in the same bytes, or `{}`, which does not" if same else "`{}`, to other bytes"
-        raise FsrcacheError(
+        raise RequestError(
             f"{path} was made under another number of threads: {_threads(before)} there, {_threads(now)} here.",
             Remedy(
                 f"Go on with {ways}, or begin anew: `{{}}`, or {anew}.",
@@ -295,7 +295,7 @@ def refuse_other_run(
         more = f"; and {len(differing) - _NAMED:,} more" if len(differing) > _NAMED else ""
         lengths = set(differing) & set(_LENGTHS)
         longer = "The learning rate follows the length: another length is another run. " if lengths else ""
-        raise FsrcacheError(
+        raise RequestError(
             f"{path} was made under other settings: {'; '.join(changes)}{more}.",
             Remedy(
                 f"{longer}Use the same settings to go on, or begin anew: `{{}}`, or {anew}.", arguments(restart=True)

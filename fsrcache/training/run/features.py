@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fsrcache.errors import FsrcacheError, Remedy, arguments
+from fsrcache.errors import FsrcacheError, Remedy, RequestError, arguments
 from fsrcache.presets import TrainConfig
 from fsrcache.progress import ProgressCallback, no_progress
 from fsrcache.store.reader import FeatureStore
@@ -112,9 +112,9 @@ def choose_location(
     Raises
     ------
     RequestError
-        If there is no such cache.
+        If there is no such cache, or it has another order than the run.
     FsrcacheError
-        If the cache has another order than the run, or is ``auto`` and the run's own does not fit any more.
+        If the cache is ``auto`` and the run's own does not fit any more.
     """
     size = cache_bytes(store, rows=trained_count(store))
     location = locate_cache(cache, size, device=device, ranks=ranks.local_size)
@@ -129,7 +129,7 @@ def choose_location(
     if streamed == (location.mode == "stream"):
         return location
     if cache != "auto":
-        raise FsrcacheError(
+        raise RequestError(
             f"{folder} holds a run whose batches are {order}; the cache {cache} gives them in another order.",
             Remedy(
                 "Go on with `{}`, or begin anew: another name, or `{}`.",

@@ -39,7 +39,8 @@ from fsrcache.workspace import Workspace
               "face. Repeatable.")  # fmt: skip
 @click.option("--pictures", type=(str, HomePath(path_type=Path, file_okay=False)), multiple=True, metavar="NAME DIR",
               help="A row NAME of faces that another program super-resolved: DIR/x4/FACE.png for a face at scale 4, as "
-              "fsrcache degrade names them. It stays in later tables. Repeatable.")  # fmt: skip
+              "fsrcache degrade names them. It stays in later tables until the folder WORKSPACE/pictures/NAME is "
+              "deleted. Repeatable.")  # fmt: skip
 @click.option("--against", default=BICUBIC, show_default=True, metavar="ROW",
               help="Row that McNemar's test compares with.")  # fmt: skip
 @seed_option
@@ -96,8 +97,9 @@ def evaluate(
             with console.status("drawing faces.png"):  # for which a CSV of pixels is read again
                 missing = _write_faces(folder, workspace, table, store)
     if not as_json:
+        also = "confusion.csv, cost.csv, accuracy.svg" if table.cost else "confusion.csv, accuracy.svg"
         lines = [
-            f"With every definition in {folder}: table.md, table.csv; and confusion.csv, accuracy.svg",
+            f"With every definition in {folder}: table.md, table.csv; and {also}",
             f"Accuracy against the size of a face: {folder / 'accuracy.png'}",
             missing or f"Some faces, and what is said of them: {folder / 'faces.png'}",
         ]

@@ -13,6 +13,7 @@ from rich.console import Console
 from fsrcache.cli.help import Command
 from fsrcache.cli.main import to_json
 from fsrcache.cli.options import (
+    WholeNumber,
     data_of,
     data_options,
     degradation_options,
@@ -71,9 +72,10 @@ def _part_by_rank() -> tuple[int, int]:
 @click.option("--onnx", multiple=True, metavar="NAME=VALUE", help="What an ONNX file does not say, where no TOML file "
               "beside it does: classes=a,b,c side=48 channel_order=rgb|bgr|grey mean=0,0,0 deviation=1,1,1 range=255|1 "
               "layout=nchw|nhwc; may be repeated.")  # fmt: skip
-@click.option("--scales", metavar="SCALES", callback=parse_scales, default="2..8", show_default=True,
-              help="2..8, 2,4,8 or 1..8; full resolution is always written.")  # fmt: skip
-@click.option("--views", type=click.IntRange(0, MOST_VIEWS), default=0, show_default=True, metavar="K",
+@click.option("--scales", metavar="SCALES", callback=parse_scales,
+              help="2..8, 2,4,8 or 1..8; full resolution is always written.  "
+              "[default: those of the store, else 2..8]")  # fmt: skip
+@click.option("--views", type=WholeNumber(0, MOST_VIEWS), default=0, show_default=True, metavar="K",
               help="Views of every training face, mirrored or shifted by up to two pixels, that train draws from "
               "too.")  # fmt: skip
 @click.option("--unlabelled", metavar="PATH", callback=_path, shell_complete=complete_path,
@@ -101,7 +103,7 @@ def extract(
     limit: int | None,
     extractor: str | None,
     onnx: tuple[str, ...],
-    scales: list[int],
+    scales: list[int] | None,
     views: int,
     unlabelled: str | None,
     form: str,

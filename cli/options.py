@@ -25,10 +25,16 @@ def _threads(ctx: click.Context, param: click.Parameter, value: int | None) -> i
     return value
 
 
+class WholeNumber(click.IntRange):
+    """A whole number between bounds."""
+
+    name = "whole number"  # in click's error
+
+
 device_option = click.option(
     "--device", default="auto", show_default=True, help="cpu, cuda, cuda:1 ...; auto is the GPU if there is one."
 )
-_COUNT = click.IntRange(1, 1024)
+_COUNT = WholeNumber(1, 1024)
 _CORES = "[default: the cores that this process may use, or OMP_NUM_THREADS]"
 threads_option = click.option(
     "--threads", type=_COUNT, metavar="N", callback=_threads, expose_value=False, help=f"Number of threads.  {_CORES}"
@@ -39,7 +45,7 @@ run_threads_option = click.option(
 )  # fmt: skip
 seed_option = click.option(
     "--seed",
-    type=click.IntRange(0, 2**63 - 1),
+    type=WholeNumber(0, 2**63 - 1),
     default=0,
     show_default=True,
     metavar="INTEGER",
@@ -74,7 +80,7 @@ def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
                          show_default=True, help="How FERPlus's votes become labels."),
             click.option("--on-error", type=click.Choice(["fail", "skip"]), default="fail", show_default=True,
                          help="Whether an unusable picture ends the work."),
-            click.option("--limit", type=click.IntRange(1, 10**8), metavar="N", help="Use at most N faces of every "
+            click.option("--limit", type=WholeNumber(1, 10**8), metavar="N", help="Use at most N faces of every "
                          "split, every class by its share, for a quick try.  [default: what the workspace remembers, "
                          "else all]"),
         )
@@ -95,7 +101,11 @@ def data_of(
 ) -> Data | None:
     """Return the data that the options of ``data_options`` name; None where there are no such options."""
     if path is None:
-        return None if limit is None else replace(choose_data(workspace, None, on_progress=on_progress), limit=limit)
+        if limit is None and on_error == "fail":
+            return None
+        data = choose_data(workspace, None, on_progress=on_progress)
+        skips = "skip" in (on_error, data.on_error)
+        return replace(data, limit=limit or data.limit, on_error="skip" if skips else "fail")
     return Data(path, layout, votes, on_error, limit)  # type: ignore[arg-type]  # click.Choice has checked
 
 
@@ -107,7 +117,7 @@ def degradation_options(command: Callable[..., Any]) -> Callable[..., Any]:
                          help="imresize by a factor, or to a size."),
             click.option("--border", type=click.Choice(["replicate", "mirror"]), default="replicate",
                          show_default=True, help="What lies beyond a picture's edge."),
-            click.option("--jpeg", type=click.IntRange(1, 100), metavar="QUALITY",
+            click.option("--jpeg", type=WholeNumber(1, 100), metavar="QUALITY",
                          help="A JPEG between the two resizings.  [default: none]"),
         )
     ):  # fmt: skip

@@ -24,7 +24,8 @@ _UNITS = (("days", 86_400), ("h", 3600), ("min", 60))  # of ages, from two of ea
 def runs(workspace: Workspace, as_json: bool) -> None:
     """List the training runs: steps, accuracy on held-out faces, seed, age, the preset and what differs from it.
 
-    A run is finished, interrupted (the same fsrcache train goes on with it), under way, or damaged.
+    Scales that are not those of the store, and extra splits, stand behind it as the options of fsrcache train. A run is
+    finished, interrupted (the same fsrcache train goes on with it), under way, or damaged.
     """
     from fsrcache.verbs.runs import runs as verb  # and torch, not for --help and completion
 
@@ -48,7 +49,9 @@ def _line(run: "RunSummary") -> tuple[str, ...]:
     accuracy = "–" if run.held_out_accuracy is None else f"{run.held_out_accuracy:.1f}"
     seed = "–" if run.seed is None else str(run.seed)
     threads = ["(went on under another number of threads)"] * bool(run.earlier_threads)
-    preset = " ".join((run.preset, *run.settings, *threads))
+    coarse = ",".join(str(scale) for scale in run.scales if scale > 1)
+    data = [f"--scales {coarse}"] * bool(coarse) + [f"--extra {','.join(run.extra)}"] * bool(run.extra)
+    preset = " ".join((run.preset, *run.settings, *data, *threads))
     return run.name, run.state, steps, accuracy, seed, _age(run.age), preset
 
 

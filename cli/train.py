@@ -29,11 +29,16 @@ if TYPE_CHECKING:
     from fsrcache.training.run.train import TrainResult
 
 
-def _splits(ctx: click.Context, param: click.Parameter, value: str | None) -> list[str] | None:  # noqa: ARG001
+def _splits(ctx: click.Context, param: click.Parameter, value: str | None) -> list[str] | None:
     """Return the names in a list, or none of them for the word ``none``."""
     if value is None:
         return None
-    return [] if value == "none" else [name.strip() for name in value.split(",")]
+    names = [name.strip() for name in value.split(",")]
+    if names == ["none"]:
+        return []
+    if "none" in names or "" in names:
+        raise click.BadParameter(f"{value!r} is no list of splits; write view-1,unlabelled, or none alone.", ctx, param)
+    return names
 
 
 @click.command(cls=Command)

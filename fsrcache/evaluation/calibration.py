@@ -56,6 +56,11 @@ def fit_temperature(probabilities: Probabilities, labels: NDArray[np.integer[Any
     return float(1 / low)
 
 
+def at_bound(temperature: float) -> bool:
+    """Tell whether a fitted temperature is an end of the range, 1/20 or 20, so that a better one may lie beyond."""
+    return not _LEAST * (1 + 1e-9) < temperature < _MOST * (1 - 1e-9)
+
+
 def with_temperature(probabilities: Probabilities, temperature: float | NDArray[np.float64]) -> NDArray[np.float64]:
     """Return probabilities ``[n, K]`` at a temperature, or at one for each row ``[n]``; the order of classes stays."""
     return _softmax(_logarithm(probabilities) / np.reshape(temperature, (-1, 1)))

@@ -9,12 +9,12 @@ from fsrcache.errors import RequestError
 from fsrcache.evaluation.cost import TIMED_FACES, Cost
 from fsrcache.evaluation.metrics import gap_closed
 from fsrcache.evaluation.paper import HR_ACCURACY, TABLE_1
-from fsrcache.evaluation.scores import BICUBIC, FROZEN, SPECIALISTS, Score
+from fsrcache.evaluation.scores import BICUBIC, FROZEN, MAJORITY, SPECIALISTS, Score
 from fsrcache.evaluation.tables import Table
 from fsrcache.records import check_value, shortened
 
 SIGNIFICANT = 0.05
-_NOT_IN_THE_GAP = (BICUBIC, "majority")  # the one closes nothing of it by definition, the other looks at no face
+_NOT_IN_THE_GAP = (BICUBIC, MAJORITY)  # the one closes nothing of it by definition, the other looks at no face
 _LEFT_OUT = {"gap_closed": _NOT_IN_THE_GAP, "ceiling_reached": (*_NOT_IN_THE_GAP, SPECIALISTS)}  # labels by measure
 FIRST_LOOK = ("accuracy", "gap_closed", "ceiling_reached")  # what a reader wants to see before anything else
 NATIVE_SIZE = "native_size"  # accuracy by the faces' own size

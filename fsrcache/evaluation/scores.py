@@ -18,6 +18,7 @@ from fsrcache.evaluation.metrics import (
 
 BICUBIC, FROZEN = "bicubic", "frozen"  # the row that others are compared with, and the head that is never re-fitted
 SPECIALISTS = "specialists"  # the row that is the ceiling
+MAJORITY = "majority"  # the row that looks at no face
 Trainings = dict[tuple[str, str, int], dict[int | None, Classes]]  # predictions int [n] by label, head, scale; by seed
 
 

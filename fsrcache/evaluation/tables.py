@@ -94,7 +94,7 @@ class Table:
     cost
         Cost of every row; empty where nobody asked.
     calibration
-        Which faces temperatures were fitted on; empty where nobody asked.
+        Which faces temperatures were fitted on, and how many are at a bound; empty where nobody asked.
     """
 
     split: str

@@ -11,10 +11,16 @@ import torch
 from numpy.typing import NDArray
 
 from fsrcache.device import fp32_precision
-from fsrcache.evaluation.calibration import Probabilities, calibration_error, fit_temperature, with_temperature
+from fsrcache.evaluation.calibration import (
+    Probabilities,
+    at_bound,
+    calibration_error,
+    fit_temperature,
+    with_temperature,
+)
 from fsrcache.evaluation.ensembles import mean_probabilities
 from fsrcache.evaluation.predictor import Predictor
-from fsrcache.evaluation.scores import FROZEN, Ensemble
+from fsrcache.evaluation.scores import FROZEN, MAJORITY, Ensemble
 from fsrcache.evaluation.scoring import Scoring
 from fsrcache.evaluation.splits import HELD_OUT, split_labels
 from fsrcache.evaluation.tables import Key, Table
@@ -102,6 +108,8 @@ def with_calibration(
 ) -> Table:
     """Return a table whose scores with the frozen head have calibration errors and temperatures, means over the seeds.
 
+    The row ``majority``, whose probabilities are the same for every face, has none.
+
     Parameters
     ----------
     table, outputs
@@ -116,7 +124,7 @@ def with_calibration(
     fit_labels = labels[:0]
     if split is not None:
         fit_labels = split_labels(store, split).astype(np.int64)
-        known = [one for one in predictors if one.has(split)]
+        known = [one for one in predictors if one.has(split) and one.row != MAJORITY]
         for predictor in counted(known, "calibrating", "rows", on_progress):
             scoring = Scoring(store, predictor, split, 0, device, folder, on_progress)
             there = scoring.kept(FROZEN)
@@ -125,14 +133,19 @@ def with_calibration(
         fitted |= mean_probabilities(fitted, ensembles)
     measured: dict[tuple[str, str, int], list[Calibration]] = {}
     for key, values in outputs.items():
-        if key[1] == FROZEN:
+        if key[1] == FROZEN and key[0] != MAJORITY:
             fit = (fitted[key], fit_labels) if key in fitted else None
             measured.setdefault(key[:3], []).append(calibrate(values, labels, fit=fit))
     rows = tuple(
         replace(score, **_means(measured.get((score.label, score.head, score.scale), []))) for score in table.rows
     )
+    temperatures = [
+        one.temperature for of_label in measured.values() for one in of_label if one.temperature is not None
+    ]
     used = len(range(len(fit_labels))[fit_rows(len(fit_labels))])
     where = "" if split is None else f"temperatures fitted on {used:,} faces {_WHERE[split]}, none of them scored"
+    if ends := sum(map(at_bound, temperatures)):
+        where += f"; {ends} of {len(temperatures)} are at a bound of the fit, 1/20 or 20: better ones may lie beyond"
     return replace(table, rows=rows, calibration=where or "no faces to fit temperatures on")
 
 

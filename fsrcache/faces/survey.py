@@ -12,6 +12,7 @@ from fsrcache.ahead import ordered_map
 from fsrcache.errors import FsrcacheError, Remedy, RequestError, arguments
 from fsrcache.faces.decode import PictureError, Pictures
 from fsrcache.faces.listing import Listing
+from fsrcache.faces.unlabelled import LAYOUT as UNLABELLED
 
 HASH_BYTES = 16
 
@@ -117,4 +118,5 @@ def refuse_unreadable(listing: Listing, seen: Survey, *, on_error: str) -> None:
         )
     if not len(listing.names):
         left_out = "".join(f" Left out: {count} ({reason})." for reason, count in listing.left_out.items())
-        raise FsrcacheError(f"There is no labelled picture.{left_out}", "Check the path and its layout.")
+        kind = "picture among the faces without labels" if listing.layout == UNLABELLED else "labelled picture"
+        raise FsrcacheError(f"There is no {kind}.{left_out}", "Check the path and its layout.")

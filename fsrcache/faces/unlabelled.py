@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
+from fsrcache.errors import FsrcacheError
 from fsrcache.faces.index import LAYOUTS, data_location, list_faces
 from fsrcache.faces.layouts import fer2013_folders, folders, rafdb_folders
 from fsrcache.faces.listing import Listing, file_listing
 from fsrcache.faces.walk import LeftOut, walk_pictures
 
-_LAYOUT = "unlabelled"
+LAYOUT = "unlabelled"
 _OF_FOLDERS = (fer2013_folders, rafdb_folders, folders)  # which say nothing of a picture but its class
 
 
@@ -33,15 +34,20 @@ def list_unlabelled(path: str | PathLike[str]) -> Listing:
     path = data_location(path)
     reader = next((layout for layout in LAYOUTS if layout.recognises(path)), None)
     walked = path.is_dir() and (reader is None or reader in _OF_FOLDERS)
+    if reader is None and not walked and path.exists():
+        raise FsrcacheError(
+            f"The layout of {path} is not recognised.",
+            "Faces without labels are a folder of pictures, or a file such as FER2013's CSV or a table of paths.",
+        )
     listing = _walked(path) if walked else list_faces(path)
     zeros = np.zeros(len(listing.names), np.uint8)
-    return replace(listing, classes=(_LAYOUT,), labels=zeros, splits=zeros, mapping={}, notes=(), soft_labels=None)
+    return replace(listing, classes=(LAYOUT,), labels=zeros, splits=zeros, mapping={}, notes=(), soft_labels=None)
 
 
 def _walked(path: Path) -> Listing:
     """Return every picture below a folder."""
     left_out = LeftOut()
-    entries = (("/".join(parts), _LAYOUT, 0) for parts in walk_pictures(path, left_out))
+    entries = (("/".join(parts), LAYOUT, 0) for parts in walk_pictures(path, left_out))
     return file_listing(
-        _LAYOUT, path, entries=entries, understand=lambda names: dict.fromkeys(names, "neutral"), left_out=left_out
+        LAYOUT, path, entries=entries, understand=lambda names: dict.fromkeys(names, "neutral"), left_out=left_out
     )

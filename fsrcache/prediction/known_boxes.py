@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Iterator
+from io import StringIO
 from os import PathLike
 from os.path import normpath
 from pathlib import Path, PurePath
@@ -72,17 +73,19 @@ def _from_root(path: str) -> tuple[str, ...]:
 def _lines(path: Path) -> Iterator[tuple[str, Box]]:
     """Yield the picture's path and the box of every line."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = csv.DictReader(file)
-            missing = [name for name in _COLUMNS if name not in (lines.fieldnames or ())]
-            if missing:
-                raise RequestError(f"{path} has no column {', '.join(missing)}.", _REMEDY)
-            for line in lines:
-                yield str(line["path"]), _box(line, f"{path}, line {lines.line_num}")
+        lines = csv.DictReader(StringIO(path.read_bytes().decode("utf-8-sig"), newline=""))
+        missing = [name for name in _COLUMNS if name not in (lines.fieldnames or ())]
+        if missing:
+            raise RequestError(f"{path} has no column {', '.join(missing)}.", _REMEDY)
+        for line in lines:
+            yield str(line["path"]), _box(line, f"{path}, line {lines.line_num}")
     except OSError as error:
         raise RequestError(f"{path} cannot be read: {error.strerror or error}.", _REMEDY) from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise RequestError(f"{path} is no CSV file in UTF-8: {error}.", _REMEDY) from None
+    except UnicodeDecodeError as error:
+        number = error.object.count(b"\n", 0, error.start) + 1
+        raise RequestError(f"{path}, line {number}: it is not in UTF-8.", _REMEDY) from None
+    except csv.Error as error:
+        raise RequestError(f"{path} is no CSV file: {error}.", _REMEDY) from None
 
 
 def _box(line: dict[str, Any], where: str) -> Box:
@@ -94,6 +97,7 @@ def _box(line: dict[str, Any], where: str) -> Box:
             number = float("nan")
         least = 1 if name in ("width", "height") else -_MOST
         if not least <= number <= _MOST:
-            raise RequestError(f"{where}: {name} is {line[name]!r}.", _REMEDY)
+            wanted = f"it should be a number from {least:,} to {_MOST:,}"
+            raise RequestError(f"{where}: {name} is {line[name]!r}; {wanted}.", _REMEDY)
         numbers.append(round(number))
     return Box(*numbers)

@@ -46,6 +46,7 @@ ROWS: tuple[Row, ...] = (
     pictures,
     generated,
 )
+_RESERVED = ("HR", "mean")  # words of the tables that are no rows
 PAPER: tuple[Row, ...] = (rcan, meta_sr, meta_sr_retrained, fsr, fsr_fer, fsr_fer_unweighted, fsr_fer_without_critic)
 
 
@@ -91,6 +92,8 @@ def refuse_row_name(name: str) -> None:
         )
     if any(name.casefold() == row.NAME.casefold() for row in ROWS):
         raise RequestError(f"{name} is a row of the table already.", "Call the pictures otherwise.")
+    if any(name.casefold() == word.casefold() for word in _RESERVED):
+        raise RequestError(f"{name} has another meaning in the table.", "Call the pictures otherwise.")
 
 
 class ReadyRows(NamedTuple):

@@ -38,17 +38,23 @@ _BATCHES_AHEAD = 2  # that wait for a thread
 
 
 class _Record(TypedDict):
-    """What is kept of a row: its folder, scales and splits, what its features depend on, and a digest of its files."""
+    """What is kept of a row: its folder, scales and splits, what its features depend on, and digests of its pictures.
+
+    The digests are by split and scale, such as ``test-x4``; the file of the features has the beginning of one in its
+    name.
+    """
 
     folder: str
     scales: tuple[int, ...]
     splits: tuple[str, ...]
     source: Mapping[str, str]
-    files: str
+    files: Mapping[str, str]
 
 
 def add_pictures(context: RowContext, name: str, folder: Path, *, split: str) -> None:
     """Extract the features of a folder of enlarged faces for a row; those of files that have not changed are kept.
+
+    A row of that name stays as it is until the new one is whole.
 
     Parameters
     ----------
@@ -69,42 +75,47 @@ def add_pictures(context: RowContext, name: str, folder: Path, *, split: str) ->
     FsrcacheError
         If pictures are missing or cannot be read.
     """
-    store, target = context.store, context.workspace.pictures(name)
+    target = context.workspace.pictures(name)
     scales = _scales(context, folder)
     files = _files(context, folder, scales, split)
-    source = {**store.spec.content_digests, "extractor": context.extractor.digest}
-    digests = {key: _digest(folder, paths) for key, paths in files.items()}
-    (target / RECORD).unlink(missing_ok=True)  # the row is there when all of it is
+    source = _source(context)
+    record: _Record = {
+        "folder": str(folder.absolute()),
+        "scales": tuple(scales),
+        "splits": tuple(dict.fromkeys(one for one, _ in files)),
+        "source": source,
+        "files": {_key(*key): _digest(folder, paths, source) for key, paths in files.items()},
+    }
     for (one, scale), paths in files.items():
-        path, wanted = _file(target, one, scale), {"source": source, "files": digests[one, scale]}
+        path, wanted = _file(target, record, one, scale), {"files": record["files"][_key(one, scale)]}
         if not _is_there(path, wanted):
             features = _extracted(context, paths, one, f"{name}: {one} at x{scale}")
             write_weights(path, {"features": torch.from_numpy(features)}, kind=KIND, record=wanted)
-    record = {
-        "folder": str(folder.absolute()),
-        "scales": scales,
-        "splits": list(dict.fromkeys(one for one, _ in files)),
-        "source": source,
-        "files": sha256(" ".join(digests.values()).encode()).hexdigest(),
-    }
     write_whole(target / RECORD, (json.dumps(record, indent=2) + "\n").encode())
+    for path in set(target.glob("*.safetensors")) - {_file(target, record, *key) for key in files}:
+        path.unlink(missing_ok=True)  # of the row before
 
 
 def predictors(context: RowContext, runs: Sequence[str]) -> list[Predictor]:  # noqa: ARG001  # a row's signature
-    """Return a row for every folder of pictures that was named once; it is without seed."""
+    """Return a row for every folder of pictures that was named once; it is without seed.
+
+    Where the pictures are gone or others by now, the row is that of the pictures before, and a note says so.
+    """
     ready = []
     for name, record in _records(context):
-        folder = context.workspace.pictures(name)
+        change = _change(context, record)
+        if change:
+            context.on_progress(note(f"{name}: the folder {record['folder']} {change}."))
         ready.append(
             Predictor(
                 row=name,
                 name=f"{NAME}/{name}",
-                source={"pictures": record["files"]},
+                source={"pictures": sha256(" ".join(record["files"].values()).encode()).hexdigest()},
                 extractor=context.extractor,
-                features=partial(_features, context, folder),
+                features=partial(_features, context, context.workspace.pictures(name), record),
                 scales=(1, *record["scales"]),
                 splits=record["splits"],
-                note=f"{NOTE}, from the folder {Path(record['folder']).name}",
+                note=f"{NOTE}, from the folder {Path(record['folder']).name}{change and ', which '}{change}",
             )
         )
     return ready
@@ -135,7 +146,7 @@ def enlarged_faces(
 
 def _records(context: RowContext) -> Iterator[tuple[str, _Record]]:
     """Yield name and record of the rows of this store and extractor; others are noted."""
-    source = {**context.store.spec.content_digests, "extractor": context.extractor.digest}
+    source = _source(context)
     for path in sorted(context.workspace.folder.glob(f"{NAME}/*/{RECORD}")):
         name = path.parent.name
         record: _Record = value_from(_Record, parse_json(read_regular(path, most=_MOST_BYTES), where=path), where=path)
@@ -145,6 +156,28 @@ def _records(context: RowContext) -> Iterator[tuple[str, _Record]]:
             context.on_progress(
                 note(f"{name} is left out: it is of another store or extractor. Name its folder again.")
             )
+
+
+def _source(context: RowContext) -> dict[str, str]:
+    """Return the digests of what features depend on beside the pictures."""
+    return {**context.store.spec.content_digests, "extractor": context.extractor.digest}
+
+
+def _change(context: RowContext, record: _Record) -> str:
+    """Return what became of a row's folder since its features were extracted; empty where it is the same."""
+    folder = Path(record["folder"])
+    try:
+        if not folder.is_dir():
+            return "is gone; the scores are those of its pictures before"
+        for split in record["splits"]:
+            for scale in record["scales"]:
+                paths = [existing_picture(folder, scale, str(name)) for name in context.store.ids(split)]
+                there = [path for path in paths if path is not None]
+                if record["files"][_key(split, scale)] != _digest(folder, there, record["source"]):
+                    return "has changed; the scores are those of its pictures before"
+    except OSError as error:
+        return f"cannot be read ({error.strerror}); the scores are those of its pictures before"
+    return ""
 
 
 def _scales(context: RowContext, folder: Path) -> list[int]:
@@ -226,16 +259,23 @@ def _fitted(context: RowContext, picture: Pictures) -> Pictures:
     return luma(picture) if channels == 1 else np.broadcast_to(picture, (side, side, channels))
 
 
-def _features(context: RowContext, folder: Path, split: str, scale: int) -> NDArray[np.floating[Any]]:
+def _features(context: RowContext, folder: Path, record: _Record, split: str, scale: int) -> NDArray[np.floating[Any]]:
     if scale == 1:
         return split_features(context.store, split, 1)
     name, rows = stored_rows(context.store, split)
-    features: NDArray[np.floating[Any]] = read_weights(_file(folder, name, scale), kind=KIND)[0]["features"].numpy()
+    path = _file(folder, record, name, scale)
+    features: NDArray[np.floating[Any]] = read_weights(path, kind=KIND)[0]["features"].numpy()
     return features[rows]
 
 
-def _file(folder: Path, split: str, scale: int) -> Path:
-    return folder / f"{split}-x{scale}.safetensors"
+def _file(folder: Path, record: _Record, split: str, scale: int) -> Path:
+    """Return the file of the features, whose name differs with the pictures: no other row's is replaced."""
+    key = _key(split, scale)
+    return folder / f"{key}-{record['files'][key][:16]}.safetensors"
+
+
+def _key(split: str, scale: int) -> str:
+    return f"{split}-x{scale}"
 
 
 def _is_there(path: Path, wanted: Mapping[str, Any]) -> bool:
@@ -245,9 +285,9 @@ def _is_there(path: Path, wanted: Mapping[str, Any]) -> bool:
         return False
 
 
-def _digest(folder: Path, paths: Sequence[Path]) -> str:
-    """Return the hexadecimal SHA-256 of files' names, sizes and times."""
-    digest = sha256()
+def _digest(folder: Path, paths: Sequence[Path], source: Mapping[str, str]) -> str:
+    """Return the hexadecimal SHA-256 of files' names, sizes and times, and of what features depend on beside them."""
+    digest = sha256(json.dumps(source, sort_keys=True).encode())
     for path in paths:
         status = path.stat()
         digest.update(f"{path.relative_to(folder)} {status.st_size} {status.st_mtime_ns}\n".encode(errors="replace"))

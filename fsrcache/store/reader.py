@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fsrcache.errors import Blank, FsrcacheError, Remedy, arguments, call
+from fsrcache.errors import Blank, FsrcacheError, Remedy, RequestError, arguments, call
 from fsrcache.held_out import held_out
 from fsrcache.records import shortened
 from fsrcache.store.dataset import PairDataset
@@ -23,17 +23,12 @@ from fsrcache.store.metadata import MOST_BYTES
 from fsrcache.store.objects import location_of, objects_at, storage_errors
 from fsrcache.store.remote import ZarrObjects, client_errors
 from fsrcache.store.shard import DamagedError, decode
+from fsrcache.store.spec import UNLABELLED, view_number
 from fsrcache.store.stored import StoredArray
 
 if TYPE_CHECKING:
     import pandas
     from zarr.abc.store import Store
-
-_ADD_EXTRA = Remedy(
-    "Name one that it has, or add some: `{}` or `{}`.",
-    call("extract", views=1),
-    call("extract", unlabelled=Blank("PATH")),
-)
 
 
 class FeatureStore:
@@ -148,7 +143,7 @@ class FeatureStore:
 
         Raises
         ------
-        FsrcacheError
+        RequestError
             If there is no such scale.
         """
         for scale in scales:
@@ -162,14 +157,14 @@ class FeatureStore:
 
         Raises
         ------
-        FsrcacheError
+        RequestError
             If there is no such extra split.
         """
         chosen = set(splits)
         for split in sorted(chosen - self.spec.extra.keys()):
             has = ", ".join(self.spec.extra) or "none"
             what = f"The store {self.name} has no extra split {shortened(split)}; it has {has}."
-            raise FsrcacheError(what, _ADD_EXTRA)
+            raise RequestError(what, self._extra_remedy(split))
         store = copy.copy(self)
         store.spec = replace(self.spec, extra={name: one for name, one in self.spec.extra.items() if name in chosen})
         return store
@@ -314,10 +309,18 @@ class FeatureStore:
 
     def _check_scale(self, scale: int) -> None:
         if scale not in self.scales:
-            raise FsrcacheError(
+            raise RequestError(
                 f"The store {self.name} has no scale {scale}; it has {', '.join(map(str, self.scales))}.",
                 Remedy("Add it: `{}`.", call("extract", store=self._location, scales=[scale])),
             )
+
+    def _extra_remedy(self, split: str) -> Remedy:
+        """Return how an extra split is added, or what the names of extra splits are."""
+        if split == UNLABELLED:
+            return Remedy("Add it: `{}`.", call("extract", store=self._location, unlabelled=Blank("PATH")))
+        if number := view_number(split):
+            return Remedy("Add it: `{}`.", call("extract", store=self._location, views=number))
+        return Remedy(f"Extra splits are view-1, view-2 and so on, and {UNLABELLED}.")
 
     @contextmanager
     def _reading(self, array: ArrayLayout) -> Iterator[None]:

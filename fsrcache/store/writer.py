@@ -202,12 +202,13 @@ class FeatureWriter:
 def _with_scales_of(root: Root, spec: StoreSpec, *, store: str) -> StoreSpec:
     """Return the spec with the scales that a store has beside its own; extra splits it must have itself."""
     if lacking := root.spec.extra.keys() - spec.extra.keys():
+        views = (root.spec.extra.keys() | spec.extra.keys()) - {UNLABELLED}
         raise FsrcacheError(
             f"The store {store} has the extra splits {', '.join(root.spec.extra)}, and {', '.join(sorted(lacking))} "
             "are not among what is to be written.",
             Remedy(
                 "Name as many views and the same faces without labels: `{}`.",
-                arguments(views=sum(split != UNLABELLED for split in root.spec.extra), unlabelled=Blank("PATH")),
+                arguments(views=len(views), unlabelled=Blank("PATH")),
             ),
         )
     return root.spec.with_additions(spec)

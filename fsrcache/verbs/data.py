@@ -63,7 +63,7 @@ def choose_data(
         where = f"{workspace.folder} remembers none" if workspace.folder.is_dir() else f"{workspace.folder} is new"
         on_progress(note(f"No data are named, and {where}: using the built-in drawn faces."))
         return BUILT_IN
-    if _is_gone(remembered):
+    if is_gone(remembered):
         raise RequestError(
             f"The workspace {workspace.folder} remembers its data at {remembered.in_words}, and nothing is there.",
             Remedy("If they were moved, name their new path once: `{}`.", arguments(data=Blank("PATH"))),
@@ -71,7 +71,7 @@ def choose_data(
     return remembered
 
 
-def _is_gone(data: Data) -> bool:
+def is_gone(data: Data) -> bool:
     """Tell whether nothing is at the path of data; what cannot be reached is not gone."""
     try:
         return not data.drawn and not Path(data.path).exists()
@@ -117,7 +117,7 @@ def _memory(workspace: Workspace, data: Data) -> str:
         remembered = workspace.data()
         if remembered not in (None, data):
             assert remembered is not None
-            gone = ", where nothing is" if _is_gone(remembered) else ""
+            gone = ", where nothing is" if is_gone(remembered) else ""
             return f" The workspace remembers {remembered.in_words}{gone}."
     return ""
 

@@ -69,7 +69,8 @@ def evaluate(
     pictures
         Folders of faces that other programs super-resolved, by the name of their row: ``x4/NAME.png`` for a face NAME
         of the store at scale 4, as ``degrade`` names the small ones. The workspace keeps their features, so that the
-        rows are in later tables too. Without the faces of train they have no re-fitted heads.
+        rows are in later tables too, until ``pictures/NAME`` in it is deleted. Without the faces of train they have no
+        re-fitted heads.
     cost
         Whether to count and measure what every row costs: weights, multiplications, and time of training and a face.
     seed

@@ -4,7 +4,7 @@ from dataclasses import replace
 from os import PathLike, fspath
 from typing import Annotated
 
-from fsrcache.errors import RequestError
+from fsrcache.errors import Blank, Remedy, RequestError, arguments
 from fsrcache.faces.faces import Faces
 from fsrcache.faces.limit import limited
 from fsrcache.faces.unlabelled import list_unlabelled
@@ -13,7 +13,7 @@ from fsrcache.records import Between, check_value, shortened
 from fsrcache.store.existing import read_root
 from fsrcache.store.objects import objects_at
 from fsrcache.store.spec import MOST_VIEWS, UNLABELLED
-from fsrcache.verbs.data import absolute_path, faces_of_listing
+from fsrcache.verbs.data import absolute_path, faces_of_listing, is_gone
 from fsrcache.workspace import Data, Workspace
 
 _Views = Annotated[int, Between(0, MOST_VIEWS)]
@@ -25,7 +25,7 @@ def choose_extra(
     *,
     views: int,
     unlabelled: Data | str | PathLike[str] | None,
-    limit: int | None,
+    data: Data,
 ) -> tuple[int, Data | None]:
     """Return the number of views of a store and its faces without labels: those asked for, and those that it has.
 
@@ -39,13 +39,14 @@ def choose_extra(
         Number of views.
     unlabelled
         Faces without labels; None for those of the store.
-    limit
-        Number of faces of a split, at most.
+    data
+        The labelled data, whose limit and treatment of unusable pictures count for faces that only a path names.
 
     Raises
     ------
     RequestError
-        If the number of views is out of range, or the faces are named by no path.
+        If the number of views is out of range, the faces are named by no path, or nothing is where the workspace
+        remembers them.
     FsrcacheError
         If the store or what the workspace remembers cannot be read.
     """
@@ -55,12 +56,24 @@ def choose_extra(
     root = read_root(objects_at(store or workspace.store))
     there = [] if root is None else [*root.spec.extra]
     if unlabelled is None and UNLABELLED in there:
-        unlabelled = workspace.unlabelled()
+        unlabelled = _remembered(workspace)
     if isinstance(unlabelled, str | PathLike):
-        unlabelled = Data(fspath(unlabelled), limit=limit)
+        unlabelled = Data(fspath(unlabelled), on_error=data.on_error, limit=data.limit)
     if unlabelled is not None and not unlabelled.drawn:
         unlabelled = replace(unlabelled, path=str(absolute_path(unlabelled.path)))
     return max(views, sum(split != UNLABELLED for split in there)), unlabelled
+
+
+def _remembered(workspace: Workspace) -> Data | None:
+    """Return the faces without labels that the workspace remembers, unless nothing is there any more."""
+    data = workspace.unlabelled()
+    if data is not None and is_gone(data):
+        raise RequestError(
+            f"The workspace {workspace.folder} remembers the faces without labels of its store at {data.in_words}, "
+            "and nothing is there.",
+            Remedy("If they were moved, name their new path once: `{}`.", arguments(unlabelled=Blank("PATH"))),
+        )
+    return data
 
 
 def read_unlabelled(data: Data | None, *, side: int, labelled: Faces, on_progress: ProgressCallback) -> Faces | None:

@@ -25,6 +25,8 @@ from fsrcache.faces.faces import Faces
 from fsrcache.presets import EXTRACTORS, PRETRAINING
 from fsrcache.progress import ProgressCallback, no_progress, note
 from fsrcache.records import check_value, shortened
+from fsrcache.store.existing import read_root
+from fsrcache.store.objects import objects_at
 from fsrcache.store.reader import FeatureStore
 from fsrcache.store.writer import unwritten
 from fsrcache.training.classifier.estimate import estimate_pretraining
@@ -36,7 +38,7 @@ from fsrcache.verbs.extractor import choose_extractor
 from fsrcache.verbs.pretrain import resolve_settings
 from fsrcache.workspace import Data, Workspace, open_workspace
 
-SCALES = (2, 3, 4, 5, 6, 7, 8)
+_SCALES = (2, 3, 4, 5, 6, 7, 8)
 
 
 def extract(
@@ -46,7 +48,7 @@ def extract(
     data: Data | str | PathLike[str] | None = None,
     extractor: str | PathLike[str] | None = None,
     onnx: Mapping[str, Any] | None = None,
-    scales: Sequence[int] = SCALES,
+    scales: Sequence[int] | None = None,
     views: int = 0,
     unlabelled: Data | str | PathLike[str] | None = None,
     degradation: Degradation = SCALE_FORM,
@@ -78,7 +80,7 @@ def extract(
         Options of an ONNX file by name (``fsrcache.extractors.onnx_options.OnnxOptions``), beside or in place of those
         in the TOML file beside it.
     scales
-        Scales from 2; full resolution is always written.
+        Scales from 2; full resolution is always written. None for those of the store, or else 2 to 8.
     views
         Number of views of every training face, mirrored or shifted, that trainings draw from too; a store keeps those
         that it has.
@@ -114,7 +116,8 @@ def extract(
     chosen = choose_extractor(workspace, extractor, onnx=onnx, device=target, on_progress=on_progress)
     if chosen is None and not _pretrains(data, part):
         raise _no_extractor(workspace, data)
-    views, unlabelled = choose_extra(workspace, store, views=views, unlabelled=unlabelled, limit=data.limit)
+    views, unlabelled = choose_extra(workspace, store, views=views, unlabelled=unlabelled, data=data)
+    scales = _choose_scales(store or workspace.store, scales)
     faces, title = read_faces(data, side=None if chosen is None else chosen.extractor.side, on_progress=on_progress)
     others = read_unlabelled(unlabelled, side=faces.side, labelled=faces, on_progress=on_progress)
     seen: dict[str, Any] = {"device": target, "degradation": degradation, "views": views, "unlabelled": others}
@@ -157,7 +160,7 @@ def estimate_extract(
     data: Data | str | PathLike[str] | None = None,
     extractor: str | PathLike[str] | None = None,
     onnx: Mapping[str, Any] | None = None,
-    scales: Sequence[int] = SCALES,
+    scales: Sequence[int] | None = None,
     views: int = 0,
     unlabelled: Data | str | PathLike[str] | None = None,
     degradation: Degradation = SCALE_FORM,
@@ -174,7 +177,8 @@ def estimate_extract(
     workspace = open_workspace(workspace)
     data = choose_data(workspace, data, any_limit=store is not None, on_progress=on_progress)
     chosen = choose_extractor(workspace, extractor, onnx=onnx, device=target, on_progress=on_progress)
-    views, unlabelled = choose_extra(workspace, store, views=views, unlabelled=unlabelled, limit=data.limit)
+    views, unlabelled = choose_extra(workspace, store, views=views, unlabelled=unlabelled, data=data)
+    scales = _choose_scales(store or workspace.store, scales)
     faces, title = read_faces(data, side=None if chosen is None else chosen.extractor.side, on_progress=on_progress)
     others = read_unlabelled(unlabelled, side=faces.side, labelled=faces, on_progress=on_progress)
     seen: dict[str, Any] = {"device": target, "degradation": degradation, "views": views, "unlabelled": others}
@@ -212,6 +216,14 @@ def _cluster(engine: str, ray_address: str | None, device: str) -> RayCluster | 
             Remedy("Add `{}`.", arguments(engine="ray")),
         )
     return None
+
+
+def _choose_scales(store: str | PathLike[str], scales: Sequence[int] | None) -> Sequence[int]:
+    """Return the scales that were named, else those of the store, complete or not, else 2 to 8."""
+    if scales is not None:
+        return scales
+    root = read_root(objects_at(store))
+    return _SCALES if root is None else root.spec.scales
 
 
 def _announce_scales(

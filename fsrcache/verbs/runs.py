@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -13,6 +14,7 @@ from fsrcache.models.generators.forms import read_training
 from fsrcache.presets import TRAINING, TrainConfig
 from fsrcache.records import Seed, value_from
 from fsrcache.settings import nearest_preset
+from fsrcache.store.reader import FeatureStore
 from fsrcache.training.run.checkpoint import CHECKPOINT, RunRecord, previous, run_record, under_way
 from fsrcache.training.run.loop import TrainState, is_finished
 from fsrcache.workspace import Workspace, existing_workspace
@@ -34,6 +36,10 @@ class RunSummary:
     preset, settings
         The preset that the settings differ least from, and what differs, as ``name=value``; empty while there is
         neither a checkpoint nor a generator.
+    scales
+        Scales that it is trained on; empty where they are those of the workspace's store.
+    extra
+        Names of the extra splits that it draws from beside ``train``.
     seed
         Random seed; None likewise.
     step, steps
@@ -52,6 +58,8 @@ class RunSummary:
     state: Literal["finished", "interrupted", "under way", "damaged"]
     preset: str = ""
     settings: tuple[str, ...] = ()
+    scales: tuple[int, ...] = ()
+    extra: tuple[str, ...] = ()
     seed: int | None = None
     step: int = 0
     steps: int | None = None
@@ -75,7 +83,15 @@ def runs(workspace: Workspace | str | PathLike[str] = "fsr") -> tuple[RunSummary
     """
     workspace = existing_workspace(workspace)
     folders = sorted(folder for folder in (workspace.folder / "runs").glob("*") if folder.is_dir())
-    return tuple(map(_summary, folders))
+    summaries, scales = map(_summary, folders), _store_scales(workspace)
+    return tuple(replace(run, scales=()) if run.scales == scales else run for run in summaries)
+
+
+def _store_scales(workspace: Workspace) -> tuple[int, ...]:
+    """Return the scales of the workspace's store; none where it has none that can be read."""
+    with suppress(FsrcacheError):
+        return FeatureStore(workspace.store).scales
+    return ()
 
 
 def _summary(folder: Path) -> RunSummary:
@@ -93,7 +109,10 @@ def _summary(folder: Path) -> RunSummary:
             return _checkpointed(known, record, newest, finished=generator.exists() and not busy)
         if generator.exists() and not busy:
             training = read_training(generator)
-            known = replace(known, earlier_threads=training.get("earlier_threads", ()))
+            known = replace(
+                known, scales=training["scales"], extra=tuple(training.get("extra", ())),
+                earlier_threads=training.get("earlier_threads", ()),
+            )  # fmt: skip
             return _trained(known, training["config"], training["seed"], step=training["steps"], finished=True)
     except FsrcacheError:
         return replace(known, state="damaged")
@@ -105,12 +124,15 @@ def _checkpointed(known: RunSummary, record: RunRecord, path: Path, *, finished:
     settings: Mapping[str, Any] = record["settings"]
     config: TrainConfig = value_from(TrainConfig, settings.get("config"), where=path, name="settings.config")
     seed: int = value_from(Seed, settings.get("seed"), where=path, name="settings.seed")
+    scales = value_from(tuple[int, ...], settings.get("scales"), where=path, name="settings.scales")
+    extra = value_from(Mapping[str, str], settings.get("extra", {}), where=path, name="settings.extra")
     state: TrainState = value_from(TrainState, record["state"], where=path, name="state")
     known = _trained(known, config, seed, step=state.step, finished=finished and is_finished(state, config))
     scored = state.held_out_accuracy.values()
     return replace(
-        known, held_out_accuracy=fmean(scored) if scored else None, earlier_threads=state.earlier_threads or ()
-    )
+        known, scales=scales, extra=tuple(extra), held_out_accuracy=fmean(scored) if scored else None,
+        earlier_threads=state.earlier_threads or (),
+    )  # fmt: skip
 
 
 def _trained(known: RunSummary, config: TrainConfig, seed: int, *, step: int, finished: bool) -> RunSummary:

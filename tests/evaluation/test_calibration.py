@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fsrcache.evaluation.calibration import calibration_error, fit_temperature, with_temperature
+from fsrcache.evaluation.calibration import at_bound, calibration_error, fit_temperature, with_temperature
 
 
 def test_the_error_is_the_mean_gap_of_the_bins():
@@ -44,5 +44,8 @@ def test_a_temperature_of_a_row_of_its_own_keeps_the_order():
 
 def test_labels_that_are_always_right_or_wrong_end_at_the_bounds():
     probabilities = np.array([[0.9, 0.1]] * 3)
-    assert fit_temperature(probabilities, np.array([0, 0, 0])) == pytest.approx(1 / 20, rel=1e-6)
-    assert fit_temperature(probabilities, np.array([1, 1, 1])) == pytest.approx(20, rel=1e-6)
+    low, high = (fit_temperature(probabilities, np.full(3, label)) for label in (0, 1))
+    assert (low, high) == (pytest.approx(1 / 20, rel=1e-6), pytest.approx(20, rel=1e-6))
+    assert at_bound(low)
+    assert at_bound(high)
+    assert not at_bound(fit_temperature(probabilities, np.array([0, 0, 1])))

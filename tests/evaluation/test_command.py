@@ -172,9 +172,12 @@ def test_costs_are_shown_and_written(evaluate, table, monkeypatch):
         return replace(table, cost=(bicubic,)) if cost else table
 
     monkeypatch.setattr("fsrcache.verbs.evaluate.evaluate", verb)
-    assert "4.83M" not in evaluate()[1]
+    _, out, said = evaluate()
+    assert "4.83M" not in out
+    assert "cost.csv" not in said
     assert not (evaluate.run / "cost.csv").exists()
-    code, out, _ = evaluate("--measures", "cost")
+    code, out, said = evaluate("--measures", "cost")
+    assert said.splitlines()[0].endswith("and confusion.csv, cost.csv, accuracy.svg")
     assert (code, asked) == (0, [False, True])
     assert "4.83M" in out
     assert "4.83M" in (evaluate.run / "table.md").read_text()

@@ -9,6 +9,7 @@ from PIL import Image
 
 from fsrcache.cli.data import data
 from fsrcache.errors import FsrcacheError, RequestError
+from fsrcache.faces.faces import usable_faces
 from fsrcache.faces.index import list_faces
 from fsrcache.faces.unlabelled import list_unlabelled
 
@@ -63,5 +64,8 @@ def test_what_is_no_data_is_refused(tmp_path):
     with pytest.raises(RequestError, match="nothing at"):
         list_unlabelled(tmp_path / "nowhere")
     (tmp_path / "a.txt").write_text("text")
-    with pytest.raises(FsrcacheError, match="not recognised"):
+    with pytest.raises(FsrcacheError, match="not recognised") as error:
         list_unlabelled(tmp_path / "a.txt")
+    assert error.value.remedy.startswith("Faces without labels are a folder of pictures")
+    with pytest.raises(FsrcacheError, match=r"no picture among the faces without labels\. Left out: 1"):
+        usable_faces(list_unlabelled(tmp_path))

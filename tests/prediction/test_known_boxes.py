@@ -46,7 +46,7 @@ def test_columns_in_any_order_and_further_ones(written):
         ("path,x,y,w,h\n", "has no column width, height"),
         ("path,x,y,width,height\na.jpg,1,2,3\n", "line 2: height is None"),
         ("path,x,y,width,height\na.jpg,1,2,3,4\na.jpg,1,two,3,4\n", "line 3: y is 'two'"),
-        ("path,x,y,width,height\na.jpg,1,2,0,4\n", "line 2: width is '0'"),
+        ("path,x,y,width,height\na.jpg,1,2,0,4\n", "line 2: width is '0'; it should be a number from 1 to 16,777,216"),
         ("path,x,y,width,height\na.jpg,nan,2,3,4\n", "line 2: x is 'nan'"),
         ("path,x,y,width,height\na.jpg,1e30,2,3,4\n", "line 2: x is '1e30'"),
     ],
@@ -57,8 +57,8 @@ def test_what_is_no_box_is_refused_by_its_line(written, text, words):
 
 
 def test_what_is_no_text_is_refused(written):
-    with pytest.raises(RequestError, match="no CSV file in UTF-8"):
-        KnownBoxes(written("path,x,y,width,height\nä,1,2,3,4", encoding="latin-1"))
+    with pytest.raises(RequestError, match=r"boxes\.csv, line 3: it is not in UTF-8"):
+        KnownBoxes(written("path,x,y,width,height\na,1,2,3,4\nä,1,2,3,4", encoding="latin-1"))
 
 
 PICTURE = np.arange(48, dtype=np.uint8).reshape(6, 8)

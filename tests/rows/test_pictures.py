@@ -45,6 +45,11 @@ def table_of(workspace, **options):
     return fsrcache.evaluate(workspace, **{"names": ["a"], "heads": ["frozen"], "device": "cpu", **options})
 
 
+def features_files(workspace, row):
+    """Return the files of a row's features by split and scale, such as ``test-x4``."""
+    return {path.name.rpartition("-")[0]: path for path in sorted(workspace.pictures(row).glob("*.safetensors"))}
+
+
 def scores(table, row):
     return {
         (one.head, one.scale): (one.accuracy, one.mean_class_accuracy, one.macro_f1)
@@ -84,19 +89,20 @@ def test_features_are_those_of_the_store_bit_for_bit(workspace, large):
     assert scores(table, "up") == scores(table, "bicubic")
     for split in ("train", "val", "test"):
         for scale in (2, 4):
-            ours = load_file(workspace.pictures("up") / f"{split}-x{scale}.safetensors")["features"]
+            ours = load_file(features_files(workspace, "up")[f"{split}-x{scale}"])["features"]
             np.testing.assert_array_equal(ours, FeatureStore(workspace.store).features(split, scale)[:])
 
 
 def test_the_row_stays_and_what_has_changed_is_extracted_again(workspace, large):
     first = scores(table_of(workspace, pictures={"up": large}), "up")
-    kept = {path: path.stat().st_mtime_ns for path in workspace.pictures("up").glob("*.safetensors")}
+    kept = {name: path.stat().st_mtime_ns for name, path in features_files(workspace, "up").items()}
     assert scores(table_of(workspace), "up") == first  # without the option
     for path in of_split(workspace, large, "test")[:7]:
         Image.new("RGB", (SIDE, SIDE), "white").save(path)
     table_of(workspace, pictures={"up": large})
-    changed = [path.name for path, time in kept.items() if path.stat().st_mtime_ns != time]
-    assert changed == ["test-x2.safetensors"]
+    now = {name: path.stat().st_mtime_ns for name, path in features_files(workspace, "up").items()}
+    assert [name for name in kept if now[name] != kept[name]] == ["test-x2"]
+    assert len(list(workspace.pictures("up").glob("*.safetensors"))) == len(kept)
     shutil.rmtree(large / "x4")
     table = table_of(workspace, pictures={"up": large})
     assert {scale for _, scale in scores(table, "up")} == {1, 2}
@@ -145,7 +151,9 @@ def test_pictures_of_another_size_or_kind_are_fitted_and_it_is_said(workspace, l
 
 @pytest.mark.parametrize(
     ("name", "folder", "words"),
-    [("bicubic", "large", "a row of the table already"), ("FSR-fer", "large", "a row of the table already"),
+    [("HR", "large", "another meaning"), ("Mean", "large", "another meaning"),
+     ("FSR-FER, mean of 3", "large", "no name for a row"),
+     ("bicubic", "large", "a row of the table already"), ("FSR-fer", "large", "a row of the table already"),
      ("../up", "large", "no name for a row"), ("up", "none", "There is no folder"),
      ("up", "large/x2", "no folder of a scale of the store")],
 )  # fmt: skip
@@ -162,6 +170,49 @@ def test_a_row_of_another_extractor_is_left_out(workspace, large):
     path.write_text(json.dumps(record))
     assert not scores(table_of(workspace, on_progress=lambda one: notes.append(one.note)), "up")
     assert any(text.startswith("up is left out: ") for text in notes)
+
+
+def test_a_row_stays_until_another_folder_is_whole(workspace, large, tmp_path):
+    def answers():
+        return {path.name: path.read_bytes() for path in (workspace.predictions / "pictures/up").iterdir()}
+
+    table_of(workspace, pictures={"up": large})
+    first = answers()
+    before = {path: path.read_bytes() for path in workspace.pictures("up").iterdir()}
+    other = shutil.copytree(large, tmp_path / "other")
+    for path in of_split(workspace, other, "test"):
+        Image.new("RGB", (SIDE, SIDE), "white").save(path)
+    broken = other / "x4" / of_split(workspace, other, "test")[0].name  # x2 is extracted before it is read
+    broken.write_bytes(b"-")
+    with pytest.raises(FsrcacheError, match="cannot be read"):
+        table_of(workspace, pictures={"up": other})
+    assert {path: path.read_bytes() for path in before} == before
+    shutil.rmtree(workspace.predictions)
+    table_of(workspace)
+    assert answers() == first
+    Image.new("RGB", (SIDE, SIDE), "white").save(broken)
+    table_of(workspace, pictures={"up": other})
+    assert answers() != first
+    assert len(list(workspace.pictures("up").iterdir())) == len(before)  # nothing is left of the row before
+
+
+@pytest.mark.parametrize("change", ["deleted", "changed", "file deleted"])
+def test_kept_scores_of_other_pictures_have_a_note(workspace, large, change):
+    first, notes = table_of(workspace, pictures={"up": large}), []
+    path = of_split(workspace, large, "test")[0]
+    match change:
+        case "deleted":
+            shutil.rmtree(large)
+        case "changed":
+            Image.new("RGB", (SIDE, SIDE), "white").save(path)
+        case "file deleted":
+            path.unlink()
+    table = table_of(workspace, on_progress=lambda one: notes.append(one.note))
+    assert scores(table, "up") == scores(first, "up")
+    state = "is gone" if change == "deleted" else "has changed"
+    text = f"{state}; the scores are those of its pictures before"
+    assert f"up: the folder {large} {text}." in notes
+    assert table.context.rows["up"] == f"{first.context.rows['up']}, which {text}"
 
 
 def test_a_picture_that_is_broken_is_named(workspace, large):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from zarr.storage import MemoryStore
 
-from fsrcache.errors import FsrcacheError
+from fsrcache.errors import FsrcacheError, RequestError
 from fsrcache.store.differences import content_differences
 from fsrcache.store.joined import joined, joined_rows
 from fsrcache.store.reader import FeatureStore
@@ -142,6 +142,15 @@ def test_damage_in_a_split_that_is_being_added_is_found(store, example, spec):
     damaged.write_bytes(data)
     assert [(problem.array, problem.kind) for problem in repair(store).problems] == [("view-1/x1/features", "corrupt")]
     assert not damaged.exists()
+
+
+@pytest.mark.parametrize(
+    ("split", "remedy"), [("view-9", "views=9)"), ("unlabelled", "unlabelled=PATH)"), ("", "view-1, view-2 and so on")]
+)
+def test_an_extra_split_that_is_not_there_is_a_wrong_request(store, split, remedy):
+    with pytest.raises(RequestError, match=f"no extra split '{split}'; it has none") as refused:
+        FeatureStore(store).with_extra([split])
+    assert remedy in refused.value.remedy
 
 
 def test_others_of_the_same_split_are_refused(store, example, spec):

@@ -64,7 +64,7 @@ def test_training_at_one_scale(workspace, cache):
 @pytest.mark.parametrize(
     ("scales", "error", "words"),
     [
-        ([3], FsrcacheError, r"has no scale 3; it has 1, 2, 4\."),
+        ([3], RequestError, r"has no scale 3; it has 1, 2, 4\."),
         ([1], RequestError, r"(?s)The scales to train on are \[1\].*scales=\[4\]"),
         ([], RequestError, r"The scales to train on are \[\]"),
         ("2", RequestError, r"scales\[0\] is '2'"),

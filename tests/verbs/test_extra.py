@@ -1,10 +1,15 @@
 """Views and faces without labels from the verbs' side: named once, kept, counted, and added to when scales are."""
 
+import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
+from click.testing import CliRunner
+from PIL import Image
 
 import fsrcache
+from fsrcache.cli.main import group
 from fsrcache.errors import FsrcacheError, RequestError
 from fsrcache.verbs.extract import estimate_extract
 from fsrcache.workspace import Data, Workspace
@@ -47,6 +52,9 @@ def test_other_faces_without_labels_are_refused(extracted):
     with pytest.raises(FsrcacheError, match="and unlabelled are not among what is to be written") as refused:
         fsrcache.extract(scales=[3])
     assert "views=1, unlabelled=" in refused.value.remedy
+    with pytest.raises(FsrcacheError, match="are not among what is to be written") as refused:
+        fsrcache.extract(views=2)
+    assert "views=2, unlabelled=" in refused.value.remedy
 
 
 @pytest.mark.usefixtures("networks")
@@ -66,6 +74,47 @@ def test_a_limit_is_of_them_too():
     assert 0 < result.rows["unlabelled"] <= 7
 
 
+@pytest.mark.usefixtures("extracted")
+def test_views_alone_add_no_scale():
+    assert estimate_extract(views=2).missing == 2
+    assert fsrcache.extract(views=2).scales == (1, 2)
+
+
+@pytest.mark.usefixtures("networks")
+def test_without_a_store_the_scales_are_2_to_8():
+    assert estimate_extract(data="drawn:70", extractor=EXTRACTOR).scales == (1, *range(2, 9))
+
+
+def test_unusable_faces_without_labels_are_left_out_where_those_of_the_data_are(extracted):
+    picture = np.random.default_rng(0).integers(0, 256, (16, 16), np.uint8)
+    (extracted / "odd").mkdir()
+    Image.fromarray(picture).save(extracted / "odd/a.png")
+    (extracted / "odd/junk.png").write_text("junk")
+    into = ["--workspace", "other", "--extractor", EXTRACTOR, "--scales", "2", "--unlabelled", "odd", "--json"]
+    assert CliRunner().invoke(group, ["extract", *into, "--data", "drawn:70"]).exit_code == 1
+    for data in (["--data", "drawn:70"], []):  # named, and remembered
+        Workspace("other").remember(Data("drawn:70"))
+        done = CliRunner().invoke(group, ["extract", *into, *data, "--on-error", "skip"])
+        assert json.loads(done.stdout)["rows"]["unlabelled"] == 1
+
+
+def test_moved_faces_without_labels_are_called_so(extracted):
+    gone = extracted / "gone"
+    Workspace("fsr").remember_unlabelled(Data(str(gone)))
+    with pytest.raises(RequestError, match=r"faces without labels of its store at .*gone, and nothing is") as error:
+        fsrcache.extract(views=2)
+    assert error.value.remedy == "If they were moved, name their new path once: `unlabelled=PATH`."
+    fsrcache.extract(unlabelled="drawn:77")
+    assert Workspace("fsr").unlabelled() == Data("drawn:77")
+
+
+@pytest.mark.usefixtures("networks")
+def test_a_number_of_views_that_is_none_is_a_wrong_request():
+    done = CliRunner().invoke(group, ["extract", "--views", "1.5"])
+    assert done.exit_code == 2
+    assert "'1.5' is not a valid whole number" in done.stderr
+
+
 @pytest.mark.slow
 def test_the_commands_count_them_and_train_draws_from_them(extracted):
     environment = {"cwd": extracted, "PYTHONPATH": str(extracted)}
@@ -77,9 +126,12 @@ def test_the_commands_count_them_and_train_draws_from_them(extracted):
     words = ("train", "--preset", "best", "--steps", 2, "--set", "generator.width=8", "--set", "batch=6")
     for name, extra in (("all", ()), ("none", ("--extra", "none")), ("view", ("--extra", "view-1"))):
         assert run(*words, "--name", name, *extra, **environment).returncode == 0
-    wrong = run(*words, "--name", "wrong", "--extra", "view-2", **environment)
-    assert wrong.returncode == 1
-    assert "no extra split 'view-2'; it has view-1, unlabelled" in wrong.stderr
-    assert "fsrcache extract --views 1" in wrong.stderr
+    for extra, text in (
+        ("view-2", "no extra split 'view-2'; it has view-1, unlabelled"), ("view-2", "fsrcache extract --views 2"),
+        ("view-1,none", "'view-1,none' is no list of splits"), ("", "'' is no list of splits"),
+    ):  # fmt: skip
+        wrong = run(*words, "--name", "wrong", "--extra", extra, **environment)
+        assert wrong.returncode == 2
+        assert text in wrong.stderr
     table = run("evaluate", "--name", "all", "--name", "none", "--name", "view", "--json", **environment).answer
     assert {"FSR-FER", "FSR-FER (none)", "FSR-FER (view)"} <= {row["row"] for row in table["rows"]}

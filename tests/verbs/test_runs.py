@@ -112,6 +112,21 @@ def test_the_command_says_it_in_lines_or_json(workspace):
     assert document["age"] == pytest.approx(3 * 3600 + 60, abs=60)
 
 
+def test_scales_and_extra_splits_that_differ_are_shown(workspace):
+    faces = usable_faces(list_faces(Path("drawn:70")), side=16)
+    source = face_source(faces, workspace.extractor, device=torch.device("cpu"), views=1)
+    extract_features(source, store=workspace.store, scales=[2, 4], data="drawn faces")
+    trained(workspace, "all", steps=2)
+    trained(workspace, "some", steps=2, scales=[4], extra=[])
+    lines = run("runs", "--workspace", workspace.folder).stdout.splitlines()
+    assert [line.split("batch=16")[1] for line in lines[1:]] == [" --extra view-1", " --scales 4"]
+    expected = [((), ("view-1",)), ((1, 4), ())]
+    assert [(one.scales, one.extra) for one in fsrcache.runs(workspace)] == expected
+    for file in (workspace.folder / "runs").glob("*/checkpoint*"):
+        file.unlink()
+    assert [(one.scales, one.extra) for one in fsrcache.runs(workspace)] == expected  # by the generators
+
+
 @pytest.mark.slow
 def test_a_run_that_went_on_under_other_threads_is_said(workspace, monkeypatch):
     monkeypatch.setattr("fsrcache.training.run.due._CHECKPOINT_SECONDS", 0.0)

@@ -81,7 +81,7 @@ def test_every_option_has_help(command):
 
 def test_studies_in_the_pages_exist():
     named = {name for text in PAGES.values() for name in re.findall(r"\bstudies\.([a-z]\w*)", text)}
-    assert {"fer2013", "variants", "way_picture"} <= named
+    assert {"table", "variants", "way_picture"} <= named
     for name in named:
         assert (ROOT / "studies" / f"{name}.py").exists() or (ROOT / "studies" / name).is_dir(), name
 

@@ -21,7 +21,7 @@ from fsrcache.training.data.loader import load_cache
 from fsrcache.training.run.loop import score
 from fsrcache.training.step.updates import Networks
 from fsrcache.workspace import Data, Workspace
-from studies import fer2013, reweighting, variants
+from studies import reweighting, table, variants
 from studies.forms import FORMS, _embedding_critic, _OnEmbeddings, train_form
 
 
@@ -132,18 +132,27 @@ def test_the_level_is_where_the_other_run_ends():
 
 
 def test_no_path_is_kept():
-    kept = {"store": {"rows": 3}, "seconds": 1.0, "gap": "(a - b) / (c - b)"}
-    answer = {**kept, "store": {"store": "/a/b", "rows": 3}, "extractor": "c/d"}
-    assert fer2013._without_paths(answer, Path("c")) == kept
+    kept = {"store": {"rows": 3}, "seconds": 1.0, "gap": "(a - b) / (c - b)", "rows": [{"row": "ridge"}]}
+    answer = {
+        **kept, "store": {"store": "/a/b", "rows": 3}, "extractor": "c/d", "rows": [{"row": "ridge", "file": "/a"}]
+    }  # fmt: skip
+    assert table.without_paths(answer, Path("c")) == kept
 
 
 def test_all_seeds_are_one_table():
-    commands = dict(fer2013._commands(rivals=True, mixed=False, extractor=None, seeds=2))
-    assert list(commands) == ["pretrain", "extract", "baselines", "train-seed-0", "train-seed-1", "evaluate"]
+    commands = dict(table.table_commands(["fine-tuned", "specialists", "ridge"], seeds=2, once=("specialists",)))
+    assert list(commands) == [
+        "train-seed-0", "fine-tuned-seed-0", "specialists-seed-0", "ridge-seed-0",
+        "train-seed-1", "fine-tuned-seed-1", "evaluate",
+    ]  # fmt: skip
+    assert commands["fine-tuned-seed-1"] == ("baselines", "--rows", "fine-tuned", "--seed", "1")
     assert commands["evaluate"][:5] == ("evaluate", "--name", "seed-0", "--name", "seed-1")
 
 
 def test_somebodys_network_is_not_pretrained():
-    commands = dict(fer2013._commands(rivals=False, mixed=False, extractor="some.network:factory", seeds=1))
-    assert list(commands) == ["extract", "train-seed-0", "evaluate"]
-    assert commands["extract"][:3] == ("extract", "--extractor", "some.network:factory")
+    network = "some.network:factory"
+    commands = dict(table.features_commands(side=None, views=0, mixed=False, extractor=network))
+    assert commands == {"extract": ("extract", "--scales", "1..8", "--extractor", network)}
+    commands = dict(table.features_commands(side=64, views=3, mixed=False, extractor=None))
+    assert commands["pretrain"] == ("pretrain", "--side", "64")
+    assert commands["extract"][-2:] == ("--views", "3")

@@ -1,0 +1,135 @@
+"""A table of all rows from faces: pre-train, extract, train the generator and every rival, evaluate.
+
+Run as ``python -m studies.table --data fer2013.csv --workspace DIR --out benchmarks/results``. Every row is a command
+for every seed; if the study is interrupted, it goes on where it stopped. The generator and the rivals are trained with
+several seeds on one extractor; rows that no seed changes, and those of ``--once``, with one. It writes ``TITLE.json``
+(every command's answer, with machine and versions), ``TITLE.md`` (the table, means over the seeds) and ``TITLE.png``.
+Other extractors and other data need a workspace and a title of their own.
+"""
+
+import json
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fsrcache.rows.index import rows_to_train
+from fsrcache.threads import usable_cores
+
+_MEASURES = ("accuracy", "gap_closed", "ceiling_reached", "mean_class_accuracy", "macro_f1", "calibration", "cost")
+_PACKAGES = ("fsrcache", "torch", "zarr", "numpy", "safetensors")
+_NO_SEED = ("ridge", "ridge-per-scale")  # solved in closed form
+
+Command = tuple[str, ...]
+
+
+@click.command
+@click.option("--data", required=True, type=click.Path(path_type=Path, exists=True), help="Faces with their classes.")
+@click.option("--workspace", required=True, type=click.Path(path_type=Path), help="Folder of all results.")
+@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder of the results.")
+@click.option("--title", default="fer2013", show_default=True, help="Name of the files in it.")
+@click.option("--rows", default="all", show_default=True, help="Rivals, as baselines --rows takes them, or none.")
+@click.option("--seeds", default=3, show_default=True, help="Number of trainings of the generator and of every rival.")
+@click.option(
+    "--once", multiple=True, default=("specialists",), show_default=True, help="Row with one seed; repeatable."
+)
+@click.option("--side", type=int, help="Side of the pictures, as pretrain --side takes it.  [default: their own]")
+@click.option("--views", default=0, show_default=True, help="Views of every training face, as extract --views.")
+@click.option("--mixed", is_flag=True, help="Pre-train the extractor on scales 1..8 instead of full resolution alone.")
+@click.option("--extractor", help="Somebody's network, as extract --extractor takes it, instead of a pre-trained one.")
+def main(
+    data: Path,
+    workspace: Path,
+    out: Path,
+    title: str,
+    rows: str,
+    seeds: int,
+    once: tuple[str, ...],
+    side: int | None,
+    views: int,
+    mixed: bool,
+    extractor: str | None,
+) -> None:
+    """Run the commands and keep their answers."""
+    record: dict[str, Any] = {
+        "machine": f"{platform.machine()}, {usable_cores()} cores, {platform.system()}",
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES},
+        "commands": [],
+    }
+    answers = workspace / "answers"
+    answers.mkdir(parents=True, exist_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
+    rivals = [] if rows == "none" else [row.NAME for row in rows_to_train(rows.split(","))]
+    features = features_commands(side=side, views=views, mixed=mixed, extractor=extractor)
+    for name, command in (*features, *table_commands(rivals, seeds=seeds, once=once)):
+        file = answers / f"{name}.json"
+        first_command = not record["commands"]  # the one that gets --data
+        words = [*command, *(("--data", str(data)) if first_command else ())]
+        if not file.exists():
+            file.write_text(_run(*words, "--workspace", str(workspace), "--json"))
+        answer = without_paths(json.loads(file.read_text()), workspace)
+        shown = " ".join(["fsrcache", *command, *(("--data", data.name) if first_command else ())])
+        record["commands"].append({"command": shown, "answer": answer})
+        (out / f"{title}.json").write_text(json.dumps(record, indent=1) + "\n")
+    first = workspace / "runs/seed-0"
+    shutil.copy(first / "table.md", out / f"{title}.md")
+    shutil.copy(first / "accuracy.png", out / f"{title}.png")
+
+
+def features_commands(
+    *, side: int | None, views: int, mixed: bool, extractor: str | None
+) -> Iterator[tuple[str, Command]]:
+    """Yield the commands that make the store, and the names of their answers."""
+    extract: Command = ("extract", "--scales", "1..8", *(("--views", f"{views}") if views else ()))
+    if extractor is not None:
+        yield "extract", (*extract, "--extractor", extractor)
+        return
+    pretrain: Command = ("pretrain", *(("--side", f"{side}") if side else ()))
+    if mixed:  # by a name of its own: a workspace pre-trained otherwise is refused
+        yield "pretrain-mixed", (*pretrain, "--scales", "1..8")
+    else:
+        yield "pretrain", pretrain
+    yield "extract", extract
+
+
+def table_commands(rivals: list[str], *, seeds: int, once: tuple[str, ...]) -> Iterator[tuple[str, Command]]:
+    """Yield the commands from the generator's trainings to the table: all rows with the first seed come first."""
+    names = [f"seed-{seed}" for seed in range(seeds)]
+    for seed, name in enumerate(names):
+        yield f"train-{name}", ("train", "--preset", "best", "--seed", str(seed), "--name", name)
+        for row in rivals:
+            if seed == 0 or row not in (*_NO_SEED, *once):
+                yield f"{row}-{name}", ("baselines", "--rows", row, "--seed", str(seed))
+    runs = (word for name in names for word in ("--name", name))
+    yield "evaluate", ("evaluate", *runs, *(word for measure in _MEASURES for word in ("--measures", measure)))
+
+
+def _run(*words: str) -> str:
+    program = Path(sys.executable).with_name("fsrcache")
+    completed = subprocess.run([program, *words], check=False, stdout=subprocess.PIPE, text=True)
+    if completed.returncode:
+        sys.exit(completed.returncode)  # the command has printed why
+    return completed.stdout
+
+
+def without_paths(answer: Any, workspace: Path) -> Any:
+    """Return an answer without its paths, absolute or in the workspace, which mean nothing on another machine."""
+    if isinstance(answer, list):
+        return [without_paths(value, workspace) for value in answer]
+    if not isinstance(answer, dict):
+        return answer
+    return {
+        key: without_paths(value, workspace)
+        for key, value in answer.items()
+        if not (isinstance(value, str) and value.startswith(("/", f"{workspace}/")))
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,10 +1,11 @@
 """A table of all rows from faces: pre-train, extract, train the generator and every rival, evaluate.
 
-Run as ``python -m studies.table --data fer2013.csv --workspace DIR --out benchmarks/results``. Every row is a command
-for every seed; if the study is interrupted, it goes on where it stopped. The generator and the rivals are trained with
-several seeds on one extractor; rows that no seed changes, and those of ``--once``, with one. It writes ``TITLE.json``
-(every command's answer, with machine and versions), ``TITLE.md`` (the table, means over the seeds) and ``TITLE.png``.
-Other extractors and other data need a workspace and a title of their own.
+Run as ``python -m studies.table --title fer2013 --data fer2013.csv --workspace DIR --out benchmarks/results``. Every
+row is a command for every seed; if the study is interrupted, or called again with more rows or seeds, it goes on. The
+generator and the rivals are trained with several seeds on one extractor; rows that no seed changes, and those of
+``--once``, with one. It writes ``TITLE.json`` (every command's answer, with machine and versions), ``TITLE.md`` (the
+table, means over the seeds) and ``TITLE.png``. Other extractors and other data need a workspace and a title of their
+own.
 """
 
 import json
@@ -33,7 +34,7 @@ Command = tuple[str, ...]
 @click.option("--data", required=True, type=click.Path(path_type=Path, exists=True), help="Faces with their classes.")
 @click.option("--workspace", required=True, type=click.Path(path_type=Path), help="Folder of all results.")
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder of the results.")
-@click.option("--title", default="fer2013", show_default=True, help="Name of the files in it.")
+@click.option("--title", required=True, help="Name of the files in it, fer2013 for fer2013.md.")
 @click.option("--rows", default="all", show_default=True, help="Rivals, as baselines --rows takes them, or none.")
 @click.option("--seeds", default=3, show_default=True, help="Number of trainings of the generator and of every rival.")
 @click.option(
@@ -68,14 +69,11 @@ def main(
     rivals = [] if rows == "none" else [row.NAME for row in rows_to_train(rows.split(","))]
     features = features_commands(side=side, views=views, mixed=mixed, extractor=extractor)
     for name, command in (*features, *table_commands(rivals, seeds=seeds, once=once)):
-        file = answers / f"{name}.json"
         first_command = not record["commands"]  # the one that gets --data
-        words = [*command, *(("--data", str(data)) if first_command else ())]
-        if not file.exists():
-            file.write_text(_run(*words, "--workspace", str(workspace), "--json"))
-        answer = without_paths(json.loads(file.read_text()), workspace)
+        words = [*command, *(("--data", str(data)) if first_command else ()), "--workspace", str(workspace), "--json"]
+        answer = _kept_answer(answers / f"{name}.json", words, anew=name == "evaluate")  # rows may have come since
         shown = " ".join(["fsrcache", *command, *(("--data", data.name) if first_command else ())])
-        record["commands"].append({"command": shown, "answer": answer})
+        record["commands"].append({"command": shown, "answer": without_paths(answer, workspace)})
         (out / f"{title}.json").write_text(json.dumps(record, indent=1) + "\n")
     first = workspace / "runs/seed-0"
     shutil.copy(first / "table.md", out / f"{title}.md")
@@ -108,6 +106,15 @@ def table_commands(rivals: list[str], *, seeds: int, once: tuple[str, ...]) -> I
                 yield f"{row}-{name}", ("baselines", "--rows", row, "--seed", str(seed))
     runs = (word for name in names for word in ("--name", name))
     yield "evaluate", ("evaluate", *runs, *(word for measure in _MEASURES for word in ("--measures", measure)))
+
+
+def _kept_answer(file: Path, words: list[str], *, anew: bool) -> Any:
+    """Return the answer of a command: the one in the file if it is of the same words, else that of a new call."""
+    kept = json.loads(file.read_text()) if file.exists() else {}
+    if anew or kept.get("words") != words:
+        kept = {"words": words, "answer": json.loads(_run(*words))}
+        file.write_text(json.dumps(kept))
+    return kept["answer"]
 
 
 def _run(*words: str) -> str:

@@ -149,6 +149,34 @@ def test_all_seeds_are_one_table():
     assert commands["evaluate"][:5] == ("evaluate", "--name", "seed-0", "--name", "seed-1")
 
 
+def test_more_rows_make_the_table_anew_and_train_nothing_twice(tmp_path, monkeypatch):
+    calls = []
+
+    def run(*words):
+        calls.append(words[:3])
+        first = tmp_path / "ws/runs/seed-0"
+        first.mkdir(parents=True, exist_ok=True)
+        (first / "table.md").write_text(f"table {len(calls)}")
+        (first / "accuracy.png").touch()
+        return "{}"
+
+    monkeypatch.setattr(table, "_run", run)
+    (tmp_path / "faces.csv").touch()
+    words = ["--data", str(tmp_path / "faces.csv"), "--workspace", str(tmp_path / "ws"), "--out", str(tmp_path / "out")]
+    words += ["--title", "faces", "--seeds", "1", "--rows"]
+    table.main([*words, "ridge"], standalone_mode=False)
+    assert [one[0] for one in calls] == ["pretrain", "extract", "train", "baselines", "evaluate"]
+    calls.clear()
+    table.main([*words, "ridge,fine-tuned"], standalone_mode=False)
+    assert [one[0] for one in calls] == ["baselines", "evaluate"]
+    assert calls[0][2] == "fine-tuned"
+    assert (tmp_path / "out/faces.md").read_text() == "table 2"
+    assert len(json.loads((tmp_path / "out/faces.json").read_text())["commands"]) == 6
+    calls.clear()
+    table.main([*words, "ridge", "--views", "3"], standalone_mode=False)
+    assert [one[0] for one in calls] == ["extract", "evaluate"]
+
+
 def test_somebodys_network_is_not_pretrained():
     network = "some.network:factory"
     commands = dict(table.features_commands(side=None, views=0, mixed=False, extractor=network))

@@ -280,8 +280,8 @@ class TrainConfig:
         weights are kept; 0 for the last step's.
     precision
         In which products and convolutions are computed where the device does so in hardware, fp32 elsewhere: ``bf16``
-        those of the generator alone, ``tf32`` (TensorFloat-32, on a GPU) all those of a step. Weights, losses and
-        scoring are fp32.
+        those of the generator and the frozen head, ``tf32`` (TensorFloat-32, on a GPU) all those of a step. Weights,
+        losses and scoring are fp32.
     """
 
     generator: Annotated[GeneratorConfig, FormsOf("fsrcache.models.generators.forms")]

@@ -1,6 +1,8 @@
 """Schedules, augmentation, checkpoints, histories and draws: what makes a resumed run equal an undisturbed one."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -220,3 +222,23 @@ def test_moments_are_numpys():
     values = cache().features.double().numpy().reshape(15, 2)
     np.testing.assert_allclose(mean, values.mean(0), rtol=1e-6)
     np.testing.assert_allclose(deviation, values.std(0), rtol=1e-6)
+
+
+MEMORY = """
+import resource
+import torch
+from fsrcache.device import keep_freed_memory
+from fsrcache.training.data.loader import FeatureCache
+keep_freed_memory()  # as a training does
+for threads, length in (1, 2_080), (2, 2_080), (1, 2_016), (2, 1_953):
+    torch.set_num_threads(threads)
+    features = torch.ones(3, 5_000, length, dtype=torch.float16)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    FeatureCache(features, *[torch.empty(0)] * 5).moments()
+    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1_024 / features.nbytes)
+"""
+
+
+def test_moments_take_little_memory_beside_the_features():
+    completed = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
+    assert max(map(float, completed.stdout.split())) < 0.8  # as doubles the features would be four times as large

@@ -23,6 +23,7 @@ from fsrcache.training.run.loop import score
 from fsrcache.training.run.networks import make_trainer
 from fsrcache.training.run.train import train_generator
 from fsrcache.training.step.capture import Repeated
+from fsrcache.training.step.losses import distillation_loss
 from fsrcache.training.step.trainer import Trainer
 from fsrcache.training.step.updates import TERMS, critic_update
 
@@ -237,6 +238,32 @@ def test_a_step_has_the_precision_of_its_config_and_scoring_is_fp32(store, extra
     precisions.clear()
     score(networks.generator, networks.head, features.held_out, store.scales)
     assert set(precisions) == {("ieee", "ieee")}
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_step_computes_generator_and_head_in_bf16_and_its_losses_in_fp32(store, extractor, monkeypatch, precision):
+    monkeypatch.setattr("fsrcache.device.computes_bf16", lambda _: True)
+    config = replace(CONFIGS["best"], precision=precision)
+    features = opened(store, config, cache="ram")
+    trainer = make_trainer(features, open_extractor(extractor), config, seed=0)
+    networks, reduced, types = trainer.networks, {"generator": [], "head": []}, set()
+
+    def look(name):
+        return lambda *_: reduced[name].append(torch.is_autocast_enabled("cpu"))
+
+    def lose(first, second, **options):
+        types.update((first.dtype, second.dtype))
+        return distillation_loss(first, second, **options)
+
+    networks.generator.register_forward_pre_hook(look("generator"))
+    networks.head.register_forward_pre_hook(look("head"))
+    monkeypatch.setattr("fsrcache.training.step.updates.distillation_loss", lose)
+    take(trainer, 1)
+    assert types == {torch.float32}
+    assert reduced == {"generator": [precision == "bf16"], "head": [precision == "bf16"]}
+    score(networks.generator, networks.head, features.held_out, store.scales)
+    assert not any(any(passes[1:]) for passes in reduced.values())
+    assert all(len(passes) > 1 for passes in reduced.values())
 
 
 def test_on_a_cpu_tf32_is_fp32(store, extractor):

@@ -105,10 +105,15 @@ class FeatureCache(NamedTuple):
         """Return mean and standard deviation of every dimension over all faces and scales, fp32 [P] each."""
         parts = [part for scale in self.features for part in scale.split(_READ)]
         count = self.features.shape[0] * self.features.shape[1]
-        summed = counted(parts, "averaging features", "parts", on_progress)
-        mean = torch.stack([part.double().sum(0) for part in summed]).sum(0) / count
-        squared = counted(parts, "measuring their deviation", "parts", on_progress)
-        variance = torch.stack([(part.double() - mean).square().sum(0) for part in squared]).sum(0) / count
+        # one block of memory for all parts: new ones between sums that are kept would fill four times the cache
+        wide = torch.empty(parts[0].shape, dtype=torch.float64, device=self.features.device)
+        sums = wide.new_empty(len(parts), wide.shape[1])
+        for number, part in enumerate(counted(parts, "averaging features", "parts", on_progress)):
+            torch.sum(wide[: len(part)].copy_(part), 0, out=sums[number])
+        mean = sums.sum(0) / count
+        for number, part in enumerate(counted(parts, "measuring their deviation", "parts", on_progress)):
+            torch.sum(wide[: len(part)].copy_(part).sub_(mean).square_(), 0, out=sums[number])
+        variance = sums.sum(0) / count
         return mean.float(), variance.sqrt().float()
 
 

@@ -53,9 +53,7 @@ class Update(NamedTuple):
 
 def generate(batch: FeatureBatch, networks: Networks, config: TrainConfig) -> Tensor:
     """Return the generated features of a batch in fp32 or better, vectors or pictures like its coarse ones."""
-    device = batch.lr_features.device
-    reduced = computed_precision(config.precision, device) == "bf16"
-    with torch.autocast(device.type, torch.bfloat16, enabled=reduced, cache_enabled=False):  # a capture allows no cache
+    with _products(config, batch.lr_features.device):
         features: Tensor = networks.generator(batch.lr_features)
     return features.to(torch.promote_types(features.dtype, torch.float32))
 
@@ -125,7 +123,8 @@ def generator_terms(
     if l2_alone:
         loss = l2_loss(sr_features, hr_features, weights=_ones(batch), reduction=config.reduction)
         return {"l2": config.l2_weight * loss}, _ones(batch)
-    embeddings, logits = networks.head(sr_features)
+    with _products(config, sr_features.device):
+        embeddings, logits = (output.to(sr_features.dtype) for output in networks.head(sr_features))
     weights = _weights(batch, logits, config)
     terms: dict[str, Tensor] = {}
     if networks.critic is not None and config.adversarial_weight:
@@ -145,6 +144,14 @@ def generator_terms(
         loss = distillation_loss(logits, _hr_logits(batch, networks.head), weights=weights)
         terms["distillation"] = config.distillation_weight * loss
     return terms, weights
+
+
+def _products(config: TrainConfig, device: torch.device) -> torch.autocast:
+    """Return the context of the products of a pass: bf16 where the settings ask for it and the device computes it."""
+    reduced = computed_precision(config.precision, device) == "bf16"
+    return torch.autocast(
+        device.type, torch.bfloat16, enabled=reduced, cache_enabled=False
+    )  # a capture allows no cache
 
 
 def _hr_logits(batch: FeatureBatch, head: nn.Module) -> Tensor:

@@ -149,9 +149,7 @@ def generator_terms(
 def _products(config: TrainConfig, device: torch.device) -> torch.autocast:
     """Return the context of the products of a pass: bf16 where the settings ask for it and the device computes it."""
     reduced = computed_precision(config.precision, device) == "bf16"
-    return torch.autocast(
-        device.type, torch.bfloat16, enabled=reduced, cache_enabled=False
-    )  # a capture allows no cache
+    return torch.autocast(device.type, torch.bfloat16, enabled=reduced, cache_enabled=False)  # captures allow no cache
 
 
 def _hr_logits(batch: FeatureBatch, head: nn.Module) -> Tensor:

@@ -12,6 +12,7 @@ from fsrcache.faces.index import list_faces
 from fsrcache.presets import ExtractorConfig, PretrainConfig
 from fsrcache.store.reader import FeatureStore
 from fsrcache.training.classifier.pretraining import pretrain_extractor
+from fsrcache.workspace import Workspace
 
 CPU = torch.device("cpu")
 
@@ -31,3 +32,13 @@ def extractor(tmp_path_factory):
 @pytest.fixture
 def store(extractor):
     return FeatureStore(extractor.with_name("store"))
+
+
+@pytest.fixture
+def workspace(store, extractor, tmp_path):
+    """A workspace with a store at scales 1, 2 and 4."""
+    workspace = Workspace(tmp_path / "fsr")
+    workspace.folder.mkdir()
+    workspace.store.symlink_to(store.name)
+    workspace.extractor.symlink_to(extractor)
+    return workspace

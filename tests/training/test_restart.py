@@ -9,18 +9,13 @@ from fsrcache.models.weights import write_weights
 from fsrcache.training.run.checkpoint import CHECKPOINT, previous, run_lock
 from fsrcache.training.run.restart import discard_run
 from fsrcache.verbs.train import estimate_train, train
-from fsrcache.workspace import Workspace
 
 SETTINGS = ("generator.width=8", "generator.rank=0", "batch=16")
 
 
 @pytest.fixture
-def workspace(store, extractor, tmp_path):
-    """A workspace with a finished run of 4 steps."""
-    workspace = Workspace(tmp_path / "fsr")
-    workspace.folder.mkdir()
-    workspace.store.symlink_to(store.name)
-    workspace.extractor.symlink_to(extractor)
+def finished(workspace):
+    """The workspace with a finished run of 4 steps."""
     trained(workspace, 4)
     return workspace
 
@@ -29,36 +24,36 @@ def trained(workspace, steps, **options):
     return train(workspace, preset="best", steps=steps, settings=SETTINGS, device="cpu", **options)
 
 
-def test_more_steps_are_refused_with_the_two_ways_and_restart_begins_anew(workspace):
-    folder = workspace.run("default")
+def test_more_steps_are_refused_with_the_two_ways_and_restart_begins_anew(finished):
+    folder = finished.run("default")
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
     with pytest.raises(FsrcacheError, match=r"settings: steps is 4 there and 1,200 here\.") as caught:
-        trained(workspace, 1200)
+        trained(finished, 1200)
     assert caught.value.remedy == (
         "The learning rate follows the length: another length is another run. Use the same settings to go on, or begin "
         "anew: `restart=True`, or another name."
     )
-    estimate_train(workspace, preset="best", steps=6, settings=SETTINGS, restart=True, cache="stream", device="cpu")
+    estimate_train(finished, preset="best", steps=6, settings=SETTINGS, restart=True, cache="stream", device="cpu")
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
-    again = trained(workspace, 6, restart=True)
+    again = trained(finished, 6, restart=True)
     assert (again.steps, again.resumed_from) == (6, 0)
     assert [json.loads(line)["step"] for line in (folder / "history.jsonl").read_text().splitlines()] == list(
         range(1, 7)
     )
     assert json.loads((folder / "result.json").read_text())["steps"] == 6
     assert (folder / "generator.safetensors").read_bytes() != before["generator.safetensors"]
-    elsewhere = trained(workspace, 6, name="other", restart=True)  # nothing is there, and it begins
+    elsewhere = trained(finished, 6, name="other", restart=True)  # nothing is there, and it begins
     assert elsewhere.resumed_from == 0
-    one, other = (workspace.run(name) / "generator.safetensors" for name in ("default", "other"))
+    one, other = (finished.run(name) / "generator.safetensors" for name in ("default", "other"))
     assert one.read_bytes() == other.read_bytes()
 
 
-def test_fewer_steps_than_were_taken_are_other_settings_and_no_damage(workspace):
+def test_fewer_steps_than_were_taken_are_other_settings_and_no_damage(finished):
     with pytest.raises(FsrcacheError, match=r"settings: steps is 4 there and 2 here\."):
-        trained(workspace, 2)
+        trained(finished, 2)
 
 
-def test_the_finished_generator_stays_while_the_new_run_is_under_way(workspace):
+def test_the_finished_generator_stays_while_the_new_run_is_under_way(finished):
     class StopError(Exception):
         pass
 
@@ -66,17 +61,17 @@ def test_the_finished_generator_stays_while_the_new_run_is_under_way(workspace):
         if progress.phase == "training" and progress.done:
             raise StopError
 
-    generator = workspace.run("default") / "generator.safetensors"
+    generator = finished.run("default") / "generator.safetensors"
     before = generator.read_bytes()
     with pytest.raises(StopError):
-        trained(workspace, 6, restart=True, on_progress=stop)
+        trained(finished, 6, restart=True, on_progress=stop)
     assert generator.read_bytes() == before
-    assert not (workspace.run("default") / "result.json").exists()
+    assert not (finished.run("default") / "result.json").exists()
 
 
 @pytest.mark.parametrize("damage", ["cut", "of another kind"])
-def test_what_is_no_run_of_ours_stays(workspace, damage):
-    folder = workspace.run("default")
+def test_what_is_no_run_of_ours_stays(finished, damage):
+    folder = finished.run("default")
     newest = folder / CHECKPOINT
     if damage == "cut":
         newest.write_bytes(newest.read_bytes()[:99])
@@ -84,23 +79,23 @@ def test_what_is_no_run_of_ours_stays(workspace, damage):
         write_weights(newest, {}, kind="extractor", record={})
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
     with pytest.raises(FsrcacheError, match=r"Nothing was removed\.") as caught:
-        trained(workspace, 6, restart=True)
+        trained(finished, 6, restart=True)
     assert caught.value.remedy == f"Remove {newest} yourself to begin anew."
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
 
 
-def test_a_wrong_request_removes_nothing(workspace):
+def test_a_wrong_request_removes_nothing(finished):
     for wrong in ({"seed": -1}, {"cache": "disk"}, {"log": "wandb"}):
         with pytest.raises(RequestError):
-            trained(workspace, 6, restart=True, **wrong)
-    workspace.store.unlink()
+            trained(finished, 6, restart=True, **wrong)
+    finished.store.unlink()
     with pytest.raises(FsrcacheError, match="no feature store"):
-        trained(workspace, 6, restart=True)
-    assert (workspace.run("default") / CHECKPOINT).exists()
+        trained(finished, 6, restart=True)
+    assert (finished.run("default") / CHECKPOINT).exists()
 
 
-def test_a_run_under_way_is_not_discarded(workspace):
-    folder = workspace.run("default")
+def test_a_run_under_way_is_not_discarded(finished):
+    folder = finished.run("default")
     with run_lock(folder), pytest.raises(FsrcacheError, match="Another process is training"):
         discard_run(folder)
     assert (folder / CHECKPOINT).exists()
@@ -113,8 +108,8 @@ def test_a_folder_without_a_checkpoint_is_left_as_it_is(tmp_path):
     assert sorted(file.name for file in tmp_path.iterdir()) == ["history.jsonl"]
 
 
-def test_the_checkpoint_before_the_newest_goes_too(workspace):
-    folder = workspace.run("default")
+def test_the_checkpoint_before_the_newest_goes_too(finished):
+    folder = finished.run("default")
     (folder / CHECKPOINT).rename(previous(folder / CHECKPOINT))
     discard_run(folder)
     assert sorted(file.name for file in folder.iterdir()) == ["generator.safetensors"]

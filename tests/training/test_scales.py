@@ -12,19 +12,8 @@ from fsrcache.models.generators.forms import read_training
 from fsrcache.store.reader import FeatureStore
 from fsrcache.training.data.loader import load_cache
 from fsrcache.verbs.train import estimate_train, train
-from fsrcache.workspace import Workspace
 
 SETTINGS = ("generator.width=8", "generator.rank=0", "batch=16")
-
-
-@pytest.fixture
-def workspace(store, extractor, tmp_path):
-    """A workspace with a store at scales 1, 2 and 4."""
-    workspace = Workspace(tmp_path / "fsr")
-    workspace.folder.mkdir()
-    workspace.store.symlink_to(store.name)
-    workspace.extractor.symlink_to(extractor)
-    return workspace
 
 
 def trained(workspace, **options):

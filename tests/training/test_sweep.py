@@ -32,15 +32,6 @@ BEST = TRAINING["best"]
 
 
 @pytest.fixture
-def workspace(extractor, tmp_path):
-    workspace = Workspace(tmp_path / "fsr")
-    workspace.folder.mkdir()
-    workspace.extractor.symlink_to(extractor)
-    workspace.store.symlink_to(extractor.with_name("store"))
-    return workspace
-
-
-@pytest.fixture
 def sweep(workspace):
     """Return a function that trains small generators for a few steps."""
 

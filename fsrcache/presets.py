@@ -355,9 +355,9 @@ class TrainConfig:
 
 
 _BEST = TrainConfig(
-    generator=MLPConfig(width=512, dropout=0.2, noise=0.5, members=3),
+    generator=MLPConfig(width=512, dropout=0.1, noise=0.2, members=3),
     critic=None,
-    steps=12_000,
+    steps=24_000,
     batch=384,
     full_resolution=1 / 8,
     optimiser="adamw",

@@ -96,6 +96,8 @@ def train(
         preset, config = train_settings(workspace, preset=preset, steps=steps, settings=settings)
         workspace = existing_workspace(workspace)
         features = _open_store(store or workspace.store, scales)
+        if preset == "best" and extra is None and not features.spec.extra and ranks.first:
+            on_progress(note("The store has no views: best was chosen on one with 3 of every face (extract, views 3)."))
         result = train_generator(
             features, open_extractor(workspace.extractor_source), config,
             folder=folder, seed=seed, device=target, cache=cache, extra=extra, plain=plain, log=log,

@@ -192,3 +192,21 @@ def test_a_mixture_is_labelled_if_both_samples_are():
     got = mixed(batch([1.0, 0.0, 1.0]), 1.0, classes=2)
     assert got.labelled.tolist() == [1.0, 0.0, 0.0]  # each with the one before it
     assert mixed(batch([1.0, 0.0, 1.0]), 0.0, classes=2).labelled.tolist() == [1.0, 0.0, 1.0]
+
+
+def test_training_best_without_views_says_what_it_was_chosen_for(workspace, extended):
+    def notes(name, store, **options):
+        said = []
+        small = ("generator.width=8", "generator.rank=0", "batch=16")
+        fsrcache.train(
+            workspace, store=store, name=name, steps=2, settings=small, device="cpu",
+            on_progress=lambda progress: said.append(progress.note), **options,
+        )  # fmt: skip
+        return [note for note in said if "no views" in note]
+
+    assert notes("best", None, preset="best") == [
+        "The store has no views: best was chosen on one with 3 of every face (extract, views 3)."
+    ]
+    assert not notes("none", None, preset="best", extra=())
+    assert not notes("tiny", None, preset="tiny")
+    assert not notes("views", extended.name, preset="best")

@@ -134,7 +134,7 @@ PRETRAINING: Mapping[str, PretrainConfig] = MappingProxyType(
         "tiny": PretrainConfig(epochs=6, batch=64),
     }
 )
-FINE_TUNING = PretrainConfig(epochs=4, learning_rate=5e-4)
+FINE_TUNING = PretrainConfig(epochs=12, learning_rate=5e-4)
 
 
 class GeneratorConfig(Protocol):

@@ -58,7 +58,8 @@ def distances_to_training(store: FeatureStore, split: str) -> NDArray[np.float32
     mean, deviation = trained.mean(0), trained.std(0)
     scale = torch.where(deviation > 0, deviation, 1.0)
     others = (torch.cat([trained, *mirrored]) - mean) / scale
-    parts = [torch.cdist(part, others).amin(1) for part in ((own - mean) / scale).split(_PART)]
+    own = (own - mean) / scale
+    parts = [torch.cdist(own[start : start + _PART], others).amin(1) for start in range(0, len(own), _PART)]
     distances: NDArray[np.float32] = torch.cat(parts).numpy()
     return distances
 

@@ -211,7 +211,7 @@ def test_the_time_of_the_whole_is_said_once(monkeypatch):
     for done in range(0, 80, 10):
         report(runs[0], Progress("training", done, BEST.steps, "steps", note=""))
     (said,) = filter(None, notes)
-    assert "for 4 runs with 48,000 steps to go, 2 at once, by the first 10." in said
+    assert "for 4 runs with 96,000 steps to go, 2 at once, by the first 10." in said
     report(runs[1], Progress("", 0, 0, "", note="Cache: ram"))
     assert len(list(filter(None, notes))) == 1
 

@@ -16,7 +16,7 @@ from fsrcache.cli.printing import print_table
 from fsrcache.cli.progress import shown
 from fsrcache.errors import FsrcacheError
 from fsrcache.evaluation.formats import confusion_csv, cost_csv, to_csv, to_json, to_markdown
-from fsrcache.evaluation.layout import CALIBRATION, COST, FIRST_LOOK, MEASURES, NATIVE_SIZE, PER_CLASS
+from fsrcache.evaluation.layout import CALIBRATION, COST, DISTANCE, FIRST_LOOK, KNOWN, NATIVE_SIZE
 from fsrcache.evaluation.scores import BICUBIC
 from fsrcache.evaluation.tables import HEADS, Table
 from fsrcache.evaluation.terminal import terminal_table
@@ -31,12 +31,12 @@ from fsrcache.workspace import Workspace
               help="Name of a training run. Repeatable.  [default: default, if it is trained]")  # fmt: skip
 @click.option("--split", type=click.Choice(["val", "test"]), help="Split to report.  [default: test if any, else val]")
 @click.option("--heads", type=click.Choice(list(HEADS)), multiple=True, help="Repeatable.  [default: all]")
-@click.option("--measures", type=click.Choice([*MEASURES, PER_CLASS, NATIVE_SIZE, CALIBRATION, COST]), multiple=True,
-              default=FIRST_LOOK, show_default=True, help="Measures in the tables; the CSV and --json have all. "
-              "per_class: recall, precision and F1 of every class with the frozen head. native_size: accuracy by the "
-              "size of the pictures themselves, which are read again. calibration: expected calibration error of the "
-              "frozen head before and after a temperature. cost: weights, multiplications, and time of training and a "
-              "face. Repeatable.")  # fmt: skip
+@click.option("--measures", type=click.Choice(KNOWN), multiple=True, default=FIRST_LOOK, show_default=True,
+              help="Measures in the tables; the CSV and --json have all. per_class: recall, precision and F1 of every "
+              "class with the frozen head. native_size: accuracy by the size of the pictures themselves, which "
+              "are read again. distance: accuracy by the distance to the nearest trained face. calibration: "
+              "expected calibration error of the frozen head before and after a temperature. cost: weights, "
+              "multiplications, and time of training and a face. Repeatable.")  # fmt: skip
 @click.option("--pictures", type=(str, HomePath(path_type=Path, file_okay=False)), multiple=True, metavar="NAME DIR",
               help="A row NAME of faces that another program super-resolved: DIR/x4/FACE.png for a face at scale 4, as "
               "fsrcache degrade names them. It stays in later tables until the folder WORKSPACE/pictures/NAME is "
@@ -81,8 +81,9 @@ def evaluate(
     with shown(console) as on_progress:
         table = verb(
             workspace, store=store, names=names or None, split=split, heads=heads or tuple(HEADS), against=against,
-            native_sizes=NATIVE_SIZE in measures, calibration=CALIBRATION in measures, cost=COST in measures,
-            pictures=dict(pictures), seed=seed, device=device, on_progress=on_progress,
+            native_sizes=NATIVE_SIZE in measures, distances=DISTANCE in measures,
+            calibration=CALIBRATION in measures, cost=COST in measures, pictures=dict(pictures),
+            seed=seed, device=device, on_progress=on_progress,
         )  # fmt: skip
     paper = table.context.data.startswith("RAF-DB")
     try:

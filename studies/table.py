@@ -23,7 +23,9 @@ import click
 from fsrcache.rows.index import rows_to_train
 from fsrcache.threads import usable_cores
 
-_MEASURES = ("accuracy", "gap_closed", "ceiling_reached", "mean_class_accuracy", "macro_f1", "calibration", "cost")
+_MEASURES = (
+    "accuracy", "gap_closed", "ceiling_reached", "mean_class_accuracy", "macro_f1", "distance", "calibration", "cost",
+)  # fmt: skip
 _PACKAGES = ("fsrcache", "torch", "zarr", "numpy", "safetensors")
 _NO_SEED = ("ridge", "ridge-per-scale")  # solved in closed form
 

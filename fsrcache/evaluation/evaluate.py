@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from fsrcache.device import check_device, fp32_precision
 from fsrcache.errors import FsrcacheError, RequestError
+from fsrcache.evaluation.distances import distances_to_training
 from fsrcache.evaluation.ensembles import ensembles_of, mean_probabilities
 from fsrcache.evaluation.estimate import announce_scoring
 from fsrcache.evaluation.predictions import Probabilities
@@ -40,6 +41,7 @@ def evaluate_predictors(
     order: Sequence[str] = (),
     against: str = BICUBIC,
     sizes: Callable[[str], NDArray[np.int32]] | None = None,
+    distances: bool = False,
     calibration: bool = False,
     notes: Sequence[str] = (),
     on_progress: ProgressCallback = no_progress,
@@ -72,6 +74,8 @@ def evaluate_predictors(
     sizes
         Function of the split that returns the longer sides of its faces before they were resized, int32 [n] in the
         store's order; None to leave out scores by size.
+    distances
+        Whether to score by the distance to the nearest trained face too.
     calibration
         Whether to measure how well the frozen head's probabilities are calibrated, which takes predictions of further
         faces.
@@ -126,6 +130,7 @@ def evaluate_predictors(
         context=_context(store, extractor, predictors, split, head_seed=seed, notes=notes),
         twins=twins(store.hashes(split), store.hashes("train")) if "train" in store.splits else None,
         sizes=None if sizes is None else sizes(split),
+        distances=distances_to_training(store, split, device=device, on_progress=on_progress) if distances else None,
         order=order,
         ensembles=ensembles,
         against=against,

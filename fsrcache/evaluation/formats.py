@@ -19,7 +19,7 @@ def to_json(table: Table) -> dict[str, Any]:
 
     Keys: ``split``, ``pictures``, ``pictures_with_twins``; ``against``, the row of McNemar's test; ``rows`` and
     ``rows_without_twins``, a Score each; ``classes``, the K names; ``confusion``, a Confusion for each of ``rows``;
-    ``by_size``, a SizeScore each; ``cost``, a Cost each; and ``context``.
+    ``by_size``, a SizeScore each; ``by_distance``, a DistanceScore each; ``cost``, a Cost each; and ``context``.
     """
     context = footnotes(table)
     return {
@@ -32,6 +32,7 @@ def to_json(table: Table) -> dict[str, Any]:
         "classes": list(table.classes),
         "confusion": [asdict(one) for one in table.confusions],
         "by_size": [asdict(score) for score in table.by_size],
+        "by_distance": [asdict(score) for score in table.by_distance],
         "cost": [asdict(one) for one in table.cost],
         "context": context,
     }

@@ -18,6 +18,7 @@ _NOT_IN_THE_GAP = (BICUBIC, MAJORITY)  # the one closes nothing of it by definit
 _LEFT_OUT = {"gap_closed": _NOT_IN_THE_GAP, "ceiling_reached": (*_NOT_IN_THE_GAP, SPECIALISTS)}  # labels by measure
 FIRST_LOOK = ("accuracy", "gap_closed", "ceiling_reached")  # what a reader wants to see before anything else
 NATIVE_SIZE = "native_size"  # accuracy by the faces' own size
+DISTANCE = "distance"  # accuracy by the distance to the nearest trained face
 CALIBRATION = "calibration"  # calibration error before and after temperature, and the temperature, three blocks
 COST = "cost"  # weights, multiplications and times of every row, a block
 PER_CLASS = "per_class"  # recall, precision and F1 of every class, three blocks
@@ -59,6 +60,7 @@ MEASURES: Mapping[str, Measure] = MappingProxyType(
         "mcnemar_p": Measure("McNemar's p-value against {against}", _p_value, best=False),
     }
 )
+KNOWN = (*MEASURES, PER_CLASS, NATIVE_SIZE, DISTANCE, CALIBRATION, COST)
 _CALIBRATION_MEASURES = {
     "calibration_error": Measure("Expected calibration error, frozen head, %", "{:.1f}".format, best=False),
     "calibration_error_after": Measure("The same at the temperature of the scale, %", "{:.1f}".format, best=False),
@@ -123,7 +125,7 @@ def blocks(table: Table, *, measures: Sequence[str] = FIRST_LOOK, paper: bool = 
         The scores.
     measures
         Names of :data:`MEASURES`; ``per_class``: with the frozen head if it was scored, else with the first; or
-        ``native_size``, ``calibration`` or ``cost``, of a table that has them.
+        ``native_size``, ``distance``, ``calibration`` or ``cost``, of a table that has them.
     paper
         Whether to add the paper's Table 1, which only means something beside RAF-DB's test pictures.
 
@@ -135,14 +137,15 @@ def blocks(table: Table, *, measures: Sequence[str] = FIRST_LOOK, paper: bool = 
     check_value(Table, table, name="table")
     if isinstance(measures, str) or not isinstance(measures, Sequence):
         raise RequestError(f"measures is {shortened(measures)}.", "Give a list of names.")
-    known = (*MEASURES, PER_CLASS, NATIVE_SIZE, CALIBRATION, COST)
-    unknown = [name for name in measures if name not in known]
+    unknown = [name for name in measures if name not in KNOWN]
     if unknown:
-        raise RequestError(f"There is no measure {unknown[0]!r}.", f"Choose from {', '.join(known)}.")
+        raise RequestError(f"There is no measure {unknown[0]!r}.", f"Choose from {', '.join(KNOWN)}.")
     lists = []
     for measure in measures:
         if measure == PER_CLASS:
             lists += _class_blocks(table)
+        elif measure == DISTANCE:
+            lists.append(_distance_block(table))
         elif measure == COST:
             lists.append(_cost_block(table))
         elif measure == CALIBRATION:
@@ -216,6 +219,37 @@ def _size_block(table: Table) -> Block:
         ),
         legend=f"pictures: {pictures}; every one enlarged by bicubic alone, whatever the row" if names else "",
     )
+
+
+def _distance_block(table: Table) -> Block:
+    """Lay out the accuracies by distance to training: a line per head and row, a column per range of distances."""
+    ranges = {(one.nearest, one.farthest): one.n for one in table.by_distance}
+    rows: dict[tuple[str, str], list[float]] = {}
+    for one in table.by_distance:
+        if not one.full_resolution:
+            rows.setdefault((one.head, one.label), []).append(one.accuracy)
+        elif one.label == BICUBIC:
+            rows.setdefault((one.head, f"{BICUBIC}, HR"), []).append(one.accuracy)
+    coarse = [values for (_, label), values in rows.items() if label != f"{BICUBIC}, HR"]
+    best = [max(column) for column in zip(*coarse, strict=True)] or [None] * len(ranges)
+
+    def cells(values: Sequence[float]) -> tuple[Cell, ...]:
+        return tuple(Cell(f"{value:.1f}", best=value == most) for value, most in zip(values, best, strict=True))
+
+    lines = tuple(Line(head, label, cells(values)) for (head, label), values in rows.items())
+    names = [_range_name(*key) for key in ranges]
+    pictures = ", ".join(f"{name} {n:,}" for name, n in zip(names, ranges.values(), strict=True))
+    errors = [one.standard_error for one in table.by_distance]
+    legend = f"pictures: {pictures}; standard errors {min(errors):.1f} to {max(errors):.1f}" if errors else ""
+    title = "Total accuracy by the distance to the nearest trained face, mean over a row's coarse scales, %"
+    return Block(title, tuple(names), lines, legend)
+
+
+def _range_name(low: float, high: float) -> str:
+    """Return how a range of distances is headed: ``near 10 %``, ``10-25 %``, ``far 75 %``."""
+    if low == 0:
+        return f"near {100 * high:.0f} %"
+    return f"far {100 * (1 - low):.0f} %" if high == 1 else f"{100 * low:.0f}-{100 * high:.0f} %"
 
 
 def _cost_block(table: Table) -> Block:

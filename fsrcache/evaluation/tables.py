@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from fsrcache.errors import FsrcacheError, RequestError
 from fsrcache.evaluation.arguments import check_array
+from fsrcache.evaluation.by_distance import DistanceScore, score_distances
 from fsrcache.evaluation.confusion import Confusion, confusion
 from fsrcache.evaluation.cost import Cost
 from fsrcache.evaluation.examples import Example, first_examples
@@ -24,6 +25,10 @@ HEADS = {
 }
 _CEILING = (
     "(accuracy - bicubic) / (specialists - bicubic), frozen head, same pictures; the specialists as one network a scale"
+)
+_DISTANCE = (
+    "Euclidean, of a face's standardised feature at full resolution to the nearest one that is trained on; data often "
+    "have the same photograph on both sides of a split, cut or compressed otherwise"
 )
 _CALIBRATION = "expected calibration error of the most probable class, 15 bins, frozen head"
 _MEMBERS = "mean of 3: the mean of the probabilities of three trainings, those of the lowest seeds"
@@ -91,6 +96,8 @@ class Table:
         A few faces, and what the rows say of them with the frozen head.
     by_size
         Scores at full resolution by the native size of the faces; empty where nobody asked.
+    by_distance
+        Scores by the distance to the nearest trained face; empty where nobody asked.
     cost
         Cost of every row; empty where nobody asked.
     calibration
@@ -110,6 +117,7 @@ class Table:
     side: int | None = None
     examples: tuple[Example, ...] = ()
     by_size: tuple[SizeScore, ...] = ()
+    by_distance: tuple[DistanceScore, ...] = ()
     cost: tuple[Cost, ...] = ()
     calibration: str = ""
 
@@ -135,6 +143,7 @@ def score_table(
     context: Context,
     twins: NDArray[np.bool_] | None = None,
     sizes: NDArray[np.int32] | None = None,
+    distances: NDArray[np.float32] | None = None,
     order: Sequence[str] = (),
     ensembles: Mapping[str, Ensemble] | None = None,
     against: str = BICUBIC,
@@ -159,6 +168,8 @@ def score_table(
         bool [n], the pictures that also stand in training; None where nobody looked, like none at all.
     sizes
         int32 [n], pixels of the faces' longer sides before they were resized; None to leave out scores by size.
+    distances
+        fp32 [n], of each face to the nearest one that is trained on; None to leave out scores by distance.
     order
         Names of rows in their order; others come after them, as in ``predictions``.
     ensembles
@@ -223,6 +234,7 @@ def score_table(
         side=side,
         examples=first_examples(labels, answers),
         by_size=() if sizes is None else score_sizes(trainings, labels, sizes, ensembles=networks),
+        by_distance=() if distances is None else score_distances(trainings, labels, distances, ensembles=networks),
     )
 
 
@@ -270,6 +282,7 @@ def footnotes(table: Table) -> dict[str, str]:
         "gap closed": "(accuracy - bicubic) / (HR - bicubic), same head, same pictures",
         **({"ceiling reached": _CEILING} if any(score.ceiling_reached is not None for score in table.rows) else {}),
         **({"members": _MEMBERS} if labels else {}),
+        **({"distance": _DISTANCE} if table.by_distance else {}),
         **({"calibration": f"{_CALIBRATION}; {table.calibration}"} if table.calibration else {}),
         **({"notes": " ".join(context.notes)} if context.notes else {}),
     }

@@ -33,6 +33,7 @@ def evaluate(
     heads: Sequence[str] = tuple(HEADS),
     against: str = BICUBIC,
     native_sizes: bool = False,
+    distances: bool = False,
     calibration: bool = False,
     pictures: Mapping[str, str | PathLike[str]] | None = None,
     cost: bool = False,
@@ -63,6 +64,8 @@ def evaluate(
         Row that McNemar's test compares with, as tables call it.
     native_sizes
         Whether to score faces by the size of their own pictures too, which are read again for it.
+    distances
+        Whether to score faces by the distance to the nearest trained one too, which tells what rows remember.
     calibration
         Whether to measure the calibration error of the frozen head's probabilities, before and after a temperature that
         is fitted on faces that are not scored.
@@ -114,8 +117,8 @@ def evaluate(
     sizes = partial(native_sizes_of, workspace, features, on_progress=on_progress) if native_sizes else None
     table = evaluate_predictors(
         features, extractor, ready.predictors, device=location, folder=workspace.predictions, split=split, heads=heads,
-        seed=seed, order=ready.order, against=against, sizes=sizes, calibration=calibration,
-        notes=[*ready.left_out, *_untrained(workspace, runs)], on_progress=on_progress,
+        seed=seed, order=ready.order, against=against, sizes=sizes, distances=distances,
+        calibration=calibration, notes=[*ready.left_out, *_untrained(workspace, runs)], on_progress=on_progress,
     )  # fmt: skip
     if not cost:
         return table

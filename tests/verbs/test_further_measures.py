@@ -1,4 +1,4 @@
-"""Faces of different sizes are scored by their own size, whatever the order of the store."""
+"""Faces are scored by their own size, whatever the order of the store, and by their distance to the trained ones."""
 
 import json
 
@@ -9,6 +9,8 @@ from PIL import Image
 import fsrcache
 from fsrcache.drawn.face import draw_face
 from fsrcache.errors import FsrcacheError
+from fsrcache.evaluation.formats import to_json, to_markdown
+from fsrcache.evaluation.layout import blocks
 from fsrcache.faces.bicubic import imresize
 from studies.program import run
 
@@ -75,3 +77,17 @@ def test_pictures_that_are_not_there_are_named(workspace, tmp_path):
             fsrcache.evaluate(moved, heads=["frozen"], native_sizes=True)
     finally:
         moved.remember(before)
+
+
+def test_evaluate_shows_the_ranges_when_they_are_asked_for(workspace):
+    assert fsrcache.evaluate(workspace / "ws", heads=["frozen"]).by_distance == ()
+    table = fsrcache.evaluate(workspace / "ws", heads=["frozen"], distances=True)
+    (block,) = blocks(table, measures=["distance"])[:1]
+    assert block.columns == ("near 10 %", "10-25 %", "25-50 %", "50-75 %", "far 25 %", "near 25 %", "far 75 %")
+    assert [line.row for line in block.lines] == ["majority", "bicubic, HR", "bicubic"]
+    rows = [one for one in table.by_distance if (one.label, one.full_resolution) == ("bicubic", False)]
+    coarse = [score.accuracy for score in table.rows if score.label == "bicubic" and score.scale > 1]
+    near, far = (one for one in rows if (one.nearest, one.farthest) in ((0.0, 0.25), (0.25, 1.0)))
+    assert (near.n * near.accuracy + far.n * far.accuracy) / table.pictures == pytest.approx(np.mean(coarse))
+    assert to_json(table)["by_distance"][0]["label"] in ("majority", "bicubic")
+    assert "- distance: Euclidean" in to_markdown(table, measures=["distance"])

@@ -1,0 +1,63 @@
+"""Distances to trained faces: data have photographs twice, cut or compressed otherwise, which no hash finds."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fsrcache.errors import FsrcacheError
+from fsrcache.progress import ProgressCallback, counted
+from fsrcache.store.reader import FeatureStore
+from fsrcache.store.spec import view_split
+
+_PART = 1024  # trained faces at a time
+_MIRRORED = view_split(1)
+
+
+def distances_to_training(
+    store: FeatureStore, split: str, *, device: torch.device, on_progress: ProgressCallback
+) -> NDArray[np.float32]:
+    """Return the distance of every face of a split to the nearest face that is trained on, fp32 [n].
+
+    It is the Euclidean distance of standardised features at full resolution. The held-out tenth is not trained on.
+    Where the store has views, those of ``view-1``, which are mirrored, count as well. No more than the features of the
+    split and a part of the trained ones are in memory.
+
+    Raises
+    ------
+    FsrcacheError
+        If the store has no training split.
+    """
+    if "train" not in store.splits:
+        raise FsrcacheError(
+            f"The store {store.name} has no split train, whose faces could be near.", "Leave out the measure distance."
+        )
+    parts = _trained_parts(store, "train")
+    count, total, squares = 0, np.float64(0), np.float64(0)
+    for rows in counted(parts, "averaging features", "parts", on_progress):
+        values = store.features("train")[rows].astype(np.float64)
+        count, total, squares = count + len(rows), total + values.sum(0), squares + np.square(values).sum(0)
+    mean = total / count
+    deviation = np.sqrt(np.maximum(squares / count - mean**2, 0))
+    inverse = 1 / np.where(deviation > 0, deviation, 1)
+
+    def standardised(name: str, rows: Any) -> Tensor:
+        values = (store.features(name)[rows] - mean) * inverse
+        return torch.from_numpy(values.astype(np.float32)).to(device)
+
+    own = standardised(split, slice(None))
+    nearest = torch.full([len(own)], torch.inf, device=device)
+    compared = [("train", rows) for rows in parts]
+    compared += [(name, rows) for name in store.spec.extra if name == _MIRRORED for rows in _trained_parts(store, name)]
+    for name, rows in counted(compared, "distances to training", "parts", on_progress):
+        torch.minimum(nearest, torch.cdist(own, standardised(name, rows)).amin(1), out=nearest)
+    distances: NDArray[np.float32] = nearest.cpu().numpy()
+    return distances
+
+
+def _trained_parts(store: FeatureStore, split: str) -> list[NDArray[np.int64]]:
+    """Return the rows of a split that are trained on, in parts."""
+    rows = np.flatnonzero(~store.held_out(split))
+    return [rows[start : start + _PART] for start in range(0, len(rows), _PART)]

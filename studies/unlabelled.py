@@ -24,7 +24,8 @@ from torch import nn
 from fsrcache.benchmarks.harness import commit, machine
 from fsrcache.cli.progress import shown
 from fsrcache.errors import FsrcacheError, Remedy, call
-from fsrcache.extractors.covpool import load_covpool
+from fsrcache.extractors.extractor import Extractor
+from fsrcache.extractors.opening import open_extractor
 from fsrcache.models.generators.forms import load_generator
 from fsrcache.presets import TRAINING
 from fsrcache.progress import ProgressCallback
@@ -78,7 +79,7 @@ def variants(sizes: tuple[int, ...], views: tuple[int, ...]) -> list[Variant]:
     "--workspace", required=True, type=click.Path(path_type=Path, exists=True), help="Workspace with a store."
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder of the results.")
-@click.option("--steps", default=12000, show_default=True, help="Steps of every training.")
+@click.option("--steps", default=TRAINING["best"].steps, show_default=True, help="Steps of every training.")
 @click.option("--seeds", default=1, show_default=True, help="Number of seeds for every variant.")
 @click.option(
     "--hidden", multiple=True, default=(10_000, 20_000), show_default=True, help="Labels to hide; repeatable."
@@ -87,7 +88,8 @@ def variants(sizes: tuple[int, ...], views: tuple[int, ...]) -> list[Variant]:
 def main(workspace: Path, out: Path, steps: int, seeds: int, hidden: tuple[int, ...], views: tuple[int, ...]) -> None:
     """Train every variant and record its accuracy."""
     files = Workspace(workspace)
-    store, head = FeatureStore(files.store), load_covpool(files.extractor).head
+    store, extractor = FeatureStore(files.store), open_extractor(files.extractor_source)
+    head = extractor.frozen_head()
     left_out, every = np.flatnonzero(store.held_out()), variants(hidden, views)
     _refuse_too_few(store, every)
     scored = {"held_out": load_cache(store, "train", rows=left_out, device=_CPU)}
@@ -100,6 +102,7 @@ def main(workspace: Path, out: Path, steps: int, seeds: int, hidden: tuple[int, 
     record: dict[str, Any] = {
         "machine": machine(_CPU),
         "commit": commit(),
+        "extractor": extractor.summary,
         "data": store.spec.data,
         "faces": {split: len(cache.labels) for split, cache in scored.items()},
         "trained": int((~store.held_out()).sum()),
@@ -117,7 +120,7 @@ def main(workspace: Path, out: Path, steps: int, seeds: int, hidden: tuple[int, 
             if not file.exists():
                 console.print(f"{variant.name}, seed {seed}", highlight=False)
                 with shown(console) as on_progress:
-                    generator = _train(variant, files, store, folder, steps, seed, on_progress)
+                    generator = _train(variant, store, extractor, folder, steps, seed, on_progress)
                 answer = {"variant": variant.name, "seed": seed, "accuracy": accuracy(generator)}
                 file.write_text(json.dumps(answer))
             record["runs"].append(json.loads(file.read_text()))
@@ -139,8 +142,8 @@ def _refuse_too_few(store: FeatureStore, every: list[Variant]) -> None:
 
 def _train(
     variant: Variant,
-    files: Workspace,
     store: FeatureStore,
+    extractor: Extractor,
     folder: Path,
     steps: int,
     seed: int,
@@ -149,7 +152,7 @@ def _train(
     """Return the generator of a variant, trained to its last step."""
     splits = [view_split(number + 1) for number in range(variant.views)]
     trained = train_generator(
-        store, files.extractor, replace(TRAINING["best"], steps=steps),
+        store, extractor, replace(TRAINING["best"], steps=steps),
         folder=folder, device=_CPU, seed=seed, cache="ram", extra=splits,
         features=features_of_variant(variant, store, splits), on_progress=on_progress,
     )  # fmt: skip
@@ -190,8 +193,10 @@ def _table(record: dict[str, Any]) -> str:
 
 def _lines(record: dict[str, Any], split: str) -> Iterator[str]:
     scales = list(record["bicubic"][split])
-    yield f"Accuracy of the frozen head in percent on {record['faces'][split]:,} faces of {split}, after " \
-          f"{record['steps']:,} steps on {record['trained']:,} faces. {record['data']}.\n"  # fmt: skip
+    yield (
+        f"Accuracy of the frozen head in percent on {record['faces'][split]:,} faces of {split}, after "
+        f"{record['steps']:,} steps on {record['trained']:,} faces. {record['data']}; {record['extractor']}.\n"
+    )
     yield f"| | {' | '.join('HR' if scale == '1' else f'x{scale}' for scale in scales)} | mean, coarse | seeds |"
     yield f"| --- |{' ---: |' * (len(scales) + 2)}"
     runs = [{"variant": "bicubic", "accuracy": record["bicubic"]}, *record["runs"]]

@@ -1,5 +1,6 @@
 """Distances to trained faces: data have photographs twice, cut or compressed otherwise, which no hash finds."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fsrcache.errors import FsrcacheError
+from fsrcache.evaluation.predictions import read_predictions, write_predictions
 from fsrcache.progress import ProgressCallback, counted
 from fsrcache.store.reader import FeatureStore
 from fsrcache.store.spec import view_split
@@ -17,7 +19,7 @@ _MIRRORED = view_split(1)
 
 
 def distances_to_training(
-    store: FeatureStore, split: str, *, device: torch.device, on_progress: ProgressCallback
+    store: FeatureStore, split: str, *, device: torch.device, folder: Path | None, on_progress: ProgressCallback
 ) -> NDArray[np.float32]:
     """Return the distance of every face of a split to the nearest face that is trained on, fp32 [n].
 
@@ -25,15 +27,59 @@ def distances_to_training(
     Where the store has views, those of ``view-1``, which are mirrored, count as well. No more than the features of the
     split and a part of the trained ones are in memory.
 
+    Parameters
+    ----------
+    store, split
+        The features, and the split.
+    device
+        Device of the computation.
+    folder
+        Folder where the distances are kept; None keeps none.
+    on_progress
+        Callback, every second.
+
     Raises
     ------
     FsrcacheError
-        If the store has no training split.
+        If the store has no training split, or the file of kept distances is damaged.
     """
     if "train" not in store.splits:
         raise FsrcacheError(
             f"The store {store.name} has no split train, whose faces could be near.", "Leave out the measure distance."
         )
+    distances = None if folder is None else kept_distances(store, split, folder)
+    if distances is None:
+        distances = _computed(store, split, device, on_progress)
+        if folder is not None:
+            write_predictions(_path(folder, split), {1: distances[:, None]}, source=_source(store, split))
+    return distances
+
+
+def kept_distances(store: FeatureStore, split: str, folder: Path) -> NDArray[np.float32] | None:
+    """Return the distances that a folder keeps; None where there are none, or those of another store.
+
+    Raises
+    ------
+    FsrcacheError
+        If the file is damaged.
+    """
+    shape = store.spec.count(split), 1
+    kept = read_predictions(_path(folder, split), source=_source(store, split), scales=(1,), shape=shape)
+    return None if kept is None else kept[1][:, 0]
+
+
+def _path(folder: Path, split: str) -> Path:
+    return folder / f"{split}-distances.safetensors"  # kept like predictions, a column at full resolution
+
+
+def _source(store: FeatureStore, split: str) -> dict[str, Any]:
+    mirrored = store.spec.extra.get(_MIRRORED, {}).get("digest")
+    return {"distances": split, "store": store.digest, "mirrored": mirrored}
+
+
+def _computed(
+    store: FeatureStore, split: str, device: torch.device, on_progress: ProgressCallback
+) -> NDArray[np.float32]:
     parts = _trained_parts(store, "train")
     count, total, squares = 0, np.float64(0), np.float64(0)
     for rows in counted(parts, "averaging features", "parts", on_progress):

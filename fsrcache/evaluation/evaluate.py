@@ -103,6 +103,9 @@ def evaluate_predictors(
     predictors = [one for one in predictors if one.has(split)]
     ensembles = ensembles_of(predictors)
     refuse_unknown_row(against, ensembles)
+    near: NDArray[np.float32] | None = None
+    if distances:
+        near = distances_to_training(store, split, device=device, folder=folder, on_progress=on_progress)
     work = [(one, head) for one in predictors for head in heads if head == FROZEN or _refits(one)]
     kept: dict[tuple[str, str], Probabilities | None] = {}
     for predictor, head in work:
@@ -130,7 +133,7 @@ def evaluate_predictors(
         context=_context(store, extractor, predictors, split, head_seed=seed, notes=notes),
         twins=twins(store.hashes(split), store.hashes("train")) if "train" in store.splits else None,
         sizes=None if sizes is None else sizes(split),
-        distances=distances_to_training(store, split, device=device, on_progress=on_progress) if distances else None,
+        distances=near,
         order=order,
         ensembles=ensembles,
         against=against,

@@ -6,7 +6,7 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from fsrcache.evaluation.confusion import Confusion
-from fsrcache.evaluation.layout import COST, FIRST_LOOK, MEASURES, blocks, scale_name
+from fsrcache.evaluation.layout import COST, DISTANCE, FIRST_LOOK, MEASURES, blocks, scale_name
 from fsrcache.evaluation.plots import accuracy_figure
 from fsrcache.evaluation.scores import BICUBIC, FROZEN
 from fsrcache.evaluation.tables import footnotes
@@ -227,6 +227,13 @@ def _changes(data: ReportData) -> Content | None:
     }
 
 
+def _distance(data: ReportData) -> Content | None:
+    if not data.table.by_distance:
+        return None
+    (block,) = blocks(replace(data.table, rows_without_twins=()), measures=[DISTANCE])
+    return {"block": block, "row": data.row}
+
+
 def _cost(data: ReportData) -> Content | None:
     if not data.table.cost:
         return None
@@ -268,6 +275,7 @@ _SECTIONS: tuple[tuple[str, str, Callable[[ReportData], Content | None]], ...] =
     ("convergence", "Convergence", _convergence),
     ("calibration", "Calibration, and leaving out the unsure", _calibration),
     ("changes", "Faces helped and harmed", _changes),
+    ("distance", "Near to training, and far from it", _distance),
     ("cost", "Cost against accuracy", _cost),
     ("settings", "Settings and digests", _settings),
     ("commands", "How to repeat it", _commands),

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 import fsrcache
 from fsrcache.device import in_words, pick_device
 from fsrcache.errors import FsrcacheError, Remedy, RequestError, arguments
+from fsrcache.evaluation.distances import kept_distances
 from fsrcache.evaluation.ensembles import ensembles_of
 from fsrcache.evaluation.evaluate import evaluate_predictors
 from fsrcache.evaluation.measured_cost import row_costs, with_costs
@@ -91,7 +92,7 @@ def report(
     """Write a page on training runs: answer, table, figures, faces, settings; it loads nothing and runs no script.
 
     Predictions that ``evaluate`` has kept are read, and missing ones of the frozen head computed. Re-fitted heads are
-    shown where all of their predictions are kept.
+    shown where all of their predictions are kept, and scores by distance where ``evaluate`` has kept the distances.
 
     Parameters
     ----------
@@ -154,7 +155,7 @@ def _report_data(context: RowContext, runs: Sequence[str], *, split: str | None)
     table = evaluate_predictors(
         store, context.extractor, ready.predictors, device=context.device, folder=workspace.predictions, split=split,
         heads=_kept_heads(list(scorings.values())), seed=_SEED, order=ready.order, notes=ready.left_out,
-        on_progress=context.on_progress,
+        distances=kept_distances(store, split, workspace.predictions) is not None, on_progress=context.on_progress,
     )  # fmt: skip
     there = [one for one in ready.predictors if one.has(split)]
     firsts = {one.row: one for one in reversed(there)}

@@ -9,7 +9,7 @@ from scipy.spatial.distance import cdist
 
 from fsrcache.errors import FsrcacheError
 from fsrcache.evaluation.by_distance import SHARES, score_distances
-from fsrcache.evaluation.distances import distances_to_training
+from fsrcache.evaluation.distances import distances_to_training, kept_distances
 from fsrcache.evaluation.scores import Ensemble
 from fsrcache.progress import no_progress
 
@@ -28,13 +28,18 @@ def store():
         features=lambda split: features[split].astype(np.float16),
         held_out=lambda _="train": held_out,
         splits=("train", "val"),
-        spec=SimpleNamespace(extra=("view-1", "view-2")),
+        spec=SimpleNamespace(extra={"view-1": {"digest": "1"}, "view-2": {"digest": "2"}}, count=lambda _: 5),
         name="features.zarr",
+        digest="a",
     )
 
 
+def distances_of(store, folder=None):
+    return distances_to_training(store, "val", device=CPU, folder=folder, on_progress=no_progress)
+
+
 def test_distances_are_to_trained_faces_and_their_mirrored_views(store):
-    found = distances_to_training(store, "val", device=CPU, on_progress=no_progress)
+    found = distances_of(store)
     train, mirrored, own = (store.features(name).astype(np.float64) for name in ("train", "view-1", "val"))
     kept = ~store.held_out()
     deviation = train[kept].std(0)
@@ -46,10 +51,22 @@ def test_distances_are_to_trained_faces_and_their_mirrored_views(store):
     assert far > 30
 
 
+def test_distances_are_kept_until_the_store_or_its_views_are_others(store, tmp_path):
+    found = distances_of(store, tmp_path)
+    held_out, store.held_out = store.held_out, None
+    assert np.array_equal(distances_of(store, tmp_path), found)
+    assert np.array_equal(kept_distances(store, "val", tmp_path), found)
+    store.held_out, store.spec.extra = held_out, {}
+    assert kept_distances(store, "val", tmp_path) is None
+    assert distances_of(store, tmp_path)[2] > found[2]
+    store.digest = "b"
+    assert kept_distances(store, "val", tmp_path) is None
+
+
 def test_without_a_training_split_nothing_is_near(store):
     store.splits = ("val",)
     with pytest.raises(FsrcacheError, match="no split train, whose faces could be near"):
-        distances_to_training(store, "val", device=CPU, on_progress=no_progress)
+        distances_of(store)
 
 
 def test_scores_go_from_near_to_far_and_are_means_over_coarse_scales_and_seeds():

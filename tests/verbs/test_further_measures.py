@@ -91,3 +91,14 @@ def test_evaluate_shows_the_ranges_when_they_are_asked_for(workspace):
     assert (near.n * near.accuracy + far.n * far.accuracy) / table.pictures == pytest.approx(np.mean(coarse))
     assert to_json(table)["by_distance"][0]["label"] in ("majority", "bicubic")
     assert "- distance: Euclidean" in to_markdown(table, measures=["distance"])
+
+
+def test_the_report_shows_the_ranges_that_evaluate_has_kept(workspace):
+    def sections():
+        return fsrcache.report(workspace / "ws", out=workspace / "report.html").sections
+
+    (workspace / "ws/predictions/test-distances.safetensors").unlink(missing_ok=True)
+    assert "distance" not in sections()
+    fsrcache.evaluate(workspace / "ws", heads=["frozen"], distances=True)
+    assert "distance" in sections()
+    assert "near 10 %" in (workspace / "report.html").read_text()

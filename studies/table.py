@@ -3,7 +3,8 @@
 Run as ``python -m studies.table --title fer2013 --data fer2013.csv --workspace DIR --out benchmarks/results``. Every
 row is a command for every seed; if the study is interrupted, or called again with more rows or seeds, it goes on. The
 generator and the rivals are trained with several seeds on one extractor; rows that no seed changes, and those of
-``--once``, with one. It writes ``TITLE.json`` (every command's answer, with machine and versions), ``TITLE.md`` (the
+``--once``, with one. Two trainings at once with a core each (``--at-once 2``) take less time than one after the other
+with both. It writes ``TITLE.json`` (every command's answer, with machine and versions), ``TITLE.md`` (the
 table, means over the seeds) and ``TITLE.png``. Other extractors and other data need a workspace and a title of their
 own.
 """
@@ -14,8 +15,10 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import click
@@ -42,6 +45,8 @@ Command = tuple[str, ...]
 @click.option(
     "--once", multiple=True, default=("specialists",), show_default=True, help="Row with one seed; repeatable."
 )
+@click.option("--at-once", type=click.IntRange(1), default=1, show_default=True,
+              help="Number of trainings at a time, among which the cores are shared.")  # fmt: skip
 @click.option("--side", type=int, help="Side of the pictures, as pretrain --side takes it.  [default: their own]")
 @click.option("--views", default=0, show_default=True, help="Views of every training face, as extract --views.")
 @click.option("--mixed", is_flag=True, help="Pre-train the extractor on scales 1..8 instead of full resolution alone.")
@@ -54,6 +59,7 @@ def main(
     rows: str,
     seeds: int,
     once: tuple[str, ...],
+    at_once: int,
     side: int | None,
     views: int,
     mixed: bool,
@@ -69,14 +75,41 @@ def main(
     answers.mkdir(parents=True, exist_ok=True)
     out.mkdir(parents=True, exist_ok=True)
     rivals = [] if rows == "none" else [row.NAME for row in rows_to_train(rows.split(","))]
-    features = features_commands(side=side, views=views, mixed=mixed, extractor=extractor)
-    for name, command in (*features, *table_commands(rivals, seeds=seeds, once=once)):
-        first_command = not record["commands"]  # the one that gets --data
-        words = [*command, *(("--data", str(data)) if first_command else ()), "--workspace", str(workspace), "--json"]
-        answer = _kept_answer(answers / f"{name}.json", words, anew=name == "evaluate")  # rows may have come since
-        shown = " ".join(["fsrcache", *command, *(("--data", data.name) if first_command else ())])
+    features = list(features_commands(side=side, views=views, mixed=mixed, extractor=extractor))
+    trainings = list(training_commands(rivals, seeds=seeds, once=once))
+    threads = max(1, usable_cores() // at_once)
+    where = ("--workspace", str(workspace), "--json")
+    stopped = Event()
+
+    def answer_of(name: str, command: Command, *, anew: bool = False) -> Any:
+        given = (*command, *(("--data", str(data)) if name == features[0][0] else ()), *where)
+        of_training = at_once > 1 and (name, command) in trainings
+        return _kept_answer(answers / f"{name}.json", given, threads=threads if of_training else None, anew=anew)
+
+    def training_answer(name: str, command: Command) -> Any:
+        try:
+            return None if stopped.is_set() else answer_of(name, command)
+        except SystemExit:
+            stopped.set()  # before this worker takes the next training, which no Ctrl-C would reach
+            raise
+
+    def keep(name: str, command: Command, answer: Any) -> None:
+        shown = " ".join(["fsrcache", *command, *(("--data", data.name) if name == features[0][0] else ())])
         record["commands"].append({"command": shown, "answer": without_paths(answer, workspace)})
         (out / f"{title}.json").write_text(json.dumps(record, indent=1) + "\n")
+
+    for name, command in features:
+        keep(name, command, answer_of(name, command))
+    with ThreadPoolExecutor(at_once) as pool:
+        waited = [(name, command, pool.submit(training_answer, name, command)) for name, command in trainings]
+        try:
+            for name, command, one in waited:
+                keep(name, command, one.result())
+        except BaseException:
+            stopped.set()
+            raise
+    evaluation = evaluate_command(seeds)
+    keep("evaluate", evaluation, answer_of("evaluate", evaluation, anew=True))  # rows may have come since
     first = workspace / "runs/seed-0"
     shutil.copy(first / "table.md", out / f"{title}.md")
     shutil.copy(first / "accuracy.png", out / f"{title}.png")
@@ -98,23 +131,29 @@ def features_commands(
     yield "extract", extract
 
 
-def table_commands(rivals: list[str], *, seeds: int, once: tuple[str, ...]) -> Iterator[tuple[str, Command]]:
-    """Yield the commands from the generator's trainings to the table: all rows with the first seed come first."""
-    names = [f"seed-{seed}" for seed in range(seeds)]
-    for seed, name in enumerate(names):
+def training_commands(rivals: list[str], *, seeds: int, once: tuple[str, ...]) -> Iterator[tuple[str, Command]]:
+    """Yield the commands that train the generator and the rivals: all rows with the first seed come first."""
+    for seed in range(seeds):
+        name = f"seed-{seed}"
         yield f"train-{name}", ("train", "--preset", "best", "--seed", str(seed), "--name", name)
         for row in rivals:
             if seed == 0 or row not in (*_NO_SEED, *once):
                 yield f"{row}-{name}", ("baselines", "--rows", row, "--seed", str(seed))
-    runs = (word for name in names for word in ("--name", name))
-    yield "evaluate", ("evaluate", *runs, *(word for measure in _MEASURES for word in ("--measures", measure)))
 
 
-def _kept_answer(file: Path, words: list[str], *, anew: bool) -> Any:
+def evaluate_command(seeds: int) -> Command:
+    """Return the command that makes the table."""
+    names = [("--name", f"seed-{seed}") for seed in range(seeds)]
+    measures = [("--measures", measure) for measure in _MEASURES]
+    return ("evaluate", *(word for pair in (*names, *measures) for word in pair))
+
+
+def _kept_answer(file: Path, words: Command, *, threads: int | None, anew: bool) -> Any:
     """Return the answer of a command: the one in the file if it is of the same words, else that of a new call."""
     kept = json.loads(file.read_text()) if file.exists() else {}
-    if anew or kept.get("words") != words:
-        kept = {"words": words, "answer": json.loads(_run(*words))}
+    if anew or kept.get("words") != list(words):
+        answer = _run(*words, *(() if threads is None else ("--threads", f"{threads}")))
+        kept = {"words": words, "answer": json.loads(answer)}
         file.write_text(json.dumps(kept))
     return kept["answer"]
 

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -140,13 +142,13 @@ def test_no_path_is_kept():
 
 
 def test_all_seeds_are_one_table():
-    commands = dict(table.table_commands(["fine-tuned", "specialists", "ridge"], seeds=2, once=("specialists",)))
+    commands = dict(table.training_commands(["fine-tuned", "specialists", "ridge"], seeds=2, once=("specialists",)))
     assert list(commands) == [
         "train-seed-0", "fine-tuned-seed-0", "specialists-seed-0", "ridge-seed-0",
-        "train-seed-1", "fine-tuned-seed-1", "evaluate",
+        "train-seed-1", "fine-tuned-seed-1",
     ]  # fmt: skip
     assert commands["fine-tuned-seed-1"] == ("baselines", "--rows", "fine-tuned", "--seed", "1")
-    assert commands["evaluate"][:5] == ("evaluate", "--name", "seed-0", "--name", "seed-1")
+    assert table.evaluate_command(2)[:5] == ("evaluate", "--name", "seed-0", "--name", "seed-1")
 
 
 def test_more_rows_make_the_table_anew_and_train_nothing_twice(tmp_path, monkeypatch):
@@ -175,6 +177,55 @@ def test_more_rows_make_the_table_anew_and_train_nothing_twice(tmp_path, monkeyp
     calls.clear()
     table.main([*words, "ridge", "--views", "3"], standalone_mode=False)
     assert [one[0] for one in calls] == ["extract", "evaluate"]
+
+
+def test_trainings_at_once_share_the_cores(tmp_path, monkeypatch):
+    together, calls = threading.Barrier(2, timeout=30), []
+
+    def run(*words):
+        calls.append(words)
+        if words[0] in ("train", "baselines"):
+            together.wait()  # until another training has begun
+        first = tmp_path / "ws/runs/seed-0"
+        first.mkdir(parents=True, exist_ok=True)
+        for name in ("table.md", "accuracy.png"):
+            (first / name).touch()
+        return json.dumps({"command": words[0]})
+
+    monkeypatch.setattr(table, "_run", run)
+    monkeypatch.setattr(table, "usable_cores", lambda: 6)
+    (tmp_path / "faces.csv").touch()
+    words = ["--data", str(tmp_path / "faces.csv"), "--workspace", str(tmp_path / "ws"), "--out", str(tmp_path / "out")]
+    words += ["--title", "faces", "--seeds", "1", "--rows", "ridge,fine-tuned,distilled"]
+    table.main([*words, "--at-once", "2"], standalone_mode=False)
+    threads = {one[0]: one[-2:] if "--threads" in one else () for one in calls}
+    assert threads == {
+        "pretrain": (), "extract": (), "train": ("--threads", "3"), "baselines": ("--threads", "3"), "evaluate": (),
+    }  # fmt: skip
+    shown = json.loads((tmp_path / "out/faces.json").read_text())["commands"]
+    order = ["pretrain", "extract", "train", "ridge", "fine-tuned", "distilled", "evaluate"]
+    assert [next(word for word in order[::-1] if word in one["command"].split()) for one in shown] == order
+    calls.clear()
+    table.main(words, standalone_mode=False)
+    assert [one[0] for one in calls] == ["evaluate"]
+
+
+def test_a_training_that_fails_ends_the_study_with_its_code(tmp_path, monkeypatch):
+    began = []
+
+    def run(*words):
+        began.append(words[0])
+        if words[0] == "train":
+            sys.exit(3)
+        return "{}"
+
+    monkeypatch.setattr(table, "_run", run)
+    (tmp_path / "faces.csv").touch()
+    words = ["--data", str(tmp_path / "faces.csv"), "--workspace", str(tmp_path / "ws"), "--out", str(tmp_path / "out")]
+    with pytest.raises(SystemExit) as stop:
+        table.main([*words, "--title", "faces", "--rows", "ridge", "--at-once", "1"], standalone_mode=False)
+    assert stop.value.code == 3
+    assert began == ["pretrain", "extract", "train"]  # no further training has begun
 
 
 def test_somebodys_network_is_not_pretrained():

@@ -23,6 +23,7 @@ from typing import Any
 
 import click
 
+from fsrcache.rows.generated import NAME
 from fsrcache.rows.index import rows_to_train
 from fsrcache.threads import usable_cores
 
@@ -43,7 +44,11 @@ Command = tuple[str, ...]
 @click.option("--rows", default="all", show_default=True, help="Rivals, as baselines --rows takes them, or none.")
 @click.option("--seeds", default=3, show_default=True, help="Number of trainings of the generator and of every rival.")
 @click.option(
-    "--once", multiple=True, default=("specialists",), show_default=True, help="Row with one seed; repeatable."
+    "--once",
+    multiple=True,
+    default=("specialists",),
+    show_default=True,
+    help="Row with one seed, FSR-FER too; repeatable.",
 )
 @click.option("--at-once", type=click.IntRange(1), default=1, show_default=True,
               help="Number of trainings at a time, among which the cores are shared.")  # fmt: skip
@@ -108,7 +113,7 @@ def main(
         except BaseException:
             stopped.set()
             raise
-    evaluation = evaluate_command(seeds)
+    evaluation = evaluate_command(1 if NAME in once else seeds)
     keep("evaluate", evaluation, answer_of("evaluate", evaluation, anew=True))  # rows may have come since
     first = workspace / "runs/seed-0"
     shutil.copy(first / "table.md", out / f"{title}.md")
@@ -135,14 +140,16 @@ def training_commands(rivals: list[str], *, seeds: int, once: tuple[str, ...]) -
     """Yield the commands that train the generator and the rivals: all rows with the first seed come first."""
     for seed in range(seeds):
         name = f"seed-{seed}"
-        yield f"train-{name}", ("train", "--preset", "best", "--seed", str(seed), "--name", name)
-        for row in rivals:
-            if seed == 0 or row not in (*_NO_SEED, *once):
+        rows = [row for row in (NAME, *rivals) if seed == 0 or row not in (*_NO_SEED, *once)]
+        for row in rows:
+            if row == NAME:
+                yield f"train-{name}", ("train", "--preset", "best", "--seed", str(seed), "--name", name)
+            else:
                 yield f"{row}-{name}", ("baselines", "--rows", row, "--seed", str(seed))
 
 
 def evaluate_command(seeds: int) -> Command:
-    """Return the command that makes the table."""
+    """Return the command that makes the table of so many runs."""
     names = [("--name", f"seed-{seed}") for seed in range(seeds)]
     measures = [("--measures", measure) for measure in _MEASURES]
     return ("evaluate", *(word for pair in (*names, *measures) for word in pair))

@@ -148,6 +148,8 @@ def test_all_seeds_are_one_table():
         "train-seed-1", "fine-tuned-seed-1",
     ]  # fmt: skip
     assert commands["fine-tuned-seed-1"] == ("baselines", "--rows", "fine-tuned", "--seed", "1")
+    once = dict(table.training_commands(["fine-tuned"], seeds=3, once=("FSR-FER",)))
+    assert list(once) == ["train-seed-0", *(f"fine-tuned-seed-{seed}" for seed in range(3))]
     assert table.evaluate_command(2)[:5] == ("evaluate", "--name", "seed-0", "--name", "seed-1")
 
 

@@ -102,7 +102,7 @@ def main(
         "most_frequent_class": 100 * float(np.bincount(labels).max()) / len(labels),
         "seed": seed,
         "steps": config.steps,
-        "settings": preset_in_words(config, TRAINING),
+        "settings": preset_in_words(training["config"], TRAINING),
         "seen": [_in_words(scale) for scale in known],
         "full_resolution": full_resolution(views["HR"], extractor, generator),
         "rows": untrained_controls(views, labels, extractor, generator, seed=seed),
@@ -279,8 +279,9 @@ def _table(record: dict[str, Any]) -> str:
         f"{record['most_frequent_class']:.1f} % are of the most frequent class; standard errors are up to {error:.1f}. "
         f"{', '.join(name for name in names if name not in ('HR', *record['seen']))} were in no training. At full "
         f"resolution the generator changes the answer for {fine['changed_answers']:.1f} % of the faces, and the "
-        f"feature by {fine['relative_change']:.1f} % of its length. {record['settings'].capitalize()}, seed "
-        f"{record['seed']}. {record['data']}; {record['machine']['processor']}, {record['machine']['cores']} cores."
+        f"feature by {fine['relative_change']:.1f} % of its length. The run: {record['settings']}, seed "
+        f"{record['seed']}; rows that begin with trained: {record['steps']:,} steps. {record['data']}; "
+        f"{record['machine']['processor']}, {record['machine']['cores']} cores."
     )
     return f"{table}\n{caption}\n"
 

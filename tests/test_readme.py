@@ -43,8 +43,8 @@ def sections(text):
 
 
 def rows(text):
-    """Return the figures of every row of the tables of a text, without marks."""
-    lines = (re.sub(r"\\~|\*\*", "", line) for line in text.splitlines() if line.startswith("|"))
+    """Return the figures of every row of the tables of a text, without marks and deviations."""
+    lines = (re.sub(r"\\~|\*\*| ±\d+\.\d", "", line) for line in text.splitlines() if line.startswith("|"))
     return [tuple(re.findall(r"(?<=\| )-?\d+(?:\.\d+)?(?= \|)", line.replace("|", "| |"))) for line in lines]
 
 

@@ -40,7 +40,7 @@ def quantised(graph: "ModelProto", batches: Iterable[Pictures]) -> "ModelProto":
         onnx.save(graph, path)
         quantize_static(
             path, path, _Batches(batches), quant_format=QuantFormat.QDQ, op_types_to_quantize=_QUANTISED,
-            per_channel=True, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+            per_channel=True, reduce_range=True, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
         )  # fmt: skip
         written: ModelProto = onnx.load(path)
     return written

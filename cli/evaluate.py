@@ -15,7 +15,7 @@ from fsrcache.cli.paths import HomePath, json_option, store_option, workspace_op
 from fsrcache.cli.printing import print_table
 from fsrcache.cli.progress import shown
 from fsrcache.errors import FsrcacheError
-from fsrcache.evaluation.formats import confusion_csv, cost_csv, to_csv, to_json, to_markdown
+from fsrcache.evaluation.formats import confusion_csv, further_csvs, to_csv, to_json, to_markdown
 from fsrcache.evaluation.layout import CALIBRATION, COST, DISTANCE, FIRST_LOOK, KNOWN, NATIVE_SIZE
 from fsrcache.evaluation.scores import BICUBIC
 from fsrcache.evaluation.tables import HEADS, Table
@@ -67,8 +67,8 @@ def evaluate(
     of three, FSR-FER also as one of its networks. Heads: frozen is the extractor's own; refit-mlp re-trains its
     architecture, and refit-linear a linear classifier, on the row's own training features of all scales. The folder of
     the first run, or WORKSPACE/table without one, gets table.csv, table.md, confusion.csv, accuracy.png, accuracy.svg,
-    cost.csv if asked for, and faces.png: a few faces at every scale, and what bicubic and FSR-FER say of them.
-    Predictions are kept, and only new ones are computed.
+    a CSV of each of native_size, distance and cost that is asked for, and faces.png: a few faces at every scale, and
+    what bicubic and FSR-FER say of them. Predictions are kept, and only new ones are computed.
     """
     from fsrcache.verbs.evaluate import evaluate as verb  # and torch, not for --help and completion
     from fsrcache.verbs.evaluate import runs_of_table
@@ -98,7 +98,7 @@ def evaluate(
             with console.status("drawing faces.png"):  # for which a CSV of pixels is read again
                 missing = _write_faces(folder, workspace, table, store)
     if not as_json:
-        also = "confusion.csv, cost.csv, accuracy.svg" if table.cost else "confusion.csv, accuracy.svg"
+        also = ", ".join(["confusion.csv", *further_csvs(table), "accuracy.svg"])
         lines = [
             f"With every definition in {folder}: table.md, table.csv; and {also}",
             f"Accuracy against the size of a face: {folder / 'accuracy.png'}",
@@ -125,8 +125,7 @@ def _write(folder: Path, table: Table, measures: tuple[str, ...], *, paper: bool
     """Write the tables, then the figures, for which matplotlib and its fonts must be in order."""
     markdown = to_markdown(table, measures=tuple(dict.fromkeys((*FIRST_LOOK, *measures))), paper=paper)
     texts = {"table.csv": to_csv(table), "table.md": markdown, "confusion.csv": confusion_csv(table)}
-    if table.cost:
-        texts["cost.csv"] = cost_csv(table)
+    texts |= further_csvs(table)
     for name, text in texts.items():
         write_whole(folder / name, text.encode(errors="backslashreplace"))
     with matplotlib_import():

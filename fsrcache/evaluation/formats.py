@@ -6,9 +6,11 @@ from dataclasses import asdict, fields
 from io import StringIO
 from typing import Any
 
+from fsrcache.evaluation.by_distance import DistanceScore
 from fsrcache.evaluation.confusion import ClassScore
 from fsrcache.evaluation.cost import Cost
 from fsrcache.evaluation.layout import FIRST_LOOK, Block, Cell, Line, blocks
+from fsrcache.evaluation.native_size import SizeScore
 from fsrcache.evaluation.scores import Score
 from fsrcache.evaluation.tables import Table, footnotes
 from fsrcache.records import check_value
@@ -74,13 +76,27 @@ def confusion_csv(table: Table) -> str:
     return text.getvalue()
 
 
-def cost_csv(table: Table) -> str:
-    """Return the cost of the rows as CSV: a line per row, numbers in full, None as nothing."""
+def further_csvs(table: Table) -> dict[str, str]:
+    """Return the measures that were asked for as CSV, by the file's name: a line per score, as for ``to_csv``.
+
+    ``native_size.csv`` has a SizeScore a line, ``distance.csv`` a DistanceScore, ``cost.csv`` a Cost; without scores
+    there is no file.
+    """
     check_value(Table, table, name="table")
+    kinds = {
+        "native_size.csv": (SizeScore, table.by_size),
+        "distance.csv": (DistanceScore, table.by_distance),
+        "cost.csv": (Cost, table.cost),
+    }
+    return {name: _scores_csv(kind, scores) for name, (kind, scores) in kinds.items() if scores}
+
+
+def _scores_csv(kind: type[Any], scores: Sequence[Any]) -> str:
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([field.name for field in fields(Cost)])
-    writer.writerows(asdict(one).values() for one in table.cost)
+    names = [field.name for field in fields(kind)]
+    writer.writerow(names)
+    writer.writerows([_field(getattr(score, name)) for name in names] for score in scores)
     return text.getvalue()
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from fsrcache.evaluation.cost import Cost
-from fsrcache.evaluation.formats import cost_csv, to_json, to_markdown
+from fsrcache.evaluation.formats import further_csvs, to_json, to_markdown
 from fsrcache.evaluation.layout import COST, blocks
 from fsrcache.evaluation.measured_cost import row_costs, with_costs
 from fsrcache.evaluation.networks import Enlarger, Networks
@@ -153,7 +153,7 @@ def test_a_table_shows_costs(table):
     assert "on cpu, 2 threads" in block.legend
     assert "| 3 networks | FSR-FER | 14.4M |" in to_markdown(shown, measures=[COST])
     assert [one["parameters"] for one in to_json(shown)["cost"]] == [4_830_000, 14_400_000]
-    assert cost_csv(shown).splitlines()[2] == "FSR-FER,FSR-FER,3,14400000,0.137,12345.6,99.96,,,0"
+    assert further_csvs(shown)["cost.csv"].splitlines()[2] == "FSR-FER,FSR-FER,3,14400000,0.137,12345.6,99.96,,,0"
 
 
 def test_a_table_without_costs_has_no_block(table):

@@ -1,6 +1,8 @@
 """Faces are scored by their own size, whatever the order of the store, and by their distance to the trained ones."""
 
+import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -61,6 +63,26 @@ def test_the_command(workspace):
     assert "pictures: 1-11 10, 12-15 10, 16-23 10, 24-31 20; every one enlarged by bicubic alone" in shown
     answer = json.loads(run(*arguments, "--json").stdout)
     assert {score["label"] for score in answer["by_size"]} == {"bicubic", "majority"}
+
+
+def test_every_further_measure_that_is_asked_for_has_a_csv(workspace):
+    def answer(*measures):
+        shutil.rmtree(workspace / "ws/table", ignore_errors=True)
+        asked = [word for name in measures for word in ("--measures", name)]
+        ran = run("evaluate", "--workspace", workspace / "ws", "--heads", "frozen", *asked, "--json")
+        return {path.name for path in (workspace / "ws/table").glob("*.csv")}, json.loads(ran.stdout)
+
+    always = {"table.csv", "confusion.csv"}
+    assert answer()[0] == always
+    files, scores = answer("native_size", "distance")
+    assert files == always | {"native_size.csv", "distance.csv"}
+    for name, key in (("native_size.csv", "by_size"), ("distance.csv", "by_distance")):
+        with (workspace / "ws/table" / name).open(newline="") as lines:
+            read = list(csv.DictReader(lines))
+        assert read
+        for line, score in zip(read, scores[key], strict=True):
+            text = {name: "" if value is None else str(value) for name, value in score.items() if name != "seeds"}
+            assert line == text | {"seeds": " ".join(map(str, score["seeds"]))}
 
 
 def test_pictures_that_are_not_there_are_named(workspace, tmp_path):

@@ -1,4 +1,4 @@
-"""Writes a static web page that runs an exported model in the browser; nothing is loaded from anywhere else."""
+"""A static web page that runs an exported model in the browser; nothing is loaded from anywhere else."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -7,10 +7,12 @@ from os import PathLike
 from pathlib import Path
 
 from fsrcache.errors import Blank, Remedy, RequestError, arguments
-from fsrcache.files import as_path, read_regular, write_whole
+from fsrcache.files import as_path, read_regular
 
 PAGE = ("index.html", "label.js", "page.js")
 RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
+CLASSES = "classes.json"
+PAGE_FILES = (*PAGE, CLASSES, *RUNTIME)
 _MOST_BYTES = 1 << 28  # of a file of the runtime
 _INSTALLED = Path("node_modules/onnxruntime-web")
 
@@ -41,17 +43,16 @@ def runtime_files(package: str | PathLike[str] | None) -> dict[str, bytes]:
         ) from None
 
 
-def write_page(folder: Path, classes: Sequence[str], runtime: Mapping[str, bytes]) -> None:
-    """Write the page beside ``model.onnx``: the names of its classes, and what ``runtime_files`` read, beside it.
+def page_files(classes: Sequence[str], runtime: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Return the files of the page beside ``model.onnx``, by name: it, the names of its classes, and the runtime.
 
-    Raises
-    ------
-    FsrcacheError
-        If a file cannot be written.
+    Parameters
+    ----------
+    classes
+        Names of the classes, in the order of the probabilities.
+    runtime
+        What ``runtime_files`` read.
     """
     page = files("fsrcache.deployment") / "page"
-    for name in PAGE:
-        write_whole(folder / name, (page / name).read_bytes())
-    write_whole(folder / "classes.json", json.dumps(list(classes)).encode())
-    for name, content in runtime.items():
-        write_whole(folder / name, content)
+    own = {name: (page / name).read_bytes() for name in PAGE}
+    return {**own, CLASSES: json.dumps(list(classes)).encode(), **runtime}

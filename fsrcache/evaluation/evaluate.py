@@ -16,7 +16,15 @@ from fsrcache.evaluation.predictions import Probabilities
 from fsrcache.evaluation.predictor import Predictor
 from fsrcache.evaluation.scores import BICUBIC, FROZEN
 from fsrcache.evaluation.scoring import Scoring, known_scales
-from fsrcache.evaluation.tables import HEADS, Context, Key, Table, refuse_unknown_row, score_table
+from fsrcache.evaluation.tables import (
+    HEADS,
+    SHOWN_DIGITS,
+    Context,
+    Key,
+    Table,
+    refuse_unknown_row,
+    score_table,
+)
 from fsrcache.evaluation.temperature import with_calibration
 from fsrcache.evaluation.twins import twins
 from fsrcache.extractors.extractor import Extractor
@@ -245,9 +253,17 @@ def _context(
         checkpoint=_facts(predictors, "checkpoint") or "none",
         settings=_facts(predictors, "settings"),
         seeds=f"{trainings}re-fitted heads {head_seed}",
+        digests=_digests(store, extractor, predictors),
         rows={one.row: one.note for one in predictors if one.note},
         notes=(*notes, *_scale_notes(store, predictors)),
     )
+
+
+def _digests(store: FeatureStore, extractor: Extractor, predictors: Iterable[Predictor]) -> str:
+    """Return the first digits of what the scores depend on, those of rows where a file is their network."""
+    named = {"extractor": extractor.digest, "store": store.digest}
+    named |= {one.name: one.source["generator"] for one in predictors if "generator" in one.source and not one.part}
+    return "; ".join(f"{name} {digest[:SHOWN_DIGITS]}" for name, digest in named.items())
 
 
 def _facts(predictors: Iterable[Predictor], subject: str) -> str:

@@ -32,6 +32,7 @@ _DISTANCE = (
 )
 _CALIBRATION = "expected calibration error of the most probable class, 15 bins, frozen head"
 _MEMBERS = "mean of 3: the mean of the probabilities of three trainings, those of the lowest seeds"
+SHOWN_DIGITS = 12  # of a digest, 48 bits
 Key = tuple[str, str, Annotated[int, Between(1, 1 << 16)], Seed | None]  # label, head, scale, seed of the training
 
 
@@ -53,6 +54,8 @@ class Context:
         Seeds of the trainings, by row, and of the re-fitted heads.
     settings
         Preset of every training, and what differs from it, as ``name=value``; empty where nothing is trained.
+    digests
+        First digits of SHA-256: of the extractor, the store, and the file of every generator.
     rows
         One line on each row, by name.
     notes
@@ -66,6 +69,7 @@ class Context:
     checkpoint: str
     seeds: str
     settings: str = ""
+    digests: str = ""
     rows: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -276,6 +280,7 @@ def footnotes(table: Table) -> dict[str, str]:
         "checkpoint": context.checkpoint,
         **({"settings": context.settings} if context.settings else {}),
         "seeds": context.seeds,
+        **({"digests": context.digests} if context.digests else {}),
         **{f"row {row}": says for row, says in context.rows.items()},
         **{f"head {head}": HEADS[head] for head in heads if head in HEADS},
         "statistics": statistics,

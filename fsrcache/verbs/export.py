@@ -1,10 +1,12 @@
 """``export``: a trained run as a folder that other programs run."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from os import PathLike
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
 import numpy as np
@@ -15,10 +17,11 @@ from fsrcache.deployment.card import Card, model_card
 from fsrcache.deployment.graph import Pipeline
 from fsrcache.deployment.onnx_file import INPUT, OPSET, describe, import_exporter, onnx_model
 from fsrcache.deployment.quantisation import calibration_batches, quantised
-from fsrcache.deployment.web import runtime_files, write_page
+from fsrcache.deployment.web import PAGE_FILES, page_files, runtime_files
 from fsrcache.deployment.weights import WEIGHTS, ExportedModel, write_exported
 from fsrcache.drawn.face import draw_face
 from fsrcache.errors import Blank, FsrcacheError, Remedy, RequestError, arguments, call
+from fsrcache.evaluation.tables import SHOWN_DIGITS
 from fsrcache.extractors.covpool import CovPoolFER
 from fsrcache.extractors.onnx_graph import open_session
 from fsrcache.faces.bicubic import imresize_batch
@@ -29,13 +32,15 @@ from fsrcache.kernels.log_eig_products import RIDGE
 from fsrcache.model import Model, generator_in_words, load
 from fsrcache.models.weights import file_digest
 from fsrcache.prediction import framing, temperatures
-from fsrcache.progress import Progress, ProgressCallback, no_progress
+from fsrcache.progress import Progress, ProgressCallback, no_progress, note
 from fsrcache.records import check_value
+from fsrcache.rows.generated import GENERATOR
 from fsrcache.store.reader import FeatureStore
 from fsrcache.workspace import Workspace, existing_workspace
 
 Precision = Literal["fp32", "fp16", "int8"]
 _ONNX, _CARD, _TABLE = "model.onnx", "README.md", "table.md"
+_OWN = frozenset({WEIGHTS, _ONNX, _CARD, temperatures.FILE, framing.FILE, *PAGE_FILES})
 _FACES = 14  # drawn ones, two of each expression, on which PyTorch and ONNX Runtime are compared
 _MOST_DIFFERENCE = 1e-3  # between probabilities in fp32
 _MOST_BYTES = 1 << 20  # of a table
@@ -128,8 +133,8 @@ def export(
     )
 
     on_progress(_step("weights"))
-    write_exported(target / WEIGHTS, exported)
-    digests = {WEIGHTS: file_digest(target / WEIGHTS), "extractor": model.extractor.digest}
+    written = {WEIGHTS: _weights(exported)}
+    digests = {WEIGHTS: sha256(written[WEIGHTS]).hexdigest(), "extractor": model.extractor.digest}
 
     on_progress(_step("graph"))
     graph = onnx_model(Pipeline(exported, half=precision == "fp16"))
@@ -154,8 +159,8 @@ def export(
             f"The graph's probabilities differ from PyTorch's by up to {difference:.2g}.",
             "Nothing is wrong with the workspace: check the versions of torch, onnxscript and onnxruntime.",
         )
-    write_whole(target / _ONNX, content)
-    digests[_ONNX] = file_digest(target / _ONNX)
+    written[_ONNX] = content
+    digests[_ONNX] = sha256(content).hexdigest()
 
     on_progress(_step("model card"))
     card = Card(
@@ -169,17 +174,17 @@ def export(
         precision=precision,
         difference=difference,
         same=same,
-        table=_table(workspace.run(name)),
+        table=_table(workspace.run(name), on_progress),
         digests=digests,
         version=fsrcache.__version__,
     )
-    write_whole(target / _CARD, model_card(card).encode())
-    _carry_measured(workspace, name, target)
+    written |= {_CARD: model_card(card).encode(), **_measured(workspace, name)}
     if runtime is not None:
-        write_page(target, model.classes, runtime)
+        written |= page_files(model.classes, runtime)
+    _replace_model(target, written)
     return ExportResult(
         folder=str(target), precision=precision, opset=OPSET, onnx_bytes=len(content),
-        weights_bytes=(target / WEIGHTS).stat().st_size, difference=difference, same_labels=same, web=web,
+        weights_bytes=len(written[WEIGHTS]), difference=difference, same_labels=same, web=web,
     )  # fmt: skip
 
 
@@ -199,16 +204,26 @@ def _refuse_others_files(folder: Path) -> None:
         )
 
 
-def _carry_measured(workspace: Workspace, name: str, folder: Path) -> None:
-    """Write what ``predict`` has measured for a run, so that it need not be there to be measured again."""
-    measured: dict[str, bytes | None] = {temperatures.FILE: None, framing.FILE: framing.framing_to_carry(workspace)}
+def _weights(model: ExportedModel) -> bytes:
+    with TemporaryDirectory() as folder:
+        write_exported(Path(folder) / WEIGHTS, model)
+        return (Path(folder) / WEIGHTS).read_bytes()
+
+
+def _measured(workspace: Workspace, name: str) -> dict[str, bytes]:
+    """Return the files of what ``predict`` has measured for a run: where they are, nothing is measured again."""
+    measured = {framing.FILE: content} if (content := framing.framing_to_carry(workspace)) is not None else {}
     with suppress(FileNotFoundError):
         measured[temperatures.FILE] = read_regular(workspace.run(name) / temperatures.FILE, most=_MOST_BYTES)
-    for file, content in measured.items():
-        if content is None:
-            (folder / file).unlink(missing_ok=True)  # of another model
-        else:
-            write_whole(folder / file, content)
+    return measured
+
+
+def _replace_model(folder: Path, written: Mapping[str, bytes]) -> None:
+    """Write the files of a model, all of which are ready, in place of those of an earlier one."""
+    for name in _OWN.difference(written):
+        (folder / name).unlink(missing_ok=True)
+    for name, content in written.items():
+        write_whole(folder / name, content)
 
 
 def _refuse_other_extractors(model: Model) -> None:
@@ -263,9 +278,13 @@ def _comparison(graph: bytes, model: Model, *, where: Path) -> tuple[float, floa
     return float(np.abs(one - other).max()), float((one.argmax(1) == other.argmax(1)).mean())
 
 
-def _table(run: Path) -> str:
-    """Return the table that ``evaluate`` kept with a run, or nothing."""
+def _table(run: Path, on_progress: ProgressCallback) -> str:
+    """Return the table that ``evaluate`` kept with a run; nothing, and a note, where it is of another generator."""
     try:
-        return read_regular(run / _TABLE, most=_MOST_BYTES).decode(errors="replace")
+        table = read_regular(run / _TABLE, most=_MOST_BYTES).decode(errors="replace")
     except FileNotFoundError:
         return ""
+    if file_digest(run / GENERATOR)[:SHOWN_DIGITS] in table:
+        return table
+    on_progress(note(f"{run / _TABLE} is of another generator: the model card has no table until evaluate writes one."))
+    return ""

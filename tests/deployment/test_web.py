@@ -14,7 +14,7 @@ from PIL import Image
 
 from fsrcache.deployment.graph import Pipeline
 from fsrcache.deployment.onnx_file import onnx_model
-from fsrcache.deployment.web import PAGE, RUNTIME, runtime_files, write_page
+from fsrcache.deployment.web import PAGE, PAGE_FILES, RUNTIME, page_files, runtime_files
 from fsrcache.errors import RequestError
 
 CHROMIUM = shutil.which("chromium")
@@ -41,11 +41,11 @@ def test_a_missing_runtime_is_named(tmp_path, monkeypatch):
         runtime_files(tmp_path / "elsewhere")
 
 
-def test_the_page_loads_nothing_from_elsewhere(tmp_path):
-    write_page(tmp_path, ("anger", "fear"), dict.fromkeys(RUNTIME, b"runtime"))
-    assert {path.name for path in tmp_path.iterdir()} == {*PAGE, *RUNTIME, "classes.json"}
-    assert json.loads((tmp_path / "classes.json").read_text()) == ["anger", "fear"]
-    text = "".join((tmp_path / name).read_text() for name in PAGE)
+def test_the_page_loads_nothing_from_elsewhere():
+    written = page_files(("anger", "fear"), dict.fromkeys(RUNTIME, b"runtime"))
+    assert set(written) == set(PAGE_FILES) == {*PAGE, *RUNTIME, "classes.json"}
+    assert json.loads(written["classes.json"]) == ["anger", "fear"]
+    text = "".join(written[name].decode() for name in PAGE)
     assert not re.search(r"https?:|//cdn|XMLHttpRequest|sendBeacon|WebSocket", text)
     assert "default-src 'none'" in text
 
@@ -82,7 +82,8 @@ class _Server(SimpleHTTPRequestHandler):
 def test_a_dropped_picture_is_labelled_in_the_browser(networks, model_of, drawn, tmp_path):
     exported, (face,) = networks(), drawn((20, 13), 1)
     (tmp_path / "model.onnx").write_bytes(onnx_model(Pipeline(exported)).SerializeToString())
-    write_page(tmp_path, exported.extractor.classes, runtime_files(RUNTIME_FOLDER))
+    for name, content in page_files(exported.extractor.classes, runtime_files(RUNTIME_FOLDER)).items():
+        (tmp_path / name).write_bytes(content)
     Image.fromarray(face).save(tmp_path / "face.png")
     (tmp_path / "drop.js").write_text(DROP)
     (tmp_path / "dropped.html").write_text((tmp_path / "index.html").read_text().replace("page.js", "drop.js"))

@@ -11,8 +11,9 @@ import pytest
 from torch import nn
 
 import fsrcache
+from fsrcache.cli.main import main
 from fsrcache.drawn.face import draw_face
-from fsrcache.errors import RequestError
+from fsrcache.errors import FsrcacheError, RequestError
 from fsrcache.extractors.covpool import CovPoolFER, extractor_of
 from fsrcache.extractors.onnx_graph import open_session
 from fsrcache.models.weights import file_digest
@@ -26,7 +27,8 @@ FILES = {"README.md", "model.onnx", "model.safetensors"}
 def workspace(trained, tmp_path):
     """A copy of the small workspace, with a table that was printed."""
     shutil.copytree(trained / "fsr", tmp_path / "fsr")
-    (tmp_path / "fsr/runs/default/table.md").write_text("| the table |\n")
+    digest = file_digest(tmp_path / "fsr/runs/default/generator.safetensors")[:12]
+    (tmp_path / "fsr/runs/default/table.md").write_text(f"| the table |\n- digests: FSR-FER/default {digest}\n")
     return tmp_path / "fsr"
 
 
@@ -142,3 +144,34 @@ def test_what_predict_has_measured_goes_along_without_the_path_of_the_data(tmp_p
     (workspace / "runs/default/temperatures.json").unlink()
     fsrcache.export(tmp_path / "model", workspace)
     assert not (tmp_path / "model/temperatures.json").exists()
+
+
+@pytest.mark.slow
+def test_the_table_of_another_generator_is_not_on_the_card(tmp_path, workspace):
+    assert fsrcache.evaluate(workspace, heads=["frozen"]).context.digests.count(";") == 2
+    with pytest.raises(SystemExit):
+        main(["evaluate", "--workspace", str(workspace), "--heads", "frozen"])
+    said = []
+    for seed, there in ((0, True), (1, False)):
+        fsrcache.train(workspace, steps=2, seed=seed, device="cpu", restart=bool(seed))
+        fsrcache.export(tmp_path / "model", workspace, on_progress=lambda progress: said.append(progress.note))
+        assert ("Total accuracy" in (tmp_path / "model/README.md").read_text()) == there
+        assert any("table.md is of another generator" in one for one in said) != there
+
+
+@pytest.mark.slow
+def test_a_model_stays_whole_until_the_next_is_ready(tmp_path, workspace, monkeypatch):
+    fsrcache.export(tmp_path / "model", workspace)
+    for name in ("index.html", "ort.wasm.min.mjs"):  # of an export with a page
+        (tmp_path / "model" / name).write_text("page")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()}
+    fsrcache.train(workspace, steps=3, seed=1, device="cpu", restart=True)
+    monkeypatch.setattr("fsrcache.verbs.export._MOST_DIFFERENCE", -1.0)
+    with pytest.raises(FsrcacheError, match="differ from PyTorch"):
+        fsrcache.export(tmp_path / "model", workspace)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()} == before
+    monkeypatch.undo()
+    fsrcache.export(tmp_path / "model", workspace)
+    after = {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()}
+    assert set(after) == FILES
+    assert not any(after[name] == before[name] for name in FILES)

@@ -12,10 +12,10 @@ from fsrcache.errors import FsrcacheError
 from fsrcache.evaluation.predictions import read_predictions, write_predictions
 from fsrcache.progress import ProgressCallback, counted
 from fsrcache.store.reader import FeatureStore
-from fsrcache.store.spec import view_split
+from fsrcache.store.spec import UNLABELLED, view_split
 
 _PART = 1024  # trained faces at a time
-_MIRRORED = view_split(1)
+_EXTRA = (view_split(1), UNLABELLED)  # the first is mirrored; what is shifted alone is near the face itself
 
 
 def distances_to_training(
@@ -24,8 +24,8 @@ def distances_to_training(
     """Return the distance of every face of a split to the nearest face that is trained on, fp32 [n].
 
     It is the Euclidean distance of standardised features at full resolution. The held-out tenth is not trained on.
-    Where the store has views, those of ``view-1``, which are mirrored, count as well. No more than the features of the
-    split and a part of the trained ones are in memory.
+    Faces without labels count as well, and where the store has views, those of ``view-1``, which are mirrored. No more
+    than the features of the split and a part of the trained ones are in memory.
 
     Parameters
     ----------
@@ -73,8 +73,8 @@ def _path(folder: Path, split: str) -> Path:
 
 
 def _source(store: FeatureStore, split: str) -> dict[str, Any]:
-    mirrored = store.spec.extra.get(_MIRRORED, {}).get("digest")
-    return {"distances": split, "store": store.digest, "mirrored": mirrored}
+    extra = {name: store.spec.extra.get(name, {}).get("digest") for name in _EXTRA}
+    return {"distances": split, "store": store.digest, **extra}
 
 
 def _computed(
@@ -96,7 +96,7 @@ def _computed(
     own = standardised(split, slice(None))
     nearest = torch.full([len(own)], torch.inf, device=device)
     compared = [("train", rows) for rows in parts]
-    compared += [(name, rows) for name in store.spec.extra if name == _MIRRORED for rows in _trained_parts(store, name)]
+    compared += [(name, rows) for name in _EXTRA if name in store.spec.extra for rows in _trained_parts(store, name)]
     for name, rows in counted(compared, "distances to training", "parts", on_progress):
         torch.minimum(nearest, torch.cdist(own, standardised(name, rows)).amin(1), out=nearest)
     distances: NDArray[np.float32] = nearest.cpu().numpy()
@@ -105,5 +105,5 @@ def _computed(
 
 def _trained_parts(store: FeatureStore, split: str) -> list[NDArray[np.int64]]:
     """Return the rows of a split that are trained on, in parts."""
-    rows = np.flatnonzero(~store.held_out(split))
+    rows = np.arange(store.spec.count(split)) if split == UNLABELLED else np.flatnonzero(~store.held_out(split))
     return [rows[start : start + _PART] for start in range(0, len(rows), _PART)]

@@ -51,6 +51,16 @@ def test_distances_are_to_trained_faces_and_their_mirrored_views(store):
     assert far > 30
 
 
+def test_faces_without_labels_are_trained_on_too(store):
+    before = distances_of(store)
+    features, far = store.features, store.features("val")[[4, 1]]
+    store.features = lambda name: far if name == "unlabelled" else features(name)
+    store.spec = SimpleNamespace(extra={**store.spec.extra, "unlabelled": {"digest": "3"}}, count=lambda _: 2)
+    found = distances_of(store)
+    assert max(found[4], found[1]) < 5e-3  # the second would be held out, were it of train
+    assert np.array_equal(found[[0, 2, 3]], before[[0, 2, 3]])
+
+
 def test_distances_are_kept_until_the_store_or_its_views_are_others(store, tmp_path):
     found = distances_of(store, tmp_path)
     held_out, store.held_out = store.held_out, None

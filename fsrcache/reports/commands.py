@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from fsrcache.presets import EXTRACTORS, PRETRAINING, TRAINING, ExtractorConfig, PretrainConfig
 from fsrcache.reports.data import Training
 from fsrcache.settings import differences, nearest_preset
+from fsrcache.store.spec import UNLABELLED
 from fsrcache.workspace import Data
 
 
@@ -20,14 +21,55 @@ class PretrainedExtractor(NamedTuple):
     scales: Sequence[int]
 
 
+class Extraction(NamedTuple):
+    """What the store was extracted with, beside data and extractor.
+
+    Attributes
+    ----------
+    scales, degradation
+        Scales of the store, and JSON values on how its low-resolution views were made.
+    extra
+        Names of its extra splits.
+    unlabelled
+        The faces without labels; None where there are none, or nobody remembers them.
+    onnx
+        Assignments, as ``extract --onnx`` takes them.
+    """
+
+    scales: Sequence[int]
+    degradation: Mapping[str, Any]
+    extra: Sequence[str] = ()
+    unlabelled: Data | None = None
+    onnx: Sequence[str] = ()
+
+
+class Rival(NamedTuple):
+    """A training of a row.
+
+    Attributes
+    ----------
+    row, seed
+        The row's name and its random seed.
+    changes
+        Assignments to the row's settings; None where they are not known as such.
+    settings
+        The settings in words.
+    """
+
+    row: str
+    seed: int
+    changes: tuple[str, ...] | None
+    settings: str
+
+
 def repeating_commands(
     data: Data | None,
     *,
     extractor: PretrainedExtractor | str,
-    scales: Sequence[int],
-    degradation: Mapping[str, Any],
+    extraction: Extraction,
     trainings: Sequence[Training],
-    baselines: Mapping[int, Sequence[str]],
+    rivals: Sequence[Rival],
+    names: Sequence[str],
 ) -> list[str]:
     """Return the command lines from the faces to the report, for a workspace of the reader's own.
 
@@ -37,26 +79,30 @@ def repeating_commands(
         The data; None where they are unknown.
     extractor
         Pre-training of the extractor, or the name or file of one that was not pre-trained in the workspace.
-    scales, degradation
-        Scales of the store, and JSON values on how its low-resolution views were made.
+    extraction
+        The store.
     trainings
         Trainings of the generator.
-    baselines
-        Names of the trained rows, by seed.
+    rivals
+        Trainings of the other rows. Of settings that no command line says, there is a comment.
+    names
+        Names of the runs that the report is on.
     """
-    names = [option for one in trainings for option in ("--name", one.name)]
     named, pretraining = ["--extractor", str(extractor)], list[list[str]]()
     if isinstance(extractor, PretrainedExtractor):
         named, pretraining = [], [["pretrain", *_data(data), *_pretraining(extractor)]]
+    runs = [option for name in names for option in ("--name", name)]
     lines: list[list[str]] = [
         *pretraining,
-        ["extract", *_data(data), *named, *_scales(scales), *_changed(degradation)],
-        *(["train", *_training(one)] for one in trainings),
-        *(["baselines", "--rows", ",".join(rows), "--seed", str(seed)] for seed, rows in sorted(baselines.items())),
-        ["evaluate", *names],
-        ["report", *names],
+        ["extract", *_data(data), *named, *_extraction(extraction)],
+        *(["train", *_training(one, extraction)] for one in trainings),
+        *_baselines(rivals),
+        ["evaluate", *runs],
+        ["report", *runs],
     ]
-    return [shlex.join(["fsrcache", *line]) for line in lines]
+    unsaid = [one for one in rivals if one.changes is None]
+    comments = [f"# settings of {one.row}, seed {one.seed}: {one.settings}" for one in unsaid]
+    return [*(shlex.join(["fsrcache", *line]) for line in lines), *comments]
 
 
 def _data(data: Data | None) -> Iterator[str]:
@@ -69,6 +115,8 @@ def _data(data: Data | None) -> Iterator[str]:
         yield from ("--votes", data.votes)
     if data.limit:
         yield from ("--limit", str(data.limit))
+    if data.on_error != "fail":
+        yield from ("--on-error", data.on_error)
 
 
 def _pretraining(extractor: PretrainedExtractor) -> Iterator[str]:
@@ -86,6 +134,17 @@ def _pretraining(extractor: PretrainedExtractor) -> Iterator[str]:
         yield from ("--set", change)
 
 
+def _extraction(extraction: Extraction) -> Iterator[str]:
+    for assignment in extraction.onnx:
+        yield from ("--onnx", assignment)
+    yield from _scales(extraction.scales)
+    if views := [name for name in extraction.extra if name != UNLABELLED]:
+        yield from ("--views", str(len(views)))
+    if extraction.unlabelled is not None:
+        yield from ("--unlabelled", extraction.unlabelled.path)
+    yield from _changed(extraction.degradation)
+
+
 def _scales(scales: Sequence[int]) -> list[str]:
     coarse = [scale for scale in scales if scale > 1]
     return ["--scales", ",".join(map(str, coarse or scales))]
@@ -98,8 +157,22 @@ def _changed(degradation: Mapping[str, Any]) -> Iterator[str]:
             yield from (f"--{name}", str(value))
 
 
-def _training(training: Training) -> Iterator[str]:
+def _training(training: Training, extraction: Extraction) -> Iterator[str]:
     preset, changes = nearest_preset(training.config, TRAINING)
     yield from ("--name", training.name, "--preset", preset, "--seed", str(training.seed))
+    if set(training.scales) != set(extraction.scales):
+        yield from _scales(training.scales)
+    if set(training.extra) != set(extraction.extra):
+        yield from ("--extra", ",".join(training.extra) or "none")
     for change in changes:
         yield from ("--set", change)
+
+
+def _baselines(rivals: Sequence[Rival]) -> Iterator[list[str]]:
+    """Yield a command for every seed and settings, with all rows of these."""
+    rows: dict[tuple[int, tuple[str, ...]], list[str]] = {}
+    for one in rivals:
+        rows.setdefault((one.seed, one.changes or ()), []).append(one.row)
+    for (seed, changes), names in sorted(rows.items()):
+        settings = [word for change in changes for word in ("--set", change)]
+        yield ["baselines", "--rows", ",".join(names), "--seed", str(seed), *settings]

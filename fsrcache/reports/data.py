@@ -23,6 +23,8 @@ class Training:
     ----------
     name, config, seed
         The run's name, its settings and its random seed.
+    scales, extra
+        Scales, and names of the extra splits, that batches were drawn from.
     history
         The lines of its history.
     """
@@ -30,6 +32,8 @@ class Training:
     name: str
     config: TrainConfig
     seed: int
+    scales: tuple[int, ...] = ()
+    extra: tuple[str, ...] = ()
     history: Sequence[Mapping[str, Any]]
 
 

@@ -185,6 +185,14 @@ def default_in_words(config: Any, default: Any) -> str:
     return f"default{' with ' * bool(changes)}{', '.join(changes)}"
 
 
+def assignments_of(words: str) -> list[str] | None:
+    """Return the assignments in what ``default_in_words`` returned; None of other words."""
+    if not words.startswith("default"):
+        return None
+    _, _, changes = words.partition(" with ")
+    return changes.split(", ") if changes else []
+
+
 def rows_apart(name: str, predictors: Sequence[Predictor]) -> list[Predictor]:
     """Return trainings of a row, those of other settings or scales than the first as rows of their own.
 

@@ -3,7 +3,7 @@
 import json
 import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from os import PathLike
@@ -19,7 +19,7 @@ from fsrcache.device import in_words, pick_device
 from fsrcache.errors import FsrcacheError, Remedy, RequestError, arguments
 from fsrcache.evaluation.distances import kept_distances
 from fsrcache.evaluation.ensembles import ensembles_of
-from fsrcache.evaluation.evaluate import evaluate_predictors
+from fsrcache.evaluation.evaluate import evaluate_predictors, reported_split
 from fsrcache.evaluation.measured_cost import row_costs, with_costs
 from fsrcache.evaluation.predictor import Predictor
 from fsrcache.evaluation.scores import BICUBIC, FROZEN
@@ -28,6 +28,7 @@ from fsrcache.evaluation.tables import HEADS, Key, Table
 from fsrcache.evaluation.temperature import with_calibration
 from fsrcache.extractors.covpool import COVPOOL, ExtractorTraining
 from fsrcache.extractors.identity import refuse_other_extractor
+from fsrcache.extractors.onnx_options import OnnxOptions
 from fsrcache.extractors.opening import open_extractor
 from fsrcache.faces.decode import Pictures
 from fsrcache.faces.degrade import coarse_pictures
@@ -37,7 +38,7 @@ from fsrcache.models.weights import file_digest, kind_of, read_record
 from fsrcache.presets import ExtractorConfig
 from fsrcache.progress import Progress, ProgressCallback, no_progress, note
 from fsrcache.records import value_from
-from fsrcache.reports.commands import PretrainedExtractor, repeating_commands
+from fsrcache.reports.commands import Extraction, PretrainedExtractor, Rival, repeating_commands
 from fsrcache.reports.data import ReportData, Training
 from fsrcache.reports.history import read_history
 from fsrcache.reports.page import page
@@ -46,10 +47,11 @@ from fsrcache.rows import meta_sr, meta_sr_retrained, rcan
 from fsrcache.rows.generated import GENERATOR, NAME, trained_runs
 from fsrcache.rows.index import ROWS, ready_rows
 from fsrcache.rows.pictures import enlarged_faces
-from fsrcache.rows.row import RowContext
+from fsrcache.rows.row import RowContext, assignments_of
 from fsrcache.rows.super_resolved import open_super_resolver
 from fsrcache.settings import resolved
 from fsrcache.store.reader import FeatureStore
+from fsrcache.store.spec import UNLABELLED
 from fsrcache.verbs.evaluate import runs_of_table
 from fsrcache.verbs.examples import read_pictures, store_degradation
 from fsrcache.workspace import Workspace, existing_workspace
@@ -146,8 +148,8 @@ def report(
 
 def _report_data(context: RowContext, runs: Sequence[str], *, split: str | None) -> ReportData:
     store, workspace = context.store, context.workspace
+    split = reported_split(store, split)
     ready = ready_rows(context, runs)
-    split = split or ("test" if "test" in store.splits else "val")
     scorings = {
         one.name: Scoring(store, one, split, _SEED, context.device, workspace.predictions, context.on_progress)
         for one in ready.predictors
@@ -162,7 +164,7 @@ def _report_data(context: RowContext, runs: Sequence[str], *, split: str | None)
     row = NAME if NAME in firsts else there[-1].row
     table = with_costs(table, row_costs(store, context.extractor, there, device=context.device, timed=False))
     table = _calibrated(context, table, [one for one in there if one.row in (BICUBIC, row)], scorings)
-    trainings = _trainings(workspace, runs)
+    trainings = _trainings(context, runs)
 
     @cache
     def features(row: str, scale: int) -> NDArray[np.floating[Any]] | None:
@@ -178,7 +180,7 @@ def _report_data(context: RowContext, runs: Sequence[str], *, split: str | None)
         degradation=store_degradation(store),
         trainings=trainings,
         facts=_facts(context, trainings),
-        commands=_commands(context, table, trainings),
+        commands=_commands(context, there, runs, trainings),
     )
     data = replace(data, pictures=_pictures(context, table, shown_faces(data)))
     super_resolvers = [firsts[name] for name in _SUPER_RESOLVERS if name in firsts]
@@ -226,14 +228,27 @@ def _kept_heads(scorings: Sequence[Scoring]) -> list[str]:
     return [head for head in HEADS if head == FROZEN or all(one.kept(head) is not None for one in with_features)]
 
 
-def _trainings(workspace: Workspace, runs: Sequence[str]) -> list[Training]:
+def _trainings(context: RowContext, runs: Sequence[str]) -> list[Training]:
     """Return the trainings of runs, then of those that differ from the first in their re-weighting alone."""
     if not runs:
         return []
-    configs = {name: read_training(workspace.run(name) / GENERATOR)["config"] for name in trained_runs(workspace)}
-    first = configs[runs[0]]
-    twins = [name for name, config in configs.items() if replace(config, reweight=first.reweight) == first]
-    return [_training(workspace.run(name)) for name in dict.fromkeys((*runs, *twins))]
+    shown = [_training(context.workspace.run(name)) for name in dict.fromkeys(runs)]
+    return [*shown, *_otherwise_weighted(context, shown[0], leaving_out=runs)]
+
+
+def _otherwise_weighted(context: RowContext, first: Training, *, leaving_out: Sequence[str]) -> Iterator[Training]:
+    """Yield the trainings that differ from one in their re-weighting alone; a note on those that cannot be read."""
+    for name in trained_runs(context.workspace):
+        if name in leaving_out:
+            continue
+        try:
+            other = _training(context.workspace.run(name))
+        except FsrcacheError as error:
+            context.on_progress(note(f"The run {name} is left out: {error.what}"))
+            continue
+        same = replace(other.config, reweight=first.config.reweight) == first.config
+        if same and other.config != first.config and other.seed == first.seed:
+            yield other
 
 
 def _training(folder: Path) -> Training:
@@ -242,6 +257,8 @@ def _training(folder: Path) -> Training:
         name=folder.name,
         config=record["config"],
         seed=record["seed"],
+        scales=record["scales"],
+        extra=tuple(record.get("extra", {})),
         history=read_history(folder / _HISTORY),
     )
 
@@ -285,20 +302,41 @@ def _own_extractor(workspace: Workspace) -> PretrainedExtractor | None:
     return PretrainedExtractor(config, training["schedule"], training.get("seed", 0), training.get("scales", (1,)))
 
 
-def _commands(context: RowContext, table: Table, trainings: Sequence[Training]) -> list[str]:
-    trained = {row.NAME for row in ROWS if row.train is not None}
-    baselines: dict[int, list[str]] = {}
-    for row, seed in dict.fromkeys((score.row, seed) for score in table.rows for seed in score.seeds):
-        if row in trained:
-            baselines.setdefault(seed, []).append(row)
+def _commands(
+    context: RowContext, predictors: Sequence[Predictor], runs: Sequence[str], trainings: Sequence[Training]
+) -> list[str]:
+    workspace, spec = context.workspace, context.store.spec
+    source = workspace.extractor_source
+    onnx = () if source.options is None else [f"{name}={text}" for name, text in _onnx(source.options)]
     return repeating_commands(
-        context.workspace.data(),
-        extractor=_own_extractor(context.workspace) or Path(context.workspace.extractor_source.reference).name,
-        scales=context.store.scales,
-        degradation=context.store.spec.recipe.get("degradation", {}),
+        workspace.data(),
+        extractor=_own_extractor(workspace) or Path(source.reference).name,
+        extraction=Extraction(
+            scales=context.store.scales,
+            degradation=spec.recipe.get("degradation", {}),
+            extra=[*spec.extra],
+            unlabelled=workspace.unlabelled() if UNLABELLED in spec.extra else None,
+            onnx=onnx,
+        ),
         trainings=trainings,
-        baselines=baselines,
+        rivals=list(_rivals(predictors)),
+        names=runs,
     )
+
+
+def _onnx(options: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return resolved(value_from(OnnxOptions, dict(options), where=Path("extractor.json"), name="options"))
+
+
+def _rivals(predictors: Sequence[Predictor]) -> Iterator[Rival]:
+    """Yield the trainings of rows that ``baselines`` trains."""
+    trained = {row.NAME for row in ROWS if row.train is not None}
+    for one in predictors:
+        row = one.name.partition("/")[0]
+        if row in trained and one.seed is not None:
+            settings = one.facts.get("settings", "unknown")
+            changes = assignments_of(settings)
+            yield Rival(row, one.seed, None if changes is None else tuple(changes), settings)
 
 
 def _pictures(context: RowContext, table: Table, numbers: Sequence[int]) -> dict[int, Pictures]:

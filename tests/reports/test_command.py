@@ -8,6 +8,7 @@ import pytest
 
 import fsrcache
 from fsrcache.cli.main import main
+from fsrcache.store.reader import FeatureStore
 
 
 @pytest.fixture
@@ -74,6 +75,27 @@ def test_runs_of_other_names_are_named(report, tmp_path):
 
 
 @pytest.mark.slow
+def test_runs_that_nobody_asked_for_are_those_of_another_weighting(report, tmp_path):
+    run, workspace = report
+    runs, path = workspace / "runs", tmp_path / "report.html"
+    shutil.copytree(runs / "default", runs / "default copy")
+    (runs / "broken").mkdir()
+    (runs / "broken/generator.safetensors").write_bytes(b"no weights")
+    for name, options in {"again": {"seed": 1}, "equal": {"settings": ["reweight=none"]}}.items():
+        fsrcache.train(workspace, name=name, steps=2, device="cpu", **options)
+    code, _, errors = run("--out", path)
+    assert code == 0
+    assert "The run default copy is left out: 'default copy' is no name for a run." in errors
+    assert "The run broken is left out: " in errors
+    commands = re.findall(r"^(?:<pre>)?fsrcache (\w+) (.*)$", path.read_text(), re.MULTILINE)
+    trained = [words.split()[1] for name, words in commands if name == "train"]
+    assert trained == ["default", "equal"]
+    assert [words.replace("</pre>", "") for name, words in commands if name in ("evaluate", "report")] == [
+        "--name default", "--name default",
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
 def test_re_fitted_heads_are_shown_where_they_are_kept(report, tmp_path):
     run, workspace = report
     path = tmp_path / "report.html"
@@ -86,11 +108,14 @@ def test_re_fitted_heads_are_shown_where_they_are_kept(report, tmp_path):
 
 
 @pytest.mark.slow
-def test_wrong_requests_are_refused(report, tmp_path):
+def test_wrong_requests_are_refused(report, tmp_path, monkeypatch):
     run, _ = report
     assert run("--name", "../up", "--out", tmp_path / "a.html")[0] == 2
     assert run("--name", "other", "--out", tmp_path / "a.html")[0] == 1
     assert run("--split", "val", "--device", "none", "--out", tmp_path / "a.html")[0] == 2
+    monkeypatch.setattr(FeatureStore, "splits", ("train", "test"))
+    code, _, errors = run("--split", "val", "--out", tmp_path / "a.html")
+    assert (code, "has no split 'val'; it has train, test" in errors) == (1, True)
     assert not (tmp_path / "a.html").exists()
 
 

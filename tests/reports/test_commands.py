@@ -7,12 +7,15 @@ import click
 
 from fsrcache.cli.main import group
 from fsrcache.presets import EXTRACTORS, PRETRAINING, TRAINING, ExtractorConfig, PretrainConfig
-from fsrcache.reports.commands import PretrainedExtractor, repeating_commands
+from fsrcache.reports.commands import Extraction, PretrainedExtractor, Rival, repeating_commands
 from fsrcache.reports.data import Training
+from fsrcache.rows.distilled import DistilledConfig
+from fsrcache.rows.row import assignments_of, default_in_words
 from fsrcache.settings import split_settings, with_settings
 from fsrcache.workspace import Data
 
 CONFIG = replace(TRAINING["tiny"], steps=7, reweight="none")
+EXTRA = ("view-1", "view-2", "unlabelled")
 
 
 def parameters(line):
@@ -25,30 +28,68 @@ def parameters(line):
 
 def test_commands_are_understood():
     lines = repeating_commands(
-        Data("/faces of 'us' & <them>", votes="soft", limit=5),
-        extractor="ours.safetensors",
-        scales=(1, 2, 4),
-        degradation={"form": "size", "border": "replicate", "jpeg": 70},
-        trainings=[Training(name="mine", config=CONFIG, seed=3, history=[])],
-        baselines={1: ["ridge"], 0: ["ridge", "fine-tuned"]},
+        Data("/faces of 'us' & <them>", votes="soft", limit=5, on_error="skip"),
+        extractor="ours.onnx",
+        extraction=Extraction(
+            scales=(1, 2, 4),
+            degradation={"form": "size", "border": "replicate", "jpeg": 70},
+            extra=["view-1", "view-2", "unlabelled"],
+            unlabelled=Data("/more faces"),
+            onnx=["side=48", "classes=happiness,sadness"],
+        ),
+        trainings=[
+            Training(name="mine", config=CONFIG, seed=3, scales=(1, 2), extra=("view-1",), history=[]),
+            Training(name="all", config=CONFIG, seed=3, scales=(1, 2, 4), extra=EXTRA, history=[]),
+        ],
+        rivals=[
+            Rival("ridge", 1, (), "default"),
+            Rival("ridge", 0, (), "default"),
+            Rival("fine-tuned", 0, (), "default"),
+            Rival("distilled", 0, ("epochs=2", "batch=64"), "default with epochs=2, batch=64"),
+            Rival("rcan", 0, None, "preset published"),
+        ],
+        names=["mine"],
     )
-    names, (extract, train, first, second, evaluate, report) = zip(*map(parameters, lines), strict=True)
-    assert names == ("extract", "train", "baselines", "baselines", "evaluate", "report")
+    assert lines.pop() == "# settings of rcan, seed 0: preset published"
+    names, (extract, train, whole, *rivals, evaluate, report) = zip(*map(parameters, lines), strict=True)
+    assert names == ("extract", "train", "train", "baselines", "baselines", "baselines", "evaluate", "report")
     assert extract["data_path"] == "/faces of 'us' & <them>"
-    assert (extract["votes"], extract["limit"], extract["scales"]) == ("soft", 5, [2, 4])
+    assert (extract["votes"], extract["limit"], extract["on_error"]) == ("soft", 5, "skip")
+    assert (extract["scales"], extract["views"], extract["unlabelled"]) == ([2, 4], 2, "/more faces")
     assert (extract["form"], extract["border"], extract["jpeg"]) == ("size", "replicate", 70)
-    assert (train["name"], train["seed"]) == ("mine", 3)
+    assert (extract["extractor"], extract["onnx"]) == ("ours.onnx", ("side=48", "classes=happiness,sadness"))
+    assert (train["name"], train["seed"], train["scales"], train["extra"]) == ("mine", 3, [2], ["view-1"])
+    assert (whole["name"], whole["scales"], whole["extra"]) == ("all", None, None)
     assert with_settings(TRAINING[train["preset"]], train["assignments"]) == CONFIG
-    assert [(one["rows"], one["seed"]) for one in (first, second)] == [("ridge,fine-tuned", 0), ("ridge", 1)]
+    assert [(one["rows"], one["seed"], one["assignments"]) for one in rivals] == [
+        ("ridge,fine-tuned,rcan", 0, ()), ("distilled", 0, ("epochs=2", "batch=64")), ("ridge", 1, ()),
+    ]  # fmt: skip
     assert evaluate["names"] == report["names"] == ("mine",)
+
+
+def test_a_training_on_no_extra_split_says_so():
+    training = Training(name="mine", config=CONFIG, seed=0, scales=(1,), history=[])
+    lines = repeating_commands(
+        None, extractor="covpool", extraction=Extraction((1,), {}, extra=EXTRA), trainings=[training], rivals=[],
+        names=[],
+    )  # fmt: skip
+    assert parameters(lines[1])[1]["extra"] == []
+
+
+def test_settings_in_words_are_read_again():
+    default = DistilledConfig()
+    changed = replace(default, epochs=2, logits_weight=0.5)
+    assert assignments_of(default_in_words(default, default)) == []
+    assert with_settings(default, assignments_of(default_in_words(changed, default))) == changed
+    assert assignments_of("preset published") is None
 
 
 def test_a_pre_trained_extractor_is_trained_and_not_named():
     shape = replace(EXTRACTORS["small"], side=40, hidden=99)
     schedule = replace(PRETRAINING["small"], epochs=3)
     pretrain, extract = repeating_commands(
-        Data("faces"), extractor=PretrainedExtractor(shape, schedule, 7, (1, 2)), scales=(1, 2), degradation={},
-        trainings=[], baselines={},
+        Data("faces"), extractor=PretrainedExtractor(shape, schedule, 7, (1, 2)), extraction=Extraction((1, 2), {}),
+        trainings=[], rivals=[], names=[],
     )[:2]  # fmt: skip
     assert "--extractor" not in extract
     name, options = parameters(pretrain)
@@ -60,5 +101,7 @@ def test_a_pre_trained_extractor_is_trained_and_not_named():
 
 
 def test_without_a_run_nothing_is_trained():
-    lines = repeating_commands(None, extractor="covpool", scales=(1,), degradation={}, trainings=[], baselines={})
+    lines = repeating_commands(
+        None, extractor="covpool", extraction=Extraction((1,), {}), trainings=[], rivals=[], names=[]
+    )
     assert lines == ["fsrcache extract --extractor covpool --scales 1", "fsrcache evaluate", "fsrcache report"]

@@ -15,7 +15,7 @@ from fsrcache.cli.paths import HomePath, json_option, store_option, workspace_op
 from fsrcache.cli.printing import print_table
 from fsrcache.cli.progress import shown
 from fsrcache.errors import FsrcacheError
-from fsrcache.evaluation.formats import confusion_csv, further_csvs, to_csv, to_json, to_markdown
+from fsrcache.evaluation.formats import FURTHER_CSVS, confusion_csv, further_csvs, to_csv, to_json, to_markdown
 from fsrcache.evaluation.layout import CALIBRATION, COST, DISTANCE, FIRST_LOOK, KNOWN, NATIVE_SIZE
 from fsrcache.evaluation.scores import BICUBIC
 from fsrcache.evaluation.tables import HEADS, Table
@@ -125,7 +125,10 @@ def _write(folder: Path, table: Table, measures: tuple[str, ...], *, paper: bool
     """Write the tables, then the figures, for which matplotlib and its fonts must be in order."""
     markdown = to_markdown(table, measures=tuple(dict.fromkeys((*FIRST_LOOK, *measures))), paper=paper)
     texts = {"table.csv": to_csv(table), "table.md": markdown, "confusion.csv": confusion_csv(table)}
-    texts |= further_csvs(table)
+    further = further_csvs(table)
+    for name in set(FURTHER_CSVS).difference(further):
+        (folder / name).unlink(missing_ok=True)  # of another table
+    texts |= further
     for name, text in texts.items():
         write_whole(folder / name, text.encode(errors="backslashreplace"))
     with matplotlib_import():

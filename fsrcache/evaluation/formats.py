@@ -6,14 +6,13 @@ from dataclasses import asdict, fields
 from io import StringIO
 from typing import Any
 
-from fsrcache.evaluation.by_distance import DistanceScore
 from fsrcache.evaluation.confusion import ClassScore
-from fsrcache.evaluation.cost import Cost
 from fsrcache.evaluation.layout import FIRST_LOOK, Block, Cell, Line, blocks
-from fsrcache.evaluation.native_size import SizeScore
 from fsrcache.evaluation.scores import Score
 from fsrcache.evaluation.tables import Table, footnotes
 from fsrcache.records import check_value
+
+FURTHER_CSVS = ("native_size.csv", "distance.csv", "cost.csv")
 
 
 def to_json(table: Table) -> dict[str, Any]:
@@ -83,18 +82,14 @@ def further_csvs(table: Table) -> dict[str, str]:
     there is no file.
     """
     check_value(Table, table, name="table")
-    kinds = {
-        "native_size.csv": (SizeScore, table.by_size),
-        "distance.csv": (DistanceScore, table.by_distance),
-        "cost.csv": (Cost, table.cost),
-    }
-    return {name: _scores_csv(kind, scores) for name, (kind, scores) in kinds.items() if scores}
+    scores: Sequence[Sequence[Any]] = (table.by_size, table.by_distance, table.cost)
+    return {name: _scores_csv(of_name) for name, of_name in zip(FURTHER_CSVS, scores, strict=True) if of_name}
 
 
-def _scores_csv(kind: type[Any], scores: Sequence[Any]) -> str:
+def _scores_csv(scores: Sequence[Any]) -> str:
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    names = [field.name for field in fields(kind)]
+    names = [field.name for field in fields(scores[0])]
     writer.writerow(names)
     writer.writerows([_field(getattr(score, name)) for name in names] for score in scores)
     return text.getvalue()

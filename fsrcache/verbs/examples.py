@@ -1,13 +1,14 @@
 """The picture of a table's example faces, read again from the workspace's data."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from os import PathLike
 from pathlib import Path
+from typing import TypeVar
 
 from PIL import Image
 
 from fsrcache.ahead import ordered_map
-from fsrcache.errors import FsrcacheError
+from fsrcache.errors import Blank, FsrcacheError, Remedy, call
 from fsrcache.evaluation.example_sheet import example_sheet
 from fsrcache.evaluation.scores import BICUBIC
 from fsrcache.evaluation.tables import Table
@@ -21,6 +22,8 @@ from fsrcache.records import value_from
 from fsrcache.rows.generated import NAME
 from fsrcache.store.reader import FeatureStore
 from fsrcache.workspace import Workspace
+
+T = TypeVar("T")
 
 
 def draw_examples(workspace: Workspace, table: Table, *, store: str | PathLike[str] | None = None) -> Image.Image:
@@ -55,20 +58,63 @@ def read_pictures(workspace: Workspace, store: FeatureStore, split: str, numbers
     FsrcacheError
         If the pictures are not at hand, or not those of the store.
     """
-    data, side = workspace.data(), store.spec.recipe.get("side")
-    if data is None or type(side) is not int:
+    side = store.spec.recipe.get("side")
+    if type(side) is not int:
+        raise FsrcacheError(f"The store {store.name} does not say the side of its faces.", "Extract the data again.")
+
+    def at_side(picture: Pictures) -> Pictures:
+        resized = picture if picture.shape[:2] == (side, side) else imresize(picture, size=(side, side))
+        return resized[..., None] if resized.ndim == 2 else resized
+
+    return native_pictures(workspace, store, split, numbers, change=at_side)
+
+
+def native_pictures(
+    workspace: Workspace,
+    store: FeatureStore,
+    split: str,
+    numbers: Sequence[int],
+    *,
+    change: Callable[[Pictures], T],
+) -> Generator[T]:
+    """Return what becomes of faces of a split by their numbers there, one by one, from the workspace's data.
+
+    Parameters
+    ----------
+    workspace
+        The workspace, which remembers the data.
+    store, split, numbers
+        The features, and the faces.
+    change
+        Function of a picture as the data have it, uint8 ``[H, W]`` or ``[H, W, 3]``.
+
+    Raises
+    ------
+    FsrcacheError
+        If the pictures are not at hand, or not those of the store.
+    """
+    data = workspace.data()
+    if data is None:
         raise FsrcacheError(f"{workspace.folder} remembers no pictures.", "Name them in an extraction.")
+    if not data.drawn and not Path(data.path).exists():
+        raise FsrcacheError(
+            f"The faces are not at hand: nothing is at {data.path} any more.",
+            Remedy(
+                "If they were moved, name their new path once: `{}`.",
+                call("extract", workspace=str(workspace.folder), data=Blank("PATH")),
+            ),
+        )
     listing = list_faces(Path(data.path), layout=data.layout, votes=data.votes)
     names, hashes = store.ids(split), store.hashes(split)
     rows: dict[str, list[int]] = {}
     for row, name in enumerate(map(str, listing.names)):
         rows.setdefault(name, []).append(row)
 
-    def picture(number: int) -> Pictures:
+    def changed(number: int) -> T:
         name = str(names[number])
-        return _picture(listing, name, rows.get(name, []), hashes[number].tobytes(), side)
+        return change(_picture(listing, name, rows.get(name, []), hashes[number].tobytes()))
 
-    return ordered_map(picture, numbers)
+    return ordered_map(changed, numbers)
 
 
 def store_degradation(store: FeatureStore) -> Degradation:
@@ -85,14 +131,13 @@ def store_degradation(store: FeatureStore) -> Degradation:
     return degradation
 
 
-def _picture(listing: Listing, name: str, rows: Sequence[int], digest: bytes, side: int) -> Pictures:
-    """Return the picture of a hash, one of some rows, at a side, uint8 ``[side, side, 1 or 3]``."""
+def _picture(listing: Listing, name: str, rows: Sequence[int], digest: bytes) -> Pictures:
+    """Return the picture of a hash, one of some rows."""
     for i in rows:
         try:
             picture = listing.load(i)
         except PictureError as error:
             raise FsrcacheError(f"{listing.where(i)} cannot be read: {error}.", "Restore it.") from None
         if picture_hash(picture) == digest:
-            resized = picture if picture.shape[:2] == (side, side) else imresize(picture, size=(side, side))
-            return resized[..., None] if resized.ndim == 2 else resized
+            return picture
     raise FsrcacheError(f"The data have no picture {name} as the store has.", "Extract the data again.")

@@ -1,15 +1,12 @@
 """The native sizes of a split's faces, from the workspace's data: a store has them at the extractor's side alone."""
 
-from pathlib import Path
-
 import numpy as np
 from numpy.typing import NDArray
 
-from fsrcache.ahead import ordered_map
-from fsrcache.errors import Blank, FsrcacheError, Remedy, call
-from fsrcache.faces.index import list_faces
+from fsrcache.faces.decode import Pictures
 from fsrcache.progress import ProgressCallback, counted
 from fsrcache.store.reader import FeatureStore
+from fsrcache.verbs.examples import native_pictures
 from fsrcache.workspace import Workspace
 
 
@@ -23,22 +20,10 @@ def native_sizes_of(
     FsrcacheError
         If the pictures are not at hand, or not those of the store.
     """
-    data = workspace.data()
-    if data is None:
-        raise FsrcacheError(f"{workspace.folder} remembers no pictures.", "Name them in an extraction.")
-    if not data.drawn and not Path(data.path).exists():
-        raise FsrcacheError(
-            f"The faces' own sizes are not known: nothing is at {data.path} any more.",
-            Remedy(
-                "If they were moved, name their new path once: `{}`.",
-                call("extract", workspace=str(workspace.folder), data=Blank("PATH")),
-            ),
-        )
-    listing = list_faces(Path(data.path), layout=data.layout, votes=data.votes)
-    rows = {name: number for number, name in enumerate(map(str, listing.names))}
-    names = [str(name) for name in store.ids(split)]
-    if missing := [name for name in names if name not in rows]:
-        raise FsrcacheError(f"The data have no picture {missing[0]} as the store has.", "Extract the data again.")
-    pictures = ordered_map(listing.load, (rows[name] for name in names))
-    sides = [max(one.shape[:2]) for one in counted(pictures, "sizes of faces", "faces", on_progress, total=len(names))]
-    return np.array(sides, np.int32)
+    numbers = range(store.spec.count(split))
+    sides = native_pictures(workspace, store, split, numbers, change=_longer_side)
+    return np.array([*counted(sides, "sizes of faces", "faces", on_progress, total=len(numbers))], np.int32)
+
+
+def _longer_side(picture: Pictures) -> int:
+    return int(max(picture.shape[:2]))

@@ -65,15 +65,32 @@ def test_the_command(workspace):
     assert {score["label"] for score in answer["by_size"]} == {"bicubic", "majority"}
 
 
+def test_other_pictures_of_the_same_names_are_refused(workspace, tmp_path):
+    shutil.copytree(workspace / "faces", tmp_path / "faces")
+    moved = fsrcache.Workspace(workspace / "ws")
+    before = moved.data()
+    replaced, broken = (tmp_path / f"faces/test/happiness/{number}.png" for number in (3, 7))
+    try:
+        moved.remember(type(before)(str(tmp_path / "faces")))
+        assert fsrcache.evaluate(moved, heads=["frozen"], native_sizes=True).by_size
+        Image.new("L", (9, 9)).save(replaced)
+        with pytest.raises(FsrcacheError, match=r"no picture .*happiness/3\.png as the store has"):
+            fsrcache.evaluate(moved, heads=["frozen"], native_sizes=True)
+        shutil.copy(workspace / "faces/test/happiness/3.png", replaced)
+        broken.write_bytes(b"none")
+        with pytest.raises(FsrcacheError, match=r"happiness/7\.png cannot be read: not a picture"):
+            fsrcache.evaluate(moved, heads=["frozen"], native_sizes=True)
+    finally:
+        moved.remember(before)
+
+
 def test_every_further_measure_that_is_asked_for_has_a_csv(workspace):
     def answer(*measures):
-        shutil.rmtree(workspace / "ws/table", ignore_errors=True)
         asked = [word for name in measures for word in ("--measures", name)]
         ran = run("evaluate", "--workspace", workspace / "ws", "--heads", "frozen", *asked, "--json")
         return {path.name for path in (workspace / "ws/table").glob("*.csv")}, json.loads(ran.stdout)
 
     always = {"table.csv", "confusion.csv"}
-    assert answer()[0] == always
     files, scores = answer("native_size", "distance")
     assert files == always | {"native_size.csv", "distance.csv"}
     for name, key in (("native_size.csv", "by_size"), ("distance.csv", "by_distance")):
@@ -83,6 +100,7 @@ def test_every_further_measure_that_is_asked_for_has_a_csv(workspace):
         for line, score in zip(read, scores[key], strict=True):
             text = {name: "" if value is None else str(value) for name, value in score.items() if name != "seeds"}
             assert line == text | {"seeds": " ".join(map(str, score["seeds"]))}
+    assert answer()[0] == always  # those of an earlier table are gone
 
 
 def test_pictures_that_are_not_there_are_named(workspace, tmp_path):

@@ -19,7 +19,7 @@ from fsrcache.evaluation.networks import Networks
 from fsrcache.evaluation.predictor import Predictor
 from fsrcache.evaluation.scoring import known_scales
 from fsrcache.evaluation.tables import Table
-from fsrcache.extractors.extractor import Extractor
+from fsrcache.extractors.extractor import Extractor, weight_count
 from fsrcache.kernels import bimap_covariance_pool, covariance_pool, log_eig
 from fsrcache.progress import ProgressCallback, counted, no_progress
 from fsrcache.store.reader import FeatureStore
@@ -114,13 +114,7 @@ def _spent(trainings: Sequence[Predictor], count: int) -> tuple[float, float] | 
 
 def _countable(extractor: Extractor) -> bool:
     """Tell whether an extractor's weights are PyTorch's; those of an ONNX file are in no module."""
-    return _weights(extractor.module) > _weights(extractor.head)
-
-
-def _weights(module: nn.Module) -> int:
-    """Return the number of weights; of a network that keeps them as buffers, those."""
-    weights: list[torch.Tensor] = [*module.parameters()]
-    return sum(weight.numel() for weight in weights or module.buffers())
+    return weight_count(extractor.module) > weight_count(extractor.head)
 
 
 def _parameters(of_scales: Sequence[Networks], extractor: Extractor, count: int) -> int:
@@ -129,13 +123,13 @@ def _parameters(of_scales: Sequence[Networks], extractor: Extractor, count: int)
     shared = 0
     for one in of_scales:
         if one.extractor is extractor:
-            shared = _weights(extractor.module)
+            shared = weight_count(extractor.module)
         elif one.extractor is not None:
             modules[id(one.extractor.module)] = one.extractor.module
         for module in (one.generator, one.super_resolver and one.super_resolver.network):
             if module is not None:
                 modules[id(module)] = module
-    return shared + count * sum(map(_weights, modules.values()))
+    return shared + count * sum(map(weight_count, modules.values()))
 
 
 def _mean_amount(

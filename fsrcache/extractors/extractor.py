@@ -232,7 +232,6 @@ def make_extractor(module: nn.Module, *, name: str, digest: str, preprocessing: 
                 f"The head of {name} makes another {what} of the features than embed does.",
                 "head(features) should be what embed returns beside the features.",
             )
-    numbers = sum(tensor.numel() for tensor in _tensors(module))
     return Extractor(
         module=module,
         name=name,
@@ -240,9 +239,15 @@ def make_extractor(module: nn.Module, *, name: str, digest: str, preprocessing: 
         form=FeatureForm(length, spd_side),
         embedding=embedding,
         preprocessing=preprocessing,
-        summary=f"{name}, {side} x {side} pixels, {numbers:,} weights",
+        summary=f"{name}, {side} x {side} pixels, {weight_count(module):,} weights",
         trainable=trainable,
     )
+
+
+def weight_count(module: nn.Module) -> int:
+    """Return the number of a network's weights, its parameters; of one that keeps them as buffers, those."""
+    weights: list[Tensor] = [*module.parameters()]
+    return sum(weight.numel() for weight in weights or module.buffers())
 
 
 def state_digest(module: nn.Module) -> str:

@@ -22,7 +22,7 @@ from fsrcache.extractors.extractor import Extractor
 from fsrcache.extractors.identity import BATCH
 from fsrcache.faces.degrade import Degradation
 from fsrcache.faces.faces import Faces
-from fsrcache.progress import Progress, ProgressCallback, counted, no_progress
+from fsrcache.progress import Progress, ProgressCallback, counted, no_progress, note
 from fsrcache.store.blocks import Block
 from fsrcache.store.layout import arrays
 from fsrcache.store.metadata import documents
@@ -147,6 +147,9 @@ def extract_features(
     device = source.extractor.device
     with FeatureWriter(store, spec, **source.columns(), part=part) as writer:
         missing = writer.missing()
+        if writer.removed:
+            splits = ", ".join(writer.removed)
+            on_progress(note(f"Removed: what an interrupted extraction of other faces had written of {splits}."))
         if cluster is None:
             extracted, where = extract_blocks(source, writer.spec, missing, write=_writing(writer)), in_words(device)
         else:

@@ -1,11 +1,12 @@
-"""The first writes of a writer: the root and metadata of a store, and no half-written files of its part."""
+"""The first writes of a writer: the root and metadata of a store, and no files of half a write or of other faces."""
 
 from collections.abc import Sequence
 
+from fsrcache.errors import FsrcacheError
 from fsrcache.store.blocks import Block
 from fsrcache.store.inventory import Inventory
 from fsrcache.store.layout import ROOT, outputs
-from fsrcache.store.metadata import documents, split_document
+from fsrcache.store.metadata import MOST_BYTES, documents, split_document
 from fsrcache.store.root import Root
 from fsrcache.store.spec import StoreSpec
 
@@ -50,3 +51,57 @@ def begin_store(
     inventory.update({ROOT: root.document(), **documents(root.spec)})
     inventory.update({f"{split}/{ROOT}": split_document(spec, split) for split in sorted(added)})
     inventory.remove_partials(None if alone else folders)
+
+
+def other_additions(inventory: Inventory, spec: StoreSpec, *, root: Root | None) -> dict[str, list[str]]:
+    """Return the files of extra splits that somebody began to add with other faces, by split.
+
+    Nothing refers to them: a root names a split once all of it is there.
+
+    Parameters
+    ----------
+    inventory
+        Files of the store.
+    spec
+        What the store is to be about, these splits included.
+    root
+        What it says of itself so far; None for a new store.
+    """
+    files = (
+        {} if root is None else {split: inventory.below(split) for split in spec.extra.keys() - root.spec.extra.keys()}
+    )
+    return {
+        split: keys
+        for split, keys in sorted(files.items())
+        if keys and inventory.read(f"{split}/{ROOT}", MOST_BYTES) != split_document(spec, split)
+    }
+
+
+def remove_other_additions(
+    inventory: Inventory, spec: StoreSpec, *, root: Root | None, holder: str | None
+) -> list[str]:
+    """Remove the extra splits that somebody began to add with other faces, and return their names.
+
+    Parameters
+    ----------
+    inventory, spec, root
+        As for ``other_additions``.
+    holder
+        Who writes another part of the store at this moment, in words; None if nobody does.
+
+    Raises
+    ------
+    FsrcacheError
+        If there are such splits while somebody else writes.
+    OSError
+        If the storage fails.
+    """
+    others = other_additions(inventory, spec, root=root)
+    if others and holder is not None:
+        raise FsrcacheError(
+            f"{inventory.name} is being written by {holder}, with other faces of {', '.join(others)}.",
+            "Wait for it or stop it, then do the same again.",
+        )
+    for split, keys in others.items():
+        inventory.remove(sorted(keys, key=lambda key: key == f"{split}/{ROOT}"))  # what tells whose they are is last
+    return [*others]

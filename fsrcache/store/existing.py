@@ -43,9 +43,14 @@ def existing_store(objects: Objects, spec: StoreSpec) -> Root | None:
         root = read_root(objects)  # another part may have begun it in between
         if root is None:
             raise _no_store(objects, others)
-    if changes := content_differences(root.spec, spec):
-        raise RequestError(f"The store {objects.name} is of other content: {'; '.join(changes)}.", APART)
+    refuse_other_content(root, spec, store=objects.name)
     return root
+
+
+def refuse_other_content(root: Root, spec: StoreSpec, *, store: str) -> None:
+    """Raise a RequestError if a store of this name and root is of other content than a spec says."""
+    if changes := content_differences(root.spec, spec):
+        raise RequestError(f"The store {store} is of other content: {'; '.join(changes)}.", APART)
 
 
 def _passing(key: str) -> bool:

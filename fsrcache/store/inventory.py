@@ -36,6 +36,10 @@ class Inventory:
         """Return whether every file of a store's arrays is there."""
         return self.keys.issuperset(key for array in arrays(spec) for key in array.keys)
 
+    def below(self, folder: str) -> list[str]:
+        """Return the keys of the whole files below a folder, sorted."""
+        return sorted(key for key in self.keys if key.startswith(f"{folder}/") and not key.endswith(PARTIAL))
+
     def read(self, key: str, most: int, *, start: int = 0) -> bytes | None:
         """Return the bytes of a file, little more than ``most``; None where it does not exist."""
         return self._objects.read(key, start=start, most=most) if key in self.keys else None
@@ -60,7 +64,11 @@ class Inventory:
 
     def remove_partials(self, folders: Container[str] | None = None) -> None:
         """Remove the half-written files, those in these folders or all."""
-        for key in [key for key in self.keys if key.endswith(PARTIAL)]:
-            if folders is None or key.rpartition("/")[0] in folders:
-                self._objects.remove(key)
-                self.keys.discard(key)
+        partials = [key for key in self.keys if key.endswith(PARTIAL)]
+        self.remove(key for key in partials if folders is None or key.rpartition("/")[0] in folders)
+
+    def remove(self, keys: Iterable[str]) -> None:
+        """Remove files, in this order."""
+        for key in keys:
+            self._objects.remove(key)
+            self.keys.discard(key)

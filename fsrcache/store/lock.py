@@ -27,7 +27,8 @@ _PATIENCE = 60.0  # seconds
 def writer_lock(folder: Path, part: tuple[int, int]) -> Iterator[None]:
     """Hold the lock of a part; parts of one division may be held together, those of different divisions may not.
 
-    The lock is a file of its own, made new each time: what stands under its name is never opened for writing.
+    The lock is a file of its own, made new each time: what stands under its name is never opened for writing. Whoever
+    asks for it holds the folder ``alone`` meanwhile.
 
     Parameters
     ----------
@@ -44,32 +45,38 @@ def writer_lock(folder: Path, part: tuple[int, int]) -> Iterator[None]:
     """
     name = f".writer-{part[0]}-of-{part[1]}"
     with _opened(folder) as inside:
-        with alone(folder):
-            for other, (i, n) in _locks(inside):
-                if not stat.S_ISREG(_mode(inside, other)):
-                    raise FsrcacheError(
-                        f"{folder / other} is no regular file, as a writer's lock is.",
-                        Remedy(
-                            "`{}` removes it, and nothing that it points to.",
-                            call("verify", store=str(folder), repair=True),
-                        ),
-                    )
-                if (n != part[1] or i == part[0]) and (holder := _holder(inside, other)) is not None:
-                    raise FsrcacheError(
-                        f"{folder} is being written by {holder}.",
-                        Remedy(
-                            "Wait for it or stop it. Two writers share the work as `{}` and `{}`, more likewise.",
-                            arguments(part=(1, 2)),
-                            arguments(part=(2, 2)),
-                        ),
-                    )
-            descriptor = _new_lock(inside, name, part)
+        for other, (i, n) in _locks(inside):
+            if not stat.S_ISREG(_mode(inside, other)):
+                raise FsrcacheError(
+                    f"{folder / other} is no regular file, as a writer's lock is.",
+                    Remedy(
+                        "`{}` removes it, and nothing that it points to.",
+                        call("verify", store=str(folder), repair=True),
+                    ),
+                )
+            if (n != part[1] or i == part[0]) and (holder := _holder(inside, other)) is not None:
+                raise FsrcacheError(
+                    f"{folder} is being written by {holder}.",
+                    Remedy(
+                        "Wait for it or stop it. Two writers share the work as `{}` and `{}`, more likewise.",
+                        arguments(part=(1, 2)),
+                        arguments(part=(2, 2)),
+                    ),
+                )
+        descriptor = _new_lock(inside, name, part)
         try:
             yield
         finally:
             with suppress(OSError):
                 os.unlink(name, dir_fd=inside)
             os.close(descriptor)
+
+
+def other_writer(folder: Path, part: tuple[int, int]) -> str | None:
+    """Return who holds the lock of another part, in words; None if nobody does."""
+    with _opened(folder) as inside:
+        holders = (_holder(inside, name) for name, other in _locks(inside) if other != part)
+        return next((holder for holder in holders if holder is not None), None)
 
 
 @contextmanager

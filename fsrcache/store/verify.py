@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import reduce
 from os import PathLike
@@ -13,7 +13,7 @@ from fsrcache.errors import FsrcacheError
 from fsrcache.progress import Progress, ProgressCallback, no_progress
 from fsrcache.store.layout import ROOT, ArrayLayout, arrays
 from fsrcache.store.local import Entry, IrregularError, Odd
-from fsrcache.store.lock import LOCK_NAME, remove_odd_locks, writer_lock
+from fsrcache.store.lock import LOCK_NAME, alone, remove_odd_locks, writer_lock
 from fsrcache.store.metadata import MOST_BYTES, documents
 from fsrcache.store.objects import PARTIAL, Objects, location_of, objects_at, storage_errors
 from fsrcache.store.root import Root, identity, parse_root
@@ -122,6 +122,8 @@ def repair(
     A file that the storage fails to read may be sound and is left as it is. A link is removed, never what it points to;
     a folder that stands for a file is removed with everything in it. Where a file is missing or removed, or the
     root was damaged, the store is no longer complete; a store of which only other metadata were damaged is whole again.
+    Of an extra split that is being added and whose hashes are damaged, everything is removed: they say whose faces its
+    features are of.
 
     Parameters, result and errors are those of :func:`verify`; the result is the verdict before the repair.
     """
@@ -129,7 +131,9 @@ def repair(
     with storage_errors(f"The store {objects.name} cannot be repaired", objects, remedy="See that it can be written."):
         if objects.folder and objects.folder.is_dir():
             locks = remove_odd_locks(objects.folder)
-            with writer_lock(objects.folder, (1, 1)):
+            with ExitStack() as held:
+                with alone(objects.folder):
+                    held.enter_context(writer_lock(objects.folder, (1, 1)))
                 verdict = _repair(objects, on_progress)
             odd = tuple(Problem("", name, kind) for name, kind in locks.items())
             return replace(verdict, problems=(*odd, *verdict.problems))
@@ -146,12 +150,22 @@ def _repair(objects: Objects, on_progress: ProgressCallback) -> Verdict:
     lost = [problem.key for problem in damaged if problem.key in files]
     if lost and (verdict.complete or ROOT in lost):
         objects.write(ROOT, Root(root.spec).document())
+    for key in _of_unknown_faces(root.spec, objects, damaged):
+        objects.remove(key)
     for problem in damaged:
         if problem.key in metadata:
             objects.write(problem.key, metadata[problem.key])
         elif problem.key != ROOT and problem.kind not in ("missing", "link", "irregular"):
             objects.remove(problem.key)
     return verdict
+
+
+def _of_unknown_faces(spec: StoreSpec, objects: Objects, damaged: list[Problem]) -> list[str]:
+    """Return the sound files of the extra splits that are being added and whose hashes are damaged."""
+    keys = {problem.key for problem in damaged}
+    splits = {problem.array.partition("/")[0] for problem in damaged if problem.array.endswith("/hashes")}
+    splits -= {*spec.every_split}
+    return [key for key in objects.entries() if key.partition("/")[0] in splits and key not in keys] if splits else []
 
 
 def _verify(objects: Objects, on_progress: ProgressCallback) -> tuple[Root, Verdict]:

@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from fsrcache.errors import Blank, FsrcacheError, Remedy, arguments
 from fsrcache.progress import ProgressCallback, no_progress
-from fsrcache.store.beginning import begin_store
+from fsrcache.store.beginning import begin_store, other_additions, remove_other_additions
 from fsrcache.store.blocks import Block, blocks_of_part, missing_blocks, write_block
 from fsrcache.store.columns import check_columns, name_hashes, write_columns
 from fsrcache.store.completing import shard_seals
-from fsrcache.store.existing import existing_store, read_root
+from fsrcache.store.existing import existing_store, read_root, refuse_other_content
 from fsrcache.store.inventory import AGAIN, Inventory
 from fsrcache.store.layout import ROOT, arrays
-from fsrcache.store.lock import alone, remove_stale_locks, writer_lock
+from fsrcache.store.lock import alone, other_writer, remove_stale_locks, writer_lock
 from fsrcache.store.metadata import documents
 from fsrcache.store.objects import objects_at, storage_errors
 from fsrcache.store.root import Root
@@ -59,6 +59,8 @@ class FeatureWriter:
         Location in words.
     resumed_from
         Number of this part's (split, scale, block) that existed when it was opened.
+    removed
+        Extra splits of which there was something, begun with other faces and never completed: it is removed.
 
     Raises
     ------
@@ -90,13 +92,19 @@ class FeatureWriter:
             root = existing_store(objects, spec)  # refused before anything is made
             if objects.folder:
                 objects.folder.mkdir(parents=True, exist_ok=True)
-                held.enter_context(writer_lock(objects.folder, part))
-                root = existing_store(objects, spec)  # as it is now that nobody else writes this part
-            self.spec = spec if root is None else _with_scales_of(root, spec, store=self.name)
-            self._inventory = Inventory(objects)
-            self._blocks = blocks_of_part(self.spec, part)
-            self.resumed_from = len(self._blocks) - len(missing_blocks(self.spec, self._blocks, self._inventory.keys))
-            begin_store(self._inventory, self.spec, root=root, blocks=self._blocks, alone=part == (1, 1))
+            with alone(objects.folder) if objects.folder else nullcontext():  # of two that begin, one sees the other's
+                holder = None
+                if objects.folder:
+                    held.enter_context(writer_lock(objects.folder, part))
+                    holder = other_writer(objects.folder, part)
+                    root = existing_store(objects, spec)  # as it is now that nobody else writes this part
+                self.spec = spec if root is None else _with_scales_of(root, spec, store=self.name)
+                self._inventory = Inventory(objects)
+                self.removed = remove_other_additions(self._inventory, self.spec, root=root, holder=holder)
+                self._blocks = blocks_of_part(self.spec, part)
+                missing = missing_blocks(self.spec, self._blocks, self._inventory.keys)
+                self.resumed_from = len(self._blocks) - len(missing)
+                begin_store(self._inventory, self.spec, root=root, blocks=self._blocks, alone=part == (1, 1))
             self._digests = write_columns(self._inventory, self.spec, columns)
             self._held, self._closed = held.pop_all(), False
 
@@ -180,6 +188,13 @@ class FeatureWriter:
                 "Do the same again: what is missing is written.",
             )
         root = read_root(objects)
+        if root is not None:
+            refuse_other_content(root, self.spec, store=self.name)
+        if others := other_additions(self._inventory, self.spec, root=root):
+            raise FsrcacheError(
+                f"Meanwhile another process began to add other faces of {', '.join(others)} to the store {self.name}.",
+                "Wait for it or stop it, then do the same again.",
+            )
         spec = self.spec if root is None else root.spec.with_additions(self.spec)  # other parts may have added some
         if root is not None and root.complete and root.spec == spec:
             return True
@@ -223,6 +238,7 @@ def unwritten(
     """
     objects = objects_at(location)
     with storage_errors(f"The store {objects.name} cannot be read", objects, remedy=AGAIN):
-        root = existing_store(objects, spec)
+        root, inventory = existing_store(objects, spec), Inventory(objects)
         spec = spec if root is None else _with_scales_of(root, spec, store=objects.name)
-        return spec, missing_blocks(spec, blocks_of_part(spec, part), set(objects.keys()))
+        others = other_additions(inventory, spec, root=root).values()
+        return spec, missing_blocks(spec, blocks_of_part(spec, part), inventory.keys.difference(*others))

@@ -20,6 +20,7 @@ from fsrcache.faces.index import list_faces
 from fsrcache.faces.views import view_of_face
 from fsrcache.presets import ExtractorConfig
 from fsrcache.store.reader import FeatureStore
+from fsrcache.store.writer import FeatureWriter
 
 SHAPE = ExtractorConfig(side=24, stages=((8,), (12,)), spd_side=8, hidden=16, embedding=6)
 CPU = torch.device("cpu")
@@ -116,6 +117,19 @@ def test_content_is_that_of_a_store_without_them(faces, others, extractor):
     ]
     assert specs[0].content_digests == specs[1].content_digests
     assert [*specs[0].extra] == ["view-1", "view-2", "view-3", "unlabelled"]
+
+
+def test_what_was_begun_of_other_faces_is_removed_with_a_note(faces, others, extractor, tmp_path):
+    extract(faces, extractor, tmp_path / "s")
+    source = face_source(faces, extractor, device=CPU, unlabelled=others)
+    FeatureWriter(tmp_path / "s", store_spec(source, scales=[2, 4], data=""), **source.columns()).close()
+    grown = usable_faces(list_faces(Path("drawn:98")), side=24)
+    source, notes = face_source(faces, extractor, device=CPU, unlabelled=grown), []
+    extract_features(
+        source, store=tmp_path / "s", scales=[2, 4], data="", on_progress=lambda one: notes.append(one.note)
+    )
+    assert "Removed: what an interrupted extraction of other faces had written of unlabelled." in notes
+    assert FeatureStore(tmp_path / "s").spec.count("unlabelled") == 28
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from fsrcache.store.joined import joined, joined_rows
 from fsrcache.store.reader import FeatureStore
 from fsrcache.store.spec import StoreSpec, view_number
 from fsrcache.store.verify import repair, verify
-from fsrcache.store.writer import FeatureWriter
+from fsrcache.store.writer import FeatureWriter, unwritten
 from fsrcache.verbs.info import info
 
 COUNTS = {"view-1": 23, "unlabelled": 9}
@@ -216,3 +216,104 @@ def test_arrays_are_joined_chunk_after_chunk(store, example, spec):
     assert np.array_equal(whole[:][kept], np.concatenate([part[:] for part in parts]))
     assert np.array_equal(whole[20:40][kept[20:40]], np.concatenate([parts[0][20:], parts[1][:], parts[2][:4]]))
     assert joined(parts[:1]) is parts[0]
+
+
+@pytest.fixture
+def begun(location, example, spec):
+    """A complete store to which faces without labels are being added, some blocks of which are there; and its spec."""
+    spec = replace(spec, extra={"unlabelled": {"rows": 20, "digest": "a"}})
+    example.written(location)
+    with writer(location, example, spec) as into:
+        fill(example, into, most=4)
+    return spec
+
+
+@pytest.fixture(params=["folder", "object storage"])
+def location(request, tmp_path):
+    return tmp_path / "s" if request.param == "folder" else MemoryStore()
+
+
+def other_faces(spec, rows):
+    """Return the spec of other faces without labels, and what their rows hold at a scale, by name."""
+    spec = replace(spec, extra={"unlabelled": {"rows": rows, "digest": "b"}})
+    return spec, {scale: {name: np.ones((rows, width)) for name, width in spec.widths.items()} for scale in (1, 2)}
+
+
+def write_others(location, example, spec, values):
+    """Write what is missing of other faces' features; return the splits that were removed before."""
+    with writer(location, example, spec) as into:
+        for split, scale, block in into.missing():
+            rows = into.rows(split, block)
+            into.write(split, scale, block=block, **{name: value[rows] for name, value in values[scale].items()})
+        assert into.finish()
+    return into.removed
+
+
+@pytest.mark.parametrize("rows", [20, 23])
+def test_other_faces_never_get_the_features_of_those_that_were_begun(location, example, begun, rows):
+    spec, values = other_faces(begun, rows)
+    assert write_others(location, example, spec, values) == ["unlabelled"]
+    assert (FeatureStore(location).features("unlabelled", 2)[:] == 1).all()
+    assert verify(location).ok
+    assert write_others(location, example, spec, values) == []
+
+
+def test_the_same_faces_go_on(location, example, begun):
+    assert not {"unlabelled"} & {split for split, _, _ in unwritten(location, example.spec)[1]}
+    assert len(unwritten(location, begun)[1]) == 2
+    with writer(location, example, begun) as into:
+        assert (into.removed, len(into.missing())) == ([], 2)
+
+
+def test_other_faces_lack_every_block(location, begun):
+    assert len(unwritten(location, other_faces(begun, 20)[0])[1]) == 6
+
+
+def test_a_store_that_lost_a_file_meanwhile_keeps_them_apart_too(tmp_path, example, spec):
+    begun = replace(spec, extra={"unlabelled": {"rows": 20, "digest": "a"}})
+    example.written(tmp_path / "s")
+    with writer(tmp_path / "s", example, begun) as into:
+        fill(example, into, most=4)
+    (tmp_path / "s/train/labels/c/0").unlink()
+    repair(tmp_path / "s")
+    spec, values = other_faces(begun, 20)
+    assert write_others(tmp_path / "s", example, spec, values) == ["unlabelled"]
+    assert (FeatureStore(tmp_path / "s").features("unlabelled", 2)[:] == 1).all()
+
+
+def test_other_faces_wait_for_whoever_writes(tmp_path, example, spec):
+    begun = replace(spec, extra={"unlabelled": {"rows": 20, "digest": "a"}})
+    example.written(tmp_path / "s")
+    with writer(tmp_path / "s", example, begun, part=(1, 2)) as one:
+        fill(example, one, most=2)
+        with pytest.raises(FsrcacheError, match=r"is being written by process .*, with other faces of unlabelled"):
+            writer(tmp_path / "s", example, other_faces(begun, 20)[0], part=(2, 2))
+        with writer(tmp_path / "s", example, begun, part=(2, 2)) as two:
+            fill(example, two)
+        fill(example, one)
+        assert one.finish()
+
+
+def test_faces_that_others_replaced_meanwhile_are_not_completed(example, spec):
+    place = MemoryStore()  # without locks
+    example.written(place)
+    begun = replace(spec, extra={"unlabelled": {"rows": 20, "digest": "a"}})
+    with writer(place, example, begun) as one, writer(place, example, other_faces(begun, 20)[0]) as two:
+        fill(example, one)
+        with pytest.raises(FsrcacheError, match="Meanwhile another process began to add other faces of unlabelled"):
+            one.finish()
+        fill(example, two)
+        assert two.finish()
+        with pytest.raises(RequestError, match="its faces of unlabelled are others, 20 there and 20 here"):
+            one.finish()
+
+
+def test_features_of_unknown_faces_are_taken_out(tmp_path, example, spec):
+    begun = replace(spec, extra={"unlabelled": {"rows": 20, "digest": "a"}})
+    example.written(tmp_path / "s")
+    with writer(tmp_path / "s", example, begun) as into:
+        fill(example, into, most=4)
+    (tmp_path / "s/unlabelled/hashes/c/0/0").write_bytes(b"?")
+    assert [problem.array for problem in repair(tmp_path / "s").problems] == ["unlabelled/hashes"]
+    assert not [path for path in tmp_path.glob("s/unlabelled/**/*") if path.is_file()]
+    assert verify(tmp_path / "s").ok

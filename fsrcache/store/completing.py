@@ -1,10 +1,12 @@
 """The seals of a store's shards, read from their tails: what the root of a complete store says of them."""
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from fsrcache.progress import Progress, ProgressCallback
 from fsrcache.store.inventory import Inventory
 from fsrcache.store.layout import ArrayLayout, arrays
+from fsrcache.store.root import Root
 from fsrcache.store.shard import DamagedError, check_tail, damaged_file
 from fsrcache.store.spec import StoreSpec
 
@@ -41,3 +43,28 @@ def shard_seals(inventory: Inventory, spec: StoreSpec, on_progress: ProgressCall
         finally:
             pool.shutdown(cancel_futures=True)
     return seals
+
+
+def refuse_other_files(inventory: Inventory, root: Root, digests: Mapping[str, str]) -> None:
+    """Raise if a file is not what the root of a complete store says that it is.
+
+    Parameters
+    ----------
+    inventory
+        Files of the store.
+    root
+        What the store says of itself.
+    digests
+        Digests of its columns and seals of its shards by key, as they are there.
+
+    Raises
+    ------
+    FsrcacheError
+        With the first such file.
+    """
+    assert root.shards is not None
+    for array in arrays(root.spec):
+        for key, written in zip(array.keys, root.shards[array.name], strict=True):
+            if digests[key] != written:
+                reason = "it is not what was written there"
+                raise damaged_file(key, reason, store=inventory.name, location=inventory.location)

@@ -160,10 +160,10 @@ def index_bytes(array: ArrayLayout, present: int) -> bytes:
     return index.tobytes() + struct.pack("<I", crc32c(index))
 
 
-def damaged_file(key: str, error: DamagedError, *, store: str, location: str) -> FsrcacheError:
+def damaged_file(key: str, reason: DamagedError | str, *, store: str, location: str) -> FsrcacheError:
     """Return the error of a file that cannot be what was written, in the store of a name and location."""
     return FsrcacheError(
-        f"{key} of the store {store} is damaged: {error}.",
+        f"{key} of the store {store} is damaged: {reason}.",
         Remedy("Run `{}`, then do the same again.", call("verify", store=location, repair=True)),
     )
 

@@ -13,7 +13,7 @@ from fsrcache.progress import ProgressCallback, no_progress
 from fsrcache.store.beginning import begin_store, other_additions, remove_other_additions
 from fsrcache.store.blocks import Block, blocks_of_part, missing_blocks, write_block
 from fsrcache.store.columns import check_columns, name_hashes, write_columns
-from fsrcache.store.completing import shard_seals
+from fsrcache.store.completing import refuse_other_files, shard_seals
 from fsrcache.store.existing import existing_store, read_root, refuse_other_content
 from fsrcache.store.inventory import AGAIN, Inventory
 from fsrcache.store.layout import ROOT, arrays
@@ -168,7 +168,8 @@ class FeatureWriter:
         Raises
         ------
         FsrcacheError
-            If blocks of this part are missing, a file is damaged, or the storage fails.
+            If blocks of this part are missing, a file is damaged or, of a complete store, another than its root says,
+            or the storage fails.
         """
         folder = self._objects.folder
         held = alone(folder) if folder else nullcontext()  # of two that finish at once, the second finds it complete
@@ -205,6 +206,8 @@ class FeatureWriter:
         if not self._inventory.holds(spec):
             return False
         digests = self._digests | shard_seals(self._inventory, spec, on_progress)
+        if root is not None and root.complete:
+            refuse_other_files(self._inventory, root, digests)
         self._inventory.remove_partials()
         self._inventory.update(documents(spec))
         shards = {array.name: [digests[key] for key in array.keys] for array in arrays(spec)}

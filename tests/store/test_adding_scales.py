@@ -15,6 +15,7 @@ from fsrcache.store.local import LocalObjects
 from fsrcache.store.reader import FeatureStore
 from fsrcache.store.remote import ZarrObjects
 from fsrcache.store.verify import repair, verify
+from fsrcache.store.writer import FeatureWriter
 from fsrcache.verbs.info import info
 from studies.program import Running, run
 
@@ -158,6 +159,27 @@ def test_a_damaged_block_of_the_new_scale_is_named_and_taken_out(tmp_path, examp
     assert_reads(example, FeatureStore(tmp_path / "s"))
     repair(tmp_path / "s")
     assert_reads(example, FeatureStore(tmp_path / "s"))
+    example.written(tmp_path / "s", spec=more)
+    assert files(tmp_path / "s") == at_once
+
+
+@pytest.mark.parametrize("key", ["train/x2/features/c/1/0", "val/ids/c/0"])
+@pytest.mark.parametrize("part", [(1, 1), (2, 2)])
+def test_a_file_of_another_store_is_not_taken_over(tmp_path, example, more, key, part, files, at_once):
+    example.written(tmp_path / "s")
+    columns = example.columns()
+    columns["ids"] = {split: [f"{name} of another" for name in names] for split, names in columns["ids"].items()}
+    with FeatureWriter(tmp_path / "other", example.spec, **columns) as other:
+        for split, scale, block in other.missing():
+            values = example.values(split, scale, other.rows(split, block))
+            other.write(split, scale, block=block, **{name: value + 1 for name, value in values.items()})
+        assert other.finish()
+    shutil.copy(tmp_path / "other" / key, tmp_path / "s" / key)
+    if part == (2, 2):
+        assert not example.write(tmp_path / "s", spec=more, part=(1, 2))
+    with pytest.raises(FsrcacheError, match=rf"{key} .* is damaged: it is not what was written there"):
+        example.write(tmp_path / "s", spec=more, part=part)
+    assert [(problem.key, problem.kind) for problem in repair(tmp_path / "s").problems] == [(key, "wrong_digest")]
     example.written(tmp_path / "s", spec=more)
     assert files(tmp_path / "s") == at_once
 

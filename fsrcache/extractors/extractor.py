@@ -251,9 +251,12 @@ def weight_count(module: nn.Module) -> int:
 
 
 def state_digest(module: nn.Module) -> str:
-    """Return the hexadecimal SHA-256 of a module's parameters and buffers: names, types, shapes and values."""
+    """Return the hexadecimal SHA-256 of a module's parameters and buffers: names, types, shapes and values.
+
+    Buffers that no state dict holds are among them: ``embed`` may compute with them all the same.
+    """
     digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
+    for name, tensor in sorted({**module.state_dict(), **dict(module.named_buffers(remove_duplicate=False))}.items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()

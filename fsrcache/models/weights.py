@@ -56,7 +56,7 @@ def write_weights(
     path
         The file; its folder is made where it is missing.
     tensors
-        Tensors by name.
+        Tensors by name; those that share memory are written each for itself.
     kind
         Kind of the file, to be named again when it is read.
     record
@@ -68,7 +68,14 @@ def write_weights(
         If the file cannot be written.
     """
     text = json.dumps({**record, "kind": kind}, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    ready: dict[str, torch.Tensor] = {}
+    memory: set[int] = set()
+    for name, tensor in tensors.items():
+        one = tensor.detach().cpu().contiguous()
+        if one.untyped_storage().data_ptr() in memory:  # safetensors refuses it
+            one = one.clone()
+        memory.add(one.untyped_storage().data_ptr())
+        ready[name] = one
     with whole_file(path) as partial:
         try:
             save_file(ready, partial, {_KEY: text})  # which makes no copy of them

@@ -188,3 +188,12 @@ def test_a_pipe_or_a_folder_is_no_file(tmp_path, what):
     os.mkfifo(tmp_path / what) if what == "pipe" else (tmp_path / what).mkdir()
     with pytest.raises(FsrcacheError, match=r"There is no extractor at .*; something else stands there"):
         load_covpool(tmp_path / what)
+
+
+def test_tensors_that_share_memory_are_written_each_for_itself(tmp_path):
+    whole = torch.arange(12.0).reshape(3, 4)
+    tensors = {"whole": whole, "same": whole, "row": whole[1], "transposed": whole.T, "empty": whole[:0]}
+    write_weights(tmp_path / "w", tensors, kind="network", record={})
+    read, _ = read_weights(tmp_path / "w", kind="network")
+    assert read.keys() == tensors.keys()
+    assert all(torch.equal(read[name], tensors[name]) for name in tensors)

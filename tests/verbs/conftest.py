@@ -60,6 +60,12 @@ def unseeded():
     return network
 
 
+def shared_head():
+    network = vectors()
+    network.again = network.head.embed
+    return network
+
+
 SHARED = drawn()
 
 

@@ -273,6 +273,15 @@ def test_a_network_that_a_factory_shares_keeps_its_weights_when_it_is_fine_tuned
     assert state_digest(tuned.module) != frozen.digest
 
 
+@pytest.mark.usefixtures("networks")
+def test_a_network_that_has_weights_twice_is_fine_tuned():
+    fsrcache.extract(extractor="somebodys:shared_head", data="drawn:70", scales=[2])
+    result = fsrcache.baselines(settings=["epochs=1"], device="cpu").rows[0]
+    tuned = fsrcache.open_extractor(Path(result.extractor)).module
+    assert tuned.again.weight is tuned.head.embed.weight
+    assert (tuned.again.weight != fsrcache.open_extractor("somebodys:shared_head").head.embed.weight).any()
+
+
 def test_a_note_that_cannot_be_read_is_mended(networks):
     (networks / "fsr").mkdir()
     (networks / "fsr/extractor.json").write_text("{")

@@ -15,7 +15,7 @@ from fsrcache.models.weights import file_digest, kind_of, read_weights, write_we
 from fsrcache.records import shortened, value_from
 from fsrcache.workspace import ExtractorSource
 
-FINE_TUNED = "fine-tuned extractor"  # of a factory's network, in a file
+FINE_TUNED = "fine-tuned extractor"  # weights of a factory's network, in a file that names it and never has it run
 _REMEDY = Remedy(
     "It is damaged or of another version: train it again, `{}`.",
     call("baselines", rows=["fine-tuned"], seed=Blank("SEED")),
@@ -30,7 +30,10 @@ class _FineTuned(TypedDict):
 
 
 def open_extractor(
-    source: Extractor | ExtractorSource | str | PathLike[str], *, device: torch.device | str = "cpu"
+    source: Extractor | ExtractorSource | str | PathLike[str],
+    *,
+    device: torch.device | str = "cpu",
+    base: Extractor | str | None = None,
 ) -> Extractor:
     """Return an extractor in evaluation mode on a device.
 
@@ -42,11 +45,15 @@ def open_extractor(
         which is returned as it is.
     device
         Where its weights lie.
+    base
+        The factory's extractor that a file was fine-tuned from, or its reference, ``package.module:factory``: a file
+        has no code run. None for any other extractor.
 
     Raises
     ------
     RequestError
-        If there is no such extractor, or it lacks what an extractor has.
+        If there is no such extractor, it lacks what an extractor has, or a file was fine-tuned from another one than
+        ``base``.
     FsrcacheError
         If its file is damaged, or its code fails.
     """
@@ -63,7 +70,7 @@ def open_extractor(
 
         return open_onnx(path, options=options).to(device)
     if isinstance(source, PathLike) or names_file(source):
-        return _of_file(path).to(device)
+        return _of_file(path, base).to(device)
     if is_reference(source):
         return open_reference(source).to(device)
     return open_entry_point(source).to(device)
@@ -77,8 +84,13 @@ def names_file(text: str) -> bool:
     return path.is_file() and text not in entry_point_names()
 
 
+def names_code(text: str) -> bool:
+    """Tell whether a text is ``package.module:factory``, a module that opening it imports."""
+    return is_reference(text) and not names_file(text)
+
+
 def save_fine_tuned(path: str | PathLike[str], extractor: Extractor, *, training: Any) -> None:
-    """Write the weights of a factory's network; ``open_extractor`` puts them into what the factory makes.
+    """Write the weights of a factory's network; ``open_extractor`` puts them into what its caller's factory makes.
 
     ``training`` says how they were trained, as JSON values.
     """
@@ -86,12 +98,19 @@ def save_fine_tuned(path: str | PathLike[str], extractor: Extractor, *, training
     write_weights(path, extractor.module.state_dict(), kind=FINE_TUNED, record=record)
 
 
-def _of_file(path: Path) -> Extractor:
+def _of_file(path: Path, base: Extractor | str | None) -> Extractor:
     if kind_of(path, wanted=COVPOOL) != FINE_TUNED:
         return covpool_extractor(path)
     tensors, written = read_weights(path, kind=FINE_TUNED)
     reference = value_from(_FineTuned, written, where=path, remedy=_REMEDY)["reference"]
-    extractor = open_extractor(reference)
+    if base is None or reference != (base.name if isinstance(base, Extractor) else base):
+        other = "" if base is None else f", not from {base.name if isinstance(base, Extractor) else shortened(base)}"
+        raise RequestError(
+            f"{path} was fine-tuned from what {shortened(reference)[1:-1]} makes{other}, and no file has code run.",
+            "If you trust that module, open it in Python: open_extractor(FILE, base='package.module:factory'). For a "
+            "workspace, return its `module` from a factory of your own.",
+        )
+    extractor = open_extractor(base)
     module = copy.deepcopy(extractor.module)  # a factory may return the same network every time
     try:
         module.load_state_dict(tensors)

@@ -59,7 +59,8 @@ def train_tuned(
         on_progress=context.on_progress, following=following, ranks=training.ranks,
     )  # fmt: skip
     training.ranks.wait()  # for the weights
-    source = face_source(faces, folder / _WEIGHTS, device=context.device, degradation=training.degradation)
+    extractor = open_extractor(folder / _WEIGHTS, device=context.device, base=context.extractor)
+    source = face_source(faces, extractor, device=context.device, degradation=training.degradation)
     extraction = write_own_store(source, training, folder, scales=context.store.scales, data=line)
     return RowResult(
         row=name,
@@ -91,7 +92,8 @@ def tuned_predictors(
 def _predictor(
     name: str, note: str, context: RowContext, seed: int, folder: Path, settings: Callable[[ExtractorTraining], str]
 ) -> Predictor:
-    tuned, store = open_extractor(folder / _WEIGHTS, device=context.device), FeatureStore(folder / STORE)
+    tuned = open_extractor(folder / _WEIGHTS, device=context.device, base=context.extractor)
+    store = FeatureStore(folder / STORE)
     refuse_other_extractor(store, tuned)
     refuse_other_faces(store, context, name, seed=seed)
     training = _training(folder / _WEIGHTS)

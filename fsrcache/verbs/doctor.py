@@ -15,7 +15,8 @@ from fsrcache.workspace import Workspace, open_workspace
 def doctor(workspace: Workspace | str | PathLike[str] = "fsr") -> Diagnosis:
     """Examine versions, device, threads, kernels, disk and what a workspace has, in seconds, and change nothing.
 
-    On a GPU every kernel is compiled, which the first time takes up to a minute.
+    On a GPU every kernel is compiled, which the first time takes up to a minute. A module that the workspace names as
+    its extractor is not imported.
 
     Parameters
     ----------
@@ -96,9 +97,16 @@ def _extractor(workspace: Workspace) -> Iterator[Finding]:
         ways = call("pretrain", workspace=folder), call("extract", workspace=folder, extractor=Blank("FILE"))
         yield Finding("extractor", "none yet", remedy=Remedy("`{}` trains one; `{}` takes one.", *ways))
         return
-    from fsrcache.extractors.opening import open_extractor
+    from fsrcache.extractors.opening import names_code, open_extractor
 
-    extractor = open_extractor(workspace.extractor_source)
+    source = workspace.extractor_source
+    if names_code(source.reference):
+        foreign = (
+            "Whatever works with this workspace imports it: where it is somebody else's, look at that module first."
+        )
+        yield Finding("extractor", f"{source.reference}, Python code that is not imported here", remedy=foreign)
+        return
+    extractor = open_extractor(source)
     yield Finding("extractor", f"{extractor.name}: {len(extractor.classes)} classes, {extractor.side} pixels, features "
                   f"of {extractor.form.length:,} numbers")  # fmt: skip
 
@@ -124,12 +132,14 @@ def _store(workspace: Workspace) -> Iterator[Finding]:
 
 
 def _refuse_other_extractor(workspace: Workspace) -> None:
-    """Raise if the store was written with another extractor than the workspace's."""
+    """Raise if the store was written with another extractor than the workspace's, unless code has to tell."""
     from fsrcache.extractors.identity import refuse_other_extractor
-    from fsrcache.extractors.opening import open_extractor
+    from fsrcache.extractors.opening import names_code, open_extractor
     from fsrcache.store.reader import FeatureStore
 
     try:
+        if names_code(workspace.extractor_source.reference):
+            return
         extractor = open_extractor(workspace.extractor_source)
     except FsrcacheError:  # which is a finding of its own
         return

@@ -17,6 +17,7 @@ import fsrcache
 from fsrcache.errors import FsrcacheError, RequestError
 from fsrcache.extractors.covpool import CovPoolFER, save_covpool
 from fsrcache.extractors.extractor import state_digest
+from fsrcache.models.weights import write_weights
 from fsrcache.presets import ExtractorConfig
 from fsrcache.workspace import Data, Workspace
 
@@ -267,7 +268,7 @@ def test_a_network_that_a_factory_shares_keeps_its_weights_when_it_is_fine_tuned
     fsrcache.extract(extractor="somebodys:drawn_at_import", data="drawn:70", scales=[2])
     result = fsrcache.baselines(settings=["epochs=1"], device="cpu").rows[0]
     frozen = fsrcache.open_extractor("somebodys:drawn_at_import")
-    tuned = fsrcache.open_extractor(Path(result.extractor))
+    tuned = fsrcache.open_extractor(Path(result.extractor), base="somebodys:drawn_at_import")
     assert tuned.digest != frozen.digest
     assert state_digest(frozen.module) == frozen.digest
     assert state_digest(tuned.module) != frozen.digest
@@ -277,9 +278,41 @@ def test_a_network_that_a_factory_shares_keeps_its_weights_when_it_is_fine_tuned
 def test_a_network_that_has_weights_twice_is_fine_tuned():
     fsrcache.extract(extractor="somebodys:shared_head", data="drawn:70", scales=[2])
     result = fsrcache.baselines(settings=["epochs=1"], device="cpu").rows[0]
-    tuned = fsrcache.open_extractor(Path(result.extractor)).module
+    tuned = fsrcache.open_extractor(Path(result.extractor), base="somebodys:shared_head").module
     assert tuned.again.weight is tuned.head.embed.weight
     assert (tuned.again.weight != fsrcache.open_extractor("somebodys:shared_head").head.embed.weight).any()
+    assert "fine-tuned" in {score.row for score in fsrcache.evaluate(heads=["frozen"]).rows}
+    for base, words in ((None, ""), ("somebodys:vectors", ", not from 'somebodys:vectors'")):
+        with pytest.raises(RequestError, match=f"fine-tuned from what somebodys:shared_head makes{words}, and no file"):
+            fsrcache.open_extractor(result.extractor, base=base)
+
+
+FORGED = "forged.py", "forged:factory", "forged.safetensors", "./forged.py:factory"
+
+
+@pytest.mark.parametrize("reference", FORGED)
+@pytest.mark.parametrize("base", [None, "somebodys:vectors"])
+def test_a_file_has_no_code_run(networks, reference, base):
+    (networks / "forged.py").write_text("import pathlib\npathlib.Path('ran').touch()\n")
+    record = {"reference": reference, "training": {}}
+    write_weights("forged.safetensors", {"w": torch.zeros(1)}, kind="fine-tuned extractor", record=record)
+    with pytest.raises(RequestError, match="no file has code run"):
+        fsrcache.open_extractor("forged.safetensors", base=base)
+    with pytest.raises(RequestError, match="no file has code run"):
+        fsrcache.extract(extractor="forged.safetensors", data="drawn:70", scales=[2])
+    (networks / "fsr").mkdir(exist_ok=True)
+    shutil.copy("forged.safetensors", "fsr/extractor.safetensors")
+    assert not fsrcache.doctor().ok
+    assert not (networks / "ran").exists()
+
+
+def test_doctor_names_the_code_of_a_workspace_and_does_not_import_it(networks):
+    (networks / "forged.py").write_text("import pathlib\npathlib.Path('ran').touch()\n")
+    fsrcache.extract(extractor="somebodys:vectors", data="drawn:70", scales=[2])
+    (networks / "fsr/extractor.json").write_text('{"reference": "forged:factory"}')
+    text = next(finding.text for finding in fsrcache.doctor().findings if finding.subject == "extractor")
+    assert text == "forged:factory, Python code that is not imported here"
+    assert not (networks / "ran").exists()
 
 
 def test_a_note_that_cannot_be_read_is_mended(networks):

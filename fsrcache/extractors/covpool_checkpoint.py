@@ -10,7 +10,7 @@ Source: Acharya et al., 2018, and the names in their public training code, whose
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from os import PathLike
@@ -26,7 +26,6 @@ from fsrcache.extractors.tensor_bundle import BundleTensor, bundle_tensors, read
 from fsrcache.presets import EXTRACTORS
 
 _Tensors = Mapping[str, BundleTensor]
-_Read = Callable[[str], NDArray[np.float32]]
 _WEIGHTS = "/weights"
 
 
@@ -72,22 +71,37 @@ def checkpoint_covpool(prefix: str | PathLike[str], *, classes: tuple[str, ...])
             raise _unlike(tensors, f"there is no {name}")
         return read_tensor(prefix, name, tensors[name])
 
+    @torch.no_grad()
+    def fill(target: torch.Tensor | None, name: str, values: NDArray[np.float32]) -> None:
+        assert target is not None
+        if target.shape != values.shape:
+            raise _unlike(tensors, f"{name} is {list(tensors[name].shape)}, for weights of {list(target.shape)}")
+        target.copy_(torch.from_numpy(np.ascontiguousarray(values)))
+
+    def fill_norm(norm: nn.Module, weights: str) -> None:
+        """Fill a norm from a layer's ``BatchNorm``, whose factors are 1."""
+        assert isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d)
+        of_name = {"beta": norm.bias, "moving_mean": norm.running_mean, "moving_variance": norm.running_var}
+        for name, target in of_name.items():
+            fill(target, one := _beside(weights, f"BatchNorm/{name}"), read(one))
+
     norms = [layer for layer in model.trunk if isinstance(layer, nn.BatchNorm2d)]
     kernels = [layer for layer in model.trunk if isinstance(layer, nn.Conv2d)]
     for name, kernel, norm in zip(convolutions, kernels, norms, strict=True):
-        _fill(kernel.weight, read(name).transpose(3, 2, 0, 1))
-        _fill_norm(norm, read, name)
+        fill(kernel.weight, name, read(name).transpose(3, 2, 0, 1))
+        fill_norm(norm, name)
     assert model.pool.bimap is not None
-    _fill(model.pool.bimap.weight, read(orthogonal).T)
+    fill(model.pool.bimap.weight, orthogonal, read(orthogonal).T)
     to_hidden, hidden_norm, _, to_embedding, embedding_norm, _ = model.head.embed
     assert isinstance(to_hidden, nn.Linear)
     assert isinstance(to_embedding, nn.Linear)
-    _fill(to_hidden.weight, _of_triangle(read(hidden_layer), side).T)
-    _fill_norm(hidden_norm, read, hidden_layer)
-    _fill(to_embedding.weight, read(embedding_layer).T)
-    _fill_norm(embedding_norm, read, embedding_layer)
-    _fill(model.head.classify.weight, read(logits_layer).T)
-    _fill(model.head.classify.bias, read(_beside(logits_layer, "biases")))
+    fill(to_hidden.weight, hidden_layer, _of_triangle(read(hidden_layer), side).T)
+    fill_norm(hidden_norm, hidden_layer)
+    fill(to_embedding.weight, embedding_layer, read(embedding_layer).T)
+    fill_norm(embedding_norm, embedding_layer)
+    fill(model.head.classify.weight, logits_layer, read(logits_layer).T)
+    biases = _beside(logits_layer, "biases")
+    fill(model.head.classify.bias, biases, read(biases))
     return model
 
 
@@ -132,24 +146,6 @@ def _unlike(tensors: _Tensors, why: str) -> FsrcacheError:
 
 def _beside(weights: str, name: str) -> str:
     return f"{weights.removesuffix(_WEIGHTS)}/{name}"
-
-
-def _fill_norm(norm: nn.Module, read: _Read, weights: str) -> None:
-    """Fill a norm from a layer's ``BatchNorm``, whose factors are 1."""
-    assert isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d)
-    for target, name in (
-        (norm.bias, "beta"),
-        (norm.running_mean, "moving_mean"),
-        (norm.running_var, "moving_variance"),
-    ):
-        assert target is not None
-        _fill(target, read(_beside(weights, f"BatchNorm/{name}")))
-
-
-@torch.no_grad()
-def _fill(target: torch.Tensor, values: NDArray[np.float32]) -> None:
-    assert target.shape == values.shape
-    target.copy_(torch.from_numpy(np.ascontiguousarray(values)))
 
 
 def _of_triangle(weights: NDArray[np.float32], side: int) -> NDArray[np.float32]:

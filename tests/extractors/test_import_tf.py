@@ -207,6 +207,11 @@ def test_every_broken_byte_is_found(tensors, tmp_path):
         (lambda made: made.pop("Logits/biases"), "there is no Logits/biases"),
         (lambda made: made.pop("CovPool2/spdpooling1/orth_weight0"), "the orthonormal map is there 0 times"),
         (lambda made: made.update({"CovPool2/Conv2d_2/weights": np.zeros((3, 3, 5, 6))}), r"3 x 3 x 4"),
+        (lambda made: made.update({"Logits/biases": np.zeros(1)}), r"Logits/biases is \[1\], for weights of \[3\]"),
+        (
+            lambda made: made.update({"CovPool2/fc_1/BatchNorm/moving_mean": np.zeros((1, HIDDEN))}),
+            r"CovPool2/fc_1/BatchNorm/moving_mean is \[1, 9\], for weights of \[9\]",
+        ),
         (
             lambda made: made.update({"Other/weights": np.zeros((HIDDEN, 2))}),
             "the embedding of 9 numbers is there 2 times",

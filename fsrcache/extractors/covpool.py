@@ -190,7 +190,7 @@ def whiten(pictures: Tensor) -> Tensor:
     every = (1, 2, 3)
     centred = pictures - pictures.mean(every, keepdim=True, dtype=torch.float64).float()  # a constant becomes 0
     # several times as fast as std_mean on a CPU
-    deviation: Tensor = torch.linalg.vector_norm(centred, dim=every, keepdim=True) / pictures[0].numel() ** 0.5
+    deviation: Tensor = torch.linalg.vector_norm(centred, dim=every, keepdim=True) / pictures.shape[1:].numel() ** 0.5
     values = 3 * pictures.shape[2] * pictures.shape[3]
     return (centred / deviation.clamp(min=values**-0.5)).expand(-1, 3, -1, -1)
 

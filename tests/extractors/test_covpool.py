@@ -38,6 +38,12 @@ def test_a_constant_picture_gives_a_finite_feature():
         assert tap.isfinite().all()
 
 
+def test_no_picture_gives_no_feature():
+    with torch.inference_mode():
+        taps = CovPoolFER(MICRO, CLASSES).eval()(torch.zeros(0, 1, 16, 16, dtype=torch.uint8))
+    assert [list(tap.shape) for tap in taps] == [[0, 10], [0, 5], [0, 3]]
+
+
 def test_the_logarithm_is_that_of_float64_in_evaluation_mode():
     model = CovPoolFER(ExtractorConfig(side=48, stages=((16,), (64,)), spd_side=64), CLASSES).eval()
     with torch.inference_mode():

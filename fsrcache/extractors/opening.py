@@ -11,6 +11,7 @@ from fsrcache.errors import Blank, FsrcacheError, Remedy, RequestError, call
 from fsrcache.extractors.covpool import COVPOOL, covpool_extractor
 from fsrcache.extractors.extractor import Extractor
 from fsrcache.extractors.reference import entry_point_names, is_reference, open_entry_point, open_reference
+from fsrcache.files import as_path
 from fsrcache.models.weights import file_digest, kind_of, read_weights, write_weights
 from fsrcache.records import shortened, value_from
 from fsrcache.workspace import ExtractorSource
@@ -64,7 +65,7 @@ def open_extractor(
         options, source = source.options, source.reference
     if not isinstance(source, str | PathLike) or not str(source):
         raise RequestError(f"The extractor is {shortened(source)}.", "Name a file, or package.module:factory.")
-    path = Path(source).expanduser()
+    path = as_path(source, name="The extractor")
     if path.suffix.lower() == ".onnx":
         from fsrcache.extractors.onnx import open_onnx
 
@@ -78,7 +79,7 @@ def open_extractor(
 
 def names_file(text: str) -> bool:
     """Tell whether a text is the path of an extractor's file; an installed extractor of that name comes first."""
-    path = Path(text).expanduser()
+    path = as_path(text, name="The extractor")
     if path.suffix.lower() in (".safetensors", ".onnx"):
         return True
     return path.is_file() and text not in entry_point_names()

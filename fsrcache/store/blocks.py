@@ -1,18 +1,31 @@
 """Blocks of rows at a scale, the units of writing: those of a part, the missing ones, and one written."""
 
 from collections.abc import Container, Iterable, Mapping
+from operator import index
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fsrcache.errors import FsrcacheError
+from fsrcache.records import shortened
 from fsrcache.store.inventory import Inventory
 from fsrcache.store.layout import ArrayLayout, outputs
 from fsrcache.store.shard import encode
 from fsrcache.store.spec import StoreSpec
 
 Block = tuple[str, int, int]  # split, scale, block
+
+
+def checked_part(part: object) -> tuple[int, int]:
+    """Return a part ``(i, n)``, whose numbers may be NumPy's; raise an FsrcacheError for anything else."""
+    try:
+        i, n = map(index, part)  # type: ignore[call-overload]
+    except (TypeError, ValueError):
+        i, n = 0, 0
+    if not 1 <= i <= n:
+        raise FsrcacheError(f"The part is {shortened(part)}.", "It is (i, n) with whole numbers, i from 1 to n.")
+    return i, n
 
 
 def blocks_of_part(spec: StoreSpec, part: tuple[int, int]) -> list[Block]:

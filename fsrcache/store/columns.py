@@ -35,11 +35,14 @@ def check_columns(spec: StoreSpec, values: Columns) -> None:
             if array.dtype == "string":  # not as an array, which may need four bytes a letter of the longest
                 fits = len(column) == array.shape[0]
             else:
-                fits = getattr(column, "shape", None) == array.shape and (
-                    column.dtype.kind in "iu" if name == "labels" else column.dtype == array.dtype
+                fits = (
+                    isinstance(column, np.ndarray)
+                    and column.shape == array.shape
+                    and (column.dtype.kind in "iu" if name == "labels" else column.dtype == array.dtype)
                 )
             if not fits:
                 what = f"{getattr(column, 'dtype', 'texts')} {list(getattr(column, 'shape', [len(column)]))}"
+                what += "" if isinstance(column, np.ndarray) else f" in a {type(column).__name__}"
                 wanted = "whole numbers" if name == "labels" else array.dtype
                 raise FsrcacheError(f"The {name} of {split} are {what}, not {wanted} {list(array.shape)}.")
             if name == "ids" and (longest := max(len(str(value)) for value in column)) > MOST_LETTERS:

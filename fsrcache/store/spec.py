@@ -156,8 +156,9 @@ class StoreSpec:
             Bytes or text by the name of a digest: ``pictures``, ``labels``, ``order``, ``weights``, ``preprocessing``.
             Where they differ, a store is of other content; names left out never differ.
         """
-        if not _mapping(content) or not set(content) <= set(DIGESTS):
-            raise FsrcacheError(f"The content has {sorted(set(content) - set(DIGESTS))}; it is some of {DIGESTS}.")
+        parts_fit = _mapping(content) and all(isinstance(part, bytes | bytearray | str) for part in content.values())
+        if not parts_fit or not set(content) <= set(DIGESTS):
+            raise FsrcacheError(f"The content is {shortened(content)}; it is bytes or text by some of {DIGESTS}.")
         parts = {name: content.get(name, b"") for name in DIGESTS}
         _expect(_text(dtype) and dtype in DTYPES, "dtype", dtype, " or ".join(DTYPES))
         _expect(_mapping(rows) and len(rows) > 0, "rows", rows, f"counts from 1 of {SPLITS}")

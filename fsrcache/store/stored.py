@@ -1,5 +1,6 @@
 """One array of a store as NumPy sees it: nothing is read until rows are asked for."""
 
+import operator
 from typing import Any, Protocol
 
 import numpy as np
@@ -82,7 +83,7 @@ class StoredArray:
         Parameters
         ----------
         out
-            Buffer, C-contiguous ``[rows, width]`` of the array's dtype, such as a pinned tensor's ``numpy()``.
+            Writable buffer, C-contiguous ``[rows, width]`` of the array's dtype: a pinned tensor's ``numpy()``, say.
         start
             First row.
 
@@ -90,12 +91,17 @@ class StoredArray:
         ------
         ValueError
             If the buffer does not fit.
+        TypeError
+            If ``start`` is no whole number.
         FsrcacheError
             If the storage fails, or a checksum is wrong.
         """
-        if out.dtype != self.dtype or out.shape[1:] != self.shape[1:] or not out.flags.c_contiguous:
-            raise ValueError(f"The buffer is {out.dtype} {list(out.shape)}, not contiguous {self.dtype} [rows, "
-                             f"{self.shape[1]}].")  # fmt: skip
+        fits = out.dtype == self.dtype and out.shape[1:] == self.shape[1:]
+        if not fits or not out.flags.c_contiguous or not out.flags.writeable:
+            kept = "" if out.flags.writeable else " read-only"
+            raise ValueError(f"The buffer is{kept} {out.dtype} {list(out.shape)}, not writable contiguous {self.dtype} "
+                             f"[rows, {self.shape[1]}].")  # fmt: skip
+        start = operator.index(start)
         if not 0 <= start <= start + len(out) <= len(self):
             raise ValueError(f"Rows {start} to {start + len(out)} were asked for; there are {len(self)}.")
         if len(out):

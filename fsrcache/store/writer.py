@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fsrcache.errors import Blank, FsrcacheError, Remedy, arguments
 from fsrcache.progress import ProgressCallback, no_progress
 from fsrcache.store.beginning import begin_store, other_additions, remove_other_additions
-from fsrcache.store.blocks import Block, blocks_of_part, missing_blocks, write_block
+from fsrcache.store.blocks import Block, blocks_of_part, checked_part, missing_blocks, write_block
 from fsrcache.store.columns import check_columns, name_hashes, write_columns
 from fsrcache.store.completing import refuse_other_files, shard_seals
 from fsrcache.store.existing import existing_store, read_root, refuse_other_content
@@ -80,8 +80,7 @@ class FeatureWriter:
         part: tuple[int, int] = (1, 1),
         storage_options: Mapping[str, Any] | None = None,
     ) -> None:
-        if not 1 <= part[0] <= part[1]:
-            raise FsrcacheError(f"The part is {part[0]}/{part[1]}.", "It is i/n with i from 1 to n.")
+        part = checked_part(part)
         hashes = hashes or {split: name_hashes(names) for split, names in ids.items()}
         columns: dict[str, Mapping[str, Any]] = {"labels": labels, "ids": ids, "hashes": hashes}
         check_columns(spec, columns)
@@ -239,7 +238,7 @@ def unwritten(
 
     Nothing is written and nobody kept away. The errors are the writer's.
     """
-    objects = objects_at(location)
+    objects, part = objects_at(location), checked_part(part)
     with storage_errors(f"The store {objects.name} cannot be read", objects, remedy=AGAIN):
         root, inventory = existing_store(objects, spec), Inventory(objects)
         spec = spec if root is None else _with_scales_of(root, spec, store=objects.name)

@@ -11,8 +11,9 @@ from fsrcache.device import pick_device, with_threads
 from fsrcache.errors import Blank, Remedy, RequestError, arguments
 from fsrcache.faces.digest import content_digest
 from fsrcache.faces.faces import Faces
-from fsrcache.presets import EXTRACTORS, PRETRAINING, ExtractorConfig, PretrainConfig
+from fsrcache.presets import EXTRACTORS, PRETRAINING, ExtractorConfig, PretrainConfig, Side
 from fsrcache.progress import ProgressCallback, no_progress, note
+from fsrcache.records import check_value
 from fsrcache.settings import differences, preset_named, split_settings, with_settings
 from fsrcache.training.classifier.estimate import PretrainEstimate, estimate_pretraining
 from fsrcache.training.classifier.pretraining import PretrainResult, pretrain_extractor
@@ -181,8 +182,9 @@ def pretrain_settings(
 ) -> PretrainSettings:
     """Return the settings of :func:`pretrain` with these arguments; without ``side`` the faces are read for it."""
     _check_names(settings)
+    check_value(Side | None, side, name="side")
     data = choose_data(open_workspace(workspace), data, any_limit=True, on_progress=on_progress)
-    side = side or read_faces(data, on_progress=on_progress)[0].side
+    side = read_faces(data, on_progress=on_progress)[0].side if side is None else side
     return resolve_settings(data, side, preset=preset, epochs=epochs, settings=settings, device=pick_device(device))
 
 

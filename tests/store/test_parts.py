@@ -1,5 +1,6 @@
 """Several writers of one store: disjoint parts in any order, one writer a part, leftovers of the dead taken away."""
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -87,10 +88,11 @@ def test_more_parts_than_blocks(tmp_path, example, files, whole):
     assert files(tmp_path / "s") == whole
 
 
-@pytest.mark.parametrize("part", [(0, 2), (3, 2), (1, 0)])
+@pytest.mark.parametrize("part", [(0, 2), (3, 2), (1, 0), (1.0, 2), (1,), 5, None, ("1", "2")])
 def test_a_part_that_is_none_is_refused(tmp_path, example, part):
-    with pytest.raises(FsrcacheError, match=f"part is {part[0]}/{part[1]}"):
+    with pytest.raises(FsrcacheError, match=rf"part is {re.escape(repr(part))}.\nIt is \(i, n\)"):
         example.writer(tmp_path / "s", part=part)
+    assert not (tmp_path / "s").exists()
 
 
 def test_the_second_writer_is_told_who_holds_it_and_a_dead_one_holds_nothing(tmp_path, example, files, whole):

@@ -11,6 +11,7 @@ from hashlib import blake2b
 
 import numpy as np
 import pytest
+import torch
 import zarr
 
 from fsrcache.errors import FsrcacheError
@@ -89,6 +90,11 @@ def test_reading_into_a_buffer(tmp_path, example):
             array.read_into(wrong)
     with pytest.raises(ValueError, match="Rows 20 to 25 were asked for; there are 23"):
         array.read_into(out[:5], start=20)
+    with pytest.raises(TypeError, match="float"):
+        array.read_into(out[:5], start=1.0)
+    out.flags.writeable = False
+    with pytest.raises(ValueError, match="The buffer is read-only float16"):
+        array.read_into(out[:5])
 
 
 def test_zarr_reads_it_without_us(tmp_path, example):
@@ -359,6 +365,7 @@ def test_so_many_classes(tmp_path, count):
 @pytest.mark.parametrize(
     "wrong", [{"width": 1.5}, {"width": 0}, {"rows": {"train": 2.5}}, {"rows": {"train": 0}}, {"rows": {}},
               {"rows": {"all": 3}}, {"classes": ()}, {"scales": (2,)}, {"dtype": "int8"}, {"content": {"x": b""}},
+              {"content": {"weights": None}}, {"content": 5}, {"content": {3: b"", "x": b""}},
               {"classes": tuple(map(str, range(65_537)))}],
     ids=lambda wrong: str(wrong)[:40],
 )  # fmt: skip
@@ -371,6 +378,11 @@ def test_a_wrong_spec_is_refused_and_not_called_damaged(wrong):
 
 def test_wrong_columns_and_values_are_refused(tmp_path, example):
     columns = example.columns()
+    labels = {**columns["labels"], "val": torch.zeros(5, dtype=torch.int64)}
+    with pytest.raises(
+        FsrcacheError, match=r"labels of val are torch.int64 \[5\] in a Tensor, not whole numbers \[5\]"
+    ):
+        FeatureWriter(tmp_path / "s", example.spec, **{**columns, "labels": labels})
     columns["labels"]["val"][2] = 2
     with pytest.raises(FsrcacheError, match="labels of val go from 0 to 2, but there are 2 classes"):
         FeatureWriter(tmp_path / "s", example.spec, **columns)

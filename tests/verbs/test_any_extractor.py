@@ -193,6 +193,8 @@ def test_an_installed_extractor_comes_before_a_file_of_its_name(networks, monkey
         ("somebodys.py", FsrcacheError, "somebodys.py"),
         ("nothing", RequestError, "There is no extractor 'nothing'"),
         ("", RequestError, "The extractor is ''"),
+        ("~nosuchuser/net.safetensors", RequestError, "no home folder for '~nosuchuser/net.safetensors'"),
+        ("~nosuchuser/net.onnx", RequestError, "no home folder for '~nosuchuser/net.onnx'"),
     ],
 )
 def test_what_is_no_extractor_is_refused_in_words(networks, extractor, error, words):

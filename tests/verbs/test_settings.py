@@ -37,6 +37,12 @@ def test_the_preset_follows_from_faces_and_device(data, side, device, preset):
     assert (resolved.schedule, resolved.differences) == (PRETRAINING[preset], ())
 
 
+@pytest.mark.parametrize("side", [0, 2049, "20"])
+def test_a_side_that_cannot_be_is_refused(tmp_path, side):
+    with pytest.raises(RequestError, match=f"side is {side!r}"):
+        pretrain_settings(tmp_path, data="drawn:14", side=side)
+
+
 def test_settings_of_shape_and_schedule():
     settings = ["spd_side=16", "learning_rate=1e-3", "stages=8/12,16"]
     resolved = resolve_settings(PICTURES, 40, preset="small", epochs=3, settings=settings, device=CPU)

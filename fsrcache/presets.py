@@ -276,8 +276,8 @@ class TrainConfig:
     averaging
         Decay of the exponential average of the generator's weights, which is then what is scored and kept; 0 for none.
     patience
-        The training ends when the held-out tenth was not scored better for so many scorings, and the best scored
-        weights are kept; 0 for the last step's.
+        The training ends when the first 512 held-out faces were not scored better for so many scorings, and the best
+        scored weights are kept; 0 for the last step's.
     precision
         In which products and convolutions are computed where the device does so in hardware, fp32 elsewhere: ``bf16``
         those of the generator and the frozen head, ``tf32`` (TensorFloat-32, on a GPU) all those of a step. Weights,

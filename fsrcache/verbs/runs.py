@@ -45,8 +45,8 @@ class RunSummary:
     step, steps
         Steps at the last checkpoint, and of the whole run; ``steps`` is None likewise.
     held_out_accuracy
-        Mean over the scales of the frozen head's accuracy on held-out faces at the last scoring, in percent; None
-        before, or without a checkpoint.
+        Mean over the scales of the frozen head's accuracy in percent: on all held-out faces of a run that has ended,
+        else on the first 512 of them at the last scoring; None before, or without a checkpoint.
     age
         Seconds since the last checkpoint, or since the generator was written.
     earlier_threads

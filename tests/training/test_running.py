@@ -12,13 +12,15 @@ from click.testing import CliRunner
 import fsrcache.training.run.train as train_module
 from fsrcache.cli.train import train as command
 from fsrcache.errors import FsrcacheError
+from fsrcache.extractors.opening import open_extractor
 from fsrcache.models.form import FeatureForm
 from fsrcache.models.generators.forms import load_generator, make_generator
 from fsrcache.models.weights import read_weights
 from fsrcache.presets import TRAINING, CriticConfig, MLPConfig, RRDBConfig, TrainConfig
 from fsrcache.training.data.batches import plan_steps
+from fsrcache.training.data.loader import load_cache
 from fsrcache.training.data.memory import free_memory, locate_cache
-from fsrcache.training.run import loop
+from fsrcache.training.run import features, loop
 from fsrcache.training.run.checkpoint import previous, run_lock
 from fsrcache.training.run.estimate import estimate_training
 from fsrcache.training.run.train import train_generator
@@ -137,6 +139,27 @@ def test_patience_ends_a_training_and_keeps_the_best(store, extractor, tmp_path,
     assert (again.resumed_from, again.steps, again.samples_per_second) == (32, 32, None)
     assert load_generator(tmp_path / "generator.safetensors")[1]["steps"] == 16
     assert TRAINING["paper"].patience == TRAINING["authors"].patience == TRAINING["best"].patience == 0
+
+
+def test_what_is_reported_is_of_the_kept_weights_and_of_all_held_out_faces(store, extractor, tmp_path, monkeypatch):
+    monkeypatch.setattr(features, "_HELD_OUT", 5)
+    config = replace(MLP, patience=2, learning_rate=0.1)
+    result = train_generator(store, extractor, config, folder=tmp_path, device=CPU)
+    kept, record = load_generator(tmp_path / "generator.safetensors")
+    assert record["steps"] < result.steps
+    held_out, head = np.flatnonzero(store.held_out()), open_extractor(extractor).frozen_head()
+    scored = [
+        loop.score(kept, head, load_cache(store, "train", rows=rows, device=CPU), store.scales)
+        for rows in (held_out, held_out[:5])
+    ]
+    assert result.held_out_accuracy == pytest.approx(scored[0])
+    assert list(result.held_out_accuracy) == ["1", "2", "4"]
+    lines = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
+    (best,) = [line["held_out_accuracy"] for line in lines if line["step"] == record["steps"]]
+    assert best == scored[1] != scored[0]
+    assert lines[-1]["held_out_accuracy"] != best
+    again = train_generator(store, extractor, config, folder=tmp_path, device=CPU)
+    assert again.held_out_accuracy == result.held_out_accuracy
 
 
 def test_patience_resumed_is_patience_undisturbed(store, extractor, tmp_path):

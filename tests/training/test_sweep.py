@@ -114,9 +114,10 @@ def test_runs_are_those_of_train_and_features_are_read_once(workspace, sweep, mo
     reads = []
     for name in ("load_splits", "load_cache"):
         load = getattr(features, name)
-        monkeypatch.setattr(features, name, lambda *a, load=load, **k: reads.append(a[1]) or load(*a, **k))
+        monkeypatch.setattr(features, name, lambda *a, name=name, load=load, **k: reads.append(name) or load(*a, **k))
     result = sweep("l2_weight=0.5,1", seeds=2)
-    assert len(reads) == 2  # what is learnt from, and the held-out tenth
+    assert reads.count("load_splits") == 1  # what is learnt from
+    assert reads.count("load_cache") == 1 + 4  # the held-out tenth, and again at the end of every run
     assert [run.seed for run in result.runs] == [0, 1, 0, 1]
     for one in (result.runs[1], result.runs[2]):
         weight = one.settings[0].partition("=")[2]

@@ -3,7 +3,7 @@
 Nothing here depends on networks, so that several trainings of one store can share it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from fsrcache.training.data.stream import Stream
 from fsrcache.training.ranks import ALONE, Ranks
 from fsrcache.training.run.checkpoint import CHECKPOINT, run_record
 
-_HELD_OUT = 512  # faces that are scored
+_HELD_OUT = 512  # faces that are scored at a time, and the first of them on the way
 _DRAWN, _STREAMED = "drawn", "streamed"  # orders of faces
 
 
@@ -42,7 +42,7 @@ class TrainFeatures:
         Training split without its held-out tenth, and the store's extra splits, all scales: a cache in memory, or a
         stream from the store. A stream gives the batches of one seed and one batch size; a cache serves any training.
     held_out
-        Up to 512 held-out faces at all scales, on the training's device.
+        The first 512 held-out faces at all scales, on the training's device.
     location
         Location of ``source``.
     device
@@ -192,3 +192,10 @@ def open_features(
         source = load_splits(store, rows, device=near, pinned=pinned, on_progress=on_progress)
     held_out = load_cache(store, "train", rows=np.flatnonzero(left_out)[:_HELD_OUT], device=device)
     return TrainFeatures(source, held_out, location, device)
+
+
+def held_out_parts(store: FeatureStore, *, device: torch.device) -> Iterator[FeatureCache]:
+    """Yield all held-out faces at all scales from the store, 512 at a time, on a device."""
+    rows = np.flatnonzero(store.held_out())
+    for start in range(0, len(rows), _HELD_OUT):
+        yield load_cache(store, "train", rows=rows[start : start + _HELD_OUT], device=device)

@@ -3,7 +3,7 @@
 import copy
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,7 +28,7 @@ from fsrcache.training.step.updates import TERMS
 
 MOST_STEPS = 100  # between two status lines, at most
 _STATUS_LINES = 40  # of a run, at least
-_SCORED = 8  # the held-out faces at every eighth of them
+_SCORED = 8  # the first held-out faces at every eighth of them
 
 Log = Callable[[int, Mapping[str, float]], None]
 _Count = Annotated[int, Between(0, 10**8)]
@@ -46,7 +46,8 @@ class TrainState:
     losses
         Means of the terms between the last two status lines.
     held_out_accuracy
-        Accuracy at the last scoring in percent, by scale.
+        Accuracy at the last scoring in percent, by scale: on the first held-out faces; of a run that has ended that of
+        the weights that are kept, on all of them.
     best_accuracy
         Mean accuracy over scales at the best scoring so far, in percent; -1 before the first one.
     best_step
@@ -97,6 +98,7 @@ def run_steps(
     held_out: FeatureCache,
     scales: tuple[int, ...],
     *,
+    every_held_out: Callable[[], Iterable[FeatureCache]],
     folder: Path,
     settings: Mapping[str, Any],
     on_progress: ProgressCallback,
@@ -111,9 +113,11 @@ def run_steps(
     trainer
         Networks and their step.
     held_out
-        Features that are scored, on the device.
+        Features that are scored on the way, on the device.
     scales
         The S scales of the features.
+    every_held_out
+        Function that returns all held-out features part by part, on the device: they are scored at the end.
     folder
         Folder of checkpoints and history.
     settings
@@ -128,7 +132,9 @@ def run_steps(
     other_threads
         Whether a run may go on under another number of threads than its checkpoint's.
     """
-    run = _Run(trainer, held_out, scales, folder, settings, on_progress, checkpoint_seconds, other_threads)
+    run = _Run(
+        trainer, held_out, every_held_out, scales, folder, settings, on_progress, checkpoint_seconds, other_threads
+    )
     state, steps, every = run.state, trainer.config.steps, status_steps(trainer.config.steps)
     resumed_from = state.step
     write = log(resumed_from) if log is not None and trainer.ranks.first else None
@@ -167,6 +173,7 @@ class _Run:
         self,
         trainer: Trainer,
         held_out: FeatureCache,
+        every_held_out: Callable[[], Iterable[FeatureCache]],
         scales: tuple[int, ...],
         folder: Path,
         settings: Mapping[str, Any],
@@ -174,8 +181,8 @@ class _Run:
         checkpoint_seconds: float | None,
         other_threads: bool,
     ) -> None:
-        self.trainer, self.config, self.held_out, self.scales = trainer, trainer.config, held_out, scales
-        self.ranks = trainer.ranks
+        self.trainer, self.config, self.scales, self.ranks = trainer, trainer.config, scales, trainer.ranks
+        self.held_out, self.every_held_out = held_out, every_held_out
         self.settings, self.on_progress = settings, on_progress
         self.checkpoint, self.history = folder / CHECKPOINT, folder / "history.jsonl"
         self.modules = {**trainer.modules, "meters": trainer.meters}
@@ -262,8 +269,11 @@ class _Run:
         state.losses = {name: value for name, value in means.items() if name in TERMS}
         line: dict[str, Any] = {"step": step, **means, "learning_rate": self.trainer.rate(step - 1)}
         if step % (_SCORED * status_steps(self.config.steps)) == 0 or step == self.config.steps:
-            state.held_out_accuracy = line["held_out_accuracy"] = self._score()
+            state.held_out_accuracy = line["held_out_accuracy"] = self._score(self.trainer.kept, [self.held_out])
             self._compare()
+            if self.finished:
+                kept = self.trainer.kept if self.best is None else self.best
+                state.held_out_accuracy = self._score(kept, self.every_held_out())
         if not self.ranks.first:
             return
         append_history(self.history, {**line, "seconds": seconds})
@@ -273,15 +283,18 @@ class _Run:
         if self.finished or self.due:
             self.save()
 
-    def _score(self) -> dict[str, float]:
-        """Return the accuracy by scale; every rank scores some scales."""
-        mine = slice(self.ranks.rank, None, self.ranks.size)
-        held_out = self.held_out._replace(features=self.held_out.features[mine])
-        trainer = self.trainer
-        accuracy = score(trainer.kept, trainer.networks.head, held_out, self.scales[mine], self.on_progress)
-        names = [str(scale) for scale in self.scales]
-        rows = self.ranks.gathered(*(accuracy.get(name, 0.0) for name in names))
-        return dict(zip(names, map(sum, zip(*rows, strict=True)), strict=True))
+    def _score(self, network: nn.Module, parts: Iterable[FeatureCache]) -> dict[str, float]:
+        """Return a network's accuracy on parts of held-out faces by scale; every rank scores some scales."""
+        mine, seen = slice(self.ranks.rank, None, self.ranks.size), 0
+        means = {str(scale): 0.0 for scale in self.scales}
+        for part in parts:
+            own = part._replace(features=part.features[mine])
+            scored = score(network, self.trainer.networks.head, own, self.scales[mine], self.on_progress)
+            seen += len(part.labels)
+            for name, accuracy in scored.items():
+                means[name] += (accuracy - means[name]) * (len(part.labels) / seen)
+        rows = self.ranks.gathered(*means.values())
+        return dict(zip(means, map(sum, zip(*rows, strict=True)), strict=True))
 
     def save(self) -> None:
         check_weights(self.state.step, self.trainer.modules)

@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from functools import partial
 from os import PathLike
 
 import torch
@@ -19,7 +20,13 @@ from fsrcache.progress import ProgressCallback, no_progress, note
 from fsrcache.records import Seed, check_value
 from fsrcache.store.reader import FeatureStore
 from fsrcache.training.ranks import ALONE, Ranks
-from fsrcache.training.run.features import TrainFeatures, choose_location, open_features, store_of_run
+from fsrcache.training.run.features import (
+    TrainFeatures,
+    choose_location,
+    held_out_parts,
+    open_features,
+    store_of_run,
+)
 from fsrcache.training.run.folder import held_folder
 from fsrcache.training.run.loop import run_steps
 from fsrcache.training.run.networks import make_trainer, refuse_impossible_networks
@@ -43,7 +50,7 @@ class TrainResult:
     losses
         Means of the loss terms since the status line before the last one, by name.
     held_out_accuracy
-        Accuracy of the frozen head on held-out faces in percent, by scale.
+        Accuracy of the frozen head on all held-out faces in percent, by scale, with the weights that are kept.
     seconds
         Duration of this call.
     samples_per_second, data_wait_share
@@ -190,7 +197,8 @@ def train_generator(
         with closing(trainer.batches), closing(trackers):
             result = run_steps(
                 trainer, features.held_out, store.scales,
-                folder=folder, settings=settings, on_progress=on_progress, log=trackers.begin if log else None,
+                every_held_out=partial(held_out_parts, store, device=device), folder=folder, settings=settings,
+                on_progress=on_progress, log=trackers.begin if log else None,
                 checkpoint_seconds=checkpoint_seconds, other_threads=other_threads,
             )  # fmt: skip
     state, target = result.state, folder / "generator.safetensors"

@@ -82,7 +82,8 @@ def sweep(
         Number of processes that train at once, each with the features in its own memory. With more than one, a program
         calls this under ``if __name__ == "__main__":``, as for all of Python's processes.
     cache
-        Location of the features: ``device``, ``ram``, ``stream``, or ``auto`` for the first of these where they fit.
+        Location of the features: ``device``, ``ram``, ``stream``, or ``auto`` for the first of these where they fit; a
+        run goes on in its own order of faces then, whatever is free now.
     log
         Trackers of every run: ``tensorboard``, ``trackio``, ``wandb``.
     restart
@@ -128,7 +129,7 @@ def sweep(
         location = locate_cache(cache, size, device=target, ranks=ranks.local_size)
         on_progress(note(f"{several(len(runs), 'run')}. Cache: {location.mode} ({location.reason})."))
         options = RunOptions(
-            target, location, tuple(log), restart and not ranks.restarted,
+            target, cache, location, tuple(log), restart and not ranks.restarted,
             other_threads=threads is not None or ranks.launched,
         )  # fmt: skip
         at_once = min(jobs * ranks.size, len(runs))

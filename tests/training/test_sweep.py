@@ -19,6 +19,7 @@ from fsrcache.progress import Progress
 from fsrcache.settings import alternatives
 from fsrcache.training.data.memory import locate_cache
 from fsrcache.training.run import features
+from fsrcache.training.run.checkpoint import CHECKPOINT, run_record
 from fsrcache.training.sweep.plan import plan_runs, run_name
 from fsrcache.training.sweep.processes import train_in_processes
 from fsrcache.training.sweep.progress import sweep_progress
@@ -163,6 +164,27 @@ def test_an_interrupted_sweep_goes_on(workspace, sweep, monkeypatch):
     assert notes[-1] == "Nothing to do: 2 runs had ended."
 
 
+@pytest.mark.parametrize(("before", "now"), [("ram", "stream"), ("stream", "ram")])
+def test_a_sweep_goes_on_where_its_features_lie_elsewhere_now(workspace, sweep, monkeypatch, before, now):
+    def stop(progress):
+        if progress.phase == "run 2 of 2: training" and progress.done >= 12:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("fsrcache.training.run.due._CHECKPOINT_SECONDS", 0.0)
+    whole = sweep("l2_weight=0.5,1", name="whole", steps=40, cache=before)
+    with pytest.raises(KeyboardInterrupt):
+        sweep("l2_weight=0.5,1", steps=40, cache=before, on_progress=stop)
+    refused = sweep("l2_weight=0.5,1", steps=40, cache=now)  # what has ended is not
+    assert ["in another order" in run.error for run in refused.runs] == [False, True]
+    located = locate_cache(now, 1, device=torch.device("cpu"))
+    monkeypatch.setattr("fsrcache.verbs.sweep.locate_cache", lambda *_, **__: located)  # what auto finds
+    result = sweep("l2_weight=0.5,1,2", steps=40)
+    for one, other in zip(result.runs, whole.runs, strict=False):
+        assert generator(workspace, one.name) == generator(workspace, other.name)
+    record = run_record(workspace.run(result.runs[2].name) / CHECKPOINT)
+    assert record["settings"]["order"].startswith("streamed") == (now == "stream")
+
+
 def test_a_run_that_fails_does_not_end_the_others(workspace, sweep):
     first, second = sweep("l2_weight=0.5,1").runs
     with pytest.raises(FsrcacheError, match="was made under other settings: steps"):
@@ -290,7 +312,7 @@ def test_torchruns_processes_share_the_runs(workspace):
 @pytest.mark.slow
 def test_a_killed_process_is_said(workspace, store):
     device = torch.device("cpu")
-    options = RunOptions(device, locate_cache("ram", 1, device=device), (), restart=False, other_threads=False)
+    options = RunOptions(device, "ram", locate_cache("ram", 1, device=device), (), restart=False, other_threads=False)
     runs = plan_runs(BEST, SMALL, seeds=1, workspace=workspace, name="sweep")
 
     def kill(*_):

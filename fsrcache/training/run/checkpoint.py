@@ -48,11 +48,14 @@ class Resumed(NamedTuple, Generic[TrainState]):
         Reason why it is not the newest one; empty if it is.
     threads
         Number of threads that it was made under, where it is another than this call's; else None.
+    settings
+        Settings that it was made under.
     """
 
     state: TrainState
     fell_back: str
     threads: int | None
+    settings: Mapping[str, Any]
 
 
 class _Record(TypedDict):
@@ -160,7 +163,8 @@ def resume(
     read
         Function of the state and, for its error, the file; it returns the state checked.
     finished
-        Function of the state that tells whether nothing is left to compute; then the number of threads does not matter.
+        Function of the state that tells whether nothing is left to compute; then neither the number of threads nor
+        ``settings["order"]`` matters.
     anew
         What a run that begins anew may have, beside ``restart``, for the error.
     other_threads
@@ -183,7 +187,7 @@ def resume(
             damage.append(error)
             continue
         if intact:
-            refuse_other_run(file, written["settings"], settings, anew=anew, other_threads=True)
+            refuse_other_run(file, written["settings"], settings, anew=anew, other_threads=True, other_order=True)
         try:
             state = read(written["state"], file)
             if not intact:
@@ -191,12 +195,15 @@ def resume(
         except FsrcacheError as error:
             damage.append(error)
             continue
-        threads = written["settings"].get("threads")
-        if not other_threads and (threads is None or not finished(state)):
-            refuse_other_run(file, written["settings"], settings, anew=anew)
+        threads, ended = written["settings"].get("threads"), finished(state)
+        refuse_other_run(
+            file, written["settings"], settings,
+            anew=anew, other_threads=other_threads or (ended and threads is not None), other_order=ended,
+        )  # fmt: skip
         _restore(file, tensors, modules=modules, optimisers=optimisers)
         fell_back = f"{damage[0].what} The checkpoint before it is used." if damage else ""
-        return Resumed(state, fell_back, None if threads == settings.get("threads") else threads)
+        other = None if threads == settings.get("threads") else threads
+        return Resumed(state, fell_back, other, written["settings"])
     if damage:
         raise FsrcacheError(
             " ".join(error.what for error in damage), f"Remove the damaged files to begin again: {path.parent}."
@@ -253,7 +260,13 @@ def threads_note(before: int, now: object) -> str:
 
 
 def refuse_other_run(
-    path: Path, written: Mapping[str, Any], settings: Mapping[str, Any], *, anew: str, other_threads: bool = False
+    path: Path,
+    written: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    *,
+    anew: str,
+    other_threads: bool = False,
+    other_order: bool = False,
 ) -> None:
     """Raise if a checkpoint was written under other settings than those of this call, naming each that differs.
 
@@ -265,8 +278,8 @@ def refuse_other_run(
         Settings of the checkpoint, and of this call.
     anew
         What a run that begins anew may have, beside ``restart``, for the error.
-    other_threads
-        Whether the number of threads may differ.
+    other_threads, other_order
+        Whether the number of threads, or the order of faces, may differ.
 
     Raises
     ------
@@ -275,8 +288,8 @@ def refuse_other_run(
     """
     there, here = dict(_leaves(written)), dict(_leaves(json.loads(json.dumps(settings))))
     differing = [key for key in sorted({*there, *here}) if there.get(key) != here.get(key)]
-    if other_threads:
-        differing = [key for key in differing if key != "threads"]
+    allowed = ("threads",) * other_threads + ("order",) * other_order
+    differing = [key for key in differing if key not in allowed]
     if differing == ["threads"]:
         before, now = there.get("threads"), here["threads"]
         same = [arguments(threads=before)] if before and now else []

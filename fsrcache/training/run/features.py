@@ -88,6 +88,18 @@ def store_of_run(store: FeatureStore, folder: Path | None, *, extra: Sequence[st
     return store.with_extra(store.spec.extra.keys() & (begun.keys() if isinstance(begun, Mapping) else ()))
 
 
+def order_of_run(folder: Path | None) -> str | None:
+    """Return the order of the faces of the run that a folder holds; None where there is none."""
+    record = None if folder is None else run_record(folder / CHECKPOINT)
+    order = None if record is None else record["settings"].get("order")
+    return order if isinstance(order, str) else None
+
+
+def goes_on_from(location: CacheLocation, order: str | None) -> bool:
+    """Tell whether a location gives faces in a run's order; any does where there is none."""
+    return order is None or order.startswith(_STREAMED) == (location.mode == "stream")
+
+
 def choose_location(
     store: FeatureStore, cache: str, *, device: torch.device, folder: Path | None = None, ranks: Ranks = ALONE
 ) -> CacheLocation:
@@ -121,13 +133,10 @@ def choose_location(
     streamed_by_some = any(streams for (streams,) in ranks.gathered(location.mode == "stream"))
     if streamed_by_some and location.mode != "stream":
         location = CacheLocation("stream", f"{location.reason}; another process has no room for them")
-    record = None if folder is None else run_record(folder / CHECKPOINT)
-    order = None if record is None else record["settings"].get("order")
-    if not isinstance(order, str):
+    order = order_of_run(folder)
+    if order is None or goes_on_from(location, order):
         return location
     streamed = order.startswith(_STREAMED)
-    if streamed == (location.mode == "stream"):
-        return location
     if cache != "auto":
         raise RequestError(
             f"{folder} holds a run whose batches are {order}; the cache {cache} gives them in another order.",

@@ -18,7 +18,7 @@ from fsrcache.presets import TrainConfig
 from fsrcache.progress import Progress, ProgressCallback, counted, no_progress
 from fsrcache.records import Between, Threads, value_from
 from fsrcache.training.data.loader import FeatureCache
-from fsrcache.training.run.checkpoint import CHECKPOINT, resume, save_checkpoint, threads_note
+from fsrcache.training.run.checkpoint import CHECKPOINT, resume, run_record, save_checkpoint, threads_note
 from fsrcache.training.run.due import CheckpointDue, ReportDue
 from fsrcache.training.run.folder import refuse_other_steps
 from fsrcache.training.run.history import append_history, cut_history
@@ -161,6 +161,18 @@ def is_finished(state: TrainState, config: TrainConfig) -> bool:
     return state.step == config.steps or bool(config.patience and state.worse >= config.patience)
 
 
+def has_ended(folder: Path, config: TrainConfig) -> bool:
+    """Tell whether a folder holds a training of some settings that has ended, as its newest checkpoint says."""
+    record = run_record(folder / CHECKPOINT)
+    if record is None:
+        return False
+    try:
+        state: TrainState = value_from(TrainState, record["state"], where=folder, name="state")
+    except FsrcacheError:
+        return False
+    return is_finished(state, config)
+
+
 def status_steps(steps: int) -> int:
     """Return the steps between two status lines."""
     return max(1, min(MOST_STEPS, steps // _STATUS_LINES))
@@ -197,7 +209,10 @@ class _Run:
         threads = ""
         if resumed is not None:
             self.state, self.fell_back = resumed.state, resumed.fell_back
-            threads = self._note_threads(resumed.threads)
+            if self.finished:  # nothing is computed under other threads, or in another order
+                self.settings = resumed.settings
+            else:
+                threads = self._note_threads(resumed.threads)
         refuse_other_steps(self.checkpoint, self.ranks, self.state.step)
         left_out = cut_history(self.history, step=self.state.step) if self.ranks.first else ""
         note = " ".join(filter(None, (self.fell_back, threads, left_out)))
@@ -208,9 +223,6 @@ class _Run:
     def _note_threads(self, before: int | None) -> str:
         """Keep the checkpoint's number of threads if it is another; return that the run goes on so, in words."""
         if before is None:
-            return ""
-        if self.finished:  # nothing is computed under the new one
-            self.settings = {**self.settings, "threads": before}
             return ""
         self.state.earlier_threads = (*(self.state.earlier_threads or ()), before)
         return threads_note(before, self.settings["threads"])

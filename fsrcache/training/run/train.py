@@ -28,7 +28,7 @@ from fsrcache.training.run.features import (
     store_of_run,
 )
 from fsrcache.training.run.folder import held_folder
-from fsrcache.training.run.loop import run_steps
+from fsrcache.training.run.loop import has_ended, run_steps
 from fsrcache.training.run.networks import make_trainer, refuse_impossible_networks
 from fsrcache.training.run.trackers import Trackers
 
@@ -124,7 +124,8 @@ def train_generator(
     cache
         Location of the features: on the ``device`` or in ``ram``, in the same order; in the store, from which they
         ``stream`` in shuffled epochs; or ``auto``, the first of these where they fit. A run goes on in its own order:
-        ``auto`` streams one that was begun so, and device and ram may take turns.
+        ``auto`` streams one that was begun so, device and ram may take turns, and it does not matter to one that has
+        ended.
     features
         Features of the store that are open already, at the location that ``cache`` names and with the same extra
         splits; None to open them.
@@ -169,7 +170,8 @@ def train_generator(
     refuse_impossible_networks(config, extractor.form, device=device, plain=plain)
     begun = None if restart else folder
     store = store_of_run(store, begun, extra=extra)
-    location = choose_location(store, cache, device=device, folder=begun, ranks=ranks)
+    going_on = None if restart or has_ended(folder, config) else folder
+    location = choose_location(store, cache, device=device, folder=going_on, ranks=ranks)
     on_progress(note(f"Cache: {location.mode} ({location.reason})."))
     settings = {
         "config": asdict(config),

@@ -11,7 +11,15 @@ from fsrcache.extractors.extractor import Extractor
 from fsrcache.progress import Progress
 from fsrcache.store.reader import FeatureStore
 from fsrcache.training.data.memory import CacheLocation
-from fsrcache.training.run.features import TrainFeatures, open_features, store_of_run
+from fsrcache.training.run.features import (
+    TrainFeatures,
+    choose_location,
+    goes_on_from,
+    open_features,
+    order_of_run,
+    store_of_run,
+)
+from fsrcache.training.run.loop import has_ended
 from fsrcache.training.run.train import TrainResult, train_generator
 from fsrcache.training.sweep.plan import SweepRun
 
@@ -27,8 +35,10 @@ class RunOptions:
     ----------
     device
         Device of the trainings.
+    cache
+        Location of the features as it was asked for, which may be ``auto``.
     location
-        Location of the features.
+        Location of the features of a run that begins.
     log
         Names of the trackers.
     restart
@@ -38,6 +48,7 @@ class RunOptions:
     """
 
     device: torch.device
+    cache: str
     location: CacheLocation
     log: tuple[str, ...]
     restart: bool
@@ -49,8 +60,8 @@ def train_runs(
 ) -> Iterator[Outcome]:
     """Train runs and yield each with its result, or with the error that ended it; the next one begins all the same.
 
-    The features are read once, and again for a run that was begun with other extra splits. Streamed ones are not kept,
-    and every run reads its own.
+    The features are read once, and again for a run that was begun with other extra splits, or in another order of faces
+    than the sweep's, where the cache is ``auto``. Streamed ones are not kept, and every run reads its own.
     """
     features: TrainFeatures | None = None
     read: object = None
@@ -58,15 +69,23 @@ def train_runs(
         report = partial(on_progress, run)
         try:
             own = store_of_run(store, None if options.restart else run.folder)
-            if options.location.mode != "stream" and (features is None or read != own.spec.extra):
-                features, read = None, own.spec.extra
+            order = None if options.restart or has_ended(run.folder, run.config) else order_of_run(run.folder)
+            location = options.location
+            if not goes_on_from(location, order):
+                if features is not None and goes_on_from(features.location, order):
+                    location = features.location
+                else:
+                    location = choose_location(own, options.cache, device=options.device, folder=run.folder)
+            if location.mode == "stream" or read != own.spec.extra:
+                features = None
+            if location.mode != "stream" and features is None:
+                read = own.spec.extra
                 features = open_features(
-                    own, run.config,
-                    location=options.location, device=options.device, seed=run.seed, on_progress=report,
+                    own, run.config, location=location, device=options.device, seed=run.seed, on_progress=report
                 )  # fmt: skip
             result = train_generator(
                 store, extractor, run.config,
-                folder=run.folder, device=options.device, seed=run.seed, cache=options.location.mode,
+                folder=run.folder, device=options.device, seed=run.seed, cache=location.mode,
                 features=features, log=options.log, restart=options.restart, other_threads=options.other_threads,
                 on_progress=report,
             )  # fmt: skip

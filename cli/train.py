@@ -46,7 +46,7 @@ def _splits(ctx: click.Context, param: click.Parameter, value: str | None) -> li
 @store_option
 @click.option("--name", default="default", show_default=True, help="Name of the run.")
 @click.option("--scales", metavar="SCALES", callback=parse_scales, help="Scales to train on beside full resolution, "
-              "such as 2,4,8.  [default: all of the store's]")  # fmt: skip
+              "such as 2,4,8.  [default: all; a run goes on with its own]")  # fmt: skip
 @click.option("--preset", type=click.Choice(list(TRAINING)), help="paper: the text where it speaks; authors: their "
               "code; best: what measures best; tiny: fast.  [default: tiny for drawn faces, else best]")  # fmt: skip
 @click.option("--steps", type=click.IntRange(1), help="Steps of the generator.  [default: the preset's]")

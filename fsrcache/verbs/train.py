@@ -53,7 +53,8 @@ def train(
     name
         Name of the run.
     scales
-        Scales of the store to train on, beside full resolution; None for all.
+        Scales of the store to train on, beside full resolution; None for those that the run was begun with, and all for
+        a new one.
     preset
         ``paper``, ``authors``, ``best`` or ``tiny``; None for ``tiny`` on drawn faces and ``best`` on others.
     steps
@@ -95,13 +96,14 @@ def train(
         folder = open_workspace(workspace).run(name)
         preset, config = train_settings(workspace, preset=preset, steps=steps, settings=settings)
         workspace = existing_workspace(workspace)
-        features = _open_store(store or workspace.store, scales)
+        features = FeatureStore(store or workspace.store)
+        _refuse_no_scale(scales, features)
         if preset == "best" and extra is None and not features.spec.extra and ranks.first:
             on_progress(note("The store has no views: best was chosen on one with 3 of every face (extract, views 3)."))
         result = train_generator(
             features, open_extractor(workspace.extractor_source), config,
-            folder=folder, seed=seed, device=target, cache=cache, extra=extra, plain=plain, log=log,
-            restart=restart and not ranks.restarted,
+            folder=folder, seed=seed, device=target, cache=cache, scales=scales, extra=extra,
+            plain=plain, log=log, restart=restart and not ranks.restarted,
             other_threads=threads is not None or ranks.launched, ranks=ranks, on_progress=on_progress,
         )  # fmt: skip
     changes = tuple(differences(config, TRAINING[preset]))
@@ -137,11 +139,13 @@ def estimate_train(
     folder = open_workspace(workspace).run(name)
     preset, config = train_settings(workspace, preset=preset, steps=steps, settings=settings)
     workspace = existing_workspace(workspace)
+    features = FeatureStore(store or workspace.store)
+    _refuse_no_scale(scales, features)
     with with_threads(threads):
         estimate = estimate_training(
-            _open_store(store or workspace.store, scales), open_extractor(workspace.extractor_source), config,
-            device=target, seed=seed, cache=cache, extra=extra, plain=plain, folder=None if restart else folder,
-            on_progress=on_progress,
+            features, open_extractor(workspace.extractor_source), config,
+            device=target, seed=seed, cache=cache, scales=scales, extra=extra, plain=plain,
+            folder=None if restart else folder, on_progress=on_progress,
         )  # fmt: skip
     return replace(estimate, preset=preset, settings=tuple(differences(config, TRAINING[preset])))
 
@@ -162,15 +166,13 @@ def train_settings(
     return preset, with_settings(preset_named(TRAINING, preset), settings)
 
 
-def _open_store(location: str | PathLike[str], scales: Sequence[int] | None) -> FeatureStore:
-    """Return a store with the scales to train on."""
-    store = FeatureStore(location)
+def _refuse_no_scale(scales: Sequence[int] | None, store: FeatureStore) -> None:
+    """Raise if scales to train on are named, and none of them is a coarse one."""
     if scales is None:
-        return store
+        return
     check_value(tuple[int, ...], tuple(scales) if isinstance(scales, Sequence) else scales, name="scales")
     if not set(scales) - {1}:
         raise RequestError(
             f"The scales to train on are {shortened(scales)}.",
             Remedy("Name one of the store's beyond 1: `{}`.", arguments(scales=[store.scales[-1]])),
         )
-    return store.at_scales(scales)

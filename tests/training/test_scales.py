@@ -1,23 +1,31 @@
 """A training on some of a store's scales: it is that of a store with these alone, and other scales are refused."""
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 
 from fsrcache.cli.main import group
 from fsrcache.errors import FsrcacheError, RequestError
+from fsrcache.extraction.extract import extract_features
+from fsrcache.extraction.source import face_source
+from fsrcache.faces.faces import usable_faces
+from fsrcache.faces.index import list_faces
 from fsrcache.models.generators.forms import read_training
 from fsrcache.store.reader import FeatureStore
 from fsrcache.training.data.loader import load_cache
+from fsrcache.verbs.sweep import sweep
 from fsrcache.verbs.train import estimate_train, train
 
 SETTINGS = ("generator.width=8", "generator.rank=0", "batch=16")
 
 
-def trained(workspace, **options):
-    return train(workspace, preset="best", steps=4, settings=SETTINGS, device="cpu", **options)
+def trained(workspace, steps=4, **options):
+    return train(workspace, preset="best", steps=steps, settings=SETTINGS, device="cpu", **options)
 
 
 def test_a_store_at_some_of_its_scales(store):
@@ -42,12 +50,37 @@ def test_training_at_one_scale(workspace, cache):
     one, every = ((workspace.run(name) / "generator.safetensors").read_bytes() for name in ("default", "all"))
     assert one != every
     assert trained(workspace, scales=[1, 4], cache=cache).resumed_from == 4
+    assert trained(workspace, cache=cache).resumed_from == 4  # a run keeps its scales
     with pytest.raises(FsrcacheError, match="scales"):
-        trained(workspace, cache=cache)  # another run
+        trained(workspace, scales=[2, 4], cache=cache)  # another run
     estimate = estimate_train(workspace, preset="best", settings=SETTINGS, scales=[4], name="new", device="cpu")
     cached = estimate.memory["cache"]
     whole = estimate_train(workspace, preset="best", settings=SETTINGS, name="new", device="cpu").memory["cache"]
     assert cached < whole
+
+
+def test_a_run_goes_on_at_its_scales_when_the_store_gets_more(workspace, extractor, tmp_path, stop_after, monkeypatch):
+    monkeypatch.setattr("fsrcache.training.run.due._CHECKPOINT_SECONDS", 0.0)
+    whole = trained(workspace, name="whole", steps=40)
+    with pytest.raises(KeyboardInterrupt):
+        trained(workspace, steps=40, on_progress=stop_after("training", 12))
+    swept = {"preset": "best", "steps": 40, "settings": SETTINGS, "device": "cpu"}
+    with pytest.raises(KeyboardInterrupt):
+        sweep(workspace, on_progress=stop_after("run 1 of 1: training", 12), **swept)
+    shutil.copytree(workspace.store.resolve(), tmp_path / "store")
+    source = face_source(usable_faces(list_faces(Path("drawn:280")), side=24), extractor, device=torch.device("cpu"))
+    extract_features(source, store=tmp_path / "store", scales=[3], data="drawn faces")
+    workspace.store.unlink()
+    workspace.store.symlink_to(tmp_path / "store")
+    assert FeatureStore(workspace.store).scales == (1, 2, 3, 4)
+    assert 0 < trained(workspace, steps=40).resumed_from < 40
+    one, two = sweep(workspace, seeds=2, **swept).runs
+    assert list(one.held_out_accuracy) == ["1", "2", "4"]
+    assert list(two.held_out_accuracy) == ["1", "2", "3", "4"]
+    expected = Path(whole.generator).read_bytes()
+    assert all(
+        (workspace.run(name) / "generator.safetensors").read_bytes() == expected for name in ("default", one.name)
+    )
 
 
 @pytest.mark.parametrize(

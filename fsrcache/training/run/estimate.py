@@ -81,6 +81,7 @@ def estimate_training(
     device: torch.device,
     seed: int = 0,
     cache: str = "auto",
+    scales: Sequence[int] | None = None,
     extra: Sequence[str] | None = None,
     plain: bool = False,
     folder: str | PathLike[str] | None = None,
@@ -100,7 +101,7 @@ def estimate_training(
     extractor = open_extractor(extractor)
     refuse_other_extractor(store, extractor)
     refuse_impossible_networks(config, extractor.form, device=device, plain=plain)
-    store = store_of_run(store, folder, extra=extra)
+    store = store_of_run(store, folder, scales=scales, extra=extra)
     location = choose_location(store, cache, device=device, folder=folder)
     on_progress(note(f"Cache: {location.mode} ({location.reason})."))
     with torch.random.fork_rng([device] if device.type == "cuda" else []):

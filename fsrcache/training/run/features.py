@@ -62,8 +62,14 @@ class TrainFeatures:
         return _DRAWN
 
 
-def store_of_run(store: FeatureStore, folder: Path | None, *, extra: Sequence[str] | None = None) -> FeatureStore:
-    """Return the store with the extra splits that a training draws from.
+def store_of_run(
+    store: FeatureStore,
+    folder: Path | None,
+    *,
+    scales: Sequence[int] | None = None,
+    extra: Sequence[str] | None = None,
+) -> FeatureStore:
+    """Return the store with the scales and extra splits that a training draws from.
 
     Parameters
     ----------
@@ -71,21 +77,24 @@ def store_of_run(store: FeatureStore, folder: Path | None, *, extra: Sequence[st
         The store.
     folder
         Folder of the run; None for a new one.
-    extra
-        Names of the extra splits; None for those that the run was begun with, and all for a new one.
+    scales, extra
+        Scales beside full resolution, and names of the extra splits; None for those that the run was begun with, and
+        all for a new one.
 
     Raises
     ------
-    FsrcacheError
-        If the store has no such extra split.
+    RequestError
+        If the store has no such scale or extra split.
     """
-    if extra is not None:
-        return store.with_extra(extra)
     record = None if folder is None else run_record(folder / CHECKPOINT)
-    if record is None:
-        return store
-    begun = record["settings"].get("extra")
-    return store.with_extra(store.spec.extra.keys() & (begun.keys() if isinstance(begun, Mapping) else ()))
+    if record is not None and scales is None:
+        begun = record["settings"].get("scales")
+        scales = begun if isinstance(begun, list) else None
+    if record is not None and extra is None:
+        begun = record["settings"].get("extra")
+        extra = [*store.spec.extra.keys() & (begun.keys() if isinstance(begun, Mapping) else ())]
+    store = store if scales is None else store.at_scales(scales)
+    return store if extra is None else store.with_extra(extra)
 
 
 def order_of_run(folder: Path | None) -> str | None:

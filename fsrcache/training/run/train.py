@@ -95,6 +95,7 @@ def train_generator(
     seed: int = 0,
     cache: str = "auto",
     features: TrainFeatures | None = None,
+    scales: Sequence[int] | None = None,
     extra: Sequence[str] | None = None,
     plain: bool = False,
     log: Sequence[str] = (),
@@ -127,8 +128,11 @@ def train_generator(
         ``auto`` streams one that was begun so, device and ram may take turns, and it does not matter to one that has
         ended.
     features
-        Features of the store that are open already, at the location that ``cache`` names and with the same extra
-        splits; None to open them.
+        Features of the store that are open already, at the location that ``cache`` names and with the same
+        scales and extra splits; None to open them.
+    scales
+        Scales of the store to train on, beside full resolution; None for those that the run was begun with, and all for
+        a new one.
     extra
         Names of the store's extra splits that batches are drawn from beside ``train``, ``view-1`` or ``unlabelled``;
         None for those that the run was begun with, and all for a new one.
@@ -169,7 +173,7 @@ def train_generator(
     refuse_other_extractor(store, extractor)
     refuse_impossible_networks(config, extractor.form, device=device, plain=plain)
     begun = None if restart else folder
-    store = store_of_run(store, begun, extra=extra)
+    store = store_of_run(store, begun, scales=scales, extra=extra)
     going_on = None if restart or has_ended(folder, config) else folder
     location = choose_location(store, cache, device=device, folder=going_on, ranks=ranks)
     on_progress(note(f"Cache: {location.mode} ({location.reason})."))

@@ -60,8 +60,9 @@ def train_runs(
 ) -> Iterator[Outcome]:
     """Train runs and yield each with its result, or with the error that ended it; the next one begins all the same.
 
-    The features are read once, and again for a run that was begun with other extra splits, or in another order of faces
-    than the sweep's, where the cache is ``auto``. Streamed ones are not kept, and every run reads its own.
+    The features are read once, and again for a run that was begun with other scales or extra splits, or in another
+    order of faces than the sweep's, where the cache is ``auto``. Streamed ones are not kept, and every run reads its
+    own.
     """
     features: TrainFeatures | None = None
     read: object = None
@@ -76,10 +77,10 @@ def train_runs(
                     location = features.location
                 else:
                     location = choose_location(own, options.cache, device=options.device, folder=run.folder)
-            if location.mode == "stream" or read != own.spec.extra:
+            if location.mode == "stream" or read != (own.scales, own.spec.extra):
                 features = None
             if location.mode != "stream" and features is None:
-                read = own.spec.extra
+                read = own.scales, own.spec.extra
                 features = open_features(
                     own, run.config, location=location, device=options.device, seed=run.seed, on_progress=report
                 )  # fmt: skip

@@ -32,6 +32,8 @@ from fsrcache.rows.row import RowContext, RowResult, RowTraining, default_in_wor
 from fsrcache.store.reader import FeatureStore
 from fsrcache.training.classifier.estimate import estimate_pretraining
 from fsrcache.training.classifier.pretraining import PretrainResult, pretrain_extractor
+from fsrcache.training.run.checkpoint import has_checkpoint
+from fsrcache.training.run.folder import begin_anew
 from fsrcache.training.run.spent import total_spent
 
 NAME = "specialists"
@@ -75,7 +77,11 @@ def train(training: RowTraining) -> RowResult:
     read, _ = training.read_faces()
     faces = relabel(read, context.extractor.classes, extractor=context.extractor.name)
     scales = [scale for scale in context.store.scales if scale > 1]
-    _announce(training, faces, schedule, [scale for scale in scales if not (folder / f"x{scale}" / _WEIGHTS).exists()])
+    trainings = {scale: folder / f"x{scale}" / _TRAINING for scale in scales}
+    if training.restart:
+        begin_anew(trainings.values(), training.ranks)
+    there = {scale for scale, one in trainings.items() if has_checkpoint(one) and (one.parent / _WEIGHTS).exists()}
+    _announce(training, faces, schedule, [scale for scale in scales if scale not in there])
     results: dict[int, PretrainResult] = {}
     held_out, kept = {}, True
     for scale in scales:
@@ -83,9 +89,9 @@ def train(training: RowTraining) -> RowResult:
         on_progress = named(context.on_progress, f"{NAME}, x{scale}")
         results[scale] = pretrain_extractor(
             faces, context.extractor.module.config, schedule,
-            target=one / _WEIGHTS, folder=one / _TRAINING, device=context.device, scales=(scale,),
-            degradation=training.degradation, restart=training.restart, other_threads=training.other_threads,
-            seed=training.seed, ranks=training.ranks, on_progress=on_progress,
+            target=one / _WEIGHTS, folder=trainings[scale], device=context.device, scales=(scale,),
+            degradation=training.degradation, other_threads=training.other_threads, seed=training.seed,
+            ranks=training.ranks, on_progress=on_progress,
         )  # fmt: skip
         if not training.ranks.first:
             continue

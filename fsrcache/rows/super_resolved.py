@@ -35,6 +35,7 @@ from fsrcache.rows.row import RowContext, RowResult, RowTraining, rows_apart
 from fsrcache.settings import preset_in_words
 from fsrcache.store.reader import FeatureStore
 from fsrcache.training.classifier.pictures import read_splits, split_rows
+from fsrcache.training.run.folder import begin_anew
 from fsrcache.training.run.spent import total_spent
 from fsrcache.training.super_resolution.enlarge import enlarge
 from fsrcache.training.super_resolution.fit import SuperResolverResult, fit_super_resolver
@@ -83,6 +84,8 @@ def train_super_resolved(name: str, training: RowTraining, models: Sequence[Mode
         pictures = read_tiles(
             training.pictures, side=faces.side, channels=own.shape[3], on_progress=context.on_progress
         )  # fmt: skip
+    if training.restart:
+        begin_anew([_training_folder(folder / f"{model.name}.safetensors") for model in models], training.ranks)
     results: dict[str, SuperResolverResult] = {}
     for model in models:
         on_progress = named(context.on_progress, f"{name}, {model.name}")
@@ -227,7 +230,7 @@ def _train(
         degradation=training.degradation, folder=_training_folder(path), seed=training.seed,
         on_progress=on_progress,
         settings={"pictures": training.pictures is not None, "start": file_digest(start) if later else ""},
-        restart=training.restart, other_threads=training.other_threads, ranks=training.ranks,
+        other_threads=training.other_threads, ranks=training.ranks,
     )  # fmt: skip
     if training.ranks.first:
         save_super_resolver(path, network, training=result.record)

@@ -27,7 +27,7 @@ from fsrcache.training.run.checkpoint import (
     threads_note,
 )
 from fsrcache.training.run.due import CheckpointDue, ReportDue
-from fsrcache.training.run.restart import discard_run
+from fsrcache.training.run.restart import discard_runs
 from fsrcache.training.run.spent import Spent, read_spent, write_spent
 
 MAP = "map.safetensors"  # in a map's folder
@@ -126,14 +126,14 @@ def fit_maps(fit: RidgeFit, folders: Mapping[Path, Sequence[int]], *, restart: b
         )
     for folder in folders if restart else ():
         if folder.exists():
-            discard_run(folder)
+            discard_runs(folder)
             (folder / MAP).unlink(missing_ok=True)
     missing = {folder: scales for folder, scales in folders.items() if not _is_there(fit, folder, scales)}
     clock = _Clock(fit, parts=sum(len(_parts(fit.store, scales)) for scales in missing.values()), maps=len(missing))
     for folder, scales in missing.items():
         with run_lock(folder):
             spent = _fit_map(fit, folder, scales, clock)
-        discard_run(folder)
+        discard_runs(folder)
         if spent is not None:
             write_spent(folder, spent)
     return [read_map(folder / MAP)[1] for folder in folders], len(folders) - len(missing)

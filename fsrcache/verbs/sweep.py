@@ -24,6 +24,8 @@ from fsrcache.training.data.loader import cache_bytes, trained_count
 from fsrcache.training.data.memory import locate_cache
 from fsrcache.training.ranks import Ranks, joined
 from fsrcache.training.run.networks import refuse_impossible_networks
+from fsrcache.training.run.restart import discard_runs
+from fsrcache.training.run.trackers import Trackers
 from fsrcache.training.run.train import TrainResult
 from fsrcache.training.sweep.plan import SweepRun, plan_runs
 from fsrcache.training.sweep.processes import train_in_processes
@@ -87,7 +89,8 @@ def sweep(
     log
         Trackers of every run: ``tensorboard``, ``trackio``, ``wandb``.
     restart
-        Whether every run begins anew; its generator stays until the new one replaces it.
+        Whether all runs begin anew, and those of an interrupted call go on without it; a generator stays until the new
+        one replaces it.
     device
         ``cpu``, ``cuda``, ``cuda:1`` and so on; ``auto`` is the GPU if there is one.
     threads
@@ -129,14 +132,17 @@ def sweep(
         location = locate_cache(cache, size, device=target, ranks=ranks.local_size)
         on_progress(note(f"{several(len(runs), 'run')}. Cache: {location.mode} ({location.reason})."))
         options = RunOptions(
-            target, cache, location, tuple(log), restart and not ranks.restarted,
-            other_threads=threads is not None or ranks.launched,
+            target, cache, location, tuple(log), other_threads=threads is not None or ranks.launched,
         )  # fmt: skip
         at_once = min(jobs * ranks.size, len(runs))
-        report = sweep_progress(runs, on_progress, jobs=at_once, restart=options.restart)
+        own = runs[ranks.rank :: ranks.size]
+        if restart and not ranks.restarted:
+            Trackers(log, folder=runs[0].folder, settings={}, on_progress=on_progress)  # a wrong one is refused first
+            discard_runs(*(run.folder for run in own))
+            ranks.wait()
+        report = sweep_progress(runs, on_progress, jobs=at_once)
         results: dict[str, TrainResult | FsrcacheError] = {}
         share = threads or max(1, torch.get_num_threads() // jobs)
-        own = runs[ranks.rank :: ranks.size]
         outcomes = (
             train_runs(own, features, extractor, options, report) if jobs == 1
             else train_in_processes(own, features, source, options, report, jobs=jobs, threads=share)

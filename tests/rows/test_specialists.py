@@ -117,6 +117,13 @@ def test_it_goes_on_at_the_scale_where_it_stopped(pretrained, monkeypatch):
         assert not np.array_equal(*(one.probabilities("test", scale) for one in both))
 
 
+def test_an_interrupted_restart_goes_on_without_it(pretrained, stop_after):
+    trained(pretrained, settings=["epochs=1"])
+    with pytest.raises(KeyboardInterrupt):
+        trained(pretrained, restart=True, on_progress=stop_after("specialists, x2: pre-training", 1))
+    assert trained(pretrained).epochs == 4
+
+
 def test_they_are_scored_as_they_are_and_refused_if_they_do_not_belong(pretrained):
     trained(pretrained, settings=["epochs=1"])
     store, extractor, ready = (

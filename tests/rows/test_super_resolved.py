@@ -133,6 +133,14 @@ def test_a_second_call_does_nothing_and_a_restart_all(super_resolved):
         trained(super_resolved, ["rcan"], settings=("steps=4", *QUICK[1:]))
 
 
+def test_an_interrupted_restart_goes_on_without_it(super_resolved, stop_after):
+    longer = {"rows": ["rcan"], "settings": ("steps=4", *QUICK[1:])}
+    with pytest.raises(KeyboardInterrupt):
+        trained(super_resolved, **longer, restart=True, on_progress=stop_after("rcan, x4: training", 0))
+    result = trained(super_resolved, **longer)[0]
+    assert [line["step"] for line in result.history if line["network"] == "x4"] == [1, 2, 3, 4]
+
+
 def test_other_weights_beside_the_features_are_refused(super_resolved):
     folder = super_resolved.row("meta-sr", 0)
     other = super_resolved.row("meta-sr-retrained", 0) / "network.safetensors"

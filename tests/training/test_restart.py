@@ -7,7 +7,7 @@ import pytest
 from fsrcache.errors import FsrcacheError, RequestError
 from fsrcache.models.weights import write_weights
 from fsrcache.training.run.checkpoint import CHECKPOINT, previous, run_lock
-from fsrcache.training.run.restart import discard_run
+from fsrcache.training.run.restart import discard_runs
 from fsrcache.verbs.train import estimate_train, train
 
 SETTINGS = ("generator.width=8", "generator.rank=0", "batch=16")
@@ -97,19 +97,32 @@ def test_a_wrong_request_removes_nothing(finished):
 def test_a_run_under_way_is_not_discarded(finished):
     folder = finished.run("default")
     with run_lock(folder), pytest.raises(FsrcacheError, match="Another process is training"):
-        discard_run(folder)
+        discard_runs(folder)
     assert (folder / CHECKPOINT).exists()
 
 
+def test_of_several_runs_all_are_discarded_or_none(finished):
+    trained(finished, 4, name="other")
+    one, other = (finished.run(name) / CHECKPOINT for name in ("default", "other"))
+    before = other.read_bytes()
+    other.write_bytes(before[:99])
+    with pytest.raises(FsrcacheError, match=r"Nothing was removed\."):
+        discard_runs(one.parent, other.parent)
+    assert one.exists()
+    other.write_bytes(before)
+    discard_runs(one.parent, other.parent)
+    assert not one.exists() | other.exists()
+
+
 def test_a_folder_without_a_checkpoint_is_left_as_it_is(tmp_path):
-    discard_run(tmp_path / "nowhere")
+    discard_runs(tmp_path / "nowhere")
     (tmp_path / "history.jsonl").write_text("mine")
-    discard_run(tmp_path)
+    discard_runs(tmp_path)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["history.jsonl"]
 
 
 def test_the_checkpoint_before_the_newest_goes_too(finished):
     folder = finished.run("default")
     (folder / CHECKPOINT).rename(previous(folder / CHECKPOINT))
-    discard_run(folder)
+    discard_runs(folder)
     assert sorted(file.name for file in folder.iterdir()) == ["generator.safetensors"]

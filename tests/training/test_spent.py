@@ -8,7 +8,7 @@ import pytest
 from fsrcache.errors import FsrcacheError
 from fsrcache.training.run.checkpoint import CHECKPOINT, save_checkpoint
 from fsrcache.training.run.due import CheckpointDue
-from fsrcache.training.run.restart import discard_run
+from fsrcache.training.run.restart import discard_runs
 from fsrcache.training.run.spent import TIME, Spent, Stopwatch, read_spent, total_spent, write_spent
 
 
@@ -56,7 +56,7 @@ def test_a_training_of_unknown_time_stays_so(tmp_path):
 def test_a_training_begun_anew_has_new_time(tmp_path):
     train(tmp_path, 0)
     write_spent(tmp_path, Spent(1e6, 1e6))
-    discard_run(tmp_path)
+    discard_runs(tmp_path)
     assert read_spent(tmp_path) is None
     train(tmp_path, 0)
     assert read_spent(tmp_path).seconds < 1e6

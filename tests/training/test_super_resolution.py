@@ -18,6 +18,7 @@ from fsrcache.faces.index import list_faces
 from fsrcache.models.super_resolution.forms import make_super_resolver
 from fsrcache.models.super_resolution.presets import MetaSRConfig, RCANConfig, SuperResolutionConfig
 from fsrcache.progress import no_progress
+from fsrcache.training.run.restart import discard_runs
 from fsrcache.training.super_resolution.enlarge import enlarge
 from fsrcache.training.super_resolution.fit import fit_super_resolver
 from fsrcache.training.super_resolution.patches import TrainingPictures, draw_patches, read_tiles
@@ -152,7 +153,8 @@ def test_an_interrupted_training_ends_in_the_same_bytes(tmp_path, faces, config,
     assert again.resumed_from == 8
     with pytest.raises(FsrcacheError, match=r"config\.batch is 4 there and 5 here|batch is 4 there and 5 here"):
         fit(tmp_path / "parts", faces, replace(config, batch=5), scales=scales)
-    assert fit(tmp_path / "parts", faces, replace(config, batch=5), scales=scales, restart=True)[1].resumed_from == 0
+    discard_runs(tmp_path / "parts")
+    assert fit(tmp_path / "parts", faces, replace(config, batch=5), scales=scales)[1].resumed_from == 0
 
 
 def test_another_number_of_threads_is_refused_or_noted(tmp_path, faces, stop_after, monkeypatch):

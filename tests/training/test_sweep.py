@@ -164,6 +164,18 @@ def test_an_interrupted_sweep_goes_on(workspace, sweep, monkeypatch):
     assert notes[-1] == "Nothing to do: 2 runs had ended."
 
 
+def test_an_interrupted_restart_goes_on_without_it(workspace, sweep, stop_after):
+    before = sweep("l2_weight=0.5,1", steps=4).runs
+    kept = generator(workspace, before[1].name)
+    with pytest.raises(RequestError):
+        sweep("l2_weight=0.5,1", steps=40, restart=True, log="wandb")
+    assert not any(run.error for run in sweep("l2_weight=0.5,1", steps=4).runs)
+    with pytest.raises(KeyboardInterrupt):
+        sweep("l2_weight=0.5,1", steps=40, restart=True, on_progress=stop_after("run 1 of 2: training", 12))
+    assert generator(workspace, before[1].name) == kept
+    assert [run.steps for run in sweep("l2_weight=0.5,1", steps=40).runs] == [40, 40]
+
+
 @pytest.mark.parametrize(("before", "now"), [("ram", "stream"), ("stream", "ram")])
 def test_a_sweep_goes_on_where_its_features_lie_elsewhere_now(workspace, sweep, monkeypatch, before, now):
     def stop(progress):
@@ -230,7 +242,7 @@ def test_the_time_of_the_whole_is_said_once(monkeypatch):
     clock = iter(range(0, 1000, 10))
     monkeypatch.setattr("fsrcache.announce.time.perf_counter", lambda: next(clock))
     runs, notes = planned("l2_weight=0,1", seeds=2), []
-    report = sweep_progress(runs, lambda progress: notes.append(progress.note), jobs=2, restart=True)
+    report = sweep_progress(runs, lambda progress: notes.append(progress.note), jobs=2)
     for done in range(0, 80, 10):
         report(runs[0], Progress("training", done, BEST.steps, "steps", note=""))
     (said,) = filter(None, notes)
@@ -312,7 +324,7 @@ def test_torchruns_processes_share_the_runs(workspace):
 @pytest.mark.slow
 def test_a_killed_process_is_said(workspace, store):
     device = torch.device("cpu")
-    options = RunOptions(device, "ram", locate_cache("ram", 1, device=device), (), restart=False, other_threads=False)
+    options = RunOptions(device, "ram", locate_cache("ram", 1, device=device), (), other_threads=False)
     runs = plan_runs(BEST, SMALL, seeds=1, workspace=workspace, name="sweep")
 
     def kill(*_):

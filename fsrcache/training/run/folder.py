@@ -1,13 +1,26 @@
 """The folder of a run while it is trained: the first of its ranks holds it for all."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from fsrcache.errors import FsrcacheError
 from fsrcache.training.ranks import Ranks
 from fsrcache.training.run.checkpoint import run_lock
-from fsrcache.training.run.restart import discard_run
+from fsrcache.training.run.restart import discard_runs
+
+
+def begin_anew(folders: Iterable[Path], ranks: Ranks) -> None:
+    """Discard the runs of several folders before the first is trained; the first of the ranks does.
+
+    Raises
+    ------
+    FsrcacheError
+        As ``discard_runs``.
+    """
+    if ranks.first:
+        discard_runs(*folders)
+    ranks.wait()
 
 
 @contextmanager
@@ -17,14 +30,14 @@ def held_folder(folder: Path, ranks: Ranks, *, restart: bool) -> Iterator[None]:
     Raises
     ------
     FsrcacheError
-        As ``run_lock`` and ``discard_run``.
+        As ``run_lock`` and ``discard_runs``.
     """
     if not ranks.first:
         ranks.wait()
         yield
         return
     if restart:
-        discard_run(folder)
+        discard_runs(folder)
     with run_lock(folder):
         ranks.wait()
         yield

@@ -1,4 +1,4 @@
-"""A run begun anew: what would have it go on from its last step is removed, and what it made stays until then."""
+"""Runs begun anew: what would have them go on from their last steps is removed, and what they made stays."""
 
 from pathlib import Path
 
@@ -10,32 +10,39 @@ from fsrcache.training.run.spent import TIME
 _OTHERS = ("history.jsonl", "result.json", TIME)
 
 
-def discard_run(folder: Path) -> None:
-    """Remove a run's checkpoints, history, result and time; its weights stay until the new run replaces them.
+def discard_runs(*folders: Path) -> None:
+    """Remove the checkpoints, history, result and time of runs; weights stay until the new runs replace them.
 
-    Nothing is removed where there is no checkpoint.
+    Of runs that are trained one after another all are discarded before the first begins, so that what was interrupted
+    goes on without discarding. Nothing is removed where there is no checkpoint.
 
     Parameters
     ----------
-    folder
-        Folder of the run.
+    folders
+        Folders of the runs.
 
     Raises
     ------
     FsrcacheError
-        If a file of a checkpoint's name is none of ours or damaged, or a process trains in the folder.
+        If a file of a checkpoint's name is none of ours or damaged, or a process trains in a folder; nothing is removed
+        in any then.
     """
-    if not has_checkpoint(folder):
-        return
+    begun = [folder for folder in folders if has_checkpoint(folder)]
+    for folder in begun:
+        with run_lock(folder):
+            for file in _checkpoints(folder):
+                try:
+                    read_record(file, kind=KIND)
+                except FsrcacheError as error:
+                    raise FsrcacheError(
+                        f"{error.what} Nothing was removed.", f"Remove {file} yourself to begin anew."
+                    ) from None
+    for folder in begun:
+        with run_lock(folder):
+            for file in (*(folder / name for name in _OTHERS), *_checkpoints(folder)):
+                file.unlink(missing_ok=True)
+
+
+def _checkpoints(folder: Path) -> list[Path]:
     newest = folder / CHECKPOINT
-    with run_lock(folder):
-        files = [file for file in (previous(newest), newest) if file.exists()]
-        for file in files:
-            try:
-                read_record(file, kind=KIND)
-            except FsrcacheError as error:
-                raise FsrcacheError(
-                    f"{error.what} Nothing was removed.", f"Remove {file} yourself to begin anew."
-                ) from None
-        for file in (*(folder / name for name in _OTHERS), *files):
-            file.unlink(missing_ok=True)
+    return [file for file in (previous(newest), newest) if file.exists()]

@@ -94,7 +94,6 @@ def fit_super_resolver(
     settings: Mapping[str, Any],
     seed: int,
     on_progress: ProgressCallback,
-    restart: bool = False,
     other_threads: bool = False,
     checkpoint_seconds: float | None = None,
     ranks: Ranks = ALONE,
@@ -121,8 +120,8 @@ def fit_super_resolver(
         Random seed of scales and patches, which are functions of (seed, step) alone.
     on_progress
         Called every second, and once with a note on how long all of it takes.
-    restart, other_threads
-        Whether to begin anew where a run is in the folder, or else may go on under another number of threads.
+    other_threads
+        Whether a run may go on under another number of threads.
     checkpoint_seconds
         Time between two checkpoints; None is 30 s, and less where they are cheap.
     ranks
@@ -148,7 +147,7 @@ def fit_super_resolver(
         "precision": computed_precision("bf16", device),
         "threads": torch_threads(device),
     }
-    with held_folder(folder, ranks, restart=restart):
+    with held_folder(folder, ranks, restart=False):
         run = _Run(network, config, folder, settings, on_progress, checkpoint_seconds, ranks)
         note = run.resume(other_threads=other_threads)
         refuse_other_steps(run.checkpoint, ranks, run.resumed_from)

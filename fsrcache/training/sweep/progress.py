@@ -10,7 +10,7 @@ from fsrcache.training.sweep.plan import SweepRun
 from fsrcache.training.sweep.runs import RunProgress
 
 
-def sweep_progress(runs: Sequence[SweepRun], on_progress: ProgressCallback, *, jobs: int, restart: bool) -> RunProgress:
+def sweep_progress(runs: Sequence[SweepRun], on_progress: ProgressCallback, *, jobs: int) -> RunProgress:
     """Return a callback that passes on which run of how many it is, and says once how long the whole sweep takes.
 
     A run's own notes on its cache and its time are left out.
@@ -23,11 +23,9 @@ def sweep_progress(runs: Sequence[SweepRun], on_progress: ProgressCallback, *, j
         Callback of the sweep.
     jobs
         Number of runs at once.
-    restart
-        Whether the runs begin anew.
     """
     numbers = {run.name: number for number, run in enumerate(runs, 1)}
-    steps = sum(run.config.steps - (0 if restart else _steps_taken(run)) for run in runs)
+    steps = sum(run.config.steps - _steps_taken(run) for run in runs)
     begun: dict[str, tuple[FirstSeconds, int]] = {}
     announced = False
 

@@ -41,8 +41,6 @@ class RunOptions:
         Location of the features of a run that begins.
     log
         Names of the trackers.
-    restart
-        Whether every run begins anew.
     other_threads
         Whether a run may go on under another number of threads.
     """
@@ -51,7 +49,6 @@ class RunOptions:
     cache: str
     location: CacheLocation
     log: tuple[str, ...]
-    restart: bool
     other_threads: bool
 
 
@@ -69,8 +66,8 @@ def train_runs(
     for run in runs:
         report = partial(on_progress, run)
         try:
-            own = store_of_run(store, None if options.restart else run.folder)
-            order = None if options.restart or has_ended(run.folder, run.config) else order_of_run(run.folder)
+            own = store_of_run(store, run.folder)
+            order = None if has_ended(run.folder, run.config) else order_of_run(run.folder)
             location = options.location
             if not goes_on_from(location, order):
                 if features is not None and goes_on_from(features.location, order):
@@ -87,7 +84,7 @@ def train_runs(
             result = train_generator(
                 store, extractor, run.config,
                 folder=run.folder, device=options.device, seed=run.seed, cache=location.mode,
-                features=features, log=options.log, restart=options.restart, other_threads=options.other_threads,
+                features=features, log=options.log, other_threads=options.other_threads,
                 on_progress=report,
             )  # fmt: skip
         except FsrcacheError as error:

@@ -43,6 +43,7 @@ from fsrcache.training.super_resolution.patches import TrainingPictures, read_ti
 from fsrcache.training.super_resolution.quality import measurable, quality
 
 _OF_ITS_SCALE = ("upsampler", "last")  # parts of an RCAN that no other scale's starts from
+_NETWORK = "network.safetensors"  # in the folder of a training
 _ELSEWHERE = ", trained on other pictures"
 
 
@@ -65,7 +66,8 @@ class Model(NamedTuple):
 def train_super_resolved(name: str, training: RowTraining, models: Sequence[Model]) -> RowResult:
     """Train the networks one after the other, and write the features of the faces that they enlarge.
 
-    A network for one scale starts from the first one's weights.
+    A network for one scale starts from the first one's weights. Networks that were there stay beside their features
+    until all new ones are trained.
     """
     began, context = time.perf_counter(), training.context
     if not models:
@@ -84,15 +86,20 @@ def train_super_resolved(name: str, training: RowTraining, models: Sequence[Mode
         pictures = read_tiles(
             training.pictures, side=faces.side, channels=own.shape[3], on_progress=context.on_progress
         )  # fmt: skip
+    files = {model.name: folder / f"{model.name}.safetensors" for model in models}
+    trained = {network: _training_folder(file) / _NETWORK for network, file in files.items()}
     if training.restart:
-        begin_anew([_training_folder(folder / f"{model.name}.safetensors") for model in models], training.ranks)
+        begin_anew([file.parent for file in trained.values()], training.ranks)
     results: dict[str, SuperResolverResult] = {}
     for model in models:
         on_progress = named(context.on_progress, f"{name}, {model.name}")
         results[model.name] = _train(
-            training, model, pictures, folder / f"{model.name}.safetensors",
-            start=folder / f"{models[0].name}.safetensors", on_progress=on_progress,
+            training, model, pictures, trained[model.name], start=trained[models[0].name], on_progress=on_progress
         )  # fmt: skip
+    if training.ranks.first:
+        for network, file in trained.items():
+            file.replace(files[network])
+    training.ranks.wait()
     scales = [scale for model in models for scale in model.used]
     super_resolver = open_super_resolver(folder, scales, degradation=training.degradation, device=context.device)
     source = face_source(
@@ -227,7 +234,7 @@ def _train(
         )  # fmt: skip
     result = fit_super_resolver(
         _to(network, training.context.device), pictures, config, scales=model.trained,
-        degradation=training.degradation, folder=_training_folder(path), seed=training.seed,
+        degradation=training.degradation, folder=path.parent, seed=training.seed,
         on_progress=on_progress,
         settings={"pictures": training.pictures is not None, "start": file_digest(start) if later else ""},
         other_threads=training.other_threads, ranks=training.ranks,

@@ -107,7 +107,7 @@ def fit_maps(fit: RidgeFit, folders: Mapping[Path, Sequence[int]], *, restart: b
     folders
         Scales by the folder of their map, which is one for all of them.
     restart
-        Whether to begin anew where there is a map or a part of one.
+        Whether to begin anew where there is a map or a part of one; the maps stay until the first new one is fitted.
 
     Returns
     -------
@@ -124,18 +124,18 @@ def fit_maps(fit: RidgeFit, folders: Mapping[Path, Sequence[int]], *, restart: b
         raise FsrcacheError(
             f"{fit.store.name} has no pictures to train on, or none held out.", "Extract data with a training split."
         )
-    for folder in folders if restart else ():
-        if folder.exists():
-            discard_runs(folder)
-            (folder / MAP).unlink(missing_ok=True)
-    missing = {folder: scales for folder, scales in folders.items() if not _is_there(fit, folder, scales)}
+    if restart:
+        discard_runs(*folders)
+    missing = {folder: scales for folder, scales in folders.items() if restart or not _is_there(fit, folder, scales)}
     clock = _Clock(fit, parts=sum(len(_parts(fit.store, scales)) for scales in missing.values()), maps=len(missing))
-    for folder, scales in missing.items():
+    for number, (folder, scales) in enumerate(missing.items(), 1):
         with run_lock(folder):
             spent = _fit_map(fit, folder, scales, clock)
         discard_runs(folder)
         if spent is not None:
             write_spent(folder, spent)
+        for later in list(missing)[number:] if restart else ():
+            (later / MAP).unlink(missing_ok=True)  # it may be of other settings, and no row with the new one
     return [read_map(folder / MAP)[1] for folder in folders], len(folders) - len(missing)
 
 

@@ -144,6 +144,29 @@ def test_what_was_there_is_not_fitted_again(workspace, monkeypatch):
     )
 
 
+def test_maps_stay_until_a_new_one_is_fitted(workspace, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    fitted(workspace)
+    before = evaluate(workspace, names=["a"], heads=["frozen"], device="cpu")
+    again = {"settings": ("penalties=0.5",), "restart": True}
+    with monkeypatch.context() as patch:
+        patch.setattr(ridge_fit, "_linear", interrupted)
+        for row in ROWS:
+            with pytest.raises(KeyboardInterrupt):
+                fitted(workspace, rows=[row], **again)
+    after = evaluate(workspace, names=["a"], heads=["frozen"], device="cpu")
+    assert [accuracies(after, row) for row in ROWS] == [accuracies(before, row) for row in ROWS]
+    fit_map = ridge_fit._fit_map
+    monkeypatch.setattr(ridge_fit, "_fit_map", lambda *of: interrupted() if of[2] == (4,) else fit_map(*of))
+    with pytest.raises(KeyboardInterrupt):
+        fitted(workspace, rows=["ridge-per-scale"], **again)
+    assert not (workspace.row("ridge-per-scale", 0) / "x4/map.safetensors").exists()
+    monkeypatch.undo()
+    assert not fitted(workspace, rows=["ridge-per-scale"], settings=again["settings"])[0].was_there
+
+
 def test_a_map_of_another_store_or_a_damaged_one_is_refused(workspace):
     fitted(workspace, rows=["ridge"])
     file = workspace.row("ridge", 0) / "map.safetensors"

@@ -135,8 +135,10 @@ def test_a_second_call_does_nothing_and_a_restart_all(super_resolved):
 
 def test_an_interrupted_restart_goes_on_without_it(super_resolved, stop_after):
     longer = {"rows": ["rcan"], "settings": ("steps=4", *QUICK[1:])}
+    before = table_of(super_resolved).rows
     with pytest.raises(KeyboardInterrupt):
         trained(super_resolved, **longer, restart=True, on_progress=stop_after("rcan, x4: training", 0))
+    assert table_of(super_resolved).rows == before  # until all new networks are there
     result = trained(super_resolved, **longer)[0]
     assert [line["step"] for line in result.history if line["network"] == "x4"] == [1, 2, 3, 4]
 

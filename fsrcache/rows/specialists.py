@@ -26,7 +26,7 @@ from fsrcache.faces.faces import Faces
 from fsrcache.faces.relabel import relabel
 from fsrcache.models.weights import file_digest, read_record
 from fsrcache.presets import PretrainConfig
-from fsrcache.progress import ProgressCallback, counted, named
+from fsrcache.progress import ProgressCallback, counted, named, note
 from fsrcache.records import Between, check_fields, value_from
 from fsrcache.rows.row import RowContext, RowResult, RowTraining, default_in_words, rows_apart, trained_seeds
 from fsrcache.store.reader import FeatureStore
@@ -111,7 +111,10 @@ def train(training: RowTraining) -> RowResult:
 
 
 def predictors(context: RowContext, runs: Sequence[str]) -> list[Predictor]:  # noqa: ARG001  # a row's signature
-    """Return the trainings that are there, a seed each, at the scales that have a specialist."""
+    """Return the trainings that are there, a seed each, at the scales that have a specialist.
+
+    A seed whose specialists were trained in different ways, as while it is trained anew, is left out with a note.
+    """
     ready = []
     for seed, folder in trained_seeds(context.workspace, NAME):
         last = [name for name in context.store.splits if name != "train"]
@@ -119,14 +122,20 @@ def predictors(context: RowContext, runs: Sequence[str]) -> list[Predictor]:  # 
             scale for scale in context.store.scales
             if scale > 1 and all((folder / f"x{scale}" / f"{split}.safetensors").exists() for split in last)
         ]  # fmt: skip
-        if there:
-            ready.append(_predictor(context, seed, folder, there))
+        schedules = {_schedule(folder / f"x{scale}" / _WEIGHTS) for scale in there}
+        if len(schedules) > 1:
+            what = f"{NAME} with the seed {seed} is left out: its networks were trained by different settings."
+            context.on_progress(note(what))
+        elif there:
+            ready.append(_predictor(context, seed, folder, there, *schedules))
     return rows_apart(NAME, ready)
 
 
-def _predictor(context: RowContext, seed: int, folder: Path, scales: Sequence[int]) -> Predictor:
+def _predictor(
+    context: RowContext, seed: int, folder: Path, scales: Sequence[int], schedule: PretrainConfig
+) -> Predictor:
     store, shape = context.store, len(context.store.classes)
-    own, epochs = _schedule(context.workspace.extractor).epochs, _schedule(folder / f"x{scales[0]}" / _WEIGHTS).epochs
+    own, epochs = _schedule(context.workspace.extractor).epochs, schedule.epochs
 
     def probabilities(split: str, scale: int) -> NDArray[np.floating[Any]]:
         if scale == 1:

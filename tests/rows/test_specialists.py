@@ -58,10 +58,10 @@ def trained(workspace, **options):
     return baselines(workspace, **{"rows": ["specialists"], "device": "cpu", **options}).rows[0]
 
 
-def predictors(workspace):
+def predictors(workspace, on_progress=lambda _: None):
     store, extractor = FeatureStore(workspace.store), open_extractor(workspace.extractor)
     context = specialists.RowContext(
-        workspace=workspace, store=store, extractor=extractor, device=CPU, on_progress=lambda _: None
+        workspace=workspace, store=store, extractor=extractor, device=CPU, on_progress=on_progress
     )
     return specialists.predictors(context, ())
 
@@ -122,6 +122,21 @@ def test_an_interrupted_restart_goes_on_without_it(pretrained, stop_after):
     with pytest.raises(KeyboardInterrupt):
         trained(pretrained, restart=True, on_progress=stop_after("specialists, x2: pre-training", 1))
     assert trained(pretrained).epochs == 4
+
+
+def test_a_seed_whose_specialists_were_trained_by_different_settings_is_left_out(pretrained, stop_after):
+    trained(pretrained, settings=["epochs=1"])
+    trained(pretrained, settings=["epochs=1"], seed=1)
+    with pytest.raises(KeyboardInterrupt):
+        trained(pretrained, restart=True, on_progress=stop_after("specialists, x4: pre-training", 1))
+    notes = []
+    (kept,) = predictors(pretrained, on_progress=lambda one: notes.append(one.note))
+    assert kept.seed == 1
+    assert notes == ["specialists with the seed 0 is left out: its networks were trained by different settings."]
+    trained(pretrained)
+    assert [(one.seed, one.facts["settings"]) for one in predictors(pretrained)] == [
+        (0, "default"), (1, "default with epochs=1"),
+    ]  # fmt: skip
 
 
 def test_they_are_scored_as_they_are_and_refused_if_they_do_not_belong(pretrained):

@@ -234,13 +234,14 @@ def covpool_extractor(path: str | PathLike[str]) -> Extractor:
     seen = "unknown scales" if scales is None else "full resolution alone" if scales == (1,) else _scales(scales)
     epochs, seed = training.get("epochs", "unknown"), training.get("seed", "unknown")
     settings = ""
-    if "schedule" in training and "fine_tuned_from" not in training:
-        shape = preset_in_words(model.config, EXTRACTORS)
-        schedule = preset_in_words(training["schedule"], PRETRAINING)
-        settings = f", {shape}" if shape == schedule else f", layers of {shape}, trained as {schedule}"
-    return extractor_of(
+    schedule = None if "fine_tuned_from" in training else training.get("schedule")
+    if schedule is not None:
+        shape, trained = preset_in_words(model.config, EXTRACTORS), preset_in_words(schedule, PRETRAINING)
+        settings = f", {shape}" if shape == trained else f", layers of {shape}, trained as {trained}"
+    extractor = extractor_of(
         model, digest=file_digest(path), training=f"pre-trained for {epochs} epochs at {seen}, seed {seed}{settings}"
     )
+    return dataclasses.replace(extractor, schedule=schedule)
 
 
 def extractor_of(model: CovPoolFER, *, digest: str = "", training: str = "untrained") -> Extractor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fsrcache.errors import FsrcacheError, RequestError
 from fsrcache.models.form import FeatureForm
-from fsrcache.presets import Side
+from fsrcache.presets import PretrainConfig, Side
 from fsrcache.records import check_value, shortened
 from fsrcache.spd import vech_length
 
@@ -76,6 +76,8 @@ class Extractor:
         Whether its weights can be trained further.
     any_pixels
         Whether it takes grey pictures with one channel, and pixels that are no whole numbers, as they are.
+    schedule
+        How it was pre-trained; None where that is not known.
     """
 
     module: Any  # a FrozenNetwork, which is an nn.Module too
@@ -87,6 +89,7 @@ class Extractor:
     summary: str = field(repr=False)
     trainable: bool = True
     any_pixels: bool = False
+    schedule: PretrainConfig | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from fsrcache.evaluation.predictor import Predictor
 from fsrcache.evaluation.splits import HELD_OUT, split_labels, stored_rows
 from fsrcache.extraction.batches import batch_features, picture_batches
 from fsrcache.extraction.source import FaceSource, face_source
-from fsrcache.extractors.covpool import COVPOOL, CovPoolFER, ExtractorTraining
+from fsrcache.extractors.covpool import COVPOOL, ExtractorTraining
 from fsrcache.extractors.extractor import Extractor
 from fsrcache.extractors.opening import open_extractor
 from fsrcache.faces.faces import Faces
@@ -63,15 +63,15 @@ SETTINGS = SpecialistConfig()
 
 def obstacle(extractor: Extractor, scales: Sequence[int]) -> str:  # noqa: ARG001  # a row's signature
     """Return why an extractor's own training cannot be done again."""
-    ours = extractor.trainable and isinstance(extractor.module, CovPoolFER)
-    return "" if ours else f"how {extractor.name} was trained is not known."
+    return "" if extractor.schedule is not None else f"how {extractor.name} was pre-trained is not known."
 
 
 def train(training: RowTraining) -> RowResult:
     """Train an extractor for every coarse scale, and keep what it says about the faces of every split at that scale."""
     began, context = time.perf_counter(), training.context
     folder = context.workspace.row(NAME, training.seed)
-    schedule = _schedule(context.workspace.extractor)
+    schedule = context.extractor.schedule
+    assert schedule is not None  # else there is an obstacle
     if training.settings.epochs:
         schedule = replace(schedule, epochs=training.settings.epochs)
     read, _ = training.read_faces()
@@ -135,7 +135,7 @@ def _predictor(
     context: RowContext, seed: int, folder: Path, scales: Sequence[int], schedule: PretrainConfig
 ) -> Predictor:
     store, shape = context.store, len(context.store.classes)
-    own, epochs = _schedule(context.workspace.extractor).epochs, schedule.epochs
+    own, epochs = context.extractor.schedule, schedule.epochs
 
     def probabilities(split: str, scale: int) -> NDArray[np.floating[Any]]:
         if scale == 1:
@@ -162,20 +162,24 @@ def _predictor(
         probabilities=probabilities,
         scales=(1, *scales),
         note=NOTE,
-        facts={"settings": default_in_words(SpecialistConfig(epochs=epochs * (epochs != own)), SETTINGS)},
+        facts={
+            "settings": default_in_words(
+                SpecialistConfig(epochs=0 if own is not None and own.epochs == epochs else epochs), SETTINGS
+            )
+        },
         networks=networks,
         spent=total_spent(folder / f"x{scale}" / _TRAINING for scale in scales),
     )
 
 
 def _schedule(path: Path) -> PretrainConfig:
-    """Return how an extractor was pre-trained, as its file says."""
+    """Return how a specialist was trained, as its file says."""
     written = read_record(path, kind=COVPOOL).get("training")
     training: ExtractorTraining = value_from(ExtractorTraining, written, where=path, name="training")
-    if "schedule" not in training or "fine_tuned_from" in training:
+    if "schedule" not in training:
         raise FsrcacheError(
-            f"{path} does not say how the extractor was pre-trained, so that no specialist can be trained like it.",
-            Remedy("Pre-train one, `{}`, or leave the row out.", call("pretrain", data=Blank("PATH"))),
+            f"{path} does not say how it was trained.",
+            Remedy("Train it again: `{}`.", call("baselines", rows=[NAME], seed=Blank("SEED"), restart=True)),
         )
     return training["schedule"]
 

@@ -156,7 +156,7 @@ def test_a_row_that_cannot_be_had_is_refused_by_name_and_left_out_of_all(workspa
         "No row fine-tuned: CovPoolFER cannot be trained further, its weights take no gradients.",
         "No row distilled: CovPoolFER cannot be trained further, its weights take no gradients.",
         "No row distilled-unlabelled: CovPoolFER cannot be trained further, its weights take no gradients.",
-        "No row specialists: how CovPoolFER was trained is not known.",
+        "No row specialists: how CovPoolFER was pre-trained is not known.",
     )
 
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from fsrcache.errors import FsrcacheError
+from fsrcache.errors import FsrcacheError, RequestError
 from fsrcache.evaluation.evaluate import evaluate_predictors
 from fsrcache.extraction.extract import extract_features
 from fsrcache.extraction.features import features_of
 from fsrcache.extraction.source import face_source
-from fsrcache.extractors.covpool import extractor_of, load_covpool, save_covpool
+from fsrcache.extractors.covpool import load_covpool, save_covpool
 from fsrcache.extractors.opening import open_extractor
 from fsrcache.faces.degrade import Degradation
 from fsrcache.faces.faces import usable_faces
@@ -165,10 +165,23 @@ def test_they_are_scored_as_they_are_and_refused_if_they_do_not_belong(pretraine
 
 
 def test_an_extractor_of_unknown_training_has_none(workspace):
-    with pytest.raises(FsrcacheError, match="does not say how the extractor was pre-trained"):
+    with pytest.raises(
+        RequestError, match=r"specialists cannot be trained: how CovPoolFER was pre-trained is not known"
+    ):
         trained(workspace)
-    extractor = extractor_of(load_covpool(workspace.extractor))
-    assert not specialists.obstacle(extractor, (1, 2))
-    assert specialists.obstacle(replace(extractor, module=torch.nn.Linear(1, 1)), (1, 2)) == (
-        "how CovPoolFER was trained is not known."
-    )
+    extractor = open_extractor(workspace.extractor)
+    assert specialists.obstacle(extractor, (1, 2)) == "how CovPoolFER was pre-trained is not known."
+    assert specialists.obstacle(replace(extractor, schedule=OWN), (1, 2)) == ""
+    model = load_covpool(workspace.extractor)
+    for training in ({"schedule": asdict(OWN)}, {"schedule": asdict(OWN), "fine_tuned_from": "0" * 64}):
+        save_covpool(workspace.extractor, model, training=training)
+        known = open_extractor(workspace.extractor).schedule
+        assert known == (None if "fine_tuned_from" in training else OWN)
+
+
+def test_all_rows_leave_it_out_before_work_begins(workspace, monkeypatch):
+    monkeypatch.setattr("fsrcache.verbs.baselines.RowTraining", None)  # of the first row that is trained
+    notes = []
+    with pytest.raises(TypeError):
+        baselines(workspace, rows=["all"], device="cpu", on_progress=lambda one: notes.append(one.note))
+    assert "specialists is left out: how CovPoolFER was pre-trained is not known." in notes

@@ -2,11 +2,11 @@
 
 Run as ``python -m studies.table --title fer2013 --data fer2013.csv --workspace DIR --out benchmarks/results``. Every
 row is a command for every seed; if the study is interrupted, or called again with more rows or seeds, it goes on. The
-generator and the rivals are trained with several seeds on one extractor; rows that no seed changes, and those of
-``--once``, with one. Two trainings at once with a core each (``--at-once 2``) take less time than one after the other
-with both. It writes ``TITLE.json`` (every command's answer, with machine and versions), ``TITLE.md`` (the
-table, means over the seeds) and ``TITLE.png``. Other extractors and other data need a workspace and a title of their
-own.
+generator and the rivals are trained with several seeds on one extractor; rows that no seed changes with one, and those
+of ``--seeds-of`` with as many as it says. Two trainings at once with a core each (``--at-once 2``) take less time than
+one after the other with both. It writes ``TITLE.json`` (every command's answer, with machine and versions),
+``TITLE.md`` (the table, means over the seeds) and ``TITLE.png``. Other extractors and other data need a workspace and
+a title of their own.
 """
 
 import json
@@ -14,7 +14,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
@@ -43,13 +43,9 @@ Command = tuple[str, ...]
 @click.option("--title", required=True, help="Name of the files in it, fer2013 for fer2013.md.")
 @click.option("--rows", default="all", show_default=True, help="Rivals, as baselines --rows takes them, or none.")
 @click.option("--seeds", default=3, show_default=True, help="Number of trainings of the generator and of every rival.")
-@click.option(
-    "--once",
-    multiple=True,
-    default=("specialists",),
-    show_default=True,
-    help="Row with one seed, FSR-FER too; repeatable.",
-)
+@click.option("--seeds-of", type=(str, click.IntRange(1)), multiple=True, default=(("specialists", 1),),
+              show_default="specialists 1", metavar="ROW N",
+              help="Another number of seeds of a row, FSR-FER too; repeatable.")  # fmt: skip
 @click.option("--at-once", type=click.IntRange(1), default=1, show_default=True,
               help="Number of trainings at a time, among which the cores are shared.")  # fmt: skip
 @click.option("--side", type=int, help="Side of the pictures, as pretrain --side takes it.  [default: their own]")
@@ -63,7 +59,7 @@ def main(
     title: str,
     rows: str,
     seeds: int,
-    once: tuple[str, ...],
+    seeds_of: tuple[tuple[str, int], ...],
     at_once: int,
     side: int | None,
     views: int,
@@ -81,7 +77,7 @@ def main(
     out.mkdir(parents=True, exist_ok=True)
     rivals = [] if rows == "none" else [row.NAME for row in rows_to_train(rows.split(","))]
     features = list(features_commands(side=side, views=views, mixed=mixed, extractor=extractor))
-    trainings = list(training_commands(rivals, seeds=seeds, once=once))
+    trainings = list(training_commands(rivals, seeds=seeds, seeds_of=dict(seeds_of)))
     threads = max(1, usable_cores() // at_once)
     where = ("--workspace", str(workspace), "--json")
     stopped = Event()
@@ -113,7 +109,7 @@ def main(
         except BaseException:
             stopped.set()
             raise
-    evaluation = evaluate_command(1 if NAME in once else seeds)
+    evaluation = evaluate_command(dict(seeds_of).get(NAME, seeds))
     keep("evaluate", evaluation, answer_of("evaluate", evaluation, anew=True))  # rows may have come since
     first = workspace / "runs/seed-0"
     shutil.copy(first / "table.md", out / f"{title}.md")
@@ -136,12 +132,12 @@ def features_commands(
     yield "extract", extract
 
 
-def training_commands(rivals: list[str], *, seeds: int, once: tuple[str, ...]) -> Iterator[tuple[str, Command]]:
+def training_commands(rivals: list[str], *, seeds: int, seeds_of: Mapping[str, int]) -> Iterator[tuple[str, Command]]:
     """Yield the commands that train the generator and the rivals: all rows with the first seed come first."""
-    for seed in range(seeds):
+    counts = {row: 1 if row in _NO_SEED else seeds_of.get(row, seeds) for row in (NAME, *rivals)}
+    for seed in range(max(counts.values())):
         name = f"seed-{seed}"
-        rows = [row for row in (NAME, *rivals) if seed == 0 or row not in (*_NO_SEED, *once)]
-        for row in rows:
+        for row in (row for row, count in counts.items() if seed < count):
             if row == NAME:
                 yield f"train-{name}", ("train", "--preset", "best", "--seed", str(seed), "--name", name)
             else:

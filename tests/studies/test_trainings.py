@@ -142,14 +142,16 @@ def test_no_path_is_kept():
 
 
 def test_all_seeds_are_one_table():
-    commands = dict(table.training_commands(["fine-tuned", "specialists", "ridge"], seeds=2, once=("specialists",)))
+    commands = dict(
+        table.training_commands(["fine-tuned", "specialists", "ridge"], seeds=2, seeds_of={"specialists": 1})
+    )
     assert list(commands) == [
         "train-seed-0", "fine-tuned-seed-0", "specialists-seed-0", "ridge-seed-0",
         "train-seed-1", "fine-tuned-seed-1",
     ]  # fmt: skip
     assert commands["fine-tuned-seed-1"] == ("baselines", "--rows", "fine-tuned", "--seed", "1")
-    once = dict(table.training_commands(["fine-tuned"], seeds=3, once=("FSR-FER",)))
-    assert list(once) == ["train-seed-0", *(f"fine-tuned-seed-{seed}" for seed in range(3))]
+    fewer = dict(table.training_commands(["fine-tuned"], seeds=1, seeds_of={"FSR-FER": 1, "fine-tuned": 3}))
+    assert list(fewer) == ["train-seed-0", *(f"fine-tuned-seed-{seed}" for seed in range(3))]
     assert table.evaluate_command(2)[:5] == ("evaluate", "--name", "seed-0", "--name", "seed-1")
 
 

@@ -1,4 +1,4 @@
-"""Batches of faces, decoded once and extracted side by side."""
+"""Batches of faces, decoded once as far as memory allows, and extracted side by side."""
 
 from collections.abc import Callable, Generator, Iterable
 from functools import partial
@@ -14,17 +14,28 @@ from fsrcache.extractors.identity import BATCH
 from fsrcache.faces.decode import Pictures
 
 _BATCHES_AHEAD = 2  # that wait for a thread
+_KEPT_BYTES = 256 << 20  # of decoded pictures, at most, which the scales of a block share
 
 
 class LazyPictures:
-    """Pictures that the first thread to ask for them decodes."""
+    """Pictures that are decoded when they are asked for.
 
-    def __init__(self, decode: Callable[[], Pictures]) -> None:
-        self._decode, self._lock = decode, Lock()
+    Parameters
+    ----------
+    decode
+        Function that returns them.
+    keep
+        Whether the first thread to ask for them decodes them for all.
+    """
+
+    def __init__(self, decode: Callable[[], Pictures], *, keep: bool) -> None:
+        self._decode, self._keep, self._lock = decode, keep, Lock()
         self._pictures: Pictures | None = None
 
     def get(self) -> Pictures:
         """Return the pictures, uint8 ``[B, S, S, C]``."""
+        if not self._keep:
+            return self._decode()
         with self._lock:
             if self._pictures is None:
                 self._pictures = self._decode()
@@ -32,9 +43,16 @@ class LazyPictures:
 
 
 def picture_batches(source: FaceSource, rows: NDArray[np.int64], *, split: str = "train") -> list[LazyPictures]:
-    """Return pictures of a split by their rows, as ``source.batch`` takes them, in batches, to be decoded."""
-    parts = (rows[start : start + BATCH] for start in range(0, len(rows), BATCH))
-    return [LazyPictures(partial(source.batch, part, split=split)) for part in parts]
+    """Return pictures of a split by their rows, as ``source.batch`` takes them, in batches, to be decoded.
+
+    The first 256 MiB of them are kept from then on; the others are decoded each time.
+    """
+    faces = source.extra[split].faces if split in source.extra else source.faces
+    kept = _KEPT_BYTES // (faces.side**2 * (1 if faces.grey else 3))  # pictures
+    return [
+        LazyPictures(partial(source.batch, rows[start : start + BATCH], split=split), keep=start + BATCH <= kept)
+        for start in range(0, len(rows), BATCH)
+    ]
 
 
 def batch_features(source: FaceSource, batches: Iterable[tuple[LazyPictures, int]]) -> Generator[Features]:

@@ -114,8 +114,8 @@ def extract_features(
     """Write features, embeddings and probabilities of all faces into a store; what is there already is kept.
 
     Batches are decoded, resized and extracted side by side, each on a thread of its own, and blocks are written on
-    one more; in memory are the pictures of a block, a few batches and two blocks of features. On Ray that is so in
-    every worker.
+    one more; in memory are up to 256 MiB of a block's pictures, a few batches and two blocks of features. Where the
+    pictures of a block are more, the others are decoded for each scale. On Ray that is so in every worker.
 
     Parameters
     ----------

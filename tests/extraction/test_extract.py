@@ -11,10 +11,12 @@ import torch
 from PIL import Image
 
 from fsrcache.errors import FsrcacheError
+from fsrcache.extraction import batches
 from fsrcache.extraction.extract import extract_features
 from fsrcache.extraction.features import features_of
-from fsrcache.extraction.source import face_source
+from fsrcache.extraction.source import FaceSource, face_source
 from fsrcache.extractors.covpool import CovPoolFER, save_covpool
+from fsrcache.extractors.identity import BATCH
 from fsrcache.extractors.opening import open_extractor
 from fsrcache.faces.degrade import SCALE_FORM, Degradation
 from fsrcache.faces.faces import usable_faces
@@ -100,6 +102,23 @@ def test_threads_change_no_byte_and_a_picture_is_decoded_once(faces, workspace, 
             torch.set_num_threads(before)
         assert loads == Counter(faces.rows.tolist())
     assert files(tmp_path / "1") == files(tmp_path / "3")
+
+
+def test_pictures_beyond_the_budget_are_decoded_for_each_scale(faces, workspace, files, tmp_path, monkeypatch):
+    source = face_source(faces, workspace / "extractor", device=torch.device("cpu"))
+    rows, decode = source.rows("train"), FaceSource.batch
+    decoded = Counter()
+
+    def counting(self, rows, **options):
+        decoded.update(rows.tolist())
+        return decode(self, rows, **options)
+
+    monkeypatch.setattr(FaceSource, "batch", counting)
+    monkeypatch.setattr(batches, "_KEPT_BYTES", 24 * 24 * (1 if faces.grey else 3) * (BATCH + 5))
+    extract_features(source, store=tmp_path / "s", scales=[2, 4], data="drawn faces")
+    assert len(rows) > BATCH
+    assert [decoded[row] for row in rows.tolist()] == [1] * BATCH + [3] * (len(rows) - BATCH)
+    assert files(tmp_path / "s") == files(workspace / "store")
 
 
 def test_a_store_is_of_the_pictures_wherever_they_lie(workspace, faces, files, tmp_path):

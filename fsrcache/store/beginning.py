@@ -7,6 +7,7 @@ from fsrcache.store.blocks import Block
 from fsrcache.store.inventory import Inventory
 from fsrcache.store.layout import ROOT, outputs
 from fsrcache.store.metadata import MOST_BYTES, documents, split_document
+from fsrcache.store.objects import Objects
 from fsrcache.store.root import Root
 from fsrcache.store.spec import StoreSpec
 
@@ -17,7 +18,7 @@ def begin_store(
     """Write the metadata that are missing or others, and remove half-written files.
 
     A complete store stays as it is for its readers while scales or extra splits are added: their metadata come last,
-    with its new root, but for the documents of added splits, which say what they are about.
+    with its new root, but for the documents of added splits (``begin_additions``), which say what they are about.
 
     Parameters
     ----------
@@ -47,9 +48,7 @@ def begin_store(
     stays = root is not None and (inventory.holds(root.spec) if root.complete else root.spec == spec)
     if root is None or not stays:
         root = Root(spec)
-    added = spec.extra.keys() - root.spec.extra.keys()
     inventory.update({ROOT: root.document(), **documents(root.spec)})
-    inventory.update({f"{split}/{ROOT}": split_document(spec, split) for split in sorted(added)})
     inventory.remove_partials(None if alone else folders)
 
 
@@ -67,24 +66,24 @@ def other_additions(inventory: Inventory, spec: StoreSpec, *, root: Root | None)
     root
         What it says of itself so far; None for a new store.
     """
-    files = (
-        {} if root is None else {split: inventory.below(split) for split in spec.extra.keys() - root.spec.extra.keys()}
-    )
+    files = {split: inventory.below(split) for split in _added(spec, root)}
     return {
         split: keys
-        for split, keys in sorted(files.items())
+        for split, keys in files.items()
         if keys and inventory.read(f"{split}/{ROOT}", MOST_BYTES) != split_document(spec, split)
     }
 
 
-def remove_other_additions(
-    inventory: Inventory, spec: StoreSpec, *, root: Root | None, holder: str | None
-) -> list[str]:
-    """Remove the extra splits that somebody began to add with other faces, and return their names.
+def begin_additions(objects: Objects, spec: StoreSpec, *, root: Root | None, holder: str | None) -> list[str]:
+    """Write what the added extra splits are about; return those begun with other faces, which are removed before.
+
+    Where another part has written it, nothing is listed: many parts may begin at once, one after another.
 
     Parameters
     ----------
-    inventory, spec, root
+    objects
+        Files of the store.
+    spec, root
         As for ``other_additions``.
     holder
         Who writes another part of the store at this moment, in words; None if nobody does.
@@ -92,10 +91,14 @@ def remove_other_additions(
     Raises
     ------
     FsrcacheError
-        If there are such splits while somebody else writes.
+        If there are such splits while somebody else writes, or a document cannot be written.
     OSError
-        If the storage fails.
+        If the storage fails otherwise.
     """
+    added = {f"{split}/{ROOT}": split_document(spec, split) for split in _added(spec, root)}
+    if all(objects.read(key, most=MOST_BYTES) == document for key, document in added.items()):
+        return []
+    inventory = Inventory(objects)
     others = other_additions(inventory, spec, root=root)
     if others and holder is not None:
         raise FsrcacheError(
@@ -104,4 +107,10 @@ def remove_other_additions(
         )
     for split, keys in others.items():
         inventory.remove(sorted(keys, key=lambda key: key == f"{split}/{ROOT}"))  # what tells whose they are is last
+    inventory.update(added)
     return [*others]
+
+
+def _added(spec: StoreSpec, root: Root | None) -> list[str]:
+    """Return the extra splits that a store of this root is to get, sorted; none of a new store."""
+    return [] if root is None else sorted(spec.extra.keys() - root.spec.extra.keys())

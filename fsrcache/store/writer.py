@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fsrcache.errors import Blank, FsrcacheError, Remedy, arguments
 from fsrcache.progress import ProgressCallback, no_progress
-from fsrcache.store.beginning import begin_store, other_additions, remove_other_additions
+from fsrcache.store.beginning import begin_additions, begin_store, other_additions
 from fsrcache.store.blocks import Block, blocks_of_part, checked_part, missing_blocks, write_block
 from fsrcache.store.columns import check_columns, name_hashes, write_columns
 from fsrcache.store.completing import refuse_other_files, shard_seals
@@ -98,12 +98,11 @@ class FeatureWriter:
                     holder = other_writer(objects.folder, part)
                     root = existing_store(objects, spec)  # as it is now that nobody else writes this part
                 self.spec = spec if root is None else _with_scales_of(root, spec, store=self.name)
-                self._inventory = Inventory(objects)
-                self.removed = remove_other_additions(self._inventory, self.spec, root=root, holder=holder)
-                self._blocks = blocks_of_part(self.spec, part)
-                missing = missing_blocks(self.spec, self._blocks, self._inventory.keys)
-                self.resumed_from = len(self._blocks) - len(missing)
-                begin_store(self._inventory, self.spec, root=root, blocks=self._blocks, alone=part == (1, 1))
+                self.removed = begin_additions(objects, self.spec, root=root, holder=holder)
+            self._inventory = Inventory(objects)
+            self._blocks = blocks_of_part(self.spec, part)
+            self.resumed_from = len(self._blocks) - len(missing_blocks(self.spec, self._blocks, self._inventory.keys))
+            begin_store(self._inventory, self.spec, root=root, blocks=self._blocks, alone=part == (1, 1))
             self._digests = write_columns(self._inventory, self.spec, columns)
             self._held, self._closed = held.pop_all(), False
 

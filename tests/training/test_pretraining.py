@@ -46,6 +46,13 @@ def workspace(pretrain, tmp_path_factory):
     return folder
 
 
+def test_a_lack_of_memory_is_said(pretrain, tmp_path, monkeypatch):
+    monkeypatch.setattr("fsrcache.training.classifier.trainer.ClassifierTrainer.step", lambda *_: torch.empty(1 << 60))
+    with pytest.raises(FsrcacheError, match=r"A training in batches of 32 does not fit into the memory: .") as caught:
+        pretrain(tmp_path)
+    assert caught.value.remedy == "Set a smaller batch."
+
+
 @pytest.mark.slow
 def test_pretraining_resumed_is_pretraining_undisturbed(pretrain, workspace, tmp_path):
     def on_progress(progress):

@@ -19,7 +19,7 @@ from fsrcache.models.weights import read_weights
 from fsrcache.presets import TRAINING, CriticConfig, MLPConfig, RRDBConfig, TrainConfig
 from fsrcache.training.data.batches import plan_steps
 from fsrcache.training.data.loader import load_cache
-from fsrcache.training.data.memory import free_memory, locate_cache
+from fsrcache.training.data.memory import free_memory, locate_cache, memory_errors
 from fsrcache.training.run import features, loop
 from fsrcache.training.run.checkpoint import previous, run_lock
 from fsrcache.training.run.estimate import estimate_training
@@ -178,6 +178,30 @@ def test_patience_resumed_is_patience_undisturbed(store, extractor, tmp_path):
     resumed = train_generator(store, extractor, config, folder=tmp_path / "b", device=CPU)
     assert 0 < resumed.resumed_from < whole.steps == resumed.steps
     assert (tmp_path / "a/generator.safetensors").read_bytes() == (tmp_path / "b/generator.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (MemoryError(), "."),
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.\nMore"),
+            ": CUDA out of memory. Tried to ",
+        ),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), ": [enforce fail] Def"),
+    ],
+)
+def test_a_lack_of_memory_is_said(store, extractor, tmp_path, monkeypatch, error, reason):
+    def short(*_):
+        raise error
+
+    monkeypatch.setattr("fsrcache.training.step.trainer.Trainer.step", short)
+    with pytest.raises(FsrcacheError, match="A training in batches of 4 does not fit into the memory") as caught:
+        train_generator(store, extractor, MLP, folder=tmp_path, device=CPU)
+    assert caught.value.what.startswith(f"A training in batches of 4 does not fit into the memory{reason}")
+    assert caught.value.remedy == "Set a smaller batch, or `cache='stream'`."
+    with pytest.raises(RuntimeError, match="another"), memory_errors(4):
+        raise RuntimeError("another")
 
 
 def test_a_folder_has_one_training_at_a_time(store, extractor, tmp_path):

@@ -1,10 +1,12 @@
 """``fsrcache sweep``: every combination once, as runs that ``train`` would have made, over features read once."""
 
 import csv
+import gc
 import json
 import multiprocessing
 import os
 import signal
+import weakref
 from statistics import fmean, stdev
 
 import pytest
@@ -12,6 +14,7 @@ import torch
 from click.testing import CliRunner
 
 import fsrcache
+import fsrcache.training.run.train as train_module
 from fsrcache.cli.sweep import sweep as command
 from fsrcache.errors import FsrcacheError, RequestError
 from fsrcache.presets import TRAINING
@@ -195,6 +198,22 @@ def test_a_sweep_goes_on_where_its_features_lie_elsewhere_now(workspace, sweep, 
         assert generator(workspace, one.name) == generator(workspace, other.name)
     record = run_record(workspace.run(result.runs[2].name) / CHECKPOINT)
     assert record["settings"]["order"].startswith("streamed") == (now == "stream")
+
+
+def test_a_run_without_memory_does_not_end_the_others(sweep, monkeypatch):
+    def short(trainer, *of, **options):
+        if trainer.config.l2_weight == 0.5:
+            failed.append(weakref.ref(trainer))
+            torch.empty(1 << 60)
+        gc.collect()
+        assert failed[0]() is None
+        return run_steps(trainer, *of, **options)
+
+    failed, run_steps = [], train_module.run_steps
+    monkeypatch.setattr(train_module, "run_steps", short)
+    first, second = sweep("l2_weight=0.5,1").runs
+    assert first.error.startswith("A training in batches of 16 does not fit into the memory: ")
+    assert (second.error, second.steps) == ("", 4)
 
 
 def test_a_run_that_fails_does_not_end_the_others(workspace, sweep):

@@ -14,6 +14,7 @@ from fsrcache.progress import Progress, ProgressCallback, no_progress
 from fsrcache.records import Seed, check_value
 from fsrcache.training.classifier.pictures import picture_bytes, read_splits, split_rows
 from fsrcache.training.classifier.trainer import ClassifierTrainer, Views, make_optimiser, scoring_seconds
+from fsrcache.training.data.memory import memory_errors
 
 _WARM_UP = {"cpu": 1, "cuda": 4}  # steps that choose algorithms
 _MOST_STEPS = 40
@@ -91,7 +92,7 @@ def estimate_pretraining(
     count = {split: len(chosen) for split, chosen in rows.items()}
     batch = min(schedule.batch, count["train"])
     splits = read_splits(faces, {"train": rows["train"][:batch]}, on_progress=on_progress)
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+    with memory_errors(batch), torch.random.fork_rng([device] if device.type == "cuda" else []):
         model = CovPoolFER(config, faces.classes, generator=torch.Generator().manual_seed(seed)).to(device)
         extractor = extractor_of(model)
         optimiser = make_optimiser(extractor, schedule)

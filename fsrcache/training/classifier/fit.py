@@ -22,6 +22,7 @@ from fsrcache.records import Between, Threads, value_from
 from fsrcache.training.classifier.distillation import Teacher
 from fsrcache.training.classifier.pictures import read_splits, split_rows
 from fsrcache.training.classifier.trainer import ClassifierTrainer, Views, accuracy, make_optimiser, scoring_seconds
+from fsrcache.training.data.memory import memory_errors
 from fsrcache.training.ranks import ALONE, Ranks
 from fsrcache.training.run.checkpoint import resume, save_checkpoint, threads_note
 from fsrcache.training.run.due import CheckpointDue, ReportDue
@@ -165,8 +166,8 @@ def fit_classifier(
     RequestError
         If there are no scales, the network cannot be trained, or the processes cannot share a batch equally.
     FsrcacheError
-        If there is nothing to train on, the folder holds a run of other settings or belongs to a training under way, or
-        loss or weights stop being finite.
+        If there is nothing to train on, the folder holds a run of other settings or belongs to a training under way,
+        the memory is short, or loss or weights stop being finite.
     """
     views = Views(scales, degradation)
     rows = split_rows(faces)
@@ -183,6 +184,7 @@ def fit_classifier(
     optimiser = make_optimiser(extractor, schedule)
     on_progress = on_progress if ranks.first else no_progress
     with (
+        memory_errors(schedule.batch),
         held_folder(folder, ranks, restart=restart),
         torch.random.fork_rng([extractor.device] if extractor.device.type == "cuda" else []),
     ):

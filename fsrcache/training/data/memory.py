@@ -1,12 +1,14 @@
-"""The location of the features in a training: the device, the CPU's memory, or the store, which is streamed."""
+"""The memory of a training: the location of its features, and what is said where the memory is short."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import torch
 
-from fsrcache.errors import RequestError
+from fsrcache.errors import FsrcacheError, Remedy, RequestError, arguments
 from fsrcache.presets import CACHES
 from fsrcache.records import shortened
 
@@ -14,6 +16,7 @@ _GROUPS = (("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
            ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"))  # fmt: skip
 _TRAINED = 16  # bytes of a weight, its gradient and two moments in fp32
 _SMALL = 1e9  # bytes that are found at once, whatever is free now
+_SHORT = ("out of memory", "can't allocate memory", "not enough memory")  # in a RuntimeError of torch
 _SHARE = {"device": 0.6, "ram": 0.7}  # of the free memory that a cache may take: networks and others need some too
 
 
@@ -91,6 +94,34 @@ def refuse_too_large(weights: int, *, networks: str, device: torch.device) -> No
             f"{_gigabytes(free)} are free.",
             "Set fewer or narrower layers.",
         )
+
+
+@contextmanager
+def memory_errors(batch: int, *, streams: bool = False) -> Iterator[None]:
+    """Say in words that a training does not fit into the memory.
+
+    Parameters
+    ----------
+    batch
+        Samples of a step.
+    streams
+        Whether features in memory could be streamed from the store.
+
+    Raises
+    ------
+    FsrcacheError
+        In place of Python's and torch's errors.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not any(words in str(error) for words in _SHORT):
+            raise
+        reason = shortened(str(error).strip().partition("\n")[0].rstrip("."), most=200)[1:-1]
+        raise FsrcacheError(
+            f"A training in batches of {batch:,} does not fit into the memory{reason and ': '}{reason}.",
+            Remedy("Set a smaller batch, or `{}`.", arguments(cache="stream")) if streams else "Set a smaller batch.",
+        ) from None
 
 
 def free_memory() -> int:

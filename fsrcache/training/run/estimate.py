@@ -22,6 +22,7 @@ from fsrcache.progress import Progress, ProgressCallback, no_progress, note
 from fsrcache.records import Seed, check_value
 from fsrcache.store.reader import FeatureStore
 from fsrcache.training.data.loader import FeatureCache
+from fsrcache.training.data.memory import memory_errors
 from fsrcache.training.data.stream import STREAM_BYTES
 from fsrcache.training.run.features import TrainFeatures, choose_location, open_features, store_of_run
 from fsrcache.training.run.loop import status_steps
@@ -104,7 +105,7 @@ def estimate_training(
     store = store_of_run(store, folder, scales=scales, extra=extra)
     location = choose_location(store, cache, device=device, folder=folder)
     on_progress(note(f"Cache: {location.mode} ({location.reason})."))
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+    with memory_errors(config.batch, streams=True), torch.random.fork_rng([device] if device.type == "cuda" else []):
         features = open_features(store, config, location=location, device=device, seed=seed, on_progress=on_progress)
         trainer = make_trainer(features, extractor, config, seed=seed, plain=plain, on_progress=on_progress)
         on_progress(Progress("measuring", 0, int(_SECONDS), "seconds"))

@@ -19,6 +19,7 @@ from fsrcache.presets import TrainConfig
 from fsrcache.progress import ProgressCallback, no_progress, note
 from fsrcache.records import Seed, check_value
 from fsrcache.store.reader import FeatureStore
+from fsrcache.training.data.memory import memory_errors
 from fsrcache.training.ranks import ALONE, Ranks
 from fsrcache.training.run.features import (
     TrainFeatures,
@@ -159,8 +160,8 @@ def train_generator(
         equally by the processes.
     FsrcacheError
         If the store is of other weights; the folder holds a run of other settings, or one whose features were in memory
-        and do not fit there any more, or another process trains in it; or a term stops being finite (the message names
-        it and the step, and no checkpoint is written after it).
+        and do not fit there any more, or another process trains in it; the memory is short; or a term stops being
+        finite (the message names it and the step, and no checkpoint is written after it).
     """
     start = time.perf_counter()
     check_device(device)
@@ -190,7 +191,11 @@ def train_generator(
     if store.spec.extra:
         settings["extra"] = {split: one["digest"] for split, one in store.spec.extra.items()}
     trackers = Trackers(log, folder=folder, settings={"seed": seed, **asdict(config)}, on_progress=on_progress)
-    with held_folder(folder, ranks, restart=restart), torch.random.fork_rng([device] if device.type == "cuda" else []):
+    with (
+        memory_errors(config.batch, streams=True),
+        held_folder(folder, ranks, restart=restart),
+        torch.random.fork_rng([device] if device.type == "cuda" else []),
+    ):
         if features is None:
             features = open_features(
                 store, config, location=location, device=device, seed=seed, on_progress=on_progress

@@ -21,6 +21,7 @@ from fsrcache.faces.degrade import Degradation
 from fsrcache.models.super_resolution.presets import SuperResolutionConfig
 from fsrcache.progress import Progress, ProgressCallback, no_progress
 from fsrcache.records import Between, Threads, value_from
+from fsrcache.training.data.memory import memory_errors
 from fsrcache.training.ranks import ALONE, Ranks
 from fsrcache.training.run.checkpoint import resume, save_checkpoint, threads_note
 from fsrcache.training.run.due import CheckpointDue, ReportDue
@@ -132,8 +133,8 @@ def fit_super_resolver(
     RequestError
         If the processes cannot share a batch equally.
     FsrcacheError
-        If the folder holds a run of other settings or belongs to a training under way, or loss or weights stop being
-        finite.
+        If the folder holds a run of other settings or belongs to a training under way, the memory is short, or loss or
+        weights stop being finite.
     """
     ranks.refuse_uneven(config.batch)
     device = next(network.parameters()).device
@@ -147,7 +148,7 @@ def fit_super_resolver(
         "precision": computed_precision("bf16", device),
         "threads": torch_threads(device),
     }
-    with held_folder(folder, ranks, restart=False):
+    with memory_errors(config.batch), held_folder(folder, ranks, restart=False):
         run = _Run(network, config, folder, settings, on_progress, checkpoint_seconds, ranks)
         note = run.resume(other_threads=other_threads)
         refuse_other_steps(run.checkpoint, ranks, run.resumed_from)

@@ -10,7 +10,7 @@ from fsrcache.errors import FsrcacheError
 from fsrcache.extractors.extractor import Extractor
 from fsrcache.progress import Progress
 from fsrcache.store.reader import FeatureStore
-from fsrcache.training.data.memory import CacheLocation
+from fsrcache.training.data.memory import CacheLocation, memory_errors
 from fsrcache.training.run.features import (
     TrainFeatures,
     choose_location,
@@ -78,9 +78,10 @@ def train_runs(
                 features = None
             if location.mode != "stream" and features is None:
                 read = own.scales, own.spec.extra
-                features = open_features(
-                    own, run.config, location=location, device=options.device, seed=run.seed, on_progress=report
-                )  # fmt: skip
+                with memory_errors(run.config.batch, streams=True):
+                    features = open_features(
+                        own, run.config, location=location, device=options.device, seed=run.seed, on_progress=report
+                    )  # fmt: skip
             result = train_generator(
                 store, extractor, run.config,
                 folder=run.folder, device=options.device, seed=run.seed, cache=location.mode,
@@ -88,6 +89,7 @@ def train_runs(
                 on_progress=report,
             )  # fmt: skip
         except FsrcacheError as error:
-            yield run, error
+            error.__context__ = None  # it and the traceback would keep what the run had in memory
+            yield run, error.with_traceback(None)
         else:
             yield run, result

@@ -94,7 +94,9 @@ def sweep(
         if csv_path is not None:
             write_whole(csv_path, to_csv(result.rows).encode())
         if failed:
-            raise FsrcacheError(f"{len(failed):,} of {len(result.runs):,} runs failed: {failed[0].error}")
+            first = failed[0]
+            what = f"{len(failed):,} of {len(result.runs):,} runs failed, {first.name} first: {first.error}"
+            raise FsrcacheError(what, first.remedy)
 
 
 def _print_result(result: "SweepResult", workspace: Workspace) -> None:

@@ -43,6 +43,19 @@ def with_settings(config: Config, assignments: Sequence[str]) -> Config:
     return changed
 
 
+def refuse_text(assignments: Sequence[str]) -> None:
+    """Raise if settings are one text, before anything takes them for a list of characters.
+
+    Raises
+    ------
+    RequestError
+        With the text.
+    """
+    if isinstance(assignments, str):
+        text = shortened(assignments)
+        raise RequestError(f"The settings are {text}.", f"Name a list of them: [{text}].")
+
+
 def preset_named(presets: Mapping[str, Config], name: str) -> Config:
     """Return a preset.
 
@@ -175,8 +188,7 @@ def _split(assignment: str) -> tuple[str, str, str]:
 
 def _assigned(assignments: Sequence[str], names: Sequence[str], *, example: str) -> dict[str, str]:
     """Return the text of every name that is set; the names must be known."""
-    if isinstance(assignments, str):
-        raise RequestError(f"The settings are {shortened(assignments)}.", f"Name a list of them: [{example!r}].")
+    refuse_text(assignments)
     texts: dict[str, str] = {}
     for assignment in assignments:
         name, equals, text = _split(assignment)

@@ -21,7 +21,7 @@ from fsrcache.progress import ProgressCallback, no_progress, note
 from fsrcache.records import Seed, check_value, value_from
 from fsrcache.rows.index import refuse_obstacle, rows_to_train
 from fsrcache.rows.row import Row, RowContext, RowResult, RowTraining
-from fsrcache.settings import resolved, with_settings
+from fsrcache.settings import refuse_text, resolved, with_settings
 from fsrcache.store.reader import FeatureStore
 from fsrcache.training.ranks import joined
 from fsrcache.verbs.data import choose_data, has_store_of, read_faces
@@ -174,6 +174,7 @@ def _pictures(rows: Sequence[Row], folder: Path) -> Path:
 
 def _settings(rows: Sequence[Row], assignments: Sequence[str]) -> dict[str, Any]:
     """Return the settings of every row's training: each takes those that it has."""
+    refuse_text(assignments)
     names = {row.NAME: [name for name, _ in resolved(row.SETTINGS)] for row in rows if row.SETTINGS is not None}
     if assignments and not names:
         raise RequestError(

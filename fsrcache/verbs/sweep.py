@@ -170,7 +170,7 @@ def _of_all(own: Sequence[SweepRunResult], runs: Sequence[SweepRun], ranks: Rank
     for rank, text in enumerate(ranks.texts(json.dumps([asdict(one) for one in own]))):
         where = f"process {rank}"
         read = value_from(tuple[SweepRunResult, ...], parse_json(text, where=where), where=where, name="runs")
-        results.update({one.name: one for one in read})
+        results.update({one.name: one for one in (own if rank == ranks.rank else read)})  # its remedies have calls
     return tuple(results[run.name] for run in runs)
 
 
@@ -185,5 +185,5 @@ def _in_words(run: SweepRun, result: TrainResult | FsrcacheError) -> str:
 
 def _run_result(run: SweepRun, result: TrainResult | FsrcacheError) -> SweepRunResult:
     if isinstance(result, FsrcacheError):
-        return SweepRunResult(run.name, run.settings, run.seed, 0, {}, result.what)
+        return SweepRunResult(run.name, run.settings, run.seed, 0, {}, result.what, result.remedy)
     return SweepRunResult(run.name, run.settings, run.seed, result.steps, result.held_out_accuracy)

@@ -11,7 +11,7 @@ from fsrcache.extractors.opening import open_extractor
 from fsrcache.presets import TRAINING, TrainConfig
 from fsrcache.progress import ProgressCallback, no_progress, note
 from fsrcache.records import check_value, shortened
-from fsrcache.settings import differences, preset_named, with_settings
+from fsrcache.settings import differences, preset_named, refuse_text, with_settings
 from fsrcache.store.reader import FeatureStore
 from fsrcache.training.ranks import joined
 from fsrcache.training.run.estimate import TrainEstimate, estimate_training
@@ -161,6 +161,7 @@ def train_settings(
     if preset is None:
         data = open_workspace(workspace).data()
         preset = "tiny" if data is not None and data.drawn else "best"
+    refuse_text(settings)
     if steps is not None:
         settings = [*settings, f"steps={steps}"]
     return preset, with_settings(preset_named(TRAINING, preset), settings)

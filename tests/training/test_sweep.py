@@ -224,6 +224,7 @@ def test_a_run_that_fails_does_not_end_the_others(workspace, sweep):
         file.unlink()
     result = sweep("l2_weight=0.5,1", steps=5)
     assert "steps is 4 there and 5 here" in result.runs[0].error
+    assert "begin anew: `restart=True`" in result.runs[0].remedy
     assert result.runs[0].held_out_accuracy == {}
     assert (result.runs[1].name, result.runs[1].error, result.runs[1].steps) == (second.name, "", 5)
     assert [row.settings for row in result.rows] == [second.settings]
@@ -281,7 +282,7 @@ def test_the_command(workspace, tmp_path):
     options = words(workspace, "--set", "l2_weight=0,1", "--seeds", 2, "--steps", 4)
     answer = json.loads(CliRunner().invoke(command, [*options, "--json", "--csv", table]).stdout)
     assert {frozenset(one) for one in answer["runs"]} == {
-        frozenset({"name", "settings", "seed", "steps", "held_out_accuracy", "error"})
+        frozenset({"name", "settings", "seed", "steps", "held_out_accuracy", "error", "remedy"})
     }
     assert [(one["settings"], one["seed"]) for one in answer["runs"]] == [
         ([*SMALL, f"l2_weight={weight}"], seed) for weight in (0, 1) for seed in (0, 1)
@@ -306,7 +307,8 @@ def test_the_command_fails_where_a_run_does(workspace):
     failed = CliRunner().invoke(command, words(workspace, "--steps", 5, "--seeds", 2, "--json"))
     assert failed.exit_code == 1
     assert [bool(one["error"]) for one in json.loads(failed.stdout)["runs"]] == [True, False]
-    assert "1 of 2 runs failed" in failed.stderr
+    assert "1 of 2 runs failed, sweep-seed-0 first: " in failed.stderr
+    assert "or begin anew: `--restart`, or another name." in failed.stderr
 
 
 @pytest.mark.slow

@@ -71,6 +71,15 @@ def test_pretrain_refuses_a_setting(tmp_path, settings, words):
         pretrain_settings(tmp_path / "fsr", data="drawn:14", side=16, epochs=1, settings=settings)
 
 
+@pytest.mark.parametrize("options", [{}, {"steps": 2}])
+@pytest.mark.parametrize("verb", ["train", "sweep", "baselines"])
+def test_one_text_is_no_list_of_settings(tmp_path, verb, options):
+    options = options if verb != "baselines" else {}
+    with pytest.raises(RequestError, match=r"The settings are 'batch=3'\.") as caught:
+        getattr(fsrcache, verb)(tmp_path / "fsr", settings="batch=3", device="cpu", **options)
+    assert caught.value.remedy == "Name a list of them: ['batch=3']."
+
+
 @pytest.mark.slow
 def test_train_settings(tmp_path):
     workspace = Workspace(tmp_path / "fsr")

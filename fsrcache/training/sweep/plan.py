@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fsrcache.errors import RequestError
 from fsrcache.presets import TrainConfig
-from fsrcache.settings import alternatives, resolved, with_settings
+from fsrcache.settings import alternatives, refuse_text, resolved, with_settings
 from fsrcache.workspace import Workspace
 
 _LONGEST = 64  # characters of a run's name
@@ -66,6 +66,7 @@ def plan_runs(
         If a setting is unknown or set twice, a value or a combination cannot be, or the name is none for a run.
     """
     workspace.run(name)
+    refuse_text(settings)
     choices = [alternatives(base, one) for one in settings]
     if (count := seeds * prod(map(len, choices))) > _MOST_RUNS:
         raise RequestError(f"These are {count:,} runs; {_MOST_RUNS:,} are the most.", "Name fewer values or seeds.")

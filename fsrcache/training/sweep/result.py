@@ -23,8 +23,8 @@ class SweepRunResult:
         Number of steps since the beginning of the run.
     held_out_accuracy
         Accuracy of the frozen head on held-out faces in percent, by scale; empty if the run failed.
-    error
-        Reason why the run failed; empty if it did not.
+    error, remedy
+        Reason why the run failed, and what to do about it; empty if it did not.
     """
 
     name: str
@@ -33,6 +33,7 @@ class SweepRunResult:
     steps: int
     held_out_accuracy: Mapping[str, float]
     error: str = ""
+    remedy: str = ""
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ FLOORS = {
     "fsrcache.files": 1,
     "fsrcache.records": 1,
     "fsrcache.threads": 1,
+    "fsrcache.memory": 1,
     "fsrcache.kernels": 1,
     "fsrcache.faces.expressions": 1,
     "fsrcache.presets": 2,

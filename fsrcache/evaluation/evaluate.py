@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from fsrcache.device import check_device, fp32_precision
-from fsrcache.errors import FsrcacheError, RequestError
+from fsrcache.errors import FsrcacheError, Remedy, RequestError, arguments
 from fsrcache.evaluation.distances import distances_to_training
 from fsrcache.evaluation.ensembles import ensembles_of, mean_probabilities
 from fsrcache.evaluation.estimate import announce_scoring
@@ -30,9 +30,12 @@ from fsrcache.evaluation.twins import twins
 from fsrcache.extractors.extractor import Extractor
 from fsrcache.extractors.identity import refuse_other_extractor
 from fsrcache.files import as_path
+from fsrcache.memory import free_memory, gigabytes
 from fsrcache.progress import Progress, ProgressCallback, no_progress
 from fsrcache.records import Seed, check_value, shortened
 from fsrcache.store.reader import FeatureStore
+
+_FEATURE_BYTES = 2  # of a number, as the store has it
 
 
 @fp32_precision(tf32=False)
@@ -95,7 +98,8 @@ def evaluate_predictors(
     Raises
     ------
     FsrcacheError
-        If the store was written with another extractor, or the split has no pictures.
+        If the store was written with another extractor, the split has no pictures, or the training features that a
+        head is re-fitted on do not fit into the free memory.
     RequestError
         If there are no such heads, seed, row to compare with, or no predictors, or those of one row differ in their
         settings.
@@ -120,6 +124,7 @@ def evaluate_predictors(
         scoring = Scoring(store, predictor, split, seed, device, folder, on_progress)
         kept[predictor.name, head] = scoring.kept(head)
     missing = [(predictor, head) for predictor, head in work if kept[predictor.name, head] is None]
+    _refuse_short_memory(store, missing)
     announce_scoring(store, missing, split=split, device=device, on_progress=on_progress)
     outputs: dict[Key, NDArray[np.float32]] = {}
     current: Scoring | None = None
@@ -201,6 +206,20 @@ def reported_split(store: FeatureStore, split: str | None) -> str:
 def _refits(predictor: Predictor) -> bool:
     """Tell whether heads can be re-fitted on a predictor's training features."""
     return predictor.features is not None and predictor.has("train")
+
+
+def _refuse_short_memory(store: FeatureStore, missing: Sequence[tuple[Predictor, str]]) -> None:
+    """Raise if a head is to be re-fitted on more training features than the free memory takes."""
+    scales = [len(known_scales(store, one)) for one, head in missing if head != FROZEN]
+    if not scales:
+        return
+    needed = max(scales) * int((~store.held_out()).sum()) * store.spec.widths["features"] * _FEATURE_BYTES
+    if 0 < (free := free_memory()) < needed:
+        raise FsrcacheError(
+            f"A head is re-fitted with {gigabytes(needed)} of training features in memory, and {gigabytes(free)} are "
+            "free.",
+            Remedy("Score the frozen head alone: `{}`.", arguments(heads=[FROZEN])),
+        )
 
 
 def _split_notes(predictors: Sequence[Predictor], split: str) -> list[str]:

@@ -19,7 +19,7 @@ from fsrcache.kernels.gradient_norm import (
     penalty_direction_reference,
 )
 from fsrcache.kernels.symmetric_gather import launch_symmetric_gather, symmetric_gather_reference
-from fsrcache.training.data.memory import free_memory
+from fsrcache.memory import free_memory
 from studies.gpu.checks import Check, Limited, NotRunError, Setting, distance
 from studies.gpu.drawn import drawn
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from fsrcache.benchmarks.harness import commit, durations, machine, measure_roofs
-from fsrcache.training.data.memory import free_memory
+from fsrcache.memory import free_memory
 from studies.gpu.checks import Check, NotRunError, Setting
 
 _QUERY = (

@@ -337,6 +337,16 @@ def test_a_predictor_has_features_or_probabilities(workspace):
             Predictor(**whole, **wrong)
 
 
+def test_heads_are_not_re_fitted_on_more_features_than_the_memory_takes(workspace, computed, monkeypatch):
+    shutil.rmtree(workspace.predictions, ignore_errors=True)
+    monkeypatch.setattr("fsrcache.evaluation.evaluate.free_memory", lambda: 1000)
+    with pytest.raises(FsrcacheError, match=r"re-fitted with [0-9.]+ MB .* and 0\.0 MB are free") as refused:
+        evaluate(workspace, names=["a"], device="cpu")
+    assert "heads=['frozen']" in refused.value.remedy
+    assert computed == []
+    assert {score.head for score in evaluate(workspace, names=["a"], heads=["frozen"], device="cpu").rows} == {"frozen"}
+
+
 def test_predictions_that_do_not_fit_the_split_are_refused(workspace):
     store, extractor = FeatureStore(workspace.store), open_extractor(workspace.extractor_source)
     one = Predictor(row="r", name="r", source={}, probabilities=lambda *_: np.ones((3, 7), np.float32))

@@ -13,13 +13,14 @@ import fsrcache.training.run.train as train_module
 from fsrcache.cli.train import train as command
 from fsrcache.errors import FsrcacheError
 from fsrcache.extractors.opening import open_extractor
+from fsrcache.memory import free_memory
 from fsrcache.models.form import FeatureForm
 from fsrcache.models.generators.forms import load_generator, make_generator
 from fsrcache.models.weights import read_weights
 from fsrcache.presets import TRAINING, CriticConfig, MLPConfig, RRDBConfig, TrainConfig
 from fsrcache.training.data.batches import plan_steps
 from fsrcache.training.data.loader import load_cache
-from fsrcache.training.data.memory import free_memory, locate_cache, memory_errors
+from fsrcache.training.data.memory import locate_cache, memory_errors
 from fsrcache.training.run import features, loop
 from fsrcache.training.run.checkpoint import previous, run_lock
 from fsrcache.training.run.estimate import estimate_training

@@ -1,19 +1,16 @@
 """The memory of a training: the location of its features, and what is said where the memory is short."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 import torch
 
 from fsrcache.errors import FsrcacheError, Remedy, RequestError, arguments
+from fsrcache.memory import free_memory, gigabytes
 from fsrcache.presets import CACHES
 from fsrcache.records import shortened
 
-_GROUPS = (("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-           ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"))  # fmt: skip
 _TRAINED = 16  # bytes of a weight, its gradient and two moments in fp32
 _SMALL = 1e9  # bytes that are found at once, whatever is free now
 _SHORT = ("out of memory", "can't allocate memory", "not enough memory")  # in a RuntimeError of torch
@@ -49,20 +46,20 @@ def locate_cache(cache: str, size: int, *, device: torch.device, ranks: int = 1)
     if cache not in CACHES:
         raise RequestError(f"There is no cache {shortened(cache)}.", f"Use {', '.join(CACHES)}.")
     if cache == "device":
-        return CacheLocation("device", f"{_gigabytes(size)} on {device}")
+        return CacheLocation("device", f"{gigabytes(size)} on {device}")
     needed, pinned = _in_memory(size, device)
     if cache == "ram":
-        return CacheLocation("ram", f"{_gigabytes(size)} in memory{pinned}")
+        return CacheLocation("ram", f"{gigabytes(size)} in memory{pinned}")
     if cache == "stream":
-        return CacheLocation("stream", f"{_gigabytes(size)} in the store")
+        return CacheLocation("stream", f"{gigabytes(size)} in the store")
     reasons = []
     if device.type == "cuda":
         free = torch.cuda.mem_get_info(device)[0]
-        reasons.append(f"{_gigabytes(size)}, {_gigabytes(free)} free on {device}")
+        reasons.append(f"{gigabytes(size)}, {gigabytes(free)} free on {device}")
         if size <= _SHARE["device"] * free:
             return CacheLocation("device", reasons[0])
     free = free_memory() // ranks
-    reasons.append(f"{_gigabytes(size)}{pinned}, {_gigabytes(free)} free in memory")
+    reasons.append(f"{gigabytes(size)}{pinned}, {gigabytes(free)} free in memory")
     if needed <= _SHARE["ram"] * free:
         return CacheLocation("ram", "; ".join(reasons))
     return CacheLocation("stream", "; ".join(reasons))
@@ -73,7 +70,7 @@ def _in_memory(size: int, device: torch.device) -> tuple[int, str]:
     if device.type != "cuda":
         return size, ""
     block = 1 << (size - 1).bit_length()  # PyTorch pins memory in powers of two
-    return block, f" (pinned in {_gigabytes(block)})"
+    return block, f" (pinned in {gigabytes(block)})"
 
 
 def refuse_too_large(weights: int, *, networks: str, device: torch.device) -> None:
@@ -90,8 +87,8 @@ def refuse_too_large(weights: int, *, networks: str, device: torch.device) -> No
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_memory()
     if needed > free:
         raise RequestError(
-            f"{networks} would have {weights:,} weights: {_gigabytes(needed)} with gradients and moments, and "
-            f"{_gigabytes(free)} are free.",
+            f"{networks} would have {weights:,} weights: {gigabytes(needed)} with gradients and moments, and "
+            f"{gigabytes(free)} are free.",
             "Set fewer or narrower layers.",
         )
 
@@ -122,22 +119,3 @@ def memory_errors(batch: int, *, streams: bool = False) -> Iterator[None]:
             f"A training in batches of {batch:,} does not fit into the memory{reason and ': '}{reason}.",
             Remedy("Set a smaller batch, or `{}`.", arguments(cache="stream")) if streams else "Set a smaller batch.",
         ) from None
-
-
-def free_memory() -> int:
-    """Return the bytes that this process may still allocate, a container's limit included."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        free = next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):
-        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
-    for limit, used in _GROUPS:
-        try:
-            free = min(free, int(Path(limit).read_text()) - int(Path(used).read_text()))
-        except (OSError, ValueError):  # no such group, or no limit in it
-            continue
-    return max(0, free)
-
-
-def _gigabytes(size: float) -> str:
-    return f"{size / 1e9:.2f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"

@@ -32,7 +32,8 @@ from fsrcache.workspace import Workspace
 @click.option("--split", type=click.Choice(["val", "test"]), help="Split to report.  [default: test if any, else val]")
 @click.option("--heads", type=click.Choice(list(HEADS)), multiple=True, help="Repeatable.  [default: all]")
 @click.option("--measures", type=click.Choice(KNOWN), multiple=True, default=FIRST_LOOK, show_default=True,
-              help="Measures in the tables; the CSV and --json have all. per_class: recall, precision and F1 of every "
+              help="Measures in the tables; the CSV files and --json have the others too, but native_size, distance, "
+              "calibration and cost only if asked for. per_class: recall, precision and F1 of every "
               "class with the frozen head. native_size: accuracy by the size of the pictures themselves, which "
               "are read again. distance: accuracy by the distance to the nearest trained face. calibration: "
               "expected calibration error of the frozen head before and after a temperature. cost: weights, "

@@ -41,7 +41,7 @@ def export(
     ground for a decision about a person.
 
     model.onnx is one graph from the pixels of cropped faces, of any size, to probabilities: input faces, uint8
-    [N, C, h, w] in RGB; output probabilities, float32 [N, K]. fsrcache.load reads the folder.
+    [N, 3, h, w] in RGB; output probabilities, float32 [N, K]. fsrcache.load reads the folder.
     """
     from fsrcache.verbs.export import export as verb  # and torch, not for --help and completion
 

@@ -88,9 +88,9 @@ def export(
 ) -> ExportResult:
     """Write a trained run as a folder: ``model.onnx``, ``model.safetensors``, and a model card, ``README.md``.
 
-    ``model.onnx`` is one graph from pixels to probabilities. Its input ``faces`` is uint8 ``[N, C, h, w]`` in RGB, true
-    pixels of N faces of one size, C the extractor's channels; its output ``probabilities`` is fp32 ``[N, K]``.
-    ``fsrcache.load`` reads the folder.
+    ``model.onnx`` is one graph from pixels to probabilities. Its input ``faces`` is uint8 ``[N, 3, h, w]`` in RGB, true
+    pixels of N faces of one size, of grey ones too; its output ``probabilities`` is fp32 ``[N, K]``. ``fsrcache.load``
+    reads the folder.
 
     Parameters
     ----------

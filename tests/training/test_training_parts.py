@@ -68,7 +68,7 @@ def test_a_checkpoint_goes_on_bit_for_bit(tmp_path):
     save_checkpoint(tmp_path / "c", {}, {"step": 3}, modules={"net": module}, optimisers={"a": optimiser})
     again, its_optimiser = fresh()
     resumed = resume(tmp_path / "c", {}, as_it_is, modules={"net": again}, optimisers={"a": its_optimiser})
-    assert resumed == ({"step": 3}, "", None)
+    assert resumed == ({"step": 3}, "", None, {})
     trained(2, module, optimiser)
     trained(2, again, its_optimiser)
     assert torch.equal(module.weight, again.weight)
@@ -103,11 +103,11 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, damage):
         save_checkpoint(path, {}, {"step": step}, modules={"net": module}, optimisers={})
     assert sorted(file.name for file in tmp_path.iterdir()) == ["checkpoint.previous.safetensors", path.name]
     damage(path)
-    record, fell_back, _ = resume(path, {}, as_it_is, modules={"net": module}, optimisers={})
-    assert record["step"] == 2
+    resumed = resume(path, {}, as_it_is, modules={"net": module}, optimisers={})
+    assert resumed.state["step"] == 2
     assert (module.weight == 2).all()
-    assert str(path) in fell_back
-    assert "The checkpoint before it is used" in fell_back
+    assert str(path) in resumed.fell_back
+    assert "The checkpoint before it is used" in resumed.fell_back
     damage(previous(path))
     with pytest.raises(FsrcacheError, match="Remove the damaged files"):
         resume(path, {}, as_it_is, modules={"net": module}, optimisers={})
@@ -117,7 +117,7 @@ def test_a_kill_between_two_names_leaves_the_previous_checkpoint(tmp_path):
     path, module = tmp_path / "checkpoint.safetensors", torch.nn.Linear(3, 2)
     save_checkpoint(path, {}, {"step": 1}, modules={"net": module}, optimisers={})
     path.replace(previous(path))
-    assert resume(path, {}, as_it_is, modules={"net": module}, optimisers={}) == ({"step": 1}, "", None)
+    assert resume(path, {}, as_it_is, modules={"net": module}, optimisers={}) == ({"step": 1}, "", None, {})
 
 
 def test_other_settings_are_named(tmp_path):

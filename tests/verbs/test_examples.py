@@ -65,7 +65,9 @@ def test_without_the_pictures_a_line_says_so(workspace, capsys):
     evaluated(workspace, capsys)
     faces = Path(workspace.data().path)
     faces.rename(faces.with_name("moved"))
-    assert evaluated(workspace, capsys)[-1] == f"No faces.png: There is nothing at {faces}."
+    assert evaluated(workspace, capsys)[-1] == (
+        f"No faces.png: The faces are not at hand: nothing is at {faces} any more."
+    )
     assert not (folder / "faces.png").exists()  # not that of another table
     faces.with_name("moved").rename(faces)
     for path in faces.rglob("test/*/*.png"):

@@ -35,8 +35,6 @@ from fsrcache.progress import Progress, ProgressCallback, no_progress
 from fsrcache.records import Seed, check_value, shortened
 from fsrcache.store.reader import FeatureStore
 
-_FEATURE_BYTES = 2  # of a number, as the store has it
-
 
 @fp32_precision(tf32=False)
 def evaluate_predictors(
@@ -213,7 +211,8 @@ def _refuse_short_memory(store: FeatureStore, missing: Sequence[tuple[Predictor,
     scales = [len(known_scales(store, one)) for one, head in missing if head != FROZEN]
     if not scales:
         return
-    needed = max(scales) * int((~store.held_out()).sum()) * store.spec.widths["features"] * _FEATURE_BYTES
+    of_face = store.spec.widths["features"] * np.dtype(store.spec.dtype).itemsize
+    needed = max(scales) * int((~store.held_out()).sum()) * of_face
     if 0 < (free := free_memory()) < needed:
         raise FsrcacheError(
             f"A head is re-fitted with {gigabytes(needed)} of training features in memory, and {gigabytes(free)} are "

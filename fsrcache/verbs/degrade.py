@@ -20,7 +20,7 @@ from fsrcache.files import as_path, read_regular, whole_file, write_whole
 from fsrcache.progress import ProgressCallback, counted, no_progress
 from fsrcache.records import parse_json, shortened, value_from
 from fsrcache.store.reader import FeatureStore
-from fsrcache.verbs.examples import read_pictures, store_degradation
+from fsrcache.verbs.pictures import read_pictures, store_degradation
 from fsrcache.workspace import Workspace, existing_workspace
 
 _RECORD, _MOST_BYTES = "degrade.json", 1 << 16

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from fsrcache.faces.decode import Pictures
 from fsrcache.progress import ProgressCallback, counted
 from fsrcache.store.reader import FeatureStore
-from fsrcache.verbs.examples import native_pictures
+from fsrcache.verbs.pictures import mapped_pictures
 from fsrcache.workspace import Workspace
 
 
@@ -21,7 +21,7 @@ def native_sizes_of(
         If the pictures are not at hand, or not those of the store.
     """
     numbers = range(store.spec.count(split))
-    sides = native_pictures(workspace, store, split, numbers, change=_longer_side)
+    sides = mapped_pictures(workspace, store, split, numbers, change=_longer_side)
     return np.array([*counted(sides, "sizes of faces", "faces", on_progress, total=len(numbers))], np.int32)
 
 

@@ -53,7 +53,7 @@ from fsrcache.settings import resolved
 from fsrcache.store.reader import FeatureStore
 from fsrcache.store.spec import UNLABELLED
 from fsrcache.verbs.evaluate import runs_of_table
-from fsrcache.verbs.examples import read_pictures, store_degradation
+from fsrcache.verbs.pictures import read_pictures, store_degradation
 from fsrcache.workspace import Workspace, existing_workspace
 
 _SEED = 0  # of the re-fitted heads

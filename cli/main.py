@@ -99,10 +99,8 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         wait_passively()
-        for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, TextIOWrapper):  # what its encoding lacks is escaped
-                stream.reconfigure(errors="backslashreplace")
-        with _interrupts_between_imports():
+        with _late_interrupts():
+            _escape_what_encodings_lack()
             code = group.main(args=arguments, prog_name="fsrcache", standalone_mode=False) or 0
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -123,11 +121,18 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(code)
 
 
-@contextmanager
-def _interrupts_between_imports() -> Iterator[None]:
-    """Have Ctrl-C wait for the end of an import, for some seconds at most.
+def _escape_what_encodings_lack() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
-    Inside one Python may drop it, in a callback of its import lock, and libraries in C++ that import Python abort.
+
+@contextmanager
+def _late_interrupts() -> Iterator[None]:
+    """Have Ctrl-C wait for the end of an import and of a stream's settings, for some seconds at most.
+
+    In an import Python may drop it, in a callback of its import lock, and libraries in C++ that import Python abort.
+    A stream interrupted while its encoder is replaced has none, and writes nothing more.
     """
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # such as in a shell's background
         yield
@@ -136,7 +141,7 @@ def _interrupts_between_imports() -> Iterator[None]:
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         outer = frame
-        while outer is not None and not outer.f_code.co_filename.startswith("<frozen importlib"):
+        while outer is not None and not _runs_whole(outer):
             outer = outer.f_back
         if outer is None or next(waits, None) is None:
             signal.default_int_handler(number, frame)
@@ -149,6 +154,11 @@ def _interrupts_between_imports() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _runs_whole(frame: FrameType) -> bool:
+    code = frame.f_code
+    return code.co_filename.startswith("<frozen importlib") or code is _escape_what_encodings_lack.__code__
 
 
 @contextmanager

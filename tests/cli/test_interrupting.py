@@ -67,3 +67,30 @@ def test_an_interrupt_waits_for_the_end_of_an_import(tmp_path):
     assert done.stdout == "imported\n"
     assert done.returncode == 130
     assert done.stderr == "Error: Interrupted.\nRun the same command again to go on.\n"
+
+
+SETTING_STREAMS = """
+import codecs, os, signal, sys, time
+from fsrcache.cli import main
+
+begin = codecs.IncrementalEncoder.__init__
+streams = iter(["stdout", "stderr"])
+
+def begin_interrupted(self, errors="strict"):
+    if next(streams) == sys.argv[1]:
+        os.kill(os.getpid(), signal.SIGINT)
+    begin(self, errors)
+
+codecs.IncrementalEncoder.__init__ = begin_interrupted
+sys.modules["fsrcache.cli.main"].group.main = lambda **_: [time.sleep(0.01) for _ in range(500)]
+main()
+"""
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_an_interrupt_leaves_a_stream_its_encoder(tmp_path, stream):
+    done = subprocess.run(
+        [sys.executable, "-c", SETTING_STREAMS, stream], capture_output=True, text=True, check=False, cwd=tmp_path
+    )  # fmt: skip
+    assert done.returncode == 130
+    assert done.stderr == "Error: Interrupted.\nRun the same command again to go on.\n"

@@ -49,6 +49,9 @@ class Predictor:
     facts
         Further sentences for the footnotes, by subject: ``generator``, ``checkpoint``, ``settings``. Predictors of one
         row have the same settings.
+    changes
+        Assignments that lead from the row's own settings to those of the training; None where the row has none, or
+        they are unknown.
     networks
         Returns the networks that a face goes through at a scale; None where they are unknown.
     spent
@@ -73,6 +76,7 @@ class Predictor:
     splits: tuple[str, ...] | None = None
     note: str = ""
     facts: Mapping[str, str] = field(default_factory=dict)
+    changes: tuple[str, ...] | None = None
     networks: Callable[[int], Networks] | None = None
     spent: tuple[float, float] | None = None
 

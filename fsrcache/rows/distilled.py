@@ -9,10 +9,11 @@ from fsrcache.extractors.covpool import ExtractorTraining
 from fsrcache.presets import FINE_TUNING, PretrainConfig
 from fsrcache.records import Between, check_fields
 from fsrcache.rows.fine_tuned import obstacle, train_tuned, tuned_predictors
-from fsrcache.rows.row import RowContext, RowResult, RowTraining, default_in_words
+from fsrcache.rows.row import RowContext, RowResult, RowTraining
+from fsrcache.settings import differences
 from fsrcache.training.classifier.distillation import Distillation
 
-__all__ = ["NAME", "NOTE", "SETTINGS", "DistilledConfig", "obstacle", "predictors", "settings_in_words", "train"]
+__all__ = ["NAME", "NOTE", "SETTINGS", "DistilledConfig", "obstacle", "predictors", "settings_changes", "train"]
 
 NAME = "distilled"
 NOTE = (
@@ -64,16 +65,16 @@ def train(training: RowTraining) -> RowResult:
 
 def predictors(context: RowContext, runs: Sequence[str]) -> list[Predictor]:  # noqa: ARG001  # a row's signature
     """Return the trainings whose features are there; those of the same settings and scales are one row."""
-    return tuned_predictors(NAME, NOTE, context, settings_in_words)
+    return tuned_predictors(NAME, NOTE, context, settings_changes)
 
 
-def settings_in_words(training: ExtractorTraining) -> str:
-    """Return the settings of a training, by its record."""
+def settings_changes(training: ExtractorTraining) -> tuple[str, ...] | None:
+    """Return the assignments to the row's settings, by a training's record; None where it lacks them."""
     if "schedule" not in training or "distillation" not in training:
-        return "unknown"
+        return None
     schedule, weights = training["schedule"], training["distillation"]
     config = DistilledConfig(
         epochs=schedule.epochs, batch=schedule.batch, learning_rate=schedule.learning_rate,
         logits_weight=weights["logits_weight"], embedding_weight=weights["embedding_weight"],
     )  # fmt: skip
-    return default_in_words(config, SETTINGS)
+    return tuple(differences(config, SETTINGS))

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from fsrcache.evaluation.predictor import Predictor
-from fsrcache.rows.distilled import SETTINGS, obstacle, settings_in_words
+from fsrcache.rows.distilled import SETTINGS, obstacle, settings_changes
 from fsrcache.rows.fine_tuned import train_tuned, tuned_predictors
 from fsrcache.rows.row import RowContext, RowResult, RowTraining
 
@@ -22,4 +22,4 @@ def train(training: RowTraining) -> RowResult:
 
 def predictors(context: RowContext, runs: Sequence[str]) -> list[Predictor]:  # noqa: ARG001  # a row's signature
     """Return the trainings whose features are there; those of the same settings and scales are one row."""
-    return tuned_predictors(NAME, NOTE, context, settings_in_words)
+    return tuned_predictors(NAME, NOTE, context, settings_changes)

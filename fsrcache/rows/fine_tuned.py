@@ -19,7 +19,8 @@ from fsrcache.models.weights import kind_of, read_record
 from fsrcache.presets import FINE_TUNING, PretrainConfig
 from fsrcache.records import value_from
 from fsrcache.rows.own_store import STORE, ready_seeds, refuse_other_faces, train_again, write_own_store
-from fsrcache.rows.row import RowContext, RowResult, RowTraining, default_in_words, rows_apart
+from fsrcache.rows.row import RowContext, RowResult, RowTraining, changes_in_words, rows_apart
+from fsrcache.settings import differences
 from fsrcache.store.reader import FeatureStore
 from fsrcache.training.classifier.distillation import Distillation
 from fsrcache.training.classifier.fine_tuning import fine_tune
@@ -29,6 +30,7 @@ NAME = "fine-tuned"
 NOTE = "the extractor trained further on mixed scales, with its own head as the frozen one"
 SETTINGS = FINE_TUNING
 _WEIGHTS, _TRAINING = "extractor.safetensors", "training"
+Changes = Callable[[ExtractorTraining], tuple[str, ...] | None]
 
 
 def obstacle(extractor: Extractor, scales: Sequence[int]) -> str:  # noqa: ARG001  # a row's signature
@@ -78,20 +80,16 @@ def train_tuned(
 
 def predictors(context: RowContext, runs: Sequence[str]) -> list[Predictor]:  # noqa: ARG001  # a row's signature
     """Return the trainings whose features are there; those of the same settings and scales are one row."""
-    return tuned_predictors(NAME, NOTE, context, _settings)
+    return tuned_predictors(NAME, NOTE, context, _changes)
 
 
-def tuned_predictors(
-    name: str, note: str, context: RowContext, settings: Callable[[ExtractorTraining], str]
-) -> list[Predictor]:
-    """Return the trainings of a row whose features are there; ``settings`` tells those of a training in words."""
-    ready = [_predictor(name, note, context, seed, folder, settings) for seed, folder in ready_seeds(context, name)]
+def tuned_predictors(name: str, note: str, context: RowContext, find_changes: Changes) -> list[Predictor]:
+    """Return the trainings of a row whose features are there; ``find_changes`` returns ``Predictor.changes`` of one."""
+    ready = [_predictor(name, note, context, seed, folder, find_changes) for seed, folder in ready_seeds(context, name)]
     return rows_apart(name, ready)
 
 
-def _predictor(
-    name: str, note: str, context: RowContext, seed: int, folder: Path, settings: Callable[[ExtractorTraining], str]
-) -> Predictor:
+def _predictor(name: str, note: str, context: RowContext, seed: int, folder: Path, find_changes: Changes) -> Predictor:
     tuned = open_extractor(folder / _WEIGHTS, device=context.device, base=context.extractor)
     store = FeatureStore(folder / STORE)
     refuse_other_extractor(store, tuned)
@@ -102,6 +100,7 @@ def _predictor(
             f"{folder / _WEIGHTS} is not this {context.extractor.name} trained further, but another.",
             train_again(context, name, seed=seed),
         )
+    changes = find_changes(training)
     return Predictor(
         row=name,
         name=f"{name}/seed-{seed}",
@@ -111,7 +110,8 @@ def _predictor(
         features=lambda split, scale: split_features(store, split, scale),
         scales=store.scales,
         note=note,
-        facts={"settings": settings(training)},
+        facts={"settings": changes_in_words(changes)},
+        changes=changes,
         networks=lambda _: Networks(extractor=tuned),
         spent=total_spent([folder / _TRAINING]),
     )
@@ -124,8 +124,6 @@ def _training(path: Path) -> ExtractorTraining:
     return training
 
 
-def _settings(training: ExtractorTraining) -> str:
-    """Return the settings of a training in words."""
-    if "schedule" not in training:
-        return "unknown"
-    return default_in_words(training["schedule"], FINE_TUNING)
+def _changes(training: ExtractorTraining) -> tuple[str, ...] | None:
+    """Return the assignments to the row's settings, by a training's record; None where it lacks them."""
+    return tuple(differences(training["schedule"], FINE_TUNING)) if "schedule" in training else None

@@ -126,7 +126,15 @@ def _refuse_equal_seeds(runs: Sequence[_Run]) -> None:
 
 
 def generator_predictor(
-    context: RowContext, path: Path, training: GeneratorTraining, *, row: str, name: str, note: str, settings: str
+    context: RowContext,
+    path: Path,
+    training: GeneratorTraining,
+    *,
+    row: str,
+    name: str,
+    note: str,
+    settings: str,
+    changes: tuple[str, ...] | None = None,
 ) -> Predictor:
     """Return the predictor of a generator: its file, and the record of its training.
 
@@ -136,7 +144,7 @@ def generator_predictor(
         What every row works with.
     path, training
         The generator's file, and its record.
-    row, name, note
+    row, name, note, changes
         As in ``Predictor``.
     settings
         Settings of the training in words.
@@ -157,6 +165,7 @@ def generator_predictor(
             "checkpoint": _checkpoint(config, training["steps"]) + _threads(training),
             "settings": settings,
         },
+        changes=changes,
         networks=_networks(context, generator),
         spent=total_spent([path.parent]),
     )

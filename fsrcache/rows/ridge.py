@@ -21,11 +21,12 @@ from fsrcache.rows.row import (
     RowContext,
     RowResult,
     RowTraining,
-    default_in_words,
+    changes_in_words,
     no_obstacle,
     rows_apart,
     trained_seeds,
 )
+from fsrcache.settings import differences
 from fsrcache.training.ridge import RIDGE
 from fsrcache.training.ridge_fit import MAP, RidgeFit, RidgeRecord, fit_maps, read_map
 from fsrcache.training.run.spent import total_spent
@@ -113,6 +114,7 @@ def _predictor(name: str, note: str, context: RowContext, seed: int, files: Sequ
         on_progress = named(context.on_progress, f"{name}/seed-{seed}")
         return mapped(function, coarse, context.device, f"{split} at x{scale}", on_progress)
 
+    changes = tuple(differences(next(iter(records.values()))["settings"]["config"], RIDGE))
     return Predictor(
         row=name,
         name=f"{name}/seed-{seed}",
@@ -123,10 +125,11 @@ def _predictor(name: str, note: str, context: RowContext, seed: int, files: Sequ
         scales=tuple(sorted({1, *by_scale})),
         note=note,
         facts={
-            "settings": default_in_words(next(iter(records.values()))["settings"]["config"], RIDGE),
+            "settings": changes_in_words(changes),
             "checkpoint": f"the penalty {_penalties(list(records.values()))}, the frozen head's best on held-out "
             "pictures of the training split",
         },
+        changes=changes,
         networks=networks,
         spent=total_spent(file.parent for file in files),
     )

@@ -12,7 +12,6 @@ from fsrcache.extractors.extractor import Extractor
 from fsrcache.faces.degrade import Degradation
 from fsrcache.faces.faces import Faces
 from fsrcache.progress import ProgressCallback
-from fsrcache.settings import differences
 from fsrcache.store.reader import FeatureStore
 from fsrcache.training.ranks import ALONE, Ranks
 from fsrcache.workspace import Workspace
@@ -179,18 +178,11 @@ def trained_seeds(workspace: Workspace, name: str) -> list[tuple[int, Path]]:
     return sorted(found.items())
 
 
-def default_in_words(config: Any, default: Any) -> str:
-    """Return the settings of a training by what differs from the row's own."""
-    changes = differences(config, default)
+def changes_in_words(changes: Sequence[str] | None) -> str:
+    """Return the settings of a training by what differs from the row's own; ``unknown`` for None."""
+    if changes is None:
+        return "unknown"
     return f"default{' with ' * bool(changes)}{', '.join(changes)}"
-
-
-def assignments_of(words: str) -> list[str] | None:
-    """Return the assignments in what ``default_in_words`` returned; None of other words."""
-    if not words.startswith("default"):
-        return None
-    _, _, changes = words.partition(" with ")
-    return changes.split(", ") if changes else []
 
 
 def rows_apart(name: str, predictors: Sequence[Predictor]) -> list[Predictor]:

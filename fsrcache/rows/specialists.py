@@ -28,7 +28,8 @@ from fsrcache.models.weights import file_digest, read_record
 from fsrcache.presets import PretrainConfig
 from fsrcache.progress import ProgressCallback, counted, named, note
 from fsrcache.records import Between, check_fields, value_from
-from fsrcache.rows.row import RowContext, RowResult, RowTraining, default_in_words, rows_apart, trained_seeds
+from fsrcache.rows.row import RowContext, RowResult, RowTraining, changes_in_words, rows_apart, trained_seeds
+from fsrcache.settings import differences
 from fsrcache.store.reader import FeatureStore
 from fsrcache.training.classifier.estimate import estimate_pretraining
 from fsrcache.training.classifier.pretraining import PretrainResult, pretrain_extractor
@@ -136,6 +137,8 @@ def _predictor(
 ) -> Predictor:
     store, shape = context.store, len(context.store.classes)
     own, epochs = context.extractor.schedule, schedule.epochs
+    config = SpecialistConfig(epochs=0 if own is not None and own.epochs == epochs else epochs)
+    changes = tuple(differences(config, SETTINGS))
 
     def probabilities(split: str, scale: int) -> NDArray[np.floating[Any]]:
         if scale == 1:
@@ -162,11 +165,8 @@ def _predictor(
         probabilities=probabilities,
         scales=(1, *scales),
         note=NOTE,
-        facts={
-            "settings": default_in_words(
-                SpecialistConfig(epochs=0 if own is not None and own.epochs == epochs else epochs), SETTINGS
-            )
-        },
+        facts={"settings": changes_in_words(changes)},
+        changes=changes,
         networks=networks,
         spent=total_spent(folder / f"x{scale}" / _TRAINING for scale in scales),
     )

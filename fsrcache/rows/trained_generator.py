@@ -11,7 +11,8 @@ from fsrcache.models.generators.forms import read_training, refuse_other_content
 from fsrcache.presets import TrainConfig
 from fsrcache.progress import named
 from fsrcache.rows.generated import GENERATOR, generator_predictor
-from fsrcache.rows.row import RowContext, RowResult, RowTraining, default_in_words, rows_apart, trained_seeds
+from fsrcache.rows.row import RowContext, RowResult, RowTraining, changes_in_words, rows_apart, trained_seeds
+from fsrcache.settings import differences
 from fsrcache.training.run.networks import refuse_impossible_networks
 from fsrcache.training.run.train import train_generator
 
@@ -67,10 +68,10 @@ def _predictors(name: str, note: str, config: TrainConfig, context: RowContext) 
             path, training, context.store.spec.content_digests, store=context.store.name,
             remedy=Remedy("Train it again: `{}`.", again),
         )  # fmt: skip
-        settings = default_in_words(training["config"], config)
-        ready.append(
-            generator_predictor(
-                context, path, training, row=name, name=f"{name}/seed-{seed}", note=note, settings=settings
-            )
-        )
+        changes = tuple(differences(training["config"], config))
+        one = generator_predictor(
+            context, path, training, row=name, name=f"{name}/seed-{seed}", note=note,
+            settings=changes_in_words(changes), changes=changes,
+        )  # fmt: skip
+        ready.append(one)
     return rows_apart(name, ready)

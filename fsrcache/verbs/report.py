@@ -47,7 +47,7 @@ from fsrcache.rows import meta_sr, meta_sr_retrained, rcan
 from fsrcache.rows.generated import GENERATOR, NAME, trained_runs
 from fsrcache.rows.index import ROWS, ready_rows
 from fsrcache.rows.pictures import enlarged_faces
-from fsrcache.rows.row import RowContext, assignments_of
+from fsrcache.rows.row import RowContext
 from fsrcache.rows.super_resolved import open_super_resolver
 from fsrcache.settings import resolved
 from fsrcache.store.reader import FeatureStore
@@ -334,9 +334,7 @@ def _rivals(predictors: Sequence[Predictor]) -> Iterator[Rival]:
     for one in predictors:
         row = one.name.partition("/")[0]
         if row in trained and one.seed is not None:
-            settings = one.facts.get("settings", "unknown")
-            changes = assignments_of(settings)
-            yield Rival(row, one.seed, None if changes is None else tuple(changes), settings)
+            yield Rival(row, one.seed, one.changes, one.facts.get("settings", "unknown"))
 
 
 def _pictures(context: RowContext, table: Table, numbers: Sequence[int]) -> dict[int, Pictures]:

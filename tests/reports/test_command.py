@@ -145,3 +145,14 @@ def test_super_resolvers_show_what_they_make(report, tmp_path):
     path = tmp_path / "report.html"
     assert run("--out", path)[0] == 0
     assert "at x2, enlarged by rcan" in path.read_text()
+
+
+@pytest.mark.slow
+def test_rivals_are_trained_again_by_their_settings(report, tmp_path):
+    run, workspace = report
+    with pytest.raises(SystemExit) as stop:
+        main(["baselines", "--workspace", str(workspace), "--rows", "ridge", "--set", "penalties=0.5"])
+    assert stop.value.code == 0
+    assert run("--out", tmp_path / "report.html")[0] == 0
+    page = (tmp_path / "report.html").read_text()
+    assert "fsrcache baselines --rows ridge --seed 0 --set penalties=0.5\n" in page

@@ -9,8 +9,6 @@ from fsrcache.cli.main import group
 from fsrcache.presets import EXTRACTORS, PRETRAINING, TRAINING, ExtractorConfig, PretrainConfig
 from fsrcache.reports.commands import Extraction, PretrainedExtractor, Rival, repeating_commands
 from fsrcache.reports.data import Training
-from fsrcache.rows.distilled import DistilledConfig
-from fsrcache.rows.row import assignments_of, default_in_words
 from fsrcache.settings import split_settings, with_settings
 from fsrcache.workspace import Data
 
@@ -74,14 +72,6 @@ def test_a_training_on_no_extra_split_says_so():
         names=[],
     )  # fmt: skip
     assert parameters(lines[1])[1]["extra"] == []
-
-
-def test_settings_in_words_are_read_again():
-    default = DistilledConfig()
-    changed = replace(default, epochs=2, logits_weight=0.5)
-    assert assignments_of(default_in_words(default, default)) == []
-    assert with_settings(default, assignments_of(default_in_words(changed, default))) == changed
-    assert assignments_of("preset published") is None
 
 
 def test_a_pre_trained_extractor_is_trained_and_not_named():

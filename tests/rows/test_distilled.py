@@ -55,6 +55,7 @@ def test_both_rows_are_trained_and_scored(workspace):
     context = RowContext(workspace=workspace, store=store, extractor=extractor, device=CPU, on_progress=lambda _: None)
     ready = [*distilled.predictors(context, ()), *distilled_unlabelled.predictors(context, ())]
     assert {one.facts["settings"] for one in ready} == {"default with epochs=1, batch=16, learning_rate=0.01"}
+    assert {one.changes for one in ready} == {("epochs=1", "batch=16", "learning_rate=0.01")}
     table = evaluate_predictors(store, extractor, ready, device=CPU, heads=["frozen"])
     assert [(one.row, one.scale) for one in table.rows] == [(row, scale) for row in ROWS for scale in (1, 2, 4)]
     for row, weight in zip(ROWS, (1.0, 0.0), strict=True):

@@ -74,7 +74,7 @@ def test_a_specialist_a_scale_by_the_extractors_own_training(pretrained):
     assert [(line["scale"], line["epoch"]) for line in result.history] == [(2, 1), (2, 2), (4, 1), (4, 2)]
     store, (predictor,) = FeatureStore(pretrained.store), predictors(pretrained)
     assert predictor.scales == (1, 2, 4)
-    assert predictor.facts["settings"] == "default"
+    assert (predictor.facts["settings"], predictor.changes) == ("default", ())
     for scale in (2, 4):
         file = pretrained.row("specialists", 0) / f"x{scale}/extractor.safetensors"
         training = read_record(file, kind="extractor")["training"]

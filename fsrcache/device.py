@@ -3,9 +3,11 @@
 import ctypes
 import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Annotated
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import Annotated, Any
 
 import torch
 
@@ -111,16 +113,44 @@ def fp32_precision(*, tf32: bool) -> Iterator[None]:
     them all. A CPU computes in fp32 either way. Triton's kernels and autocast are not concerned.
     """
     backends = torch.backends
-    gpu = backends.cuda.matmul, backends.cudnn.conv  # type: ignore[attr-defined]
+    gpu = backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn  # type: ignore[attr-defined]
     cpu = backends.mkldnn.matmul, backends.mkldnn.conv  # type: ignore[attr-defined]  # a stub's gap
-    before = [part.fp32_precision for part in (*gpu, *cpu)]
+    before = [*_own_precisions(gpu, backends.cudnn), *_own_precisions(cpu, backends.mkldnn)]
     try:
-        for part in (*gpu, *cpu):
-            part.fp32_precision = "tf32" if tf32 and part in gpu else "ieee"
+        with _older_names(tf32=tf32):
+            for part in (*gpu, *cpu):
+                part.fp32_precision = "tf32" if tf32 and part in gpu else "ieee"
+            yield
+    finally:
+        for part, precision in before:
+            part.fp32_precision = precision
+
+
+def _own_precisions(parts: Sequence[Any], backend: Any) -> list[tuple[Any, str]]:
+    """Return the precision of each part of a backend; ``none`` where it is the backend's, which it goes on following."""
+    inherited = backend.fp32_precision
+    return [(part, "none" if part.fp32_precision == inherited else part.fp32_precision) for part in parts]
+
+
+@contextmanager
+def _older_names(*, tf32: bool) -> Iterator[None]:
+    """Set the precision by its older names too, and put them back: where the two differ, reading these is an error."""
+    cudnn, backs = torch.backends.cudnn, []
+    with warnings.catch_warnings():  # before PyTorch 2.13 these names warn
+        warnings.simplefilter("ignore")
+        with suppress(RuntimeError):  # they differ by the caller's own doing
+            backs.append(partial(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision()))
+            torch.set_float32_matmul_precision("high" if tf32 else "highest")
+        with suppress(RuntimeError):
+            backs.append(partial(setattr, cudnn, "allow_tf32", cudnn.allow_tf32))
+            cudnn.allow_tf32 = tf32
+    try:
         yield
     finally:
-        for part, precision in zip((*gpu, *cpu), before, strict=True):
-            part.fp32_precision = precision
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for put_back in backs:
+                put_back()
 
 
 def keep_freed_memory() -> bool:

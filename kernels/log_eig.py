@@ -191,7 +191,7 @@ def _log_eig_backward(gradient: Tensor, S: Tensor, eigenvalues: Tensor, eigenvec
 
 @_log_eig_backward.register_fake
 def _(gradient: Tensor, S: Tensor, eigenvalues: Tensor, eigenvectors: Tensor, floor: float) -> Tensor:  # noqa: ARG001
-    return torch.empty_like(gradient, dtype=S.dtype)
+    return S.new_empty(S.shape)
 
 
 def _save(ctx: Any, inputs: tuple[Tensor, float], output: tuple[Tensor, Tensor, Tensor]) -> None:

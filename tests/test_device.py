@@ -120,6 +120,35 @@ def test_torchs_own_reading_of_the_setting_does_not_fail_afterwards():
     assert torch.get_float32_matmul_precision() == "highest"
 
 
+@pytest.mark.usefixtures("restored")
+@pytest.mark.parametrize("ambient", [lambda: None, by_the_old_names, by_a_word])
+@pytest.mark.parametrize("tf32", [False, True])
+def test_torchs_own_reading_of_the_setting_does_not_fail_within(ambient, tf32):
+    ambient()
+    with fp32_precision(tf32=tf32):
+        assert torch.backends.cuda.matmul.allow_tf32 is tf32
+        assert torch.backends.cudnn.allow_tf32 is tf32
+        assert torch.get_float32_matmul_precision() == ("high" if tf32 else "highest")
+        with torch.backends.cudnn.flags(deterministic=True):
+            assert torch.backends.cudnn.deterministic
+
+
+@pytest.mark.usefixtures("restored")
+@pytest.mark.parametrize("backend", [torch.backends, torch.backends.mkldnn, torch.backends.cudnn])
+def test_a_part_that_follows_a_whole_goes_on_following_it(backend):
+    parts = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul
+    for part in parts:
+        part.fp32_precision = "none"
+    try:
+        backend.fp32_precision = "tf32"
+        with fp32_precision(tf32=True):
+            pass
+        backend.fp32_precision = "ieee"
+        assert "tf32" not in [part.fp32_precision for part in parts]
+    finally:
+        backend.fp32_precision = "none"
+
+
 def test_a_cpu_has_no_tf32():
     assert computed_precision("tf32", torch.device("cpu")) == computed_precision("fp32", torch.device("cpu")) == "fp32"
 

@@ -48,7 +48,10 @@ def vech(matrices: Tensor) -> Tensor:
     if matrices.ndim < 2 or matrices.shape[-1] != matrices.shape[-2]:
         raise FsrcacheError(f"vech got shape {list(matrices.shape)}.", "It takes symmetric matrices [..., D, D].")
     rows, columns = _upper(matrices.shape[-1], matrices.device)
-    triangle: Tensor = _Triangle.apply(matrices, rows, columns)  # type: ignore[no-untyped-call]
+    if torch.compiler.is_compiling():  # Dynamo takes no function with a jvp of its own
+        triangle = matrices[..., rows, columns]
+    else:
+        triangle = _Triangle.apply(matrices, rows, columns)  # type: ignore[no-untyped-call]
     return triangle * _factors(rows, columns, matrices.dtype)
 
 

@@ -184,6 +184,9 @@ def test_half_precision_comes_out_in_fp32():
 def test_it_is_a_proper_op():
     matrix = spd([0.5, 1.0, 2.0]).float().requires_grad_()
     torch.library.opcheck(torch.ops.fsrcache.log_eig.default, (matrix, 1e-4))
+    _, *parts = torch.ops.fsrcache.log_eig(matrix.detach(), 1e-4)
+    gradient = torch.randn(matrix.shape).mT  # as of a logarithm that is transposed
+    torch.library.opcheck(torch.ops.fsrcache.log_eig_backward.default, (gradient, matrix.detach(), *parts, 1e-4))
     compiled = torch.compile(lambda S: log_eig(S, 1e-4) * 2, backend="aot_eager", fullgraph=True)
     torch.testing.assert_close(compiled(matrix), log_eig(matrix, 1e-4) * 2)
 

@@ -51,7 +51,7 @@ class BiMap(nn.Module):
     Attributes
     ----------
     weight
-        Parameter, fp32 ``[D, C]``, with orthonormal rows.
+        Parameter, fp32 ``[D, C]``, with orthonormal rows, on PyTorch's default device.
 
     Raises
     ------
@@ -69,9 +69,7 @@ class BiMap(nn.Module):
                 "out_features is at most in_features.",
             )
         self.in_features, self.out_features = in_features, out_features
-        self.weight = nn.Parameter(
-            orthonormal(out_features, in_features, generator=generator or torch.default_generator)
-        )
+        self.weight = nn.Parameter(orthonormal(out_features, in_features, generator=generator))
 
     @without_autocast
     def forward(self, S: Tensor) -> Tensor:

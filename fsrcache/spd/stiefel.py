@@ -11,20 +11,49 @@ Source: Absil, Mahony and Sepulchre, "Optimization Algorithms on Matrix Manifold
 import torch
 from torch import Tensor
 
+from fsrcache.errors import RequestError
 from fsrcache.kernels.modes import without_autocast
 
 
-def orthonormal(rows: int, columns: int, *, generator: torch.Generator) -> Tensor:
-    """Draw an fp32 matrix [D, C] with orthonormal rows, uniformly; D is at most C."""
+def orthonormal(rows: int, columns: int, *, generator: torch.Generator | None = None) -> Tensor:
+    """Draw an fp32 matrix [D, C] with orthonormal rows, uniformly, on PyTorch's default device.
+
+    It is drawn by ``generator`` on that one's device, by PyTorch's global one on the CPU if there is none, and on the
+    device ``meta`` not at all.
+
+    Raises
+    ------
+    RequestError
+        If D is more than C.
+    """
+    _refuse_more_rows(rows, columns)
+    generator, device = generator or torch.default_generator, torch.get_default_device()
+    if device.type == "meta":
+        return torch.empty(rows, columns, dtype=torch.float32, device=device)
     drawn = torch.randn(rows, columns, dtype=torch.float64, generator=generator, device=generator.device)
-    return retract(drawn).float()
+    return retract(drawn).float().to(device)
 
 
 def retract(weight: Tensor) -> Tensor:
-    """Return a matrix with orthonormal rows near to a weight [D, C] of full rank; a NaN stays a NaN."""
+    """Return a matrix with orthonormal rows near to a weight [D, C] of full rank; a NaN stays a NaN.
+
+    Raises
+    ------
+    RequestError
+        If D is more than C.
+    """
+    _refuse_more_rows(*weight.shape)
     factor, triangle = torch.linalg.qr(weight.detach().double().mT)
     rows: Tensor = (factor * triangle.diagonal().sign()).mT
     return rows.to(weight.dtype).contiguous()
+
+
+def _refuse_more_rows(rows: int, columns: int) -> None:
+    if rows > columns:
+        raise RequestError(
+            f"A matrix of {rows} rows and {columns} columns has no orthonormal rows.",
+            "It has at most as many rows as columns.",
+        )
 
 
 @without_autocast

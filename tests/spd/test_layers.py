@@ -177,6 +177,21 @@ def test_the_initial_weight_is_the_generators():
     assert not torch.equal(first, second)
 
 
+def test_layers_are_made_on_the_default_device():
+    with torch.device("meta"):
+        network = nn.Sequential(CovariancePool(bimap=bimap()), LogEig(), Vech(), nn.Linear(6, 2))
+    assert {weight.device.type for weight in network.parameters()} == {"meta"}
+    assert network(torch.empty(2, 6, 5, device="meta")).shape == (2, 2)
+
+
+def test_a_network_of_the_layers_is_compiled_whole():
+    network = nn.Sequential(nn.Conv2d(3, 6, 3), CovariancePool(bimap=bimap()), LogEig(), Vech(), nn.Linear(6, 2))
+    compiled = torch.compile(network, backend="aot_eager", fullgraph=True)
+    x = drawn(2, 3, 6, 6, dtype=torch.float32)
+    gradients = [torch.autograd.grad(one(x).square().sum(), [*network.parameters()]) for one in (network, compiled)]
+    torch.testing.assert_close(*gradients)
+
+
 def test_state_and_copies():
     pool, other = CovariancePool(bimap=bimap()), CovariancePool(bimap=BiMap(6, 3))
     assert list(pool.state_dict()) == ["bimap.weight"]

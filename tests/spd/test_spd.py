@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fsrcache.errors import FsrcacheError
+from fsrcache.errors import FsrcacheError, RequestError
 from fsrcache.spd import orthonormal, retract, tangent, unvech, vech, vech_length, vech_side
 
 
@@ -115,3 +115,17 @@ def test_vech_in_forward_mode_and_under_vmap():
 def test_what_is_no_such_argument_is_named(call, words):
     with pytest.raises(FsrcacheError, match=words):
         call()
+
+
+@pytest.mark.parametrize(
+    "call", [lambda: orthonormal(5, 3), lambda: retract(torch.ones(5, 3))], ids=["orthonormal", "retract"]
+)
+def test_more_rows_than_columns_are_refused(call):
+    with pytest.raises(RequestError, match="A matrix of 5 rows and 3 columns has no orthonormal rows"):
+        call()
+
+
+def test_without_a_generator_it_is_drawn_by_the_global_one():
+    torch.manual_seed(3)
+    drawn = orthonormal(2, 4)
+    assert torch.equal(drawn, orthonormal(2, 4, generator=torch.Generator().manual_seed(3)))

@@ -7,8 +7,10 @@ one (docs/kernels.md).
 """
 
 import importlib.util
+import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from threading import Barrier
 from typing import Any
 
 import torch
@@ -43,13 +45,27 @@ def eigh(S: Tensor) -> tuple[Tensor, Tensor]:
 
 def _one_on_each(S: Tensor, threads: int) -> tuple[Tensor, Tensor]:
     """Decompose on several threads, each of which has a share of the matrices and no threads of its own."""
-    try:
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            parts = list(pool.map(torch.linalg.eigh, S.chunk(threads)))
-    finally:
-        torch.set_num_threads(threads)  # what threads that begin later compute on, which the pool's have changed
+    parts = list(_pool(threads, os.getpid()).map(torch.linalg.eigh, S.chunk(threads)))
     eigenvalues, eigenvectors = map(torch.cat, zip(*parts, strict=True))
     return eigenvalues, eigenvectors.contiguous()
+
+
+@cache
+def _pool(threads: int, process: int) -> ThreadPoolExecutor:  # noqa: ARG001  # a fork has none of its parent's threads
+    """Return threads that stay, each of which computes on itself alone."""
+    all_begun = Barrier(threads)
+
+    def begin() -> None:
+        torch.set_num_threads(1)
+        all_begun.wait()  # or one thread would begin for two
+
+    pool = ThreadPoolExecutor(threads)
+    try:
+        for begun in [pool.submit(begin) for _ in range(threads)]:
+            begun.result()
+    finally:
+        torch.set_num_threads(threads)  # what threads that begin later compute on, which these have changed
+    return pool
 
 
 @cache

@@ -1,5 +1,7 @@
 """Matrices that are decomposed on several threads are what each is alone, bit for bit."""
 
+import multiprocessing
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -52,6 +54,42 @@ def test_threads_that_begin_later_have_as_many_as_before(threads):
     eigh(covariances(2, 128, torch.float32))
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(torch.get_num_threads).result() == torch.get_num_threads() == 3
+
+
+def test_threads_that_begin_meanwhile_have_as_many_as_before(threads, monkeypatch):
+    threads(3)
+    matrices, decompose, seen = covariances(3, 128, torch.float32), torch.linalg.eigh, []
+    eigh(matrices)
+
+    def meanwhile(S):
+        with ThreadPoolExecutor(1) as pool:
+            seen.append(pool.submit(torch.get_num_threads).result())
+        return decompose(S)
+
+    monkeypatch.setattr(torch.linalg, "eigh", meanwhile)
+    eigh(matrices)
+    assert seen == [3, 3, 3]
+
+
+def forked(connection, matrices):
+    connection.send([part.numpy() for part in eigh(matrices)])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_a_forked_process_has_threads_of_its_own(threads):
+    threads(2)
+    matrices = covariances(2, 128, torch.float32)
+    expected = eigh(matrices)
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=forked, args=(theirs, matrices))
+    process.start()
+    assert ours.poll(60)
+    for one, other in zip(ours.recv(), expected, strict=True):
+        assert torch.equal(torch.from_numpy(one), other)
+    process.join(60)
+    assert process.exitcode == 0
 
 
 def test_an_error_of_any_thread_is_raised(threads, monkeypatch):

@@ -113,8 +113,8 @@ def fp32_precision(*, tf32: bool) -> Iterator[None]:
     them all. A CPU computes in fp32 either way. Triton's kernels and autocast are not concerned.
     """
     backends = torch.backends
-    gpu = backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn  # type: ignore[attr-defined]
-    cpu = backends.mkldnn.matmul, backends.mkldnn.conv  # type: ignore[attr-defined]  # a stub's gap
+    gpu: Sequence[Any] = backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn  # type: ignore[attr-defined]
+    cpu: Sequence[Any] = backends.mkldnn.matmul, backends.mkldnn.conv  # type: ignore[attr-defined]  # a stub's gap
     before = [*_own_precisions(gpu, backends.cudnn), *_own_precisions(cpu, backends.mkldnn)]
     try:
         with _older_names(tf32=tf32):
@@ -127,7 +127,7 @@ def fp32_precision(*, tf32: bool) -> Iterator[None]:
 
 
 def _own_precisions(parts: Sequence[Any], backend: Any) -> list[tuple[Any, str]]:
-    """Return the precision of each part of a backend; ``none`` where it is the backend's, which it goes on following."""
+    """Return the precision of each part of a backend; ``none`` where it is the backend's, which it follows."""
     inherited = backend.fp32_precision
     return [(part, "none" if part.fp32_precision == inherited else part.fp32_precision) for part in parts]
 

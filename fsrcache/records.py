@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from importlib import import_module
 from math import isinf
+from numbers import Number
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints, is_typeddict
@@ -198,7 +199,8 @@ def _checked(form: Any, value: Any, name: str, *, parsed: bool) -> Any:
         return _record(form, value, name, parsed=parsed)
     kind, words = _WORDS[form]
     if not isinstance(value, kind) or (isinstance(value, bool) and form is not bool):
-        raise _WrongError(name, f"is {shortened(value)}", words)
+        pythons = f", Python's {form.__name__}" if isinstance(value, Number) and form in (int, float) else ""
+        raise _WrongError(name, f"is {shortened(value)}", words + pythons)
     if form is float and not -1e308 <= value <= 1e308:
         raise _WrongError(name, f"is {shortened(value)}", words)
     if form is str and any("\ud800" <= letter <= "\udfff" for letter in value):

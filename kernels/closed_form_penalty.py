@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, linear
 
 from fsrcache.errors import FsrcacheError
+from fsrcache.kernels.arguments import described
 from fsrcache.kernels.critic_layers import CONVOLUTIONS, layers, padding_of, refuse_mixed_samples
 from fsrcache.kernels.gradient_norm import penalty_direction
 from fsrcache.kernels.modes import transformed, without_autocast
@@ -79,6 +80,8 @@ def closed_form_penalty(
         or weights that are no parameters of it (it is named); if the critic does not return one number a sample, dtypes
         or shapes differ, or a transform of ``torch.func`` or forward-mode differentiation is active.
     """
+    if not isinstance(x, Tensor):
+        raise FsrcacheError(f"closed_form_penalty got samples of {described(x)}.", "They should be a tensor [B, ...].")
     _, penalty, grads = closed_form_critic(critic, x[:0], x.new_empty(0), x, weight=weight, power=power)
     return penalty, grads
 
@@ -122,7 +125,13 @@ def closed_form_critic(
     count, inputs, hidden = len(samples), [], torch.cat([samples, x]) if len(samples) else x
     for name, layer in known:
         inputs.append(hidden)
-        hidden = _forward(layer, hidden)
+        try:
+            hidden = _forward(layer, hidden)
+        except RuntimeError as error:
+            raise FsrcacheError(
+                f"The critic's layer {name}, {type(layer).__name__}, does not take {list(hidden.shape)}: {error}.",
+                "Samples [B, ...] should be of the shape that the critic's first layer takes.",
+            ) from error
         refuse_mixed_samples(name, layer, inputs[-1], hidden)
     sequence = [layer for _, layer in known]
     if hidden.numel() != len(inputs[0]):

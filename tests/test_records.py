@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, Literal, TypedDict
 
+import numpy as np
 import pytest
 
 from fsrcache.errors import FsrcacheError, RequestError
@@ -162,3 +163,13 @@ def test_arguments_are_checked_alike():
     check_value(tuple[str, ...], ("a", "b"), name="classes")
     with pytest.raises(RequestError, match=r"classes is \['a'\]"):
         check_value(tuple[str, ...], ["a"], name="classes")
+
+
+@pytest.mark.parametrize(
+    ("form", "value", "words"),
+    [(int, np.int64(3), "a whole number, Python's int"), (float, np.float32(0.5), "a finite number, Python's float")],
+)
+def test_a_number_of_numpys_is_told_from_one_of_pythons(form, value, words):
+    with pytest.raises(RequestError) as caught:
+        check_value(form, value, name="number")
+    assert caught.value.remedy == f"It should be {words}."

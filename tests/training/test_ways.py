@@ -332,7 +332,7 @@ def test_a_replayed_step_is_the_step(store, extractor, name, cache):
         with torch.no_grad():
             next(trainer.networks.head.parameters()).fill_(torch.nan)
         trainer.step(12)
-        with pytest.raises(FsrcacheError, match="term was not finite at step 12"):
+        with pytest.raises(FsrcacheError, match="term was not finite at step 13"):
             trainer.finite.check()
     assert same(*states)
     assert numbers[0] == numbers[1]

@@ -320,7 +320,7 @@ class _Run:
             what = "Weights stopped being finite" if math.isfinite(loss) else f"The cross-entropy became {loss}"
             raise FsrcacheError(
                 f"{what} in epoch {trainer.epoch + 1} of the {self.phase}.",
-                "The last checkpoint is from before; take a lower learning rate or look at the pictures.",
+                "A checkpoint, if there is one, is from before; take a lower learning rate or look at the pictures.",
             )
         if self.ranks.first:
             with self.checkpoint_due:

@@ -27,7 +27,7 @@ class FiniteCheck:
         self.never, self.zero = self.steps[0].clone(), torch.zeros((), device=device)
 
     def add(self, step: int | Tensor, terms: Mapping[str, Tensor]) -> None:
-        """Check the terms of a step, all at once; its number, no less than the one before, may lie on the device."""
+        """Check the terms of a step, all at once; how many came before it may lie on the device, and never shrinks."""
         values = [self.zero] * len(self.rows)
         for name, value in terms.items():
             values[self.rows[name]] = value.detach()
@@ -40,12 +40,12 @@ class FiniteCheck:
         Raises
         ------
         FsrcacheError
-            With the term and the step.
+            With the term and the step, the first being 1.
         """
         steps = dict(zip(self.rows, self.steps.tolist(), strict=True))
         name = min(steps, key=lambda term: steps[term])
         if steps[name] < _NEVER:
-            raise _error(f"The {name} term was not finite at step {steps[name]}.")
+            raise _error(f"The {name} term was not finite at step {steps[name] + 1}.")
 
 
 def check_weights(step: int, modules: Mapping[str, nn.Module]) -> None:
@@ -62,4 +62,6 @@ def check_weights(step: int, modules: Mapping[str, nn.Module]) -> None:
 
 
 def _error(what: str) -> FsrcacheError:
-    return FsrcacheError(what, "The last checkpoint is from before. Use a lower learning rate, or check the store.")
+    return FsrcacheError(
+        what, "A checkpoint, if there is one, is from before. Use a lower learning rate, or check the store."
+    )

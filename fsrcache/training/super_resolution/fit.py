@@ -278,7 +278,7 @@ class _Run:
         if not finite or not all(bool(weight.isfinite().all()) for weight in self.network.parameters()):
             raise FsrcacheError(
                 f"Loss or weights stopped being finite before step {self.state.step:,}.",
-                "The last checkpoint is from before; take a lower learning rate.",
+                "A checkpoint, if there is one, is from before; take a lower learning rate.",
             )
         self.state = replace(self.state, loss=loss)
         with self.checkpoint_due:

@@ -43,11 +43,12 @@ def test_system_folders(data, write, folder):
 
 
 def test_system_folders_hide_no_numbered_folders(tmp_path, write):
-    for name in ("train/1/a.png", "train/@eaDir/1/a.png", "test/2/b.png", "@eaDir/train.png"):
+    pictures = ["test/2/b.png", *(f"train/{number}/a.png" for number in range(1, 8))]
+    for name in (*pictures, "train/@eaDir/1/a.png", "@eaDir/train.png"):
         write(tmp_path / name, 1)
     listing = list_faces(tmp_path)
     assert (listing.layout, listing.left_out) == ("rafdb-folders", {"system folder": 2})
-    assert [str(name) for name in listing.names] == ["test/2/b.png", "train/1/a.png"]
+    assert [str(name) for name in listing.names] == pictures
 
 
 def test_hidden_and_system_files(data, write):

@@ -11,6 +11,7 @@ from fsrcache.faces.listing import Listing, file_listing
 NAME = "rafdb"
 TITLE = "RAF-DB (basic)"
 NUMBERS = {str(number): name for number, name in enumerate(EXPRESSIONS, start=1)}
+UNDERSTOOD = ", ".join(f"{number} {name}" for number, name in NUMBERS.items())
 _LABELS = "list_patition_label.txt"  # spelt so by its authors
 
 
@@ -42,8 +43,7 @@ def _entries(labels: Path) -> Iterator[tuple[str, str, int]]:
         name, label = words
         split = split_named(name.split("_")[0])
         if label not in NUMBERS:
-            understood = ", ".join(f"{number} {name}" for number, name in NUMBERS.items())
-            raise line_error(labels, number, f"has the label {label[:40]!r}", f"Understood: {understood}.")
+            raise line_error(labels, number, f"has the label {label[:40]!r}", f"Understood: {UNDERSTOOD}.")
         if split is None:
             remedy = f"Names begin with one of {', '.join(SPLITS)} and '_'."
             raise line_error(labels, number, f"names {name[:80]!r}", remedy)

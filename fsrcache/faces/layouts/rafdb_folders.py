@@ -5,7 +5,7 @@ from pathlib import Path
 
 from fsrcache.errors import FsrcacheError
 from fsrcache.faces.expressions import split_named
-from fsrcache.faces.layouts.rafdb import NUMBERS
+from fsrcache.faces.layouts.rafdb import NUMBERS, UNDERSTOOD
 from fsrcache.faces.listing import Listing, file_listing
 from fsrcache.faces.walk import LeftOut, foreign, single_folder, walk_pictures
 
@@ -14,7 +14,7 @@ TITLE = "RAF-DB (numbered folders)"
 
 
 def recognises(path: Path) -> bool:
-    """Return whether a folder has a split folder in which every class folder is a number from 1 to 7."""
+    """Return whether the class folders in a folder's split folders are the numbers from 1 to 7, all of them."""
     if not path.is_dir():
         return False
     names = {
@@ -24,7 +24,7 @@ def recognises(path: Path) -> bool:
         for inner in outer.iterdir()
         if inner.is_dir() and foreign(inner.name) is None
     }
-    return bool(names) and names <= set(NUMBERS)
+    return names == set(NUMBERS)
 
 
 def read(path: Path, *, votes: str) -> Listing:  # noqa: ARG001  # a layout's signature
@@ -39,10 +39,16 @@ def read(path: Path, *, votes: str) -> Listing:  # noqa: ARG001  # a layout's si
                 left_out.add("not in a split's class folder", "/".join(parts))
             elif parts[1] not in NUMBERS:
                 raise FsrcacheError(
-                    f"{root / parts[0] / parts[1]} is not a class of RAF-DB.",
-                    f"Understood: {', '.join(f'{number} {name}' for number, name in NUMBERS.items())}.",
+                    f"{root / parts[0] / parts[1]} is not a class of RAF-DB.", f"Understood: {UNDERSTOOD}."
                 )
             else:
                 yield "/".join(parts), parts[1], split
 
-    return file_listing(NAME, root, entries=entries(), understand=lambda _: NUMBERS, left_out=left_out)
+    return file_listing(
+        NAME,
+        root,
+        entries=entries(),
+        understand=lambda _: NUMBERS,
+        left_out=left_out,
+        notes=lambda _: (f"numbers mean what RAF-DB's authors say: {UNDERSTOOD}",),
+    )

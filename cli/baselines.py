@@ -47,7 +47,7 @@ def baselines(
     workspace: Workspace,
     data_path: str | None,
     layout: str | None,
-    votes: str,
+    votes: str | None,
     on_error: str,
     limit: int | None,
     rows: str,

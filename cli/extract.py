@@ -98,7 +98,7 @@ def extract(
     store: str | None,
     data_path: str | None,
     layout: str | None,
-    votes: str,
+    votes: str | None,
     on_error: str,
     limit: int | None,
     extractor: str | None,

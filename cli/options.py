@@ -75,9 +75,10 @@ def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option("--data", "data_path", metavar="PATH", callback=_data, shell_complete=complete_path,
                          help="A folder or file, as fsrcache data takes.  "
                          "[default: what the workspace remembers, else drawn:14000]"),
-            click.option("--format", "layout", type=click.Choice(formats()), help="Its layout.  [default: recognised]"),
-            click.option("--votes", type=click.Choice(["majority", "argmax", "soft"]), default="majority",
-                         show_default=True, help="How FERPlus's votes become labels."),
+            click.option("--format", "layout", type=click.Choice(formats()), help="Its layout.  "
+                         "[default: recognised; without --data the one that the workspace remembers]"),
+            click.option("--votes", type=click.Choice(["majority", "argmax", "soft"]), help="How FERPlus's votes "
+                         "become labels.  [default: majority; without --data what the workspace remembers]"),
             click.option("--on-error", type=click.Choice(["fail", "skip"]), default="fail", show_default=True,
                          help="Whether an unusable picture ends the work."),
             click.option("--limit", type=WholeNumber(1, 10**8), metavar="N", help="Use at most N faces of every "
@@ -94,19 +95,27 @@ def data_of(
     path: str | None,
     *,
     layout: str | None,
-    votes: str,
+    votes: str | None,
     on_error: str,
     limit: int | None,
     on_progress: ProgressCallback,
 ) -> Data | None:
-    """Return the data that the options of ``data_options`` name; None where there are no such options."""
-    if path is None:
-        if limit is None and on_error == "fail":
-            return None
-        data = choose_data(workspace, None, on_progress=on_progress)
-        skips = "skip" in (on_error, data.on_error)
-        return replace(data, limit=limit or data.limit, on_error="skip" if skips else "fail")
-    return Data(path, layout, votes, on_error, limit)  # type: ignore[arg-type]  # click.Choice has checked
+    """Return the data that the options of ``data_options`` name; None where there are no such options.
+
+    Without a path they are those that the workspace remembers, but for what the other options say.
+    """
+    if path is not None:
+        return Data(path, layout, votes or "majority", on_error, limit)  # type: ignore[arg-type]  # of click.Choice
+    if all(option is None for option in (layout, votes, limit)) and on_error == "fail":
+        return None
+    data = choose_data(workspace, None, on_progress=on_progress)
+    return replace(
+        data,
+        layout=layout or data.layout,
+        votes=votes or data.votes,  # type: ignore[arg-type]  # of click.Choice
+        limit=limit or data.limit,
+        on_error="skip" if "skip" in (on_error, data.on_error) else "fail",
+    )
 
 
 def degradation_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -52,7 +52,7 @@ def pretrain(
     workspace: Workspace,
     data_path: str | None,
     layout: str | None,
-    votes: str,
+    votes: str | None,
     on_error: str,
     limit: int | None,
     preset: str | None,

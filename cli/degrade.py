@@ -36,7 +36,7 @@ def degrade(
 
     What such a program makes of FOLDER/x4 goes to OTHER/x4 under the same names, at the side that is printed; then
     fsrcache evaluate --pictures NAME OTHER scores it. The split that is reported is enough for the frozen head;
-    re-fitted ones need train too. A face has its name in the data, with .png behind it unless it ends so; those of a
+    re-fitted ones need train too. A face has its name in the data with .png behind it, such as a.jpg.png; those of a
     CSV of pixels are row-000001 and so on. Existing files are kept; those of another store or made another way, by
     FOLDER/degrade.json, are refused.
     """

@@ -11,7 +11,7 @@ _FOLDER = re.compile(r"x([1-9][0-9]?)")
 
 
 def picture_path(folder: Path, scale: int, name: str) -> Path:
-    """Return the path of a face at a scale: its name in the data, with ``.png`` behind it unless it ends so.
+    """Return the path of a face at a scale: its name in the data with ``.png`` behind it, whatever it ends in.
 
     Raises
     ------
@@ -23,8 +23,7 @@ def picture_path(folder: Path, scale: int, name: str) -> Path:
         raise FsrcacheError(
             f"The face {name} has a name that leads out of a folder.", "Move the pictures into the folder of the data."
         )
-    suffix = "" if name.lower().endswith(_SUFFIX) else _SUFFIX
-    return folder / f"x{scale}" / relative.with_name(relative.name + suffix)
+    return folder / f"x{scale}" / relative.with_name(relative.name + _SUFFIX)
 
 
 def existing_picture(folder: Path, scale: int, name: str) -> Path | None:

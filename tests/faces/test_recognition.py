@@ -23,3 +23,26 @@ def test_numbers_of_rafdb_are_said(tmp_path, write):
         "numbers mean what RAF-DB's authors say: 1 surprise, 2 fear, 3 disgust, 4 happiness, 5 sadness, 6 anger, "
         "7 neutral",
     )
+
+
+@pytest.mark.parametrize("name", ["Training_1.png", "Training_1_of_me.png"])
+def test_one_name_of_fer2013_makes_no_fer2013_of_other_pictures(tmp_path, write, name):
+    for number, picture in enumerate((name, "a.png", "b.png")):
+        write(tmp_path / "happy" / picture, number)
+    listing = list_faces(tmp_path)
+    assert (listing.layout, len(listing.names)) == ("folders", 3)
+
+
+def test_other_pictures_among_those_of_fer2013_are_left_out(tmp_path, write):
+    for number, picture in enumerate(("PublicTest_1.png", "Training_2.png", "Training_2.png0.png", "a.png")):
+        write(tmp_path / "happy" / picture, number)
+    listing = list_faces(tmp_path)
+    assert listing.layout == "fer2013-folders"
+    assert listing.left_out == {"augmented copy": 1, "not named as FER2013's pictures": 1}
+
+
+def test_without_a_name_of_fer2013_the_remedy_is_another_layout(tmp_path, write):
+    write(tmp_path / "happy/Training_1_of_me.png", 1)
+    with pytest.raises(FsrcacheError, match=r"No picture below .* is named Training_N") as caught:
+        list_faces(tmp_path, layout="fer2013-folders")
+    assert "layout='folders'" in caught.value.remedy

@@ -13,15 +13,19 @@ _FOLDER = re.compile(r"x([1-9][0-9]?)")
 def picture_path(folder: Path, scale: int, name: str) -> Path:
     """Return the path of a face at a scale: its name in the data with ``.png`` behind it, whatever it ends in.
 
+    An absolute name, as a table of paths may have it, is there without its root: ``DIR/x4/home/me/a.jpg.png``.
+
     Raises
     ------
     FsrcacheError
-        If the name leads out of the folder, as one of a table of paths may.
+        If the name leads out of the folder, as one with ``..`` does.
     """
-    relative = Path(on_disk(name))
-    if relative.is_absolute() or ".." in relative.parts:
+    path = Path(on_disk(name))
+    relative = path.relative_to(path.anchor)
+    if ".." in relative.parts:
         raise FsrcacheError(
-            f"The face {name} has a name that leads out of a folder.", "Move the pictures into the folder of the data."
+            f"The face {name} has a name that leads out of a folder.",
+            "Write its path without '..' in the data's table, relative to that or absolute, and extract the data anew.",
         )
     return folder / f"x{scale}" / relative.with_name(relative.name + _SUFFIX)
 
@@ -29,7 +33,7 @@ def picture_path(folder: Path, scale: int, name: str) -> Path:
 def existing_picture(folder: Path, scale: int, name: str) -> Path | None:
     """Return the file of a face at a scale, the name as it is being right too; None where there is none."""
     path = picture_path(folder, scale, name)
-    plain = folder / f"x{scale}" / on_disk(name)
+    plain = path.with_name(path.name.removesuffix(_SUFFIX))
     return next((one for one in (path, plain) if one.is_file()), None)
 
 

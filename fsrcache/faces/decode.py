@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
-from fsrcache.errors import RequestError
+from fsrcache.errors import FsrcacheError, RequestError
 from fsrcache.records import shortened
 
 Pictures = NDArray[np.uint8]
@@ -57,6 +57,8 @@ def decode(path: str | PathLike[str], *, most: int | None = None) -> Pictures:
     PictureError
         If the file is missing, empty, truncated, not a picture, larger than that, or of floating-point, negative or
         larger values, or so dark in 16 bits that its values may be of 10 or 12.
+    FsrcacheError
+        If the memory does not hold the picture, which is no fault of the file.
     """
     return decode_noted(path, most=most)[0]
 
@@ -70,8 +72,10 @@ def decode_noted(path: str | PathLike[str], *, most: int | None = None) -> tuple
         status = path.stat()
     except FileNotFoundError:
         raise PictureError("a link that leads nowhere" if path.is_symlink() else "missing file") from None
-    except (OSError, ValueError) as error:
-        raise PictureError(f"cannot be opened: {error}") from None
+    except OSError as error:
+        raise _failure(error, path) from None
+    except ValueError as error:  # NUL in the path
+        raise PictureError(f"cannot be read: {error}") from None
     if not stat.S_ISREG(status.st_mode):
         raise PictureError("not a regular file")
     if status.st_size == 0:
@@ -83,14 +87,12 @@ def decode_noted(path: str | PathLike[str], *, most: int | None = None) -> tuple
             if image.width * image.height > most:
                 raise PictureError(f"enormous: {image.width} x {image.height}, more than {most} pixels")
             return _pixels(path, image)
-    except PictureError:
-        raise
     except UnidentifiedImageError:
         raise PictureError("not a picture of a known format") from None
     except Image.DecompressionBombError:
         raise PictureError(f"enormous: more than {most} pixels") from None
     except Exception as error:  # a decoder of broken bytes raises nearly anything
-        raise PictureError(f"broken picture: {error or type(error).__name__}") from None
+        raise _failure(error, path) from None
 
 
 def picture_of(image: Image.Image) -> Pictures:
@@ -100,23 +102,34 @@ def picture_of(image: Image.Image) -> Pictures:
     ------
     PictureError
         If it cannot be read, or is one that ``decode`` refuses.
+    FsrcacheError
+        If the memory does not hold it.
     """
+    name = getattr(image, "filename", "")
     try:
         with _QUIET:
-            name = getattr(image, "filename", "")
             if not name and ";16" in _layout(image) and not image.mode.startswith("I"):
                 raise PictureError("16-bit colours that lie in no file; save it as 8 bits")
             return _pixels(Path(name), image)[0]
-    except PictureError:
-        raise
     except Exception as error:  # a decoder of broken bytes raises nearly anything
-        raise PictureError(f"broken picture: {error or type(error).__name__}") from None
+        raise _failure(error, name or "that Pillow made") from None
 
 
 def one_form(picture: Pictures) -> Pictures:
     """Return a picture whose three channels are equal as grey, so that equal pictures are equal arrays."""
     coloured = picture.ndim == 3 and not all(np.array_equal(picture[..., 0], picture[..., c]) for c in (1, 2))
     return picture if coloured or picture.ndim == 2 else np.ascontiguousarray(picture[..., 0])
+
+
+def _failure(error: Exception, path: str | PathLike[str]) -> Exception:
+    """Return the error of a picture from what was raised while it was read."""
+    if isinstance(error, PictureError):
+        return error
+    if isinstance(error, MemoryError):
+        return FsrcacheError(f"The memory does not hold the picture {path}.", "Free some, or use fewer threads.")
+    if isinstance(error, OSError) and error.errno is not None:  # of the file system; Pillow's own have none
+        return PictureError(f"cannot be read: {error.strerror}")
+    return PictureError(f"broken picture: {str(error) or type(error).__name__}")
 
 
 class _Quiet:

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 import fsrcache.faces.decode as decoding
-from fsrcache.faces.decode import CLEAR, FRAMES, NARROW, WIDE, PictureError, decode, decode_noted
+from fsrcache.errors import FsrcacheError
+from fsrcache.faces.decode import CLEAR, FRAMES, NARROW, WIDE, PictureError, decode, decode_noted, picture_of
 from fsrcache.faces.survey import picture_hash
 
 RNG = np.random.default_rng(0)
@@ -104,6 +105,36 @@ def test_unreadable(tmp_path):
         decode(save(tmp_path / "f.tif", GREY.astype(np.float32)))
     with pytest.raises(PictureError, match="32-bit"):
         decode(save(tmp_path / "i.tif", GREY.astype(np.int32) * 100_000))
+
+
+@pytest.mark.parametrize(
+    ("raised", "reason"),
+    [
+        (PermissionError(13, "Permission denied", "a.png"), "cannot be read: Permission denied"),
+        (OSError("unrecognized data stream"), "broken picture: unrecognized data stream"),
+        (EOFError(), "broken picture: EOFError"),
+    ],
+)
+def test_a_reason_is_never_empty(tmp_path, monkeypatch, raised, reason):
+    def fail(*_, **__):
+        raise raised
+
+    path = save(tmp_path / "a.png", GREY)
+    monkeypatch.setattr(decoding.ImageOps, "exif_transpose", fail)
+    for function, picture in ((decode, path), (picture_of, Image.fromarray(GREY))):
+        with pytest.raises(PictureError) as caught:
+            function(picture)
+        assert str(caught.value) == reason
+
+
+def test_too_little_memory_is_no_fault_of_the_picture(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise MemoryError
+
+    path = save(tmp_path / "a.png", GREY)
+    monkeypatch.setattr(decoding.ImageOps, "exif_transpose", fail)
+    with pytest.raises(FsrcacheError, match=r"memory does not hold the picture .*a\.png"):
+        decode(path)
 
 
 def test_enormous(tmp_path, monkeypatch):

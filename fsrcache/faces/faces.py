@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsrcache.ahead import ordered_map
-from fsrcache.errors import FsrcacheError, RequestError
+from fsrcache.errors import Blank, FsrcacheError, Remedy, RequestError, call
 from fsrcache.faces.bicubic import imresize
 from fsrcache.faces.decode import PictureError, Pictures
 from fsrcache.faces.listing import Listing
@@ -71,6 +71,13 @@ class Faces:
     def resized(self) -> int:
         """Number of pictures that are resized."""
         return int((self.seen.sizes[self.rows] != self.side).any(axis=1).sum())
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences for the user on what the side does to the pictures."""
+        if self.side <= MAX_SIDE:
+            return ()
+        return (f"a face has at most {MAX_SIDE:,} pixels a side: these look uncropped, and pretrain refuses them",)
 
     def batch(self, rows: NDArray[np.integer], *, threads: int | None = None) -> Pictures:
         """Return pictures as uint8 ``[B, side, side, C]``, ``C`` 1 where every picture of the data is grey, else 3.
@@ -136,7 +143,8 @@ def usable_faces(
     Raises
     ------
     FsrcacheError
-        If pictures are unusable, as ``on_error`` says; every one is named with the reason.
+        If pictures are unusable, as ``on_error`` says; every one is named with the reason. If the commonest side is
+        above 2048.
     RequestError
         If ``side`` or ``on_error`` has no such value.
     """
@@ -146,7 +154,13 @@ def usable_faces(
         raise RequestError(f"on_error is {on_error!r}.", "It should be fail or skip.")
     seen = survey(listing, advance=advance)
     refuse_unreadable(listing, seen, on_error=on_error)
-    return faces_of(listing, seen, side=side)
+    faces = faces_of(listing, seen, side=side)
+    if faces.side > MAX_SIDE:
+        raise FsrcacheError(
+            f"The commonest side of the pictures is {faces.side:,} pixels; a face has at most {MAX_SIDE:,}.",
+            Remedy("They look uncropped: crop their faces, or name a side, `{}`.", call("pretrain", side=Blank("N"))),
+        )
+    return faces
 
 
 def faces_of(listing: Listing, seen: Survey, *, side: int | None = None) -> Faces:

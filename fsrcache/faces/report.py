@@ -36,7 +36,7 @@ def report(faces: Faces) -> dict[str, Any]:
         "side": faces.side,
         "resized": faces.resized,
         "grey": faces.grey if len(faces.rows) else False,
-        "notes": list(listing.notes),
+        "notes": [*listing.notes, *faces.notes],
         "conversions": seen.conversions,
         "left_out": listing.left_out,
         "left_out_names": listing.left_out_names,

@@ -11,7 +11,7 @@ from PIL import Image
 from fsrcache import imresize
 from fsrcache.ahead import ordered_map
 from fsrcache.errors import FsrcacheError, RequestError
-from fsrcache.faces.faces import usable_faces
+from fsrcache.faces.faces import faces_of, usable_faces
 from fsrcache.faces.index import list_faces
 from fsrcache.faces.report import equal_rows, report
 from fsrcache.faces.sheet import class_sheet, scale_sheet
@@ -59,6 +59,22 @@ def test_the_side_is_the_longer_one(tmp_path):
         path.parent.mkdir(exist_ok=True)
         Image.new("L", size).save(path)
     assert usable_faces(list_faces(tmp_path)).side == 12
+
+
+def test_a_side_that_no_face_has_is_refused_unless_it_is_named(tmp_path):
+    for i, length in enumerate([2049, 2049, 12]):
+        path = tmp_path / f"happy/{i}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.new("1", (length, 3)).save(path)
+    listing = list_faces(tmp_path)
+    with pytest.raises(FsrcacheError, match=r"commonest side of the pictures is 2,049 pixels; .* 2,048") as caught:
+        usable_faces(listing)
+    assert "uncropped" in caught.value.remedy
+    assert "side=N" in caught.value.remedy
+    assert usable_faces(listing, side=100).side == 100
+    uncropped = report(faces_of(listing, survey(listing)))
+    assert uncropped["side"] == 2049
+    assert "uncropped" in uncropped["notes"][-1]
 
 
 def test_report(data):

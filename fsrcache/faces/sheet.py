@@ -8,7 +8,7 @@ from fsrcache.faces.decode import Pictures
 from fsrcache.faces.degrade import low_resolution_view
 from fsrcache.faces.faces import Faces
 
-_TILE = 100  # pixels of a picture on the sheet, at least
+_LEAST, _MOST = 100, 200  # pixels of a picture on the sheet
 _GAP, _LABEL, _HEAD = 4, 92, 22
 _INK, _PAPER = (40, 40, 40), (250, 249, 246)
 
@@ -21,7 +21,7 @@ def class_sheet(faces: Faces, *, columns: int = 10) -> Image.Image:
     faces
         The faces.
     columns
-        Number of pictures per class, at least 1.
+        Number of pictures per class at most, at least 1.
 
     Returns
     -------
@@ -39,8 +39,8 @@ def class_sheet(faces: Faces, *, columns: int = 10) -> Image.Image:
     for k in range(len(faces.classes)):
         members = np.flatnonzero(faces.labels == k)
         chosen = members[np.linspace(0, len(members) - 1, min(columns, len(members))).astype(int)]
-        rows.append(list(faces.batch(chosen)))
-    return _sheet(rows, names=faces.classes, heads=[""] * columns, side=faces.side)
+        rows.append([_tile(picture) for picture in faces.batch(chosen)])
+    return _sheet(rows, names=faces.classes, heads=[""] * max(map(len, rows)), tile=_tile_side(faces.side))
 
 
 def scale_sheet(faces: Faces, scales: list[int]) -> Image.Image:
@@ -65,16 +65,28 @@ def scale_sheet(faces: Faces, scales: list[int]) -> Image.Image:
     """
     if not isinstance(scales, list | tuple) or not scales:
         raise RequestError(f"The scales are {scales!r}.", "They should be a list of whole numbers of at least 1.")
-    rows: list[list[Pictures]] = []
+    rows = []
     for k in range(len(faces.classes)):
         picture = faces.batch(np.flatnonzero(faces.labels == k)[:1])  # [0 or 1, S, S, C]
-        rows.append([view for scale in scales for view in low_resolution_view(picture, scale)])
+        rows.append([_tile(view) for scale in scales for view in low_resolution_view(picture, scale)])
     heads = ["HR" if scale == 1 else f"x{scale}: {-(-faces.side // scale)} px" for scale in scales]
-    return _sheet(rows, names=faces.classes, heads=heads, side=faces.side)
+    return _sheet(rows, names=faces.classes, heads=heads, tile=_tile_side(faces.side))
 
 
-def _sheet(rows: list[list[Pictures]], *, names: tuple[str, ...], heads: list[str], side: int) -> Image.Image:
-    tile = side * max(1, -(-_TILE // side))
+def _tile_side(side: int) -> int:
+    """Return the pixels of a picture on the sheet: a multiple of its own, or fewer where it is large."""
+    return min(side * max(1, -(-_LEAST // side)), _MOST)
+
+
+def _tile(picture: Pictures) -> Image.Image:
+    """Return a picture uint8 ``[S, S, C]`` as it is on the sheet."""
+    side = len(picture)
+    tile = _tile_side(side)
+    shown = Image.fromarray(np.broadcast_to(picture, (side, side, 3)).copy())
+    return shown.resize((tile, tile), Image.Resampling.NEAREST if tile >= side else Image.Resampling.BOX)
+
+
+def _sheet(rows: list[list[Image.Image]], *, names: tuple[str, ...], heads: list[str], tile: int) -> Image.Image:
     head = _HEAD if any(heads) else _GAP
     sheet = Image.new("RGB", (_LABEL + len(heads) * (tile + _GAP), head + len(rows) * (tile + _GAP)), _PAPER)
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
@@ -84,7 +96,5 @@ def _sheet(rows: list[list[Pictures]], *, names: tuple[str, ...], heads: list[st
         top = head + row * (tile + _GAP)
         draw.text((_LABEL - 8, top + tile / 2), name, _INK, font, anchor="rm")
         for column, picture in enumerate(pictures):
-            shown = Image.fromarray(np.broadcast_to(picture, (side, side, 3)).copy())
-            shown = shown.resize((tile, tile), Image.Resampling.NEAREST)
-            sheet.paste(shown, (_LABEL + column * (tile + _GAP), top))
+            sheet.paste(picture, (_LABEL + column * (tile + _GAP), top))
     return sheet

@@ -174,6 +174,19 @@ def test_sheets(data):
     assert happy[:, 224:332].std() < happy[:, :108].std()
 
 
+def test_a_sheet_of_large_pictures_stays_small(tmp_path):
+    for i, shade in enumerate((10, 200)):
+        path = tmp_path / f"happy/{i}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.new("L", (300, 300), shade).save(path)
+    faces = usable_faces(list_faces(tmp_path))
+    sheet = class_sheet(faces)
+    assert sheet.size == (92 + 2 * (200 + 4), 4 + 7 * (200 + 4))  # as many columns as there are pictures
+    assert sheet.getpixel((92 + 199, 4 + 3 * 204 + 199)) == (10, 10, 10)
+    assert sheet.getpixel((92 + 204, 4 + 3 * 204)) == (200, 200, 200)
+    assert scale_sheet(faces, [1, 2]).size == (92 + 2 * (200 + 4), 22 + 7 * (200 + 4))
+
+
 @pytest.mark.parametrize("rows", [[0.5], ["0"], [True], [[0]], 0, [6], [-1], [None], np.array([0, 9], np.uint8)])
 def test_rows_that_are_none_are_refused(data, rows):
     faces = usable_faces(list_faces(data))

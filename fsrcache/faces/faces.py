@@ -75,9 +75,14 @@ class Faces:
     @property
     def notes(self) -> tuple[str, ...]:
         """Sentences for the user on what the side does to the pictures."""
-        if self.side <= MAX_SIDE:
-            return ()
-        return (f"a face has at most {MAX_SIDE:,} pixels a side: these look uncropped, and pretrain refuses them",)
+        sizes, notes = self.seen.sizes[self.rows], []
+        if stretched := int((sizes[:, 0] != sizes[:, 1]).sum()):
+            notes.append(f"{stretched:,} of {len(sizes):,} pictures are not square, and are stretched to be")
+        if self.side > MAX_SIDE:
+            notes.append(
+                f"a face has at most {MAX_SIDE:,} pixels a side: these look uncropped, and pretrain refuses them"
+            )
+        return tuple(notes)
 
     def batch(self, rows: NDArray[np.integer], *, threads: int | None = None) -> Pictures:
         """Return pictures as uint8 ``[B, side, side, C]``, ``C`` 1 where every picture of the data is grey, else 3.

@@ -171,7 +171,7 @@ def absolute_path(path: str | PathLike[str]) -> Path:
 def read_faces(data: Data, *, on_progress: ProgressCallback, side: int | None = None) -> tuple[Faces, str]:
     """Return the usable faces at a side, and the data in one line without names that may change.
 
-    Notes say what the reader should know of the data: no split, what is left out, what is converted.
+    Notes say what the reader should know of the data: no split, what is left out, stretched or converted.
     """
     on_progress(Progress(f"listing {Path(data.path).name}", 0, 1, "files"))
     listing = limited(list_faces(Path(data.path), layout=data.layout, votes=data.votes), data.limit)
@@ -195,6 +195,8 @@ def faces_of_listing(listing: Listing, *, side: int | None, on_error: str, on_pr
     for reason, count in listing.left_out.items():
         on_progress(note(f"Left out: {count:,} ({reason})."))
     faces = usable_faces(listing, side=side, on_error=on_error, advance=advance)
+    for text in faces.notes:
+        on_progress(note(text))
     for what, count in faces.seen.conversions.items():
         on_progress(note(f"Converted: {count:,} ({what})."))
     return faces

@@ -17,6 +17,7 @@ from fsrcache.faces.report import equal_rows, report
 from fsrcache.faces.sheet import class_sheet, scale_sheet
 from fsrcache.faces.survey import survey
 from fsrcache.threads import usable_threads
+from fsrcache.verbs.data import faces_of_listing
 
 
 @pytest.fixture
@@ -53,12 +54,17 @@ def test_a_face_that_is_not_square_or_grey(tmp_path, write):
     assert np.array_equal(batch[1, ..., 0], batch[1, ..., 2])
 
 
-def test_the_side_is_the_longer_one(tmp_path):
+def test_the_side_is_the_longer_one_and_what_is_stretched_to_it_is_said(tmp_path):
     for i, size in enumerate([(9, 12), (12, 7), (9, 9)]):
         path = tmp_path / f"happy/{i}.png"
         path.parent.mkdir(exist_ok=True)
         Image.new("L", size).save(path)
-    assert usable_faces(list_faces(tmp_path)).side == 12
+    listing, notes = list_faces(tmp_path), []
+    assert usable_faces(listing).side == 12
+    stretched = "2 of 3 pictures are not square, and are stretched to be"
+    faces_of_listing(listing, side=None, on_error="fail", on_progress=lambda progress: notes.append(progress.note))
+    assert stretched in notes
+    assert stretched in report(usable_faces(listing))["notes"]
 
 
 def test_a_side_that_no_face_has_is_refused_unless_it_is_named(tmp_path):

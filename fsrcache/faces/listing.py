@@ -13,7 +13,9 @@ from fsrcache.errors import RequestError
 from fsrcache.faces.boxes import crop, split_box
 from fsrcache.faces.decode import PictureError, Pictures, decode_noted
 from fsrcache.faces.expressions import SPLITS, classes_of
-from fsrcache.faces.walk import LeftOut, on_disk, text_of
+from fsrcache.faces.walk import LeftOut, is_escaped, on_disk, text_of
+
+SLASHES = "backslashes in the path, read as slashes"
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,28 @@ class Listing:
                 raise RequestError(f"The {what} of a listing go up to {codes.max()}.", f"They should be below {count}.")
 
 
+def _path(root: Path, name: str) -> tuple[Path, tuple[str, ...]]:
+    """Return the file of a name, and a note if it is one with slashes where Windows wrote backslashes.
+
+    Raises
+    ------
+    PictureError
+        If the file's own name is not UTF-8, or the name is none that a file may have.
+    """
+    path = root / on_disk(name)
+    if "\\" not in name:
+        return path, ()
+    try:
+        if path.exists():
+            return path, ()
+        if is_escaped(root, name):
+            raise PictureError("the file's name is not UTF-8; rename it")
+        slashed = root / on_disk(name.replace("\\", "/"))
+        return (slashed, (SLASHES,)) if slashed.exists() else (path, ())
+    except OSError as error:  # such as a name that is too long
+        raise PictureError(f"cannot be read: {error.strerror}") from None
+
+
 def _kind(value: object) -> str:
     if isinstance(value, np.ndarray):
         return f"{value.dtype} {list(value.shape)}"
@@ -138,10 +162,9 @@ def file_listing(
 
     def load_noted(i: int) -> tuple[Pictures, tuple[str, ...]]:
         name, box = split_box(str(listed[i]))
-        path = root / on_disk(name)
-        if "\\x" in name and not path.exists():
-            raise PictureError("the file's name is not UTF-8; rename it")
+        path, slashes = _path(root, name)
         picture, notes = decode_noted(path)
+        notes = (*slashes, *notes)
         if box is None:
             return picture, notes
         face, cut = crop(picture, box)

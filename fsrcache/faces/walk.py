@@ -5,6 +5,7 @@ every locale, and ``on_disk`` is the way back, without which an open fails where
 """
 
 import os
+import re
 import stat
 from collections import Counter
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from fsrcache.errors import FsrcacheError
 from fsrcache.faces.decode import PICTURE_SUFFIXES
 from fsrcache.faces.expressions import expression_named, split_named
 
+_ESCAPE = re.compile(rb"\\x([89a-f][0-9a-f])")
 _NAMED = 10  # names for each reason
 _VISITS = 64  # of one folder, by different links: links to links may multiply without end
 _SYSTEM = frozenset(
@@ -58,6 +60,13 @@ def text_of(name: str) -> str:
 def on_disk(text: str) -> str:
     """Return the name or path by which the file system knows a text."""
     return os.fsdecode(text.encode("utf-8"))
+
+
+def is_escaped(root: Path, name: str) -> bool:
+    """Return whether a name below a folder has escapes, as ``text_of`` writes bytes, and is that of a file."""
+    text = name.encode("utf-8")
+    own = _ESCAPE.sub(lambda match: bytes([int(match[1], 16)]), text)
+    return own != text and (root / os.fsdecode(own)).exists()
 
 
 def foreign(name: str) -> str | None:

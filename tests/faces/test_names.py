@@ -72,3 +72,17 @@ def test_a_name_that_is_not_utf8_is_named(folder):
     assert survey(listing).unreadable == {broken: "the file's name is not UTF-8; rename it"}
     theirs = in_locale(folder, C_LOCALE, "ascii")
     assert theirs["unreadable"] == {str(broken): "the file's name is not UTF-8; rename it"}
+
+
+def test_backslashes_of_a_table_are_read_as_slashes_where_the_file_is_there_so(tmp_path, write, tile):
+    for number, name in enumerate(("xavier/a.png", "xabel/a.png", "x\\b.png"), start=1):
+        write(tmp_path / name, number)
+    write(tmp_path / "x/b.png", 9)  # not what is meant: there is a file of the very name
+    rows = ["xavier\\a.png,happy", "xabel\\a.png,sad", "x\\b.png,sad", "xyz\\c.png,sad", "x\\" + 256 * "n" + ",sad"]
+    (tmp_path / "t.csv").write_text("\n".join(["path,label", *rows]) + "\n")
+    listing = list_faces(tmp_path / "t.csv")
+    seen = survey(listing)
+    assert [listing.load(i)[0, 0] for i in range(3)] == [tile(number)[0, 0] for number in (1, 2, 3)]
+    assert seen.unreadable == {3: "missing file", 4: "cannot be read: File name too long"}
+    assert seen.conversions == {"backslashes in the path, read as slashes": 2}
+    assert [str(name) for name in listing.names[:1]] == ["xavier\\a.png"]  # as written

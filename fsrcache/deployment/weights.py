@@ -12,7 +12,7 @@ from fsrcache.extractors.covpool import CovPoolFER, extractor_of
 from fsrcache.extractors.extractor import Extractor
 from fsrcache.faces.degrade import Degradation
 from fsrcache.models.generators.forms import GeneratorTraining, form_of, make_generator
-from fsrcache.models.weights import read_module, write_weights
+from fsrcache.models.weights import read_module, read_record, write_weights
 from fsrcache.presets import ExtractorConfig
 from fsrcache.records import Between
 
@@ -93,6 +93,15 @@ def read_exported(path: str | PathLike[str]) -> ExportedModel:
     return ExportedModel(
         extractor, networks["generator"], record["training"], record["run"], record["channels"], record["degradation"]
     )
+
+
+def is_exported(path: str | PathLike[str]) -> bool:
+    """Return whether a file is one that ``write_exported`` wrote, by its header."""
+    try:
+        read_record(path, kind=_KIND)
+    except FsrcacheError:
+        return False
+    return True
 
 
 def _networks(record: _Record) -> nn.ModuleDict:

@@ -18,7 +18,7 @@ from fsrcache.deployment.graph import Pipeline
 from fsrcache.deployment.onnx_file import INPUT, OPSET, describe, import_exporter, onnx_model
 from fsrcache.deployment.quantisation import calibration_batches, quantised
 from fsrcache.deployment.web import PAGE_FILES, page_files, runtime_files
-from fsrcache.deployment.weights import WEIGHTS, ExportedModel, write_exported
+from fsrcache.deployment.weights import WEIGHTS, ExportedModel, is_exported, write_exported
 from fsrcache.drawn.face import draw_face
 from fsrcache.errors import Blank, FsrcacheError, Remedy, RequestError, arguments, call
 from fsrcache.evaluation.tables import SHOWN_DIGITS
@@ -198,7 +198,7 @@ def _refuse_workspace(folder: Path) -> None:
 
 
 def _refuse_others_files(folder: Path) -> None:
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / WEIGHTS).exists():
+    if folder.is_dir() and any(folder.iterdir()) and not is_exported(folder / WEIGHTS):
         raise RequestError(
             f"{folder} holds other files, and no exported model.", "Name a new folder, which the model gets for itself."
         )

@@ -8,6 +8,8 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
+import torch
+from safetensors.torch import save_file
 from torch import nn
 
 import fsrcache
@@ -120,13 +122,24 @@ def test_other_extractors_are_refused(workspace, tmp_path, monkeypatch):
     assert not (tmp_path / "model").exists()
 
 
-def test_a_folder_of_somebody_elses_files_is_left_alone(tmp_path, workspace):
-    mine = tmp_path / "mine" / "README.md"
-    mine.parent.mkdir()
-    mine.write_text("my project")
+@pytest.mark.parametrize("kind", [None, "generator", "nothing"])
+def test_a_folder_of_somebody_elses_files_is_left_alone(kind, tmp_path, workspace):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "README.md").write_text("my project")
+    (mine / "index.html").write_text("my page")
+    if kind == "nothing":
+        (mine / "model.safetensors").write_bytes(b"")
+    else:  # every folder of Hugging Face's has a file of that name
+        metadata = {"format": "pt"} if kind is None else {"fsrcache": json.dumps({"kind": kind})}
+        save_file({"weight": torch.zeros(3)}, mine / "model.safetensors", metadata)
+    before = {path.name: path.read_bytes() for path in mine.iterdir()}
     with pytest.raises(RequestError, match="holds other files, and no exported model"):
-        fsrcache.export(mine.parent, workspace)
-    assert mine.read_text() == "my project"
+        fsrcache.export(mine, workspace)
+    assert {path.name: path.read_bytes() for path in mine.iterdir()} == before
+    (mine / "model.safetensors").unlink()
+    with pytest.raises(RequestError, match="holds other files, and no exported model"):
+        fsrcache.export(mine, workspace)
 
 
 @pytest.mark.slow

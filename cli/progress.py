@@ -11,6 +11,7 @@ from rich.progress import Progress as Bars
 from rich.table import Column
 from rich.text import Text
 
+from fsrcache.cli.printing import visible
 from fsrcache.progress import Progress, ProgressCallback
 
 _SECONDS_BETWEEN_LINES = 30.0
@@ -32,7 +33,7 @@ def shown(console: Console) -> Iterator[ProgressCallback]:
 
         def on_progress(progress: Progress) -> None:
             if progress.note:
-                console.print(Text(progress.note), soft_wrap=True)
+                console.print(Text(visible(progress.note)), soft_wrap=True)
             if not progress.phase:
                 return
             if progress.phase in tasks and progress.done < done[progress.phase]:  # it begins again
@@ -71,7 +72,7 @@ class _Lines:
 
     def __call__(self, progress: Progress) -> None:
         if progress.note:
-            self._say(progress.note)
+            self._say(visible(progress.note))
         if not progress.phase:
             return
         now = time.monotonic()

@@ -18,7 +18,7 @@ Pictures = NDArray[np.uint8]
 
 MAX_PIXELS = 1 << 26  # 8192 x 8192; more is a mistake or an attack, not a face
 PICTURE_SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pnm")
+    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pnm")
 )
 WIDE = "more than 8 bits, scaled to 8"
 NARROW = "more than 8 bits holding values up to 255, which are kept as they are"

@@ -14,7 +14,9 @@ from fsrcache.prediction.answers import Failure
 from fsrcache.prediction.packages import opencv
 from fsrcache.prediction.sources import STANDARD_INPUT, mode_of
 
-VIDEO_SUFFIXES = frozenset((".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg"))
+VIDEO_SUFFIXES = frozenset(
+    (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".3gp", ".ts", ".flv", ".ogv")
+)
 _MOST_PIXELS = 1 << 27  # 11,585 x 11,585
 _WHOLE = 0.9  # of the frames that a video has by its duration
 
@@ -26,13 +28,13 @@ class Frame(NamedTuple):
     pixels: Pictures
 
 
-def read_frames(sources: Iterable[str], *, every: int = 1) -> Iterator[Frame | Failure]:
+def read_frames(sources: Iterable[str | Failure], *, every: int = 1) -> Iterator[Frame | Failure]:
     """Yield the pictures of sources, and the first frame of a video and every so many after it; and what fails.
 
     Parameters
     ----------
     sources
-        Files, and ``-`` for a picture from standard input.
+        Files, ``-`` for a picture from standard input, and failures, which are yielded as they are.
     every
         Frames from one that is yielded to the next.
 
@@ -42,6 +44,9 @@ def read_frames(sources: Iterable[str], *, every: int = 1) -> Iterator[Frame | F
         If there is a video, and OpenCV is not installed.
     """
     for source in sources:
+        if isinstance(source, Failure):
+            yield source
+            continue
         if Path(source).suffix.lower() in VIDEO_SUFFIXES and S_ISREG(mode_of(source)):
             yield from _frames_of_video(source, every)
             continue

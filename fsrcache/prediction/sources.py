@@ -1,21 +1,42 @@
 """Which pictures and videos are meant by paths: files, folders, patterns, standard input."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from glob import glob
 from os import PathLike, fspath
 from pathlib import Path
 from stat import S_ISDIR
+from typing import NamedTuple
 
-from fsrcache.errors import RequestError
+from fsrcache.errors import FsrcacheError, RequestError
 from fsrcache.faces.walk import LeftOut, walk_names
+from fsrcache.prediction.answers import Failure
 from fsrcache.records import shortened
 
 STANDARD_INPUT = "-"
 _PATTERN = frozenset("*?[")
+_EMPTY = "a folder without a picture"
+_NO_MATCH = "a pattern that matches no file"
+_UNREADABLE = "folder that cannot be read"  # a reason of walk_names
+_NAMED = 5  # names in a sentence
 
 
-def list_sources(paths: Sequence[str | PathLike[str]]) -> list[str]:
+class Sources(NamedTuple):
+    """What paths mean.
+
+    Attributes
+    ----------
+    files
+        The files in their order, and a failure where a folder or pattern has none, or a folder cannot be read.
+    left_out
+        What the folders and patterns hold beside them.
+    """
+
+    files: list[str | Failure]
+    left_out: LeftOut
+
+
+def list_sources(paths: Sequence[str | PathLike[str]]) -> Sources:
     """Return the files that paths mean, in their order.
 
     Parameters
@@ -32,30 +53,66 @@ def list_sources(paths: Sequence[str | PathLike[str]]) -> list[str]:
     """
     if isinstance(paths, str | PathLike):
         paths = [paths]
-    files: list[str] = []
+    sources = Sources([], LeftOut())
     for path in paths:
         text = fspath(path) if isinstance(path, str | PathLike) else None
         if not isinstance(text, str) or not text or "\0" in text:
             raise RequestError(f"A path is {shortened(path)}.", "It is the path of a picture, a folder or a video.")
-        files += _files(text)
-    if not any(file == STANDARD_INPUT or mode_of(file) for file in files):
-        named = ", ".join(map(str, paths[:3])) + ", ..." * (len(paths) > 3)
+        sources.files.extend(_files(text, sources.left_out))
+    if not any(map(_is_there, sources.files)):
+        where = ", ".join(map(str, paths[:3])) + ", ..." * (len(paths) > 3)
         raise RequestError(
-            f"There is no picture at {named or 'no path at all'}.",
+            f"There is no picture at {where or 'no path at all'}.",
             "Name pictures, folders of pictures, patterns in quotes, a video, or - for standard input.",
         )
-    return files
+    return sources
 
 
-def _files(text: str) -> list[str]:
+def _is_there(source: str | Failure) -> bool:
+    """Return whether there is something that can be read, or a folder that cannot."""
+    if isinstance(source, Failure):
+        return source.reason not in (_EMPTY, _NO_MATCH)
+    return source == STANDARD_INPUT or bool(mode_of(source))
+
+
+def _files(text: str, left_out: LeftOut) -> Iterator[str | Failure]:
     if text == STANDARD_INPUT:
-        return [text]
-    if S_ISDIR(mode_of(text)):
-        return [str(Path(text, *parts)) for parts in walk_names(Path(text), LeftOut())]
-    if not mode_of(text) and _PATTERN & set(text):
+        yield text
+    elif S_ISDIR(mode_of(text)):
+        yield from _in_folder(text, left_out)
+    elif not mode_of(text) and _PATTERN & set(text):
         matches = glob(text, recursive=True)  # noqa: PTH207  from any root
-        return sorted(one for one in matches if not S_ISDIR(mode_of(one)))
-    return [text]
+        files = sorted(one for one in matches if not S_ISDIR(mode_of(one)))
+        yield from files
+        if not files:
+            yield Failure(text, _NO_MATCH)
+    else:
+        yield text
+
+
+def _in_folder(folder: str, left_out: LeftOut) -> Iterator[str | Failure]:
+    """Yield the pictures of a folder, and a failure if it, or folders in it, cannot be read; add what is left out."""
+    inside = LeftOut()
+    try:
+        pictures = [str(Path(folder, *parts)) for parts in walk_names(Path(folder), inside)]
+    except FsrcacheError:
+        yield Failure(folder, f"a {_UNREADABLE}")
+        return
+    yield from pictures
+    if count := inside.counts.pop(_UNREADABLE, 0):
+        names = named(inside.names.pop(_UNREADABLE), count)
+        yield Failure(folder, f"folders in it that cannot be read: {names}")
+    elif not pictures:
+        yield Failure(folder, _EMPTY)
+    left_out.counts.update(inside.counts)
+    for reason, first in inside.names.items():
+        left_out.names.setdefault(reason, []).extend(str(Path(folder, name)) for name in first)
+
+
+def named(names: Sequence[str], count: int) -> str:
+    """Return the first of so many names, and how many more there are."""
+    first = names[:_NAMED]
+    return ", ".join(first) + f" and {count - len(first):,} more" * (count > len(first))
 
 
 def mode_of(path: str) -> int:

@@ -13,14 +13,13 @@ from fsrcache.prediction.frames import Frame, read_frames
 from fsrcache.prediction.framing import framing_of
 from fsrcache.prediction.known_boxes import KnownBoxes
 from fsrcache.prediction.predict import Face, predict_frames
-from fsrcache.prediction.sources import list_sources
+from fsrcache.prediction.sources import list_sources, named
 from fsrcache.prediction.temperatures import temperatures_of
 from fsrcache.progress import ProgressCallback, no_progress, note
 from fsrcache.records import Between, check_value
 from fsrcache.workspace import Workspace, open_workspace
 
 _Count = Annotated[int, Between(1, 1 << 24)]
-_NAMED = 5  # paths in a note
 
 
 def predict(
@@ -76,8 +75,9 @@ def predict(
     Returns
     -------
     Iterator
-        A ``PicturePredictions`` or a ``Failure`` for every picture or frame, in order, and after a picture a
-        ``Failure`` for every known box that shows no face of it.
+        A ``PicturePredictions`` or a ``Failure`` for every picture or frame, in order, after a picture a ``Failure``
+        for every known box that shows no face of it, and one for a folder or pattern without a picture, or a folder
+        that cannot be read.
 
     Raises
     ------
@@ -114,9 +114,12 @@ def predict(
             return [(box, frame.pixels) for box in largest([whole_picture(frame.pixels)], min_size=min_size)], []
         return faces_in(frame.pixels, there, min_size=min_size, max_faces=max_faces)
 
+    for reason, count in sources.left_out.counts.items():
+        on_progress(note(f"Left out: {count:,} ({reason}: {named(sources.left_out.names[reason], count)})."))
+
     def answers() -> Iterator[Answer]:
         temperature = temperatures_of(model, on_progress=on_progress)
-        frames = read_frames(sources, every=every)
+        frames = read_frames(sources.files, every=every)
         beyond = 0
         for answer in predict_frames(model, frames, locate, temperature=temperature, threshold=threshold):
             beyond += sum(face.size < smallest for face in getattr(answer, "faces", ()))
@@ -126,8 +129,7 @@ def predict(
             on_progress(note(f"{faces} less than {smallest} pixels: coarser than x{model.scales[-1]}, the coarsest "
                              "scale that the generator knows, which is taken."))  # fmt: skip
         if boxes_in is not None and boxes_in.unused:
-            unused = list(boxes_in.unused.values())
-            lines = ", ".join(unused[:_NAMED]) + f" and {len(unused) - _NAMED:,} more" * (len(unused) > _NAMED)
+            lines = named(list(boxes_in.unused.values()), len(boxes_in.unused))
             on_progress(note(f"Lines of {boxes_in.path} that are of no picture named: {lines}."))
 
     return answers()

@@ -125,6 +125,18 @@ def test_a_name_is_whole_in_csv_and_steers_no_terminal(typed, drawn):
     assert f"Failed: {shown}: not a picture" in typed(name)[2]
 
 
+def test_what_a_folder_leaves_out_is_said(typed, photo, tmp_path):
+    (tmp_path / "party").mkdir()
+    photo.rename(tmp_path / "party/photo.png")
+    for name in ("b.heic", "c\x1b[31m.mp4"):
+        (tmp_path / "party" / name).write_bytes(b"-")
+    (tmp_path / "empty").mkdir()
+    code, out, said = typed("party", "empty", "--crops", "--json")
+    assert code == 1
+    assert json.loads(out)["failed"] == [{"path": "empty", "reason": "a folder without a picture"}]
+    assert r"Left out: 2 (not a picture by its suffix: party/b.heic, party/c\x1b[31m.mp4)." in said
+
+
 @pytest.mark.parametrize(
     ("words", "what"),
     [

@@ -43,16 +43,67 @@ def video(tmp_path):
 
 def test_files_folders_and_patterns_in_their_order(tree):
     def listed(*paths):
-        return [one.removeprefix(f"{tree}/") for one in list_sources([f"{tree}/{path}" for path in paths])]
+        return [one.removeprefix(f"{tree}/") for one in list_sources([f"{tree}/{path}" for path in paths]).files]
 
     assert listed("") == ["a.JPG", "b.png", "inner/c.webp", "inner/e.tif"]
     assert listed("inner/notes.txt", "b.png") == ["inner/notes.txt", "b.png"]
     assert listed("**/*.[wt]*", "gone.png") == ["inner/c.webp", "inner/e.tif", "inner/notes.txt", "gone.png"]
-    assert list_sources(["-"]) == ["-"]
-    assert list_sources(tree / "b.png") == [f"{tree}/b.png"]
+    assert list_sources(["-"]).files == ["-"]
+    assert list_sources(tree / "b.png").files == [f"{tree}/b.png"]
     (tree / "empty").mkdir()
     with pytest.raises(RequestError, match="There is no picture at"):
         listed("empty")
+
+
+def test_what_folders_hold_beside_pictures_is_counted_and_named(tree):
+    for name in ("d.jfif", "e.heic", "inner/f.MP4"):
+        (tree / name).write_bytes(b"-")
+    files, left_out = list_sources([tree])
+    assert [one.removeprefix(f"{tree}/") for one in files] == [
+        "a.JPG",
+        "b.png",
+        "d.jfif",
+        "inner/c.webp",
+        "inner/e.tif",
+    ]
+    others = [f"{tree}/e.heic", f"{tree}/inner/f.MP4", f"{tree}/inner/notes.txt"]
+    assert left_out.names == {"hidden folder": [f"{tree}/.hidden"], "not a picture by its suffix": others}
+    assert list_sources([tree, tree / "inner"]).left_out.counts["not a picture by its suffix"] == 5
+
+
+def test_a_folder_or_pattern_without_a_picture_fails_where_others_have_some(tree):
+    (tree / "empty").mkdir()
+    files = list_sources([tree / "empty", tree / "b.png", f"{tree}/none/*.png", f"{tree}/empt*"]).files
+    assert files == [
+        Failure(f"{tree}/empty", "a folder without a picture"),
+        f"{tree}/b.png",
+        Failure(f"{tree}/none/*.png", "a pattern that matches no file"),
+        Failure(f"{tree}/empt*", "a pattern that matches no file"),
+    ]
+    assert list(read_frames(files[::2])) == files[::2]
+    with pytest.raises(RequestError, match="There is no picture at"):
+        list_sources([tree / "empty", f"{tree}/none/*.png"])
+
+
+def test_folders_that_cannot_be_read_fail(tree, monkeypatch):
+    scandir = os.scandir
+
+    def closed(path):
+        if str(path).endswith(("inner", "away")):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    (tree / "away").mkdir()
+    monkeypatch.setattr(os, "scandir", closed)
+    files, left_out = list_sources([tree, tree / "inner"])
+    assert files == [
+        f"{tree}/a.JPG",
+        f"{tree}/b.png",
+        Failure(str(tree), "folders in it that cannot be read: away/, inner/"),
+        Failure(f"{tree}/inner", "a folder that cannot be read"),
+    ]
+    assert list(left_out.counts) == ["hidden folder"]
+    assert list_sources([tree / "inner"]).files == files[3:]  # which is no wrong request
 
 
 def test_names_that_are_no_utf8_are_read(tmp_path):
@@ -61,17 +112,17 @@ def test_names_that_are_no_utf8_are_read(tmp_path):
     paths = [folder / os.fsdecode(name) for name in (b"caf\xe9.png", rb"caf\xe9.png", "é.png".encode())]
     for number, path in enumerate(paths):
         Image.new("L", (2, 2), number).save(path)
-    frames = list(read_frames(list_sources([folder])))
+    frames = list(read_frames(list_sources([folder]).files))
     assert {frame.path: int(frame.pixels[0, 0]) for frame in frames} == {
         str(path): number for number, path in enumerate(paths)
     }
-    assert [frame.path for frame in read_frames(list_sources([f"{folder}/*[!g]png"]))] == sorted(map(str, paths))
+    assert [frame.path for frame in read_frames(list_sources([f"{folder}/*[!g]png"]).files)] == sorted(map(str, paths))
 
 
 def test_a_name_that_cannot_be_is_missing_alone(tree):
     Image.new("L", (2, 2)).save(tree / "b.png")
     names = [f"{'a' * 5000}.png", f"{'a' * 5000}.mp4", f"{tree}/b.png"]
-    *failures, frame = read_frames(list_sources(names))
+    *failures, frame = read_frames(list_sources(names).files)
     assert [failure.path for failure in failures] == names[:2]
     assert all("File name too long" in failure.reason for failure in failures)
     assert frame.path == f"{tree}/b.png"
@@ -95,6 +146,11 @@ def test_every_so_many_frames_of_a_video_in_rgb(video):
     for frame, blue in zip(frames, (0, 50, 100), strict=True):
         np.testing.assert_allclose(frame.pixels[24, 32], [200, 0, blue], atol=6)
     assert len(list(read_frames([str(video)]))) == FRAMES
+
+
+@pytest.mark.parametrize("suffix", [".wmv", ".3gp", ".ts", ".flv", ".ogv", ".MP4"])
+def test_a_video_is_one_by_its_suffix(video, suffix):
+    assert len(list(read_frames([str(video.rename(video.with_suffix(suffix)))]))) == FRAMES
 
 
 def test_what_is_no_video_fails_alone(video, tmp_path):

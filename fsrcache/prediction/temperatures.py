@@ -29,7 +29,7 @@ class Temperature(TypedDict):
     """The temperature of a scale, the number of faces it was fitted on, and their calibration error at 1 and at it."""
 
     temperature: Annotated[float, Between(1 / 20, 20)]
-    faces: Annotated[int, Between(0, MOST_FACES)]
+    faces: Annotated[int, Between(1, MOST_FACES)]
     error_before: Annotated[float, Between(0, 1)]
     error_after: Annotated[float, Between(0, 1)]
 
@@ -47,34 +47,58 @@ UNCALIBRATED = Temperature(temperature=1.0, faces=0, error_before=0.0, error_aft
 def temperatures_of(model: Model, *, on_progress: ProgressCallback) -> Callable[[int], Temperature]:
     """Return a function of a scale that the model knows; it returns the scale's temperature.
 
-    The faces are those of the validation split, or else the held-out tenth of the training split. Without a store the
-    temperature is 1, and a note says so.
+    The faces are those of the validation split, or else the held-out tenth of the training split. Where there are none,
+    as without a store, the temperature is 1, and a note says so.
     """
     workspace = Workspace(model.workspace)
     run = workspace.run(model.run)
     path = (run if run.is_dir() else workspace.folder) / FILE  # an exported model has no folder of runs
-    source = {"generator": _digest(model.generator), "extractor": model.extractor.digest}
+    source = _source(model)
     kept = _read(path, source, on_progress)
     store = FeatureStore(workspace.store) if workspace.store.exists() else None
+    uncalibrated: set[int] = set()
     if store is None and not kept:
         on_progress(note(f"{workspace.folder} has no store: confidences are not calibrated."))
+        uncalibrated.update(model.scales)
 
     def temperature(scale: int) -> Temperature:
-        if scale not in kept:
-            if store is None or scale not in store.scales:
-                return UNCALIBRATED
-            kept[scale] = _fitted(model, store, scale, on_progress)
+        if scale in kept:
+            return kept[scale]
+        fitted = None if store is None else _fitted(model, store, scale, on_progress)
+        if fitted is not None:
+            kept[scale] = fitted
             _write(path, source, kept, on_progress)
-        return kept[scale]
+            return fitted
+        if scale not in uncalibrated:
+            on_progress(note(f"{workspace.folder} has no temperature of x{scale}, and no faces to fit one on: "
+                             "confidences at that scale are not calibrated."))  # fmt: skip
+            uncalibrated.add(scale)
+        return UNCALIBRATED
 
     return temperature
 
 
-def _fitted(model: Model, store: FeatureStore, scale: int, on_progress: ProgressCallback) -> Temperature:
-    """Return the temperature of a scale."""
+def temperatures_to_carry(model: Model, *, on_progress: ProgressCallback) -> bytes | None:
+    """Return the content of the file for an exported model, the temperatures of all its scales; None without any."""
+    temperature = temperatures_of(model, on_progress=on_progress)
+    scales = {scale: one for scale in model.scales if (one := temperature(scale)) is not UNCALIBRATED}
+    return _content(_source(model), scales) if scales else None
+
+
+def _source(model: Model) -> dict[str, str]:
+    return {"generator": _digest(model.generator), "extractor": model.extractor.digest}
+
+
+def _content(source: Mapping[str, str], kept: Mapping[int, Temperature]) -> bytes:
+    record = {"source": source, "scales": {str(scale): kept[scale] for scale in sorted(kept)}}
+    return (json.dumps(record, indent=2) + "\n").encode()
+
+
+def _fitted(model: Model, store: FeatureStore, scale: int, on_progress: ProgressCallback) -> Temperature | None:
+    """Return the temperature of a scale; None where the store has no faces for it."""
     split = fit_split(store)
-    if split is None:
-        return UNCALIBRATED
+    if split is None or scale not in store.scales:
+        return None
     labels = split_labels(store, split).astype(np.int64)
     rows = fit_rows(len(labels))
     labels, features = labels[rows], split_features(store, split, scale)[rows]
@@ -127,8 +151,7 @@ def _read(path: Path, source: Mapping[str, str], on_progress: ProgressCallback) 
 def _write(
     path: Path, source: Mapping[str, str], kept: Mapping[int, Temperature], on_progress: ProgressCallback
 ) -> None:
-    record = {"source": source, "scales": {str(scale): kept[scale] for scale in sorted(kept)}}
     try:
-        write_whole(path, (json.dumps(record, indent=2) + "\n").encode())
+        write_whole(path, _content(source, kept))
     except FsrcacheError as error:  # a workspace that is only read
         on_progress(note(f"{error.what} The temperatures are fitted again next time."))

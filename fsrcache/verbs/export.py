@@ -1,7 +1,6 @@
 """``export``: a trained run as a folder that other programs run."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from os import PathLike
@@ -178,7 +177,7 @@ def export(
         digests=digests,
         version=fsrcache.__version__,
     )
-    written |= {_CARD: model_card(card).encode(), **_measured(workspace, name)}
+    written |= {_CARD: model_card(card).encode(), **_measured(workspace, model, on_progress)}
     if runtime is not None:
         written |= page_files(model.classes, runtime)
     _replace_model(target, written)
@@ -210,12 +209,13 @@ def _weights(model: ExportedModel) -> bytes:
         return (Path(folder) / WEIGHTS).read_bytes()
 
 
-def _measured(workspace: Workspace, name: str) -> dict[str, bytes]:
-    """Return the files of what ``predict`` has measured for a run: where they are, nothing is measured again."""
-    measured = {framing.FILE: content} if (content := framing.framing_to_carry(workspace)) is not None else {}
-    with suppress(FileNotFoundError):
-        measured[temperatures.FILE] = read_regular(workspace.run(name) / temperatures.FILE, most=_MOST_BYTES)
-    return measured
+def _measured(workspace: Workspace, model: Model, on_progress: ProgressCallback) -> dict[str, bytes]:
+    """Return the files of what ``predict`` measures: temperatures of all scales, the framing if it is measured."""
+    contents = {
+        framing.FILE: framing.framing_to_carry(workspace),
+        temperatures.FILE: temperatures.temperatures_to_carry(model, on_progress=on_progress),
+    }
+    return {name: content for name, content in contents.items() if content is not None}
 
 
 def _replace_model(folder: Path, written: Mapping[str, bytes]) -> None:

@@ -148,6 +148,22 @@ def test_an_exported_model_says_the_same_with_its_temperatures_beside_it(folder,
         assert (answer.faces[0].confidence == pytest.approx(expected.faces[0].confidence)) is calibrated
 
 
+def test_a_scale_without_a_temperature_is_said_once(folder, drawn, tmp_path):
+    for side in (24, 12):
+        Image.fromarray(drawn[3]).resize((side, side)).save(tmp_path / f"{side}.png")
+    list(predict([tmp_path / "24.png"], workspace=folder, crops=True))
+    (folder / "features.zarr").rename(tmp_path / "away")
+    notes = []
+    paths = [tmp_path / f"{side}.png" for side in (24, 12, 12)]
+    known, *others = predict(paths, workspace=folder, crops=True, on_progress=notes.append)
+    assert known.faces[0].confidence != pytest.approx(max(known.faces[0].probabilities.values()))
+    for one in others:
+        assert one.faces[0].confidence == pytest.approx(max(one.faces[0].probabilities.values()))
+    assert [one.note for one in notes] == [
+        f"{folder} has no temperature of x2, and no faces to fit one on: confidences at that scale are not calibrated."
+    ]
+
+
 def test_faces_that_are_small_or_many_are_left_out(folder, photo, boxes):
     def sizes(**options):
         (picture,) = predict([photo], workspace=folder, boxes=boxes, **options)

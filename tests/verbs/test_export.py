@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
@@ -22,7 +23,7 @@ from fsrcache.models.weights import file_digest
 from fsrcache.presets import EXTRACTORS
 from studies.program import run
 
-FILES = {"README.md", "model.onnx", "model.safetensors"}
+FILES = {"README.md", "model.onnx", "model.safetensors", "temperatures.json"}
 
 
 @pytest.fixture
@@ -75,8 +76,6 @@ def test_the_lines_of_the_card_run(workspace, tmp_path):
     assert 1e-4 < result["difference"] < 0.5
     (lines,) = (tmp_path / "model/README.md").read_text().split("```python\n")[1:]
     program = compile(lines.split("```")[0], "README.md", "exec")
-    from PIL import Image
-
     Image.fromarray(draw_face(0, 0)[::8, ::8]).save(tmp_path / "model/face.png")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path / "model")
@@ -143,20 +142,31 @@ def test_a_folder_of_somebody_elses_files_is_left_alone(kind, tmp_path, workspac
 
 
 @pytest.mark.slow
-def test_what_predict_has_measured_goes_along_without_the_path_of_the_data(tmp_path, workspace):
+def test_framing_and_temperatures_go_along_without_the_path_of_the_data(tmp_path, workspace):
     (workspace / "framing.json").write_text(
         json.dumps(
             {"data": fsrcache.Workspace(workspace).data().path, "finders": {"haar": {"side": 1.3, "down": -0.1}}}
         )
     )
-    (workspace / "runs/default/temperatures.json").write_text("{}")
+    Image.fromarray(draw_face(0, 0)).save(tmp_path / "face.png")
+    (expected,) = fsrcache.predict([tmp_path / "face.png"], workspace=workspace, crops=True)
+    kept = workspace / "runs/default/temperatures.json"
+    assert list(json.loads(kept.read_text())["scales"]) == ["1"]
     fsrcache.export(tmp_path / "model", workspace)
     framing = json.loads((tmp_path / "model/framing.json").read_text())
     assert framing == {"data": "", "finders": {"haar": {"side": 1.3, "down": -0.1}}}
-    assert (tmp_path / "model/temperatures.json").read_text() == "{}"
-    (workspace / "runs/default/temperatures.json").unlink()
-    fsrcache.export(tmp_path / "model", workspace)
+    scales = fsrcache.load(tmp_path / "model").scales
+    carried = json.loads((tmp_path / "model/temperatures.json").read_text())["scales"]
+    assert list(carried) == [str(scale) for scale in scales]
+    assert len(scales) > 1
+    (answer,) = fsrcache.predict([tmp_path / "face.png"], workspace=tmp_path / "model", crops=True)
+    assert answer.faces[0].confidence == pytest.approx(expected.faces[0].confidence)
+    kept.unlink()
+    shutil.rmtree(workspace / "features.zarr")
+    notes = []
+    fsrcache.export(tmp_path / "model", workspace, on_progress=notes.append)
     assert not (tmp_path / "model/temperatures.json").exists()
+    assert any("not calibrated" in one.note for one in notes)
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ VIDEO_SUFFIXES = frozenset(
     (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".3gp", ".ts", ".flv", ".ogv")
 )
 _MOST_PIXELS = 1 << 27  # 11,585 x 11,585
-_WHOLE = 0.9  # of the frames that a video has by its duration
+_WHOLE = 0.9  # of a video, by its frames or by its duration
 
 
 class Frame(NamedTuple):
@@ -67,9 +67,11 @@ def _from_standard_input() -> Pictures:
 def _frames_of_video(source: str, every: int) -> Iterator[Frame | Failure]:
     cv2 = opencv()
     video, number = cv2.VideoCapture(source), 0
-    count = int(video.get(cv2.CAP_PROP_FRAME_COUNT))  # as the file says, or by its duration
+    count = int(video.get(cv2.CAP_PROP_FRAME_COUNT))  # as the file says, or its duration at a steady rate
+    rate, seconds = video.get(cv2.CAP_PROP_FPS), 0.0
     try:
         while video.grab():
+            seconds = max(seconds, video.get(cv2.CAP_PROP_POS_MSEC) / 1000)
             if number % every == 0:
                 path, (whole, picture) = f"{source}#frame={number}", video.retrieve()
                 rgb = np.ascontiguousarray(picture[..., ::-1]) if whole else None  # OpenCV has BGR
@@ -79,5 +81,5 @@ def _frames_of_video(source: str, every: int) -> Iterator[Frame | Failure]:
         video.release()
     if number == 0:
         yield Failure(source, "no video that can be read")
-    elif number < _WHOLE * count:
+    elif max(number, seconds * rate + 1) < _WHOLE * count:
         yield Failure(source, f"damaged: it ends after {number:,} of {count:,} frames")

@@ -2,6 +2,7 @@
 
 import io
 import os
+import struct
 import sys
 import weakref
 
@@ -169,6 +170,48 @@ def test_a_video_that_ends_early_is_named_after_its_frames(video):
     assert failure.path == str(video)
     assert failure.reason.startswith("damaged: it ends after ")
     assert failure.reason.endswith(f" of {FRAMES} frames")
+
+
+def element(name, *content):
+    """Return an element of Matroska: name, size, and what is in it."""
+    data = b"".join(content)
+    return bytes.fromhex(name) + (1 << 56 | len(data)).to_bytes(8, "big") + data
+
+
+def number(name, value):
+    return element(name, value.to_bytes(8, "big"))
+
+
+@pytest.fixture
+def uneven(tmp_path):
+    """A Matroska file of 60 frames, half of them 33 ms long and half of them 120, with the bytes of each."""
+    picture = io.BytesIO()
+    Image.new("RGB", (64, 48), "red").save(picture, "JPEG")
+    times = [33 * frame for frame in range(30)] + [990 + 120 * frame for frame in range(30)]
+    blocks = [element("a3", b"\x81", time.to_bytes(2, "big"), b"\x80", picture.getvalue()) for time in times]
+    video = element("e0", number("b0", 64), number("ba", 48))
+    track = (number("d7", 1), number("73c5", 1), number("83", 1), element("86", b"V_MJPEG"), video)
+    duration = element("4489", struct.pack(">d", times[-1] + 120))
+    segment = (
+        element("1549a966", number("2ad7b1", 1_000_000), duration),
+        element("1654ae6b", element("ae", *track)),
+        element("1f43b675", number("e7", 0), *blocks),
+    )
+    path = tmp_path / "uneven.mkv"
+    path.write_bytes(element("1a45dfa3", element("4282", b"matroska")) + element("18538067", *segment))
+    return path, len(blocks[0])
+
+
+def test_a_video_whose_frames_are_of_uneven_length_is_whole(uneven):
+    path, block = uneven
+    capture = cv2.VideoCapture(str(path))
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) > 80  # of 60
+    capture.release()
+    assert [frame.path for frame in read_frames([str(path)])] == [f"{path}#frame={frame}" for frame in range(60)]
+    path.write_bytes(path.read_bytes()[: -20 * block])
+    *frames, failure = read_frames([str(path)])
+    assert len(frames) in (39, 40)
+    assert failure.reason.startswith("damaged: it ends after ")
 
 
 def test_a_video_needs_opencv(video, monkeypatch):

@@ -18,6 +18,7 @@ from fsrcache.cli.options import device_option, threads_option
 from fsrcache.cli.paths import HomePath, at_home, complete_path, json_option, workspace_option
 from fsrcache.cli.printing import print_table, visible
 from fsrcache.cli.progress import shown
+from fsrcache.errors import FsrcacheError
 from fsrcache.prediction.answers import Answer, FacePrediction, Failure, PicturePredictions
 from fsrcache.prediction.finders import CONFIDENCE, FINDERS
 from fsrcache.workspace import Workspace
@@ -113,14 +114,17 @@ def predict(
 
 
 def _annotated(answers: Iterable[Answer], folder: Path) -> Iterator[Answer]:
-    """Yield answers, each after its picture was written with boxes and labels."""
+    """Yield answers, after each write its picture with boxes and labels; yield a failure if it cannot be written."""
     from fsrcache.prediction.annotate import annotator
 
     write = annotator(folder)
     for answer in answers:
-        if isinstance(answer, PicturePredictions):
-            write(answer)
         yield answer
+        if isinstance(answer, PicturePredictions):
+            try:
+                write(answer)
+            except FsrcacheError as error:
+                yield Failure(answer.path, error.what)
 
 
 def _readable(answers: Iterable[Answer], failed: list[Failure]) -> Iterator[PicturePredictions]:

@@ -11,6 +11,7 @@ from typing import IO
 from fsrcache.errors import FsrcacheError, RequestError
 
 PARTIAL = ".partial"  # ends the name of a file while it is written
+_KEPT = 50  # characters of the file's name that the partial one begins with: a name has 255 bytes at most
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # Windows has none of these, but the last
 _NO_WAIT = getattr(os, "O_NONBLOCK", 0)
 _BINARY = getattr(os, "O_BINARY", 0)
@@ -161,7 +162,8 @@ def _replacing(name: str, folder: int | None = None) -> Iterator[str]:
     Both are names in the open folder, or paths where there is none. Whatever is raised, the new file goes.
     """
     above, last = os.path.split(name)
-    partial = os.path.join(above, f".{last}.{secrets.token_hex(8)}{PARTIAL}")  # noqa: PTH118  maybe in a descriptor
+    new = f".{last[:_KEPT]}.{secrets.token_hex(8)}{PARTIAL}"
+    partial = os.path.join(above, new)  # noqa: PTH118  maybe in a descriptor
     mode = _create(partial, folder)
     try:
         yield partial

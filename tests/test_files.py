@@ -68,6 +68,13 @@ def test_a_link_that_has_the_name_of_a_half_written_file_is_not_followed(tmp_pat
 
 
 @pytest.mark.parametrize("write", [put_weights, put_bytes, put_in_folder])
+@pytest.mark.parametrize("name", ["a" * 255, "\N{GRINNING FACE}" * 63], ids=["narrow", "wide"])
+def test_a_file_has_a_name_as_long_as_names_may_be(tmp_path, write, name):
+    write(tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("write", [put_weights, put_bytes, put_in_folder])
 def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch, write):
     write(tmp_path / "file")
     before = (tmp_path / "file").read_bytes()

@@ -167,6 +167,19 @@ def test_annotated_pictures_lie_as_the_pictures_do(typed, photo, tmp_path):
         assert image.size == (960, 720)  # enlarged, so that 24 pixels have room for a label
 
 
+def test_an_annotated_picture_that_cannot_be_written_fails_alone(typed, drawn):
+    names = ["a.png", f"{'b' * 248}.png", f"{'c' * 240}.png"]
+    for name in names:
+        Image.fromarray(drawn[0]).save(name)
+    code, out, _ = typed(*names, "--crops", "--annotate", "answers", "--json")
+    document = json.loads(out)
+    assert code == 1
+    assert [picture["path"] for picture in document["pictures"]] == names
+    reason = f"answers/{names[1]}.png cannot be written: File name too long."
+    assert document["failed"] == [{"path": names[1], "reason": reason}]
+    assert sorted(path.name for path in Path("answers").iterdir()) == [f"{name}.png" for name in (names[0], names[2])]
+
+
 @pytest.mark.slow
 def test_a_reader_that_has_gone_ends_it_quietly(folder, photo):
     words = [sys.executable, "-c", "from fsrcache.cli import main; main()", "predict", photo, "--jsonl", "--crops"]

@@ -1,8 +1,10 @@
 """Which pictures and videos are meant by paths: files, folders, patterns, standard input."""
 
+import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from glob import glob
+from glob import escape, glob
 from os import PathLike, fspath
 from pathlib import Path
 from stat import S_ISDIR
@@ -15,6 +17,8 @@ from fsrcache.records import shortened
 
 STANDARD_INPUT = "-"
 _PATTERN = frozenset("*?[")
+_SEPARATORS = re.escape(os.sep + (os.altsep or ""))
+_DEEP = re.compile(rf"(?:^|(?<=[{_SEPARATORS}]))\*\*(?:[{_SEPARATORS}]|$)")
 _EMPTY = "a folder without a picture"
 _NO_MATCH = "a pattern that matches no file"
 _UNREADABLE = "folder that cannot be read"  # a reason of walk_names
@@ -81,13 +85,46 @@ def _files(text: str, left_out: LeftOut) -> Iterator[str | Failure]:
     elif S_ISDIR(mode_of(text)):
         yield from _in_folder(text, left_out)
     elif not mode_of(text) and _PATTERN & set(text):
-        matches = glob(text, recursive=True)  # noqa: PTH207  from any root
-        files = sorted(one for one in matches if not S_ISDIR(mode_of(one)))
+        unreadable: list[str] = []
+        files = sorted({one for one in _matches(text, unreadable) if not S_ISDIR(mode_of(one))})
         yield from files
-        if not files:
+        if unreadable:
+            yield Failure(text, f"folders that cannot be read: {named(unreadable, len(unreadable))}")
+        elif not files:
             yield Failure(text, _NO_MATCH)
     else:
         yield text
+
+
+def _matches(pattern: str, unreadable: list[str]) -> Iterator[str]:
+    """Yield what a pattern matches; ``**`` is a folder and those in it; add the folders that cannot be read."""
+    deep = _DEEP.search(pattern)
+    if deep is None:
+        yield from glob(pattern)  # noqa: PTH207  from any root
+        return
+    above, rest = pattern[: deep.start()], pattern[deep.end() :] or "*"
+    for root in glob(above) if above else [""]:  # noqa: PTH207
+        for folder in _folders(root, unreadable):
+            yield from _matches(f"{escape(folder)}{rest}", unreadable)
+
+
+def _folders(folder: str, unreadable: list[str], above: tuple[Path, ...] = ()) -> Iterator[str]:
+    """Yield a folder, whose name is empty or ends with a separator, and those in it but for hidden ones.
+
+    A link to one of the folders above is left out: Python's own ``**`` follows it again and again.
+    """
+    real = Path(folder).resolve()
+    if real in above:
+        return
+    try:
+        names = sorted(path.name for path in real.iterdir())
+    except OSError:
+        unreadable.append(folder)
+        return
+    yield folder
+    for name in names:
+        if not name.startswith(".") and S_ISDIR(mode_of(f"{folder}{name}")):
+            yield from _folders(f"{folder}{name}{os.sep}", unreadable, (*above, real))
 
 
 def _in_folder(folder: str, left_out: LeftOut) -> Iterator[str | Failure]:

@@ -1,10 +1,12 @@
 """Sources: which files paths mean, and pictures one at a time, those of a video too."""
 
+import glob
 import io
 import os
 import struct
 import sys
 import weakref
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -54,6 +56,42 @@ def test_files_folders_and_patterns_in_their_order(tree):
     (tree / "empty").mkdir()
     with pytest.raises(RequestError, match="There is no picture at"):
         listed("empty")
+
+
+def test_two_stars_are_folders_of_any_depth(tree, monkeypatch):
+    (tree / "a/b/c").mkdir(parents=True)
+    for name in ("a/1.png", "a/b/2.png", "a/b/c/3.png", "a/[x].png"):
+        (tree / name).write_bytes(b"-")
+    monkeypatch.chdir(tree)
+    patterns = ("**/*.png", "**", "a/**", "a/**/*.png", "a/**/b/*.png", "**/b/**/*.png", "[a]/**/[[]x].png", "./**/3.*",
+                f"{tree}/**/*.png", "a/**/**/1.png", "a**/*.png", "**/.hidden/*", "*/*.png")  # fmt: skip
+    for pattern in patterns:
+        matches = [one for one in glob.glob(pattern, recursive=True) if Path(one).is_file()]  # noqa: PTH207
+        assert list_sources([pattern]).files == sorted(set(matches)), pattern
+        assert matches, pattern
+
+
+def test_two_stars_leave_out_links_to_a_folder_that_they_lie_in(tree):
+    (tree / "inner/loop").symlink_to(tree)
+    (tree / "inner/again").symlink_to(tree)  # each of which leads to the other
+    (tree / "other").symlink_to(tree / "inner")
+    files = [one.removeprefix(f"{tree}/") for one in list_sources([f"{tree}/**/*.[tw]*"]).files]
+    assert files == [f"{folder}/{name}" for folder in ("inner", "other") for name in ("c.webp", "e.tif", "notes.txt")]
+    assert list_sources([f"{tree}/**/b.png"]).files == [f"{tree}/b.png"]
+
+
+def test_folders_that_a_pattern_cannot_read_fail(tree, monkeypatch):
+    iterdir = Path.iterdir
+
+    def closed(path):
+        if path.name == "inner":
+            raise PermissionError(13, "Permission denied")
+        return iterdir(path)
+
+    monkeypatch.setattr(Path, "iterdir", closed)
+    pattern = f"{tree}/**/*.png"
+    failure = Failure(pattern, f"folders that cannot be read: {tree}/inner/")
+    assert list_sources([pattern]).files == [f"{tree}/b.png", failure]
 
 
 def test_what_folders_hold_beside_pictures_is_counted_and_named(tree):

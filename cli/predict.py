@@ -95,8 +95,11 @@ def predict(
         raise click.UsageError("--json, --jsonl and --csv exclude each other.")
     if model is not None and not (model / "model.safetensors").is_file():
         raise click.UsageError(f"There is no exported model in {model}: fsrcache export writes one.")
+    from fsrcache.prediction.annotate import refuse_own_pictures
     from fsrcache.verbs.predict import predict as verb  # and torch, not for --help and completion
 
+    if annotate is not None:
+        refuse_own_pictures(annotate, paths)
     console, failed = Console(stderr=True), list["Failure"]()
     show = _print_json if as_json else _print_jsonl if as_jsonl else _print_csv if as_csv else _print_table
     with shown(console) as on_progress:

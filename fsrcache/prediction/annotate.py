@@ -1,13 +1,14 @@
 """Draws the answer into the picture: a box and a label a face, which can be read whatever the picture's size."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path, PurePath
 
 from PIL import Image, ImageDraw, ImageFont
 
+from fsrcache.errors import RequestError
 from fsrcache.files import whole_file
 from fsrcache.prediction.answers import FacePrediction, PicturePredictions
-from fsrcache.prediction.sources import STANDARD_INPUT
+from fsrcache.prediction.sources import STANDARD_INPUT, folder_read
 
 _READABLE = 48  # pixels that a face's side is drawn with at least, so that labels lie apart
 _MOST_ZOOM, _MOST_PIXELS = 6, 1 << 24  # of a picture that is enlarged
@@ -54,6 +55,30 @@ def _draw(
     draw.text((x, y), text, fill=colour, font=font)
 
 
+def refuse_own_pictures(folder: Path, paths: Iterable[str]) -> None:
+    """Refuse a folder whose annotated pictures the same paths would mean the next time.
+
+    Raises
+    ------
+    RequestError
+        If they would.
+    """
+    for path in paths:
+        if (read := folder_read(path)) is None:
+            continue
+        target, source = (folder / _within(PurePath(read[0]))).resolve(), Path(read[0]).resolve()
+        if target == source or (read[1] and target.is_relative_to(source)):
+            raise RequestError(
+                f"Pictures annotated in {folder} would lie in {source}, where {path} reads pictures.",
+                "Name a folder beside it.",
+            )
+
+
+def _within(folder: PurePath) -> PurePath:
+    """Return where the pictures of a folder lie among annotated ones."""
+    return PurePath(*(part for part in folder.parts if part not in (folder.anchor, "..")))
+
+
 def annotator(folder: Path) -> Callable[[PicturePredictions], Path]:
     """Return a function that writes an annotated picture as a PNG into a folder, and returns its path.
 
@@ -67,7 +92,7 @@ def annotator(folder: Path) -> Callable[[PicturePredictions], Path]:
     def write(picture: PicturePredictions) -> Path:
         source = PurePath("standard input" if picture.path == STANDARD_INPUT else picture.path)
         above = source.parent
-        within = PurePath(*(part for part in above.parts if part not in (above.anchor, "..")))
+        within = _within(above)
         same = sources.setdefault(within, [])
         if above not in same:
             same.append(above)

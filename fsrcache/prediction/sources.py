@@ -152,6 +152,17 @@ def named(names: Sequence[str], count: int) -> str:
     return ", ".join(first) + f" and {count - len(first):,} more" * (count > len(first))
 
 
+def folder_read(path: str) -> tuple[str, bool] | None:
+    """Return the folder that a folder or pattern reads, and whether the folders in it are read too; None for a file."""
+    if S_ISDIR(mode_of(path)):
+        return path, True
+    if path == STANDARD_INPUT or mode_of(path) or not _PATTERN & set(path):
+        return None
+    parts = Path(path).parts
+    first = next(place for place, part in enumerate(parts) if _PATTERN & set(part))
+    return str(Path(*parts[:first])), "**" in parts
+
+
 def mode_of(path: str) -> int:
     """Return the mode of a file; 0 where there is none that can be reached, a name too long included."""
     with suppress(OSError):

@@ -1,12 +1,14 @@
 """Annotated pictures: a box around every face, a label that lies in the picture, and where the file lies."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from fsrcache.errors import FsrcacheError
+from fsrcache.errors import FsrcacheError, RequestError
 from fsrcache.faces.boxes import Box
-from fsrcache.prediction.annotate import annotated, annotator
+from fsrcache.prediction.annotate import annotated, annotator, refuse_own_pictures
 from fsrcache.prediction.answers import FacePrediction, PicturePredictions
 
 YELLOW, GREY = (255, 214, 10), (190, 190, 190)
@@ -78,6 +80,42 @@ def test_no_picture_replaces_another(tmp_path):
         "a.jpg.png", "a.jpg-2.png", "b.jpg-2.png", "a.jpg.png", "b.jpg.png",
         "x/a.jpg.png", "x/a.jpg-2.png", "x/a.jpg-3.png",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("folder", "path", "refused"),
+    [
+        ("in/answers", "in", True),
+        ("answers", ".", True),
+        ("in", "in", True),
+        (".", "in", True),  # in/a.png.png beside in/a.png
+        ("answers", "in/..", True),
+        ("in/answers", "in/**/*.png", True),
+        ("answers", "**/*.png", True),
+        (".", "in/*.png", True),
+        (".", "*.png", True),
+        ("in/answers", "link", True),
+        ("answers", "in", False),
+        ("answers", "*.png", False),
+        ("answers", "in/**/*.png", False),
+        ("in/answers", "in/*.png", False),
+        (".", "in/a.png", False),
+        (".", "-", False),
+        ("..", "in", False),
+        ("in2", "in", False),
+    ],
+)
+def test_a_folder_from_which_annotated_pictures_would_be_read_is_refused(tmp_path, monkeypatch, folder, path, refused):
+    here = tmp_path / "here"
+    (here / "in").mkdir(parents=True)
+    (here / "link").symlink_to("in")
+    (here / "in/a.png").write_bytes(b"-")
+    monkeypatch.chdir(here)
+    if not refused:
+        refuse_own_pictures(Path(folder), [path])
+        return
+    with pytest.raises(RequestError, match="Pictures annotated in"):
+        refuse_own_pictures(Path(folder), ["in/a.png", path])
 
 
 def test_a_folder_that_cannot_be_written_is_said(tmp_path):

@@ -142,6 +142,7 @@ def test_what_a_folder_leaves_out_is_said(typed, photo, tmp_path):
     [
         (["nowhere.png"], "There is no picture at nowhere.png."),
         (["photo.png", "--json", "--csv"], "--json, --jsonl and --csv exclude each other."),
+        ([".", "--annotate", "answers"], "Pictures annotated in answers would lie in"),
         (["photo.png", "--finder", "eyes"], "Invalid value for '--finder'"),
         ([], "Missing argument 'PATH...'"),
     ],

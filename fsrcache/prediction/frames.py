@@ -58,8 +58,14 @@ def read_frames(sources: Iterable[str | Failure], *, every: int = 1) -> Iterator
 
 
 def _from_standard_input() -> Pictures:
+    if sys.stdin is None or sys.stdin.closed:
+        raise PictureError("standard input is closed")
+    try:
+        content = sys.stdin.buffer.read()
+    except OSError as error:  # it is open for writing alone
+        raise PictureError(f"standard input cannot be read: {error.strerror or error}") from None
     with NamedTemporaryFile() as file:  # which a decoder may read twice
-        file.write(sys.stdin.buffer.read())
+        file.write(content)
         file.flush()
         return decode(file.name, most=_MOST_PIXELS)
 

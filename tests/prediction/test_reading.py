@@ -179,6 +179,21 @@ def test_a_picture_from_standard_input(monkeypatch, crowd):
     assert list(read_frames(["-"])) == [Failure("-", "empty file")]
 
 
+def test_standard_input_that_is_closed_or_not_for_reading_fails_alone(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)  # as after <&-
+    assert list(read_frames(["-"])) == [Failure("-", "standard input is closed")]
+
+    class ForWriting(io.RawIOBase):
+        def readable(self):
+            return True
+
+        def readinto(self, _):
+            raise OSError(9, "Bad file descriptor")
+
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(ForWriting())))
+    assert list(read_frames(["-"])) == [Failure("-", "standard input cannot be read: Bad file descriptor")]
+
+
 def test_every_so_many_frames_of_a_video_in_rgb(video):
     frames = list(read_frames([str(video)], every=5))
     assert [frame.path for frame in frames] == [f"{video}#frame={number}" for number in (0, 5, 10)]

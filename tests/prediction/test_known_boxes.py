@@ -40,10 +40,27 @@ def test_columns_in_any_order_and_further_ones(written):
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "Path,X,Y,Width,Height\r\nparty\\a.jpg,1,2,3,4\r\n",
+        "path, x, y, width, height\nparty/a.jpg, 1, 2, 3, 4\n",
+        'path;x;y;width;height\n"party\\a.jpg";1;2;3;4\n',
+        "x\ty\twidth\theight\t path \tsaid, by; whom\n1\t2\t3\t4\tparty/a.jpg \tme\n",
+    ],
+)
+def test_a_file_of_excel_or_windows_is_read(written, text):
+    boxes = KnownBoxes(written(text))
+    assert boxes("photos/party/a.jpg") == [Box(1, 2, 3, 4)]
+    assert not boxes.unused
+    assert KnownBoxes(written(text))("photos\\party\\a.jpg") == [Box(1, 2, 3, 4)]
+
+
+@pytest.mark.parametrize(
     ("text", "words"),
     [
         ("", "has no column path, x, y, width, height"),
         ("path,x,y,w,h\n", "has no column width, height"),
+        ("path,x,y,width,height,X\n", "has the columns 'x' and 'X', which mean the same"),
         ("path,x,y,width,height\na.jpg,1,2,3\n", "line 2: height is None"),
         ("path,x,y,width,height\na.jpg,1,2,3,4\na.jpg,1,two,3,4\n", "line 3: y is 'two'"),
         ("path,x,y,width,height\na.jpg,1,2,0,4\n", "line 2: width is '0'; it should be a number from 1 to 16,777,216"),

@@ -1,5 +1,7 @@
 """Contact sheets: a row of pictures per class, or one picture per class at every scale."""
 
+from dataclasses import replace
+
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -35,12 +37,12 @@ def class_sheet(faces: Faces, *, columns: int = 10) -> Image.Image:
     """
     if not isinstance(columns, int) or columns < 1:
         raise RequestError(f"The sheet has {columns!r} columns.", "It should be a whole number of at least 1.")
-    rows = []
+    rows, shown = [], replace(faces, side=min(faces.side, _MOST))  # photographs would take minutes at their own
     for k in range(len(faces.classes)):
         members = np.flatnonzero(faces.labels == k)
         chosen = members[np.linspace(0, len(members) - 1, min(columns, len(members))).astype(int)]
-        rows.append([_tile(picture) for picture in faces.batch(chosen)])
-    return _sheet(rows, names=faces.classes, heads=[""] * max(map(len, rows)), tile=_tile_side(faces.side))
+        rows.append([_tile(picture) for picture in shown.batch(chosen)])
+    return _sheet(rows, names=faces.classes, heads=[""] * max(map(len, rows)), tile=_tile_side(shown.side))
 
 
 def scale_sheet(faces: Faces, scales: list[int]) -> Image.Image:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import fsrcache.faces.faces as reading
 from fsrcache import imresize
 from fsrcache.ahead import ordered_map
 from fsrcache.errors import FsrcacheError, RequestError
@@ -180,13 +181,17 @@ def test_sheets(data):
     assert happy[:, 224:332].std() < happy[:, :108].std()
 
 
-def test_a_sheet_of_large_pictures_stays_small(tmp_path):
+def test_a_sheet_of_large_pictures_stays_small(tmp_path, monkeypatch):
     for i, shade in enumerate((10, 200)):
         path = tmp_path / f"happy/{i}.png"
         path.parent.mkdir(exist_ok=True)
         Image.new("L", (300, 300), shade).save(path)
     faces = usable_faces(list_faces(tmp_path))
+    resized = []
+    monkeypatch.setattr(reading, "imresize", lambda picture, size: resized.append(size) or imresize(picture, size=size))
     sheet = class_sheet(faces)
+    assert resized == 2 * [(200, 200)]  # from the file to what is shown
+    monkeypatch.undo()
     assert sheet.size == (92 + 2 * (200 + 4), 4 + 7 * (200 + 4))  # as many columns as there are pictures
     assert sheet.getpixel((92 + 199, 4 + 3 * 204 + 199)) == (10, 10, 10)
     assert sheet.getpixel((92 + 204, 4 + 3 * 204)) == (200, 200, 200)

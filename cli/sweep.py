@@ -100,11 +100,9 @@ def sweep(
 
 
 def _print_result(result: "SweepResult", workspace: Workspace) -> None:
-    from fsrcache.training.sweep.plan import varied_settings
-
     every = [row.settings for row in result.rows]
-    varied = [varied_settings(settings, every) for settings in every]
-    fixed = [one for one in every[0] if one not in varied[0]]
+    fixed = [one for one in every[0] if all(one in others for others in every)]
+    varied = [[one for one in settings if one not in fixed] for settings in every]
     scales = ["HR" if scale == "1" else f"x{scale}" for scale in result.rows[0].held_out_accuracy]
     lines = [[*(one.partition("=")[0] for one in varied[0]), "seeds", "mean", *scales]]
     for row, settings in zip(result.rows, varied, strict=True):

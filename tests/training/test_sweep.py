@@ -61,13 +61,22 @@ def test_the_plan_is_the_product_of_values_and_seeds():
     ]
     assert {run.config.critic.filters for run in runs} == {4}
     assert runs[0].settings == ("l2_weight=0", "critic.filters=4", "schedule=one_cycle")
-    assert runs[0].name == "sweep-l2_weight-0-schedule-one_cycle-seed-0"  # without what is the same in all
+    assert runs[0].name == "sweep-critic.filters-4-l2_weight-0-schedule-one_cycle-seed-0"
     assert runs[0].folder == Workspace("fsr").run(runs[0].name)
     assert len({run.name for run in runs}) == 8
 
 
+def test_a_run_has_its_name_whatever_else_the_sweep_trains():
+    (alone,) = planned("l2_weight=0", "batch=32")
+    wider = planned("l2_weight=0,5", "batch=32", seeds=2)
+    assert alone.name == "sweep-batch-32-l2_weight-0-seed-0"
+    assert [run.name for run in wider if run.config == alone.config] == [alone.name, f"{alone.name[:-1]}1"]
+    assert alone.name not in {run.name for run in planned("l2_weight=5", "batch=32")}
+
+
 def test_combinations_that_come_to_the_same_are_one():
     assert [run.settings for run in planned("l2_weight=1,1.0,2,1e0")] == [("l2_weight=1",), ("l2_weight=2",)]
+    assert [run.name for run in planned("l2_weight=1,1.0")] == ["sweep-l2_weight-1-seed-0"]
     assert [run.name for run in planned(seeds=2)] == ["sweep-seed-0", "sweep-seed-1"]
 
 
@@ -151,7 +160,7 @@ def test_an_interrupted_sweep_goes_on(workspace, sweep, monkeypatch):
 
     with pytest.raises(KeyboardInterrupt):
         sweep("l2_weight=0.5,1", steps=40, on_progress=stop)
-    names = ["sweep-l2_weight-0.5-seed-0", "sweep-l2_weight-1-seed-0"]
+    names = [run.name for run in planned("l2_weight=0.5,1", *SMALL)]
     states = {summary.name: summary.state for summary in fsrcache.runs(workspace)}
     assert [states[name] for name in names] == ["finished", "interrupted"]
     checkpoint = workspace.run(names[0]) / "checkpoint.safetensors"
@@ -307,7 +316,7 @@ def test_the_command_fails_where_a_run_does(workspace):
     failed = CliRunner().invoke(command, words(workspace, "--steps", 5, "--seeds", 2, "--json"))
     assert failed.exit_code == 1
     assert [bool(one["error"]) for one in json.loads(failed.stdout)["runs"]] == [True, False]
-    assert "1 of 2 runs failed, sweep-seed-0 first: " in failed.stderr
+    assert f"1 of 2 runs failed, {planned(*SMALL)[0].name} first: " in failed.stderr
     assert "or begin anew: `--restart`, or another name." in failed.stderr
 
 

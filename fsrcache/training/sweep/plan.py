@@ -1,7 +1,10 @@
-"""The runs of a sweep: every combination of the settings' values with every seed, under a name of its own."""
+"""The runs of a sweep: every combination of the settings' values with every seed, under a name of its own.
+
+A name has all of the sweep's settings, those with one value too: with more values later, the run is still the same.
+"""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import product
@@ -78,16 +81,10 @@ def plan_runs(
         combinations.setdefault(config, tuple(f"{one}={texts[one].removesuffix('.0')}" for one in names))
     runs = []
     for config, choice in combinations.items():
-        varied = varied_settings(choice, combinations.values())
         for seed in range(seeds):
-            label = run_name(name, varied, seed)
+            label = run_name(name, choice, seed)
             runs.append(SweepRun(label, workspace.run(label), choice, seed, config))
     return tuple(runs)
-
-
-def varied_settings(settings: Sequence[str], every: Iterable[Sequence[str]]) -> list[str]:
-    """Return those of a run's settings that are not the same in every run."""
-    return [one for one in settings if any(one not in others for others in every)]
 
 
 def run_name(sweep: str, settings: Sequence[str], seed: int) -> str:

@@ -12,7 +12,7 @@ import torch
 
 from fsrcache.announce import duration, several
 from fsrcache.device import pick_device, with_threads
-from fsrcache.errors import FsrcacheError, RequestError
+from fsrcache.errors import Blank, FsrcacheError, Remedy, RequestError, arguments
 from fsrcache.extractors.identity import refuse_other_extractor
 from fsrcache.extractors.opening import open_extractor
 from fsrcache.presets import TRAINING
@@ -23,8 +23,10 @@ from fsrcache.store.reader import FeatureStore
 from fsrcache.training.data.loader import cache_bytes, trained_count
 from fsrcache.training.data.memory import locate_cache
 from fsrcache.training.ranks import Ranks, joined
+from fsrcache.training.run.features import store_of_run
 from fsrcache.training.run.networks import refuse_impossible_networks
 from fsrcache.training.run.restart import discard_runs
+from fsrcache.training.run.settings import refuse_other_settings, run_settings
 from fsrcache.training.run.trackers import Trackers
 from fsrcache.training.run.train import TrainResult
 from fsrcache.training.sweep.plan import SweepRun, plan_runs
@@ -101,8 +103,8 @@ def sweep(
     Raises
     ------
     RequestError
-        If an argument is wrong, a combination of settings among them, or there is no such workspace; nothing is trained
-        then.
+        If an argument is wrong, a combination of settings among them, there is no such workspace, or a run of the name
+        was begun with other settings and ``restart`` is not set; nothing is trained then.
     FsrcacheError
         If there is no store or no extractor, the store is of another extractor, or every run failed. Where some runs
         failed, their results say why.
@@ -127,6 +129,8 @@ def sweep(
         refuse_other_extractor(features, extractor)
         for config in {run.config: None for run in runs}:
             refuse_impossible_networks(config, extractor.form, device=target)
+        if not restart:
+            _refuse_other_settings(runs, features, device=target)
         jobs = min(jobs, len(runs))
         size = jobs * cache_bytes(features, rows=trained_count(features))
         location = locate_cache(cache, size, device=target, ranks=ranks.local_size)
@@ -162,6 +166,23 @@ def sweep(
     if nothing_new:
         on_progress(note(f"Nothing to do: {several(len(runs), 'run')} had ended."))
     return SweepResult(preset, ended, rows_of(ended), time.perf_counter() - began)
+
+
+def _refuse_other_settings(runs: Sequence[SweepRun], store: FeatureStore, *, device: torch.device) -> None:
+    """Raise if a run was begun with other settings, before another is trained beside it."""
+    for run in runs:
+        try:
+            own = store_of_run(store, run.folder)
+            refuse_other_settings(run.folder, run_settings(own, run.config, seed=run.seed, device=device, plain=False))
+        except FsrcacheError as error:
+            raise RequestError(
+                f"{error.what} Nothing was trained.",
+                Remedy(
+                    "Name another sweep, `{}`, or use the same settings to go on; `{}` discards all of its runs.",
+                    arguments(name=Blank("NAME")),
+                    arguments(restart=True),
+                ),
+            ) from None
 
 
 def _of_all(own: Sequence[SweepRunResult], runs: Sequence[SweepRun], ranks: Ranks) -> tuple[SweepRunResult, ...]:

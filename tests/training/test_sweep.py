@@ -22,7 +22,7 @@ from fsrcache.progress import Progress
 from fsrcache.settings import alternatives
 from fsrcache.training.data.memory import locate_cache
 from fsrcache.training.run import features
-from fsrcache.training.run.checkpoint import CHECKPOINT, run_record
+from fsrcache.training.run.checkpoint import CHECKPOINT, previous, run_lock, run_record
 from fsrcache.training.sweep.plan import plan_runs, run_name
 from fsrcache.training.sweep.processes import train_in_processes
 from fsrcache.training.sweep.progress import sweep_progress
@@ -226,18 +226,38 @@ def test_a_run_without_memory_does_not_end_the_others(sweep, monkeypatch):
 
 
 def test_a_run_that_fails_does_not_end_the_others(workspace, sweep):
-    first, second = sweep("l2_weight=0.5,1").runs
-    with pytest.raises(FsrcacheError, match="was made under other settings: steps"):
-        sweep("l2_weight=0.5,1", steps=5)
-    for file in workspace.run(second.name).iterdir():
-        file.unlink()
-    result = sweep("l2_weight=0.5,1", steps=5)
-    assert "steps is 4 there and 5 here" in result.runs[0].error
-    assert "begin anew: `restart=True`" in result.runs[0].remedy
+    runs = planned("l2_weight=0.5,1", *SMALL)
+    with run_lock(workspace.run(runs[0].name)):
+        with pytest.raises(FsrcacheError, match="Another process is training in"):
+            sweep("l2_weight=0.5")
+        result = sweep("l2_weight=0.5,1")
+    assert result.runs[0].error.startswith("Another process is training in")
+    assert result.runs[0].remedy.startswith("Wait for it or stop it")
     assert result.runs[0].held_out_accuracy == {}
-    assert (result.runs[1].name, result.runs[1].error, result.runs[1].steps) == (second.name, "", 5)
-    assert [row.settings for row in result.rows] == [second.settings]
-    assert sweep("l2_weight=0.5,1", steps=5, restart=True).runs[0].name == first.name
+    assert (result.runs[1].name, result.runs[1].error, result.runs[1].steps) == (runs[1].name, "", 4)
+    assert [row.settings for row in result.rows] == [runs[1].settings]
+    assert [run.error for run in sweep("l2_weight=0.5,1").runs] == ["", ""]
+
+
+def test_a_sweep_is_refused_whole_where_a_run_was_begun_with_other_settings(workspace, sweep):
+    sweep("l2_weight=1")
+    before = generator(workspace, planned("l2_weight=1", *SMALL)[0].name)
+    for options in ({"steps": 5}, {"steps": 4, "preset": "tiny"}):
+        with pytest.raises(RequestError, match=r"was made under other settings: .* Nothing was trained\.") as refused:
+            sweep("l2_weight=0.5,1", **options)
+        assert refused.value.remedy.startswith("Name another sweep, `name=NAME`")
+    assert [summary.steps for summary in fsrcache.runs(workspace)] == [4]  # none beside it
+    assert generator(workspace, planned("l2_weight=1", *SMALL)[0].name) == before
+    assert [run.steps for run in sweep("l2_weight=0.5,1", steps=5, restart=True).runs] == [5, 5]
+
+
+def test_a_damaged_checkpoint_refuses_no_sweep(workspace, sweep):
+    (name,) = (run.name for run in sweep("l2_weight=1").runs)
+    newest = workspace.run(name) / CHECKPOINT
+    previous(newest).write_bytes(newest.read_bytes())
+    newest.write_bytes(newest.read_bytes().replace(b'\\"seed\\":0', b'\\"seed\\":7'))
+    assert run_record(newest)["settings"]["seed"] == 7
+    assert [run.error for run in sweep("l2_weight=1").runs] == [""]
 
 
 @pytest.mark.slow
@@ -312,12 +332,13 @@ def test_the_command(workspace, tmp_path):
 
 
 def test_the_command_fails_where_a_run_does(workspace):
-    assert CliRunner().invoke(command, words(workspace, "--steps", 4)).exit_code == 0
-    failed = CliRunner().invoke(command, words(workspace, "--steps", 5, "--seeds", 2, "--json"))
+    first = planned(*SMALL)[0].name
+    with run_lock(workspace.run(first)):
+        failed = CliRunner().invoke(command, words(workspace, "--steps", 4, "--seeds", 2, "--json"))
     assert failed.exit_code == 1
     assert [bool(one["error"]) for one in json.loads(failed.stdout)["runs"]] == [True, False]
-    assert f"1 of 2 runs failed, {planned(*SMALL)[0].name} first: " in failed.stderr
-    assert "or begin anew: `--restart`, or another name." in failed.stderr
+    assert f"1 of 2 runs failed, {first} first: " in failed.stderr
+    assert failed.stderr.endswith("or name another run or workspace.\n")
 
 
 @pytest.mark.slow
@@ -341,11 +362,14 @@ def test_torchruns_processes_share_the_runs(workspace):
         assert generator(workspace, one["name"]) == generator(workspace, shared["name"])
         assert {**one, "name": ""} == {**shared, "name": ""}
     assert alone.answer["rows"] == first.answer["rows"]
-    failing = [*options, "--name", "shared", "--steps", 5]
-    for number in (2, 3):  # the third has no run
-        failed = run_ranks(number, "sweep", *failing)
-        assert [one.returncode for one in failed] == [2] + [0] * (number - 1)
-        assert "was made under other settings: steps" in failed[0].stderr
+    with run_lock(workspace.run(planned("l2_weight=0.5,1", *SMALL, name="held")[0].name)):
+        for number in (2, 3):  # the third has no run
+            failed = run_ranks(number, "sweep", *options, "--name", "held")
+            assert [one.returncode for one in failed] == [1] + [0] * (number - 1)
+            assert "Another process is training in" in failed[0].stderr
+    other = run_ranks(2, "sweep", *options, "--name", "shared", "--steps", 5)
+    assert [one.returncode for one in other] == [2, 2]
+    assert sum(one.stderr.count("was made under other settings: steps") for one in other) == 1
     refused = run_ranks(2, "sweep", *options, "--jobs", 2)
     assert [one.returncode for one in refused] == [2, 2]
     assert sum(one.stderr.count("torchrun started 2 processes, which share the runs") for one in refused) == 1

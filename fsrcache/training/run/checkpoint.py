@@ -222,9 +222,29 @@ def run_record(path: Path) -> RunRecord | None:
     """Return the newest checkpoint's record that can be read, and no tensor; None without one."""
     for file in (path, previous(path)):
         with suppress(FsrcacheError):
-            record: _Record = value_from(_Record, read_record(file, kind=KIND), where=file)
-            return RunRecord(settings=record["settings"], state=record["state"])
+            return record_of(file)
     return None
+
+
+def record_of(file: Path) -> RunRecord:
+    """Return the record of one checkpoint, whose digest is not looked at, and no tensor.
+
+    Raises
+    ------
+    FsrcacheError
+        If there is none, or it cannot be read.
+    """
+    record: _Record = value_from(_Record, read_record(file, kind=KIND), where=file)
+    return RunRecord(settings=record["settings"], state=record["state"])
+
+
+def is_intact(file: Path) -> bool:
+    """Tell whether the record and the tensors of a checkpoint are those that were written."""
+    try:
+        tensors, record = read_weights(file, kind=KIND)
+    except FsrcacheError:
+        return False
+    return bool(record.pop("digest", None) == _digest(tensors, record))
 
 
 def previous(path: Path) -> Path:

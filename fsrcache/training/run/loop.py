@@ -22,6 +22,7 @@ from fsrcache.training.run.checkpoint import CHECKPOINT, resume, run_record, sav
 from fsrcache.training.run.due import CheckpointDue, ReportDue
 from fsrcache.training.run.folder import refuse_other_steps
 from fsrcache.training.run.history import append_history, cut_history
+from fsrcache.training.run.settings import ANEW
 from fsrcache.training.step.finite import check_weights
 from fsrcache.training.step.trainer import Trainer
 from fsrcache.training.step.updates import TERMS
@@ -204,7 +205,7 @@ class _Run:
         self.state, self.fell_back = TrainState(), ""
         resumed = resume(
             self.checkpoint, settings, self._read, modules=self.modules, optimisers=trainer.optimisers,
-            finished=lambda state: is_finished(state, self.config), anew="another name", other_threads=other_threads,
+            finished=lambda state: is_finished(state, self.config), anew=ANEW, other_threads=other_threads,
         )  # fmt: skip
         threads = ""
         if resumed is not None:

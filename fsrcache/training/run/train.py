@@ -9,7 +9,7 @@ from os import PathLike
 
 import torch
 
-from fsrcache.device import check_device, computed_precision, torch_threads
+from fsrcache.device import check_device
 from fsrcache.extractors.extractor import Extractor
 from fsrcache.extractors.identity import refuse_other_extractor
 from fsrcache.extractors.opening import open_extractor
@@ -31,6 +31,7 @@ from fsrcache.training.run.features import (
 from fsrcache.training.run.folder import held_folder
 from fsrcache.training.run.loop import has_ended, run_steps
 from fsrcache.training.run.networks import make_trainer, refuse_impossible_networks
+from fsrcache.training.run.settings import run_settings
 from fsrcache.training.run.trackers import Trackers
 
 
@@ -178,18 +179,7 @@ def train_generator(
     going_on = None if restart or has_ended(folder, config) else folder
     location = choose_location(store, cache, device=device, folder=going_on, ranks=ranks)
     on_progress(note(f"Cache: {location.mode} ({location.reason})."))
-    settings = {
-        "config": asdict(config),
-        "seed": seed,
-        "store": store.spec.content_digests,
-        "scales": list(store.scales),
-        "device": device.type,
-        "precision": computed_precision(config.precision, device),
-        "threads": torch_threads(device),
-        "plain": plain,
-    }
-    if store.spec.extra:
-        settings["extra"] = {split: one["digest"] for split, one in store.spec.extra.items()}
+    settings = run_settings(store, config, seed=seed, device=device, plain=plain)
     trackers = Trackers(log, folder=folder, settings={"seed": seed, **asdict(config)}, on_progress=on_progress)
     with (
         memory_errors(config.batch, streams=True),

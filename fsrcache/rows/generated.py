@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fsrcache.errors import Blank, FsrcacheError, Remedy, RequestError, arguments, call
+from fsrcache.errors import FsrcacheError, Remedy, RequestError, arguments, call
 from fsrcache.evaluation.networks import Networks
 from fsrcache.evaluation.predictor import Outputs, Predictor
 from fsrcache.evaluation.splits import split_features
@@ -28,6 +28,7 @@ from fsrcache.progress import named
 from fsrcache.rows.mapped import mapped
 from fsrcache.rows.row import RowContext, no_obstacle
 from fsrcache.settings import preset_in_words
+from fsrcache.training.run.checkpoint import has_checkpoint
 from fsrcache.training.run.spent import total_spent
 from fsrcache.workspace import Workspace
 
@@ -93,18 +94,25 @@ def _read(context: RowContext, name: str) -> _Run:
 
 
 def _file(workspace: Workspace, name: str) -> Path:
-    path = workspace.run(name) / GENERATOR
-    if not path.exists():
-        known = trained_runs(workspace)
+    folder = workspace.run(name)
+    if (folder / GENERATOR).exists():
+        return folder / GENERATOR
+    known, here = trained_runs(workspace), str(workspace.folder)
+    other = Remedy("Name one of these: `{}`.", arguments(names=known[:1]))
+    if has_checkpoint(folder):
+        ways = f" {other.text}" if known else ""
         raise FsrcacheError(
-            f"There is no trained generator {name!r} in {workspace.folder}; there is {', '.join(known) or 'none'}.",
+            f"The run {name!r} in {here} has no generator yet; there is {', '.join(known) or 'none'}.",
             Remedy(
-                "Train it to its end first, `{}`, or name another: `{}`.",
-                call("train", workspace=str(workspace.folder), **({} if name == "default" else {"name": name})),
-                arguments(names=known[:1] or [Blank("NAME")]),
+                f"Train it to its end by the command that began it; `{{}}` has its settings.{ways}",
+                call("runs", workspace=here),
+                *other.calls,
             ),
         )
-    return path
+    raise FsrcacheError(
+        f"There is no trained generator {name!r} in {here}; there is {', '.join(known) or 'none'}.",
+        other if known else Remedy("Train one first: `{}`.", call("train", workspace=here)),
+    )
 
 
 def trained_runs(workspace: Workspace) -> list[str]:

@@ -298,6 +298,21 @@ def test_what_was_not_trained_is_named(workspace):
         evaluate(workspace, names=["a", "c"], device="cpu")
 
 
+def test_what_to_do_where_a_run_has_no_generator(workspace):
+    def remedy(name):
+        with pytest.raises(FsrcacheError) as caught:
+            evaluate(workspace, names=[name], device="cpu")
+        return caught.value.remedy
+
+    assert remedy("c") == "Name one of these: `names=['a']`."  # which may be a slip of the pen
+    Path(workspace.run("a") / "generator.safetensors").unlink()
+    begun = remedy("a")
+    assert begun.startswith(f"Train it to its end by the command that began it; `fsrcache.runs('{workspace.folder}')`")
+    assert begun.endswith("Name one of these: `names=['b']`.")
+    shutil.rmtree(workspace.folder / "runs")
+    assert remedy("c") == f"Train one first: `fsrcache.train('{workspace.folder}')`."
+
+
 def test_seeds_of_other_settings_are_not_averaged(workspace):
     store, extractor = FeatureStore(workspace.store), open_extractor(workspace.extractor_source)
     shape = len(store.labels("test")), 7

@@ -99,8 +99,8 @@ def evaluate_predictors(
         If the store was written with another extractor, the split has no pictures, or the training features that a
         head is re-fitted on do not fit into the free memory.
     RequestError
-        If there are no such heads, seed, row to compare with, or no predictors, or those of one row differ in their
-        settings.
+        If there are no such heads, split, seed, row to compare with, or no predictors, or those of one row differ in
+        their settings.
     """
     check_value(Seed, seed, name="seed")
     folder = None if folder is None else as_path(folder, name="folder")
@@ -188,11 +188,13 @@ def reported_split(store: FeatureStore, split: str | None) -> str:
 
     Raises
     ------
+    RequestError
+        If there is no split of the name.
     FsrcacheError
-        If there is no such split.
+        If none is named, and there is neither.
     """
     if split is not None and split not in store.splits:
-        raise FsrcacheError(
+        raise RequestError(
             f"The store {store.name} has no split {split!r}; it has {', '.join(store.splits)}.", "Name another split."
         )
     reported = [name for name in ("test", "val") if name in store.splits]

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fsrcache.errors import FsrcacheError, Remedy, RequestError, arguments, call
+from fsrcache.errors import Remedy, RequestError, arguments, call
 from fsrcache.evaluation.networks import Networks
 from fsrcache.evaluation.predictor import Outputs, Predictor
 from fsrcache.evaluation.splits import split_features
@@ -101,7 +101,7 @@ def _file(workspace: Workspace, name: str) -> Path:
     other = Remedy("Name one of these: `{}`.", arguments(names=known[:1]))
     if has_checkpoint(folder):
         ways = f" {other.text}" if known else ""
-        raise FsrcacheError(
+        raise RequestError(
             f"The run {name!r} in {here} has no generator yet; there is {', '.join(known) or 'none'}.",
             Remedy(
                 f"Train it to its end by the command that began it; `{{}}` has its settings.{ways}",
@@ -109,7 +109,7 @@ def _file(workspace: Workspace, name: str) -> Path:
                 *other.calls,
             ),
         )
-    raise FsrcacheError(
+    raise RequestError(
         f"There is no trained generator {name!r} in {here}; there is {', '.join(known) or 'none'}.",
         other if known else Remedy("Train one first: `{}`.", call("train", workspace=here)),
     )

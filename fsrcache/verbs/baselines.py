@@ -95,9 +95,9 @@ def baselines(
     ------
     RequestError
         If there is no such workspace, row, setting, seed, device or folder of pictures, a row cannot be had with the
-        extractor, or torchrun's processes cannot share a batch equally.
+        extractor, the store was made from other faces, or torchrun's processes cannot share a batch equally.
     FsrcacheError
-        If there is no store, it was written with another extractor or from other faces, or a training fails.
+        If there is no store, it was written with another extractor, or a training fails.
     """
     with joined() as ranks:
         on_progress = on_progress if ranks.first else no_progress

@@ -93,7 +93,7 @@ def has_store_of(workspace: Workspace, spec: StoreSpec, data: Data) -> bool:
 
     Raises
     ------
-    FsrcacheError
+    RequestError
         With the numbers of faces of both, the classes where they differ, and both paths.
     """
     objects = objects_at(workspace.store)
@@ -101,7 +101,7 @@ def has_store_of(workspace: Workspace, spec: StoreSpec, data: Data) -> bool:
     if root is None:
         return False
     if changes := "; ".join(face_differences(root.spec, spec)):
-        raise FsrcacheError(
+        raise RequestError(
             f"The store {objects.name} was not made from {data.in_words}: {changes}.{_memory(workspace, data)}",
             Remedy(
                 "Name the data that the store was made from, or work on these in another workspace: `{}`.",

@@ -91,10 +91,10 @@ def evaluate(
     Raises
     ------
     RequestError
-        If there is no such workspace, head, seed, device, row or folder, or a run or row is named that can be none.
+        If there is no such workspace, run, split, head, seed, device, row or folder.
     FsrcacheError
-        If there is no store or no such run, they belong to another extractor or to each other not at all, or pictures
-        of faces are missing.
+        If there is no store, it and the runs belong to another extractor or to each other not at all, or pictures of
+        faces are missing.
     """
     workspace, location = open_workspace(workspace), pick_device(device)
     check_value(Seed, seed, name="seed")

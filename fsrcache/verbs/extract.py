@@ -104,10 +104,10 @@ def extract(
     Raises
     ------
     RequestError
-        If an argument is wrong, or the workspace has another extractor.
+        If an argument is wrong, the workspace has another extractor, or the store is of other content.
     FsrcacheError
-        If there is no extractor, it has other classes than the faces, the faces cannot be read, the store is of other
-        content or cannot be written, or there is no such cluster.
+        If there is no extractor, it has other classes than the faces, the faces cannot be read, the store cannot be
+        written, or there is no such cluster.
     """
     cluster = _cluster(engine, ray_address, device)
     target = pick_device("cpu" if cluster else device)

@@ -117,9 +117,9 @@ def report(
     Raises
     ------
     RequestError
-        If there is no such workspace or device, or a run is named that can be none.
+        If there is no such workspace, run, split or device.
     FsrcacheError
-        If there is no store or no such run, they do not belong together, or the file cannot be written.
+        If there is no store, it and the runs do not belong together, or the file cannot be written.
     """
     began = time.perf_counter()
     path, target = as_path(out, name="out"), pick_device(device)

@@ -33,7 +33,7 @@ def test_from_faces_to_a_table(tmp_path):
     again = answer("extract", "--scales", "2,4", cwd=tmp_path)
     assert again["resumed_from"] == again["blocks"]
     refused = run("extract", "--data", "drawn:140", "--scales", "2,4", cwd=tmp_path)
-    assert refused.returncode == 1
+    assert refused.returncode == 2
     counts = f"its faces are {COUNTS_280} there and {COUNTS_140} here"
     assert f"features.zarr was not made from drawn:140: {counts}." in refused.stderr
     assert "The workspace remembers drawn:280." in refused.stderr
@@ -47,7 +47,7 @@ def test_from_faces_to_a_table(tmp_path):
     assert "seed is 3 there and 4 here" in other.stderr
 
     missing = run("evaluate", "--name", "other", cwd=tmp_path)
-    assert missing.returncode == 1
+    assert missing.returncode == 2
     assert "there is mine" in missing.stderr
     tuned = answer("baselines", "--rows", "fine-tuned", cwd=tmp_path)
     assert tuned["row"] == "fine-tuned"

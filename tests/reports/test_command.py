@@ -111,11 +111,11 @@ def test_re_fitted_heads_are_shown_where_they_are_kept(report, tmp_path):
 def test_wrong_requests_are_refused(report, tmp_path, monkeypatch):
     run, _ = report
     assert run("--name", "../up", "--out", tmp_path / "a.html")[0] == 2
-    assert run("--name", "other", "--out", tmp_path / "a.html")[0] == 1
+    assert run("--name", "other", "--out", tmp_path / "a.html")[0] == 2
     assert run("--split", "val", "--device", "none", "--out", tmp_path / "a.html")[0] == 2
     monkeypatch.setattr(FeatureStore, "splits", ("train", "test"))
     code, _, errors = run("--split", "val", "--out", tmp_path / "a.html")
-    assert (code, "has no split 'val'; it has train, test" in errors) == (1, True)
+    assert (code, "has no split 'val'; it has train, test" in errors) == (2, True)
     assert not (tmp_path / "a.html").exists()
 
 

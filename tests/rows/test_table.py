@@ -166,7 +166,7 @@ def test_a_table_without_a_generator(workspace):
     assert {score.row for score in table.rows} == {"majority", "bicubic"}
     assert table.context.generator == "none"
     assert table.context.notes[-1] == "No row FSR-FER: no run was named, and there is no run default, but a, b, other."
-    with pytest.raises(FsrcacheError, match="no trained generator 'default'"):
+    with pytest.raises(RequestError, match="no trained generator 'default'"):
         evaluate(workspace, names=["default"], heads=["frozen"], device="cpu")
     shutil.move(workspace.run("a"), workspace.run("default"))
     table = evaluate(workspace, heads=["frozen"], device="cpu")
@@ -294,13 +294,18 @@ def test_a_table_of_another_store_or_extractor_is_refused(workspace):
 
 
 def test_what_was_not_trained_is_named(workspace):
-    with pytest.raises(FsrcacheError, match=r"no trained generator 'c'.*there is a, b, other"):
+    with pytest.raises(RequestError, match=r"no trained generator 'c'.*there is a, b, other"):
         evaluate(workspace, names=["a", "c"], device="cpu")
+
+
+def test_a_split_that_is_not_there_is_a_wrong_request(workspace):
+    with pytest.raises(RequestError, match="has no split 'nope'; it has train, val, test"):
+        evaluate(workspace, names=["a"], split="nope", device="cpu")
 
 
 def test_what_to_do_where_a_run_has_no_generator(workspace):
     def remedy(name):
-        with pytest.raises(FsrcacheError) as caught:
+        with pytest.raises(RequestError) as caught:
             evaluate(workspace, names=[name], device="cpu")
         return caught.value.remedy
 

@@ -72,7 +72,7 @@ def test_moved_data_are_called_so_and_their_new_path_is_remembered(moved, verb):
 )  # fmt: skip
 def test_other_data_are_refused_in_words_and_not_remembered(moved, verb, name, words):
     parent = moved.folder.parent
-    with pytest.raises(FsrcacheError) as error:
+    with pytest.raises(RequestError) as error:
         getattr(fsrcache, verb)(moved, data=parent / name, **CALLS[verb])
     assert error.value.what == (
         f"The store {moved.store} was not made from {parent / name}: {words}. The workspace remembers {parent}/faces, "

@@ -16,6 +16,7 @@ from fsrcache.evaluation.predictions import Probabilities
 from fsrcache.evaluation.predictor import Predictor
 from fsrcache.evaluation.scores import BICUBIC, FROZEN
 from fsrcache.evaluation.scoring import Scoring, known_scales
+from fsrcache.evaluation.splits import REPORTED, SPLIT_FACES
 from fsrcache.evaluation.tables import (
     HEADS,
     SHOWN_DIGITS,
@@ -197,9 +198,9 @@ def reported_split(store: FeatureStore, split: str | None) -> str:
         raise RequestError(
             f"The store {store.name} has no split {split!r}; it has {', '.join(store.splits)}.", "Name another split."
         )
-    reported = [name for name in ("test", "val") if name in store.splits]
+    reported = [name for name in REPORTED if name in store.splits]
     if split is None and not reported:
-        raise FsrcacheError(f"The store {store.name} has neither test nor val to report.", "Extract data with a split.")
+        raise FsrcacheError(f"The store {store.name} has neither test nor val to report.", SPLIT_FACES)
     return split or reported[0]
 
 

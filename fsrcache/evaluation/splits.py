@@ -1,13 +1,21 @@
-"""The splits that a row has outputs of: those of the store, and the held-out tenth of its training split."""
+"""The splits that are reported, and that a row has outputs of: the store's, and the held-out tenth of its train."""
 
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fsrcache.errors import Blank, Remedy, arguments, call
 from fsrcache.store.reader import FeatureStore
 
 HELD_OUT = "held-out"
+REPORTED = ("test", "val")  # the first of them that is there
+SPLIT_FACES = Remedy(
+    "Extract faces that have a split into another workspace, `{}`: folders `test` or `val` beside `train`, a table "
+    "with a column `split`, or more drawn faces: `{}`.",
+    call("extract", workspace=Blank("DIR"), data=Blank("PATH")),
+    arguments(data="drawn:1400"),
+)
 
 
 def stored_rows(store: FeatureStore, split: str) -> tuple[str, slice | NDArray[np.int64]]:

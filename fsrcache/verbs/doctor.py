@@ -112,6 +112,7 @@ def _extractor(workspace: Workspace) -> Iterator[Finding]:
 
 
 def _store(workspace: Workspace) -> Iterator[Finding]:
+    from fsrcache.evaluation.splits import REPORTED, SPLIT_FACES
     from fsrcache.verbs.info import info
 
     folder = str(workspace.folder)
@@ -127,6 +128,8 @@ def _store(workspace: Workspace) -> Iterator[Finding]:
         return
     check = Remedy("`{}` reads and checks everything in it.", call("verify", workspace=folder))
     yield Finding("store", f"complete: {text}", remedy=check)
+    if not set(REPORTED) & set(store.spec.rows):
+        yield Finding("store", "It has no val and no test: nothing can be evaluated.", ok=False, remedy=SPLIT_FACES)
     if workspace.has_extractor:
         _refuse_other_extractor(workspace)
 

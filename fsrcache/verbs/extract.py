@@ -9,6 +9,7 @@ import torch
 
 from fsrcache.device import pick_device
 from fsrcache.errors import Blank, FsrcacheError, Remedy, RequestError, arguments, call
+from fsrcache.evaluation.splits import REPORTED
 from fsrcache.extraction.extract import (
     ExtractEstimate,
     ExtractResult,
@@ -146,6 +147,8 @@ def extract(
         source, store=store or workspace.store, scales=scales, data=title, part=part, cluster=cluster,
         on_progress=on_progress,
     )  # fmt: skip
+    if not set(REPORTED) & set(result.rows):
+        on_progress(note("There is no val and no test: a generator can be trained, and nothing be evaluated."))
     if store is None:  # one elsewhere may be of other data
         workspace.remember(data)
     if result.blocks and result.resumed_from == result.blocks:

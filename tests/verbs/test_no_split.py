@@ -1,0 +1,24 @@
+"""Faces without val and test: extraction and doctor say that nothing can be evaluated, and the table what to do."""
+
+import pytest
+
+import fsrcache
+from fsrcache.errors import FsrcacheError
+
+EXTRACTOR = {"extractor": "somebodys:vectors", "scales": [2], "device": "cpu"}
+
+
+@pytest.mark.usefixtures("networks")
+def test_that_nothing_can_be_evaluated_is_said_before_the_table():
+    notes = []
+    fsrcache.extract("of-70", data="drawn:70", on_progress=lambda progress: notes.append(progress.note), **EXTRACTOR)
+    assert not any("no test" in note for note in notes)
+    fsrcache.extract(data="drawn:35", on_progress=lambda progress: notes.append(progress.note), **EXTRACTOR)
+    assert "There is no val and no test: a generator can be trained, and nothing be evaluated." in notes
+    (finding,) = [one for one in fsrcache.doctor().findings if one.subject == "store" and not one.ok]
+    assert finding.text == "It has no val and no test: nothing can be evaluated."
+    with pytest.raises(FsrcacheError, match="has neither test nor val to report") as error:
+        fsrcache.evaluate(device="cpu")
+    assert error.value.exit_code == 1
+    assert error.value.remedy == finding.remedy
+    assert "`fsrcache.extract(DIR, data=PATH)`: folders `test` or `val` beside `train`" in finding.remedy

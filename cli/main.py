@@ -101,7 +101,7 @@ def main(arguments: list[str] | None = None) -> None:
         wait_passively()
         with _late_interrupts():
             _escape_what_encodings_lack()
-            code = group.main(args=arguments, prog_name="fsrcache", standalone_mode=False) or 0
+            code = group.main(args=arguments, prog_name="fsrcache", standalone_mode=False, color=_coloured()) or 0
         if sys.stdout is not None:
             sys.stdout.flush()
     except FsrcacheError as error:
@@ -119,6 +119,12 @@ def main(arguments: list[str] | None = None) -> None:
         _drain(sys.stdout)
         _drain(sys.stderr)
     sys.exit(code)
+
+
+def _coloured() -> bool | None:
+    """Return False where colours are not wanted; None leaves them to what the stream is."""
+    unwanted = os.environ.get("NO_COLOR") or os.environ.get("TERM") in ("dumb", "unknown")  # as rich has it
+    return False if unwanted else None
 
 
 def _escape_what_encodings_lack() -> None:
@@ -213,7 +219,8 @@ def _remedy_of(error: FsrcacheError) -> str:
 def _say(what: str, remedy: str) -> None:
     with suppress(OSError):  # where nothing can be written, the exit code says it
         text = f"{click.style('Error:', fg='red', bold=True)} {what}"
-        click.echo(f"{text}\n{remedy}" if remedy else text, file=sys.stderr)  # by itself it takes UTF-8 for ASCII
+        text = f"{text}\n{remedy}" if remedy else text
+        click.echo(text, file=sys.stderr, color=_coloured())  # by itself it takes UTF-8 for ASCII
 
 
 def _words(error: OSError) -> tuple[str, str]:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from io import StringIO
 from pathlib import Path
 
@@ -124,6 +125,31 @@ def test_a_failure_after_the_answer_leaves_one_document(monkeypatch, capsys, fai
     said = capsys.readouterr()
     assert json.loads(said.out) == {"a": 1}
     assert said.err.splitlines()[0] in ("Error: x cannot be written.", "Error: x: No space.")
+
+
+def on_terminal(*words, **environment):
+    """Return what a command writes on a terminal."""
+    ours, theirs = os.openpty()
+    with os.fdopen(ours, "rb") as terminal:
+        process = start(*words, stdout=theirs, stderr=theirs, **{"TERM": "xterm", "NO_COLOR": "", **environment})
+        os.close(theirs)
+        written = b""
+        with suppress(OSError):  # its end, on Linux
+            while more := os.read(terminal.fileno(), 4096):
+                written += more
+        process.wait(timeout=120)
+    return written
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
+@pytest.mark.parametrize("words", [["nope"], pytest.param(["doctor"], marks=pytest.mark.slow)])
+def test_colours_are_left_out_where_they_are_not_wanted(words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert b"\x1b[" in on_terminal(*words)
+    for name, value in (("NO_COLOR", "1"), ("TERM", "dumb")):
+        plain = on_terminal(*words, **{name: value})
+        assert b"\x1b" not in plain
+        assert words[0].encode() in plain or b"kernels" in plain
 
 
 @pytest.mark.parametrize("option", ["--plot", "--out"])

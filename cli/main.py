@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any, TextIO
 
 import click
+from click.exceptions import NoArgsIsHelpError
 from click.shell_completion import CompletionItem
 
 import fsrcache
@@ -106,6 +107,10 @@ def main(arguments: list[str] | None = None) -> None:
             sys.stdout.flush()
     except FsrcacheError as error:
         code = _fail(arguments, error.what, error.remedy, error.exit_code)
+    except NoArgsIsHelpError as error:
+        with suppress(OSError):
+            click.echo(error.format_message(), file=sys.stderr, color=_coloured())
+        code = 2
     except click.UsageError as error:
         where = f"See {error.ctx.command_path} --help." if error.ctx else ""
         code = _fail(arguments, error.format_message(), where, 2)

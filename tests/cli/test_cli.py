@@ -37,6 +37,12 @@ def test_help_is_quick(arguments):
     assert done.stdout.splitlines()[-1] == "[] 0"
 
 
+def test_without_a_command_there_is_the_help_alone():
+    done = run()
+    assert (done.returncode, done.stdout) == (2, "")  # as of click itself
+    assert done.stderr == run("--help").stdout
+
+
 def test_help_lists_every_command_with_its_own_first_line():
     shown = run("--help").stdout
     for name, line in COMMANDS.items():

@@ -264,3 +264,19 @@ def existing_workspace(workspace: Workspace | str | PathLike[str]) -> Workspace:
             ),
         )
     return workspace
+
+
+def refuse_workspace(store: object, *, verb: str) -> None:
+    """Raise if a workspace is named where a verb wants its store.
+
+    Raises
+    ------
+    RequestError
+        With the call of the verb that is about the workspace.
+    """
+    if isinstance(store, str | PathLike) and (workspace := Workspace(Path(store))).store.exists():
+        folder = str(workspace.folder)
+        raise RequestError(
+            f"{folder} is a workspace, and no feature store.",
+            Remedy("Name it as one: `{}`.", call(verb, workspace=folder)),
+        )

@@ -11,7 +11,7 @@ from fsrcache.store.layout import arrays
 from fsrcache.store.metadata import documents
 from fsrcache.store.objects import location_of, objects_at, storage_errors
 from fsrcache.store.spec import StoreSpec
-from fsrcache.workspace import Workspace, existing_workspace
+from fsrcache.workspace import Workspace, existing_workspace, refuse_workspace
 
 if TYPE_CHECKING:
     from zarr.abc.store import Store
@@ -99,10 +99,11 @@ def info(
     Raises
     ------
     RequestError
-        If there is no such workspace.
+        If there is no such workspace, or ``store`` is one.
     FsrcacheError
         If there is no store, something else is there, or its metadata are damaged or of an unknown version.
     """
+    refuse_workspace(store, verb="info")
     objects = objects_at(existing_workspace(workspace).store if store is None else store)
     root = read_root(objects)
     if root is None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from fsrcache.progress import ProgressCallback, no_progress
 from fsrcache.store import verify as checking
 from fsrcache.store.verify import Verdict
-from fsrcache.workspace import Workspace, existing_workspace
+from fsrcache.workspace import Workspace, existing_workspace, refuse_workspace
 
 if TYPE_CHECKING:
     from zarr.abc.store import Store
@@ -36,9 +36,10 @@ def verify(
     Raises
     ------
     RequestError
-        If there is no such workspace.
+        If there is no such workspace, or ``store`` is one.
     FsrcacheError
         If there is no store, or too little is left of its metadata to know what should be there.
     """
+    refuse_workspace(store, verb="verify")
     location = existing_workspace(workspace).store if store is None else store
     return (checking.repair if repair else checking.verify)(location, on_progress=on_progress)

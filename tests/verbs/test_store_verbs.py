@@ -5,7 +5,7 @@ from dataclasses import FrozenInstanceError
 import pytest
 
 import fsrcache
-from fsrcache.errors import FsrcacheError
+from fsrcache.errors import FsrcacheError, RequestError
 from fsrcache.store.verify import Problem
 from fsrcache.verbs.info import ArrayInfo
 from fsrcache.workspace import Workspace
@@ -44,6 +44,16 @@ def test_info_of_an_incomplete_store_counts_its_files(tmp_path, example):
         fsrcache.info(tmp_path / "empty")
     store = tmp_path / "empty/features.zarr"
     assert error.value.remedy == f"Write it first: `fsrcache.extract(workspace, store='{store}', data=PATH)`."
+
+
+@pytest.mark.parametrize("verb", ["info", "verify"])
+def test_a_workspace_in_place_of_its_store_is_named_as_one(workspace, verb):
+    with pytest.raises(RequestError, match=f"{workspace} is a workspace, and no feature store") as error:
+        getattr(fsrcache, verb)(store=workspace)
+    assert error.value.remedy == f"Name it as one: `fsrcache.{verb}('{workspace}')`."
+    done = run(verb, "./fsr", cwd=workspace.parent)
+    assert (done.returncode, done.stderr.splitlines()[1]) == (2, f"Name it as one: `fsrcache {verb}`.")
+    assert run(verb, "fsr/features.zarr", cwd=workspace.parent).returncode == 0
 
 
 def test_verify_names_what_is_damaged_and_repairs_it_if_told(workspace, example, files):

@@ -7,10 +7,9 @@ import click
 from fsrcache.cli.help import Command
 from fsrcache.cli.main import to_json
 from fsrcache.cli.paths import json_option, workspace_option
-from fsrcache.cli.remedies import command_line
-from fsrcache.errors import Remedy
+from fsrcache.cli.remedies import for_shell
 from fsrcache.verbs.doctor import doctor as verb
-from fsrcache.verbs.findings import Diagnosis, Finding
+from fsrcache.verbs.findings import Diagnosis
 from fsrcache.workspace import Workspace
 
 
@@ -25,19 +24,14 @@ def doctor(ctx: click.Context, workspace: Workspace, as_json: bool) -> None:
     and the workspace's data, extractor, store and runs. It changes nothing and takes seconds; the first time on a GPU
     up to a minute. Exits with 1 if anything needs attention.
     """
-    diagnosis = Diagnosis(tuple(map(_for_shell, verb(workspace).findings)))
+    findings = verb(workspace).findings
+    diagnosis = Diagnosis(tuple(replace(finding, remedy=for_shell(finding.remedy)) for finding in findings))
     if as_json:
         click.echo(to_json(diagnosis.to_dict()))
     else:
         _print(diagnosis)
     if not diagnosis.ok:
         ctx.exit(1)
-
-
-def _for_shell(finding: Finding) -> Finding:
-    """Return a finding whose remedy has command lines."""
-    remedy = finding.remedy
-    return replace(finding, remedy=remedy.shown(command_line)) if isinstance(remedy, Remedy) else finding
 
 
 def _print(diagnosis: Diagnosis) -> None:

@@ -18,7 +18,12 @@ _SEPARATORS = {"part": "/", "rows": ","}  # of values that one option has togeth
 
 def remedy_of(error: FsrcacheError) -> str:
     """Return what to do about an error, as command lines."""
-    return error.remedy.shown(command_line) if isinstance(error.remedy, Remedy) else error.remedy
+    return for_shell(error.remedy)
+
+
+def for_shell(remedy: str) -> str:
+    """Return a remedy with its calls as command lines."""
+    return remedy.shown(command_line) if isinstance(remedy, Remedy) else remedy
 
 
 def command_line(call: Call) -> str:

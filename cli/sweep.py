@@ -1,6 +1,6 @@
 """``fsrcache sweep``: train a generator for every combination of settings and seeds."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from fsrcache.cli.paths import HomePath, json_option, store_option, workspace_op
 from fsrcache.cli.printing import print_table
 from fsrcache.cli.progress import shown
 from fsrcache.cli.ranks import one_voice
-from fsrcache.cli.remedies import command_line
+from fsrcache.cli.remedies import command_line, for_shell
 from fsrcache.errors import FsrcacheError, call
 from fsrcache.files import write_whole
 from fsrcache.presets import CACHES, LOGS, TRAINING
@@ -86,7 +86,8 @@ def sweep(
     if not ranks.first:
         return
     if as_json:
-        click.echo(to_json(asdict(result)))
+        runs = tuple(replace(run, remedy=for_shell(run.remedy)) for run in result.runs)
+        click.echo(to_json(asdict(replace(result, runs=runs))))
     else:
         _print_result(result, workspace)
     failed = [run for run in result.runs if run.error]

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 import fsrcache
 import fsrcache.training.run.train as train_module
 from fsrcache.cli.sweep import sweep as command
-from fsrcache.errors import FsrcacheError, RequestError
+from fsrcache.errors import FsrcacheError, Remedy, RequestError, arguments
 from fsrcache.presets import TRAINING
 from fsrcache.progress import Progress
 from fsrcache.settings import alternatives
@@ -331,14 +331,17 @@ def test_the_command(workspace, tmp_path):
     assert last.endswith(f"fsrcache evaluate --workspace {workspace.folder} --name " + " --name ".join(names))
 
 
-def test_the_command_fails_where_a_run_does(workspace):
-    first = planned(*SMALL)[0].name
-    with run_lock(workspace.run(first)):
-        failed = CliRunner().invoke(command, words(workspace, "--steps", 4, "--seeds", 2, "--json"))
+def test_the_command_fails_where_a_run_does(workspace, monkeypatch):
+    def fail(*_, **__):
+        monkeypatch.undo()
+        raise FsrcacheError("It failed.", Remedy("Begin anew: `{}`.", arguments(restart=True)))
+
+    monkeypatch.setattr(train_module, "run_steps", fail)
+    failed = CliRunner().invoke(command, words(workspace, "--steps", 4, "--seeds", 2, "--json"))
     assert failed.exit_code == 1
-    assert [bool(one["error"]) for one in json.loads(failed.stdout)["runs"]] == [True, False]
-    assert f"1 of 2 runs failed, {first} first: " in failed.stderr
-    assert failed.stderr.endswith("or name another run or workspace.\n")
+    runs = json.loads(failed.stdout)["runs"]
+    assert [(one["error"], one["remedy"]) for one in runs] == [("It failed.", "Begin anew: `--restart`."), ("", "")]
+    assert f"1 of 2 runs failed, {runs[0]['name']} first: It failed.\nBegin anew: `--restart`." in failed.stderr
 
 
 @pytest.mark.slow

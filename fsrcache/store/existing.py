@@ -1,12 +1,13 @@
 """What stands at a store's location: nothing, a store, or something else, which is refused."""
 
-from fsrcache.errors import FsrcacheError, Remedy, RequestError, call
+from fsrcache.errors import Blank, FsrcacheError, Remedy, RequestError, call
 from fsrcache.store.differences import content_differences
 from fsrcache.store.layout import ROOT
 from fsrcache.store.metadata import KEY, MOST_BYTES
 from fsrcache.store.objects import PARTIAL, Objects, location_of, storage_errors
 from fsrcache.store.root import Root, identity, parse_root
 from fsrcache.store.spec import SPLITS, StoreSpec
+from fsrcache.workspace import Workspace
 
 APART = "Write into another workspace or store, or remove this store to write it again."
 
@@ -23,6 +24,16 @@ def read_root(objects: Objects) -> Root | None:
     with storage_errors(f"{objects.name} cannot be read as a feature store", objects, remedy=remedy):
         data = objects.read(ROOT, most=MOST_BYTES)
     return None if data is None else parse_root(data, store=objects.name, location=location_of(objects))
+
+
+def missing_store(objects: Objects) -> FsrcacheError:
+    """Return the error for a location where no store is; only a workspace without data is asked for them."""
+    writing = call("extract", store=location_of(objects), data=Blank("PATH"))
+    if objects.folder is not None:
+        workspace = Workspace(objects.folder.parent)
+        if workspace.store == objects.folder and workspace.has_data:
+            writing = call("extract", workspace=str(workspace.folder))
+    return FsrcacheError(f"There is no feature store at {objects.name}.", Remedy("Write it first: `{}`.", writing))
 
 
 def existing_store(objects: Objects, spec: StoreSpec) -> Root | None:

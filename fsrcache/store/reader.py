@@ -15,7 +15,7 @@ from fsrcache.errors import Blank, FsrcacheError, Remedy, RequestError, argument
 from fsrcache.held_out import held_out
 from fsrcache.records import shortened
 from fsrcache.store.dataset import PairDataset
-from fsrcache.store.existing import read_root
+from fsrcache.store.existing import missing_store, read_root
 from fsrcache.store.fetch import Checksums, fetch_rows
 from fsrcache.store.frame import frame_of
 from fsrcache.store.layout import ROOT, ArrayLayout, columns, digest, outputs
@@ -82,13 +82,7 @@ class FeatureStore:
         )  # fmt: skip
         root = read_root(self._objects)
         if root is None:
-            raise FsrcacheError(
-                f"There is no feature store at {self.name}.",
-                Remedy(
-                    "Write it first: `{}`.",
-                    call("extract", store=self._location, data=Blank("PATH"), scales=range(2, 9)),
-                ),
-            )
+            raise missing_store(self._objects)
         self.spec = root.spec
         if root.shards is None:
             raise FsrcacheError(

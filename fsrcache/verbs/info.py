@@ -5,11 +5,10 @@ from dataclasses import asdict, dataclass
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from fsrcache.errors import Blank, FsrcacheError, Remedy, call
-from fsrcache.store.existing import read_root
+from fsrcache.store.existing import missing_store, read_root
 from fsrcache.store.layout import arrays
 from fsrcache.store.metadata import documents
-from fsrcache.store.objects import location_of, objects_at, storage_errors
+from fsrcache.store.objects import objects_at, storage_errors
 from fsrcache.store.spec import StoreSpec
 from fsrcache.workspace import Workspace, existing_workspace, refuse_workspace
 
@@ -107,10 +106,7 @@ def info(
     objects = objects_at(existing_workspace(workspace).store if store is None else store)
     root = read_root(objects)
     if root is None:
-        raise FsrcacheError(
-            f"There is no feature store at {objects.name}.",
-            Remedy("Write it first: `{}`.", call("extract", store=location_of(objects), data=Blank("PATH"))),
-        )
+        raise missing_store(objects)
     spec, every = root.spec, arrays(root.spec)
     keys = [key for array in every for key in array.keys]
     there = len(keys)

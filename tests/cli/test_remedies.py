@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from fsrcache.cli.main import group
 from fsrcache.cli.remedies import command_line
 from fsrcache.errors import Blank, FsrcacheError, RequestError, arguments, call
+from fsrcache.workspace import Data, Workspace
 
 
 @pytest.mark.parametrize(
@@ -51,7 +52,11 @@ def test_the_workspace_is_named_where_the_command_would_take_another(tmp_path, m
     error = failure("train", "--workspace", there)
     assert error.what == f"There is no feature store at {tmp_path / there}/features.zarr."
     named = "" if there == (variable or "fsr") else f"--workspace {shlex.quote(there)} "
-    assert error.remedy == f"Write it first: `fsrcache extract {named}--data PATH --scales 2..8`."
+    assert error.remedy == f"Write it first: `fsrcache extract {named}--data PATH`."
+    Workspace(tmp_path / there).remember(Data("drawn"))
+    for verb in ("train", "info"):
+        line = f"fsrcache extract {named}".rstrip()
+        assert failure(verb, "--workspace", there).remedy == f"Write it first: `{line}`."
 
 
 @pytest.mark.parametrize("typed", ["../w", "{}/w"])
@@ -67,7 +72,7 @@ def test_a_store_of_its_own_is_named_too(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "w").mkdir()
     error = failure("train", "--workspace", "w", "--store", "s.zarr")
-    assert f"`fsrcache extract --workspace w --store {tmp_path}/s.zarr --data PATH --scales 2..8`" in error.remedy
+    assert f"`fsrcache extract --workspace w --store {tmp_path}/s.zarr --data PATH`" in error.remedy
 
 
 def test_what_a_remedy_says_can_be_typed(tmp_path, monkeypatch, example):

@@ -246,9 +246,7 @@ def test_a_lost_shard_is_noticed(tmp_path, example):
 def test_what_is_no_store_is_refused(tmp_path, example):
     with pytest.raises(FsrcacheError) as error:
         FeatureStore(tmp_path / "none")
-    assert error.value.remedy == (
-        f"Write it first: `fsrcache.extract(workspace, store='{tmp_path}/none', data=PATH, scales=range(2, 9))`."
-    )
+    assert error.value.remedy == f"Write it first: `fsrcache.extract(workspace, store='{tmp_path}/none', data=PATH)`."
     zarr.create_group(tmp_path / "other")
     with pytest.raises(FsrcacheError, match="not a feature store"):
         FeatureStore(tmp_path / "other")

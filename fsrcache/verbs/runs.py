@@ -9,13 +9,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
-from fsrcache.errors import FsrcacheError
+from fsrcache.errors import FsrcacheError, RequestError
 from fsrcache.models.generators.forms import read_training
 from fsrcache.presets import TRAINING, TrainConfig
 from fsrcache.records import Seed, value_from
 from fsrcache.settings import nearest_preset
 from fsrcache.store.reader import FeatureStore
-from fsrcache.training.run.checkpoint import CHECKPOINT, RunRecord, previous, run_record, under_way
+from fsrcache.training.run.checkpoint import CHECKPOINT, RunRecord, has_checkpoint, previous, run_record, under_way
 from fsrcache.training.run.loop import TrainState, is_finished
 from fsrcache.workspace import Workspace, existing_workspace
 
@@ -71,6 +71,8 @@ class RunSummary:
 def runs(workspace: Workspace | str | PathLike[str] = "fsr") -> tuple[RunSummary, ...]:
     """Return the training runs of a workspace by name, finished or not; no weights are read.
 
+    A folder with neither a checkpoint nor a generator, in which nobody trains, is no run.
+
     Parameters
     ----------
     workspace
@@ -82,9 +84,18 @@ def runs(workspace: Workspace | str | PathLike[str] = "fsr") -> tuple[RunSummary
         If there is no such workspace.
     """
     workspace = existing_workspace(workspace)
-    folders = sorted(folder for folder in (workspace.folder / "runs").glob("*") if folder.is_dir())
+    folders = sorted(folder for folder in (workspace.folder / "runs").glob("*") if _is_run(workspace, folder))
     summaries, scales = map(_summary, folders), _store_scales(workspace)
     return tuple(replace(run, scales=()) if run.scales == scales else run for run in summaries)
+
+
+def _is_run(workspace: Workspace, folder: Path) -> bool:
+    """Tell whether a folder has a run's name and its files, or is one that a process trains in."""
+    try:
+        workspace.run(folder.name)
+    except RequestError:
+        return False
+    return folder.is_dir() and (has_checkpoint(folder) or (folder / _GENERATOR).exists() or under_way(folder))
 
 
 def _store_scales(workspace: Workspace) -> tuple[int, ...]:

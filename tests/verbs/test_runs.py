@@ -89,7 +89,7 @@ def test_what_there_is_without_a_checkpoint(workspace):
     assert (bare.state, bare.seed, bare.step, bare.steps) == ("finished", 5, 4, 4)
     assert bare.held_out_accuracy is None
     assert (fresh.state, fresh.preset, fresh.steps) == ("under way", "", None)
-    assert fsrcache.runs(workspace)[1].state == "interrupted"
+    assert [one.name for one in fsrcache.runs(workspace)] == ["bare"]  # nothing to go on from
     (workspace.run("bare") / "generator.safetensors").write_bytes(b"x" * 99)
     assert fsrcache.runs(workspace)[0].state == "damaged"
 
@@ -147,6 +147,8 @@ def test_no_runs_and_no_workspace(workspace, tmp_path):
     assert "There are no runs in" in run("runs", "--workspace", workspace.folder).stdout
     (workspace.folder / "runs").mkdir()
     (workspace.folder / "runs/notes.txt").write_text("mine")
+    for name in ("notes", "my run/checkpoint.safetensors", ".ipynb_checkpoints/generator.safetensors"):
+        (workspace.folder / "runs" / name).mkdir(parents=True)
     assert fsrcache.runs(workspace) == ()
     with pytest.raises(RequestError, match=r"There is no workspace at .*nowhere"):
         fsrcache.runs(tmp_path / "nowhere")

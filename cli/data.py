@@ -61,8 +61,8 @@ def data(
     """Print what is recognised at PATH: layout, counts, label mapping, sizes, duplicates, unusable pictures.
 
     PATH is a folder or a file: RAF-DB, FER2013 (CSV or folders), FERPlus, AffectNet, ExpW, class folders, or a table of
-    path, label, split. Without it, or as drawn or drawn:COUNT, it is the built-in drawn faces; ./drawn is a folder.
-    Exits with 0 if any picture is usable.
+    path, label, split. Without it, or as drawn or drawn:COUNT, it is the built-in drawn faces, 1,400 of them; ./drawn
+    is a folder. Exits with 0 if any picture is usable.
     """
     if unlabelled and layout:
         raise click.UsageError("--unlabelled recognises the layout by itself; leave out --format.")

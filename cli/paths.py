@@ -49,8 +49,9 @@ def _workspace(ctx: click.Context, param: click.Parameter, value: Path) -> Works
 
 
 workspace_option = click.option(
-    "--workspace", type=HomePath(path_type=Path, file_okay=False), default=Path("fsr"), show_default="./fsr",
-    envvar=WORKSPACE, callback=_workspace, metavar="DIR", help="Folder of extractor, store and runs.",
+    "--workspace", type=HomePath(path_type=Path, file_okay=False), default=Path("fsr"), envvar=WORKSPACE,
+    callback=_workspace, metavar="DIR",
+    help=f"Folder of extractor, store and runs.  [default: {WORKSPACE}, or ./fsr]",
 )  # fmt: skip
 store_option = click.option(
     "--store", metavar="PATH", callback=_store, shell_complete=complete_path,

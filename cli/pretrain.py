@@ -79,6 +79,8 @@ def pretrain(
     from fsrcache.verbs.pretrain import estimate_pretrain, pretrain_settings
     from fsrcache.verbs.pretrain import pretrain as work
 
+    if show and dry_run:
+        raise click.UsageError("--show and --dry-run are two answers; leave out one.")
     keep_freed_memory()
     with one_voice() as ranks, shown(Console(stderr=True, quiet=not ranks.first)) as on_progress:
         if dry_run:

@@ -100,6 +100,8 @@ def train(
     from fsrcache.verbs.train import estimate_train, train_settings
     from fsrcache.verbs.train import train as work
 
+    if show and dry_run:
+        raise click.UsageError("--show and --dry-run are two answers; leave out one.")
     keep_freed_memory()
     with one_voice() as ranks, shown(Console(stderr=True, quiet=not ranks.first)) as on_progress:
         if show:

@@ -89,6 +89,25 @@ def alternatives(config: object, assignment: str) -> list[str]:
     return [f"{name}={value.strip()}" for value in text.split(separator)]
 
 
+def refuse_unknown_settings(assignments: Sequence[str], *kinds: type) -> None:
+    """Raise unless every assignment is of a setting that one of some classes of records has.
+
+    Parameters
+    ----------
+    assignments
+        Texts ``name=value``.
+    kinds
+        Dataclasses, one at least.
+
+    Raises
+    ------
+    RequestError
+        If a text is no assignment, none of the classes has such a setting, or one is set twice.
+    """
+    known = list(dict.fromkeys(name for kind in kinds for name in _names(kind)))
+    _assigned(assignments, known, example=f"{known[0]}=VALUE")
+
+
 def split_settings(assignments: Sequence[str], *kinds: type) -> list[list[str]]:
     """Sort assignments by the class of records that has a setting of the name, for ``with_settings`` of each.
 
@@ -104,10 +123,8 @@ def split_settings(assignments: Sequence[str], *kinds: type) -> list[list[str]]:
     RequestError
         If a text is no assignment, none of the classes has such a setting, or one is set twice.
     """
-    names = [_names(kind) for kind in kinds]
-    known = [name for group in names for name in group]
-    _assigned(assignments, known, example=f"{known[0]}=VALUE")
-    return [[one for one in assignments if _split(one)[0] in group] for group in names]
+    refuse_unknown_settings(assignments, *kinds)
+    return [[one for one in assignments if _split(one)[0] in _names(kind)] for kind in kinds]
 
 
 def values_from_texts(kind: type, assignments: Sequence[str]) -> dict[str, Any]:

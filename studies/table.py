@@ -23,6 +23,7 @@ from typing import Any
 
 import click
 
+from fsrcache.errors import RequestError
 from fsrcache.rows.generated import NAME
 from fsrcache.rows.index import rows_to_train
 from fsrcache.threads import usable_cores
@@ -72,10 +73,13 @@ def main(
         "versions": {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES},
         "commands": [],
     }
+    try:
+        rivals = [] if rows == "none" else [row.NAME for row in rows_to_train(rows.split(","))]
+    except RequestError as error:
+        raise click.UsageError(f"{error.what} {error.remedy}") from None
     answers = workspace / "answers"
     answers.mkdir(parents=True, exist_ok=True)
     out.mkdir(parents=True, exist_ok=True)
-    rivals = [] if rows == "none" else [row.NAME for row in rows_to_train(rows.split(","))]
     features = list(features_commands(side=side, views=views, mixed=mixed, extractor=extractor))
     trainings = list(training_commands(rivals, seeds=seeds, seeds_of=dict(seeds_of)))
     threads = max(1, usable_cores() // at_once)

@@ -21,7 +21,7 @@ from fsrcache.progress import ProgressCallback, no_progress, note
 from fsrcache.records import Seed, check_value, value_from
 from fsrcache.rows.index import refuse_obstacle, rows_to_train
 from fsrcache.rows.row import Row, RowContext, RowResult, RowTraining
-from fsrcache.settings import refuse_text, resolved, with_settings
+from fsrcache.settings import refuse_text, refuse_unknown_settings, resolved, with_settings
 from fsrcache.store.reader import FeatureStore
 from fsrcache.training.ranks import joined
 from fsrcache.verbs.data import choose_data, has_store_of, read_faces
@@ -181,10 +181,12 @@ def _settings(rows: Sequence[Row], assignments: Sequence[str]) -> dict[str, Any]
             f"{', '.join(row.NAME for row in rows)}: no such row has settings.",
             "Leave the settings out, or name other rows.",
         )
+    if assignments:
+        refuse_unknown_settings(assignments, *(type(row.SETTINGS) for row in rows if row.SETTINGS is not None))
     known, configs = {name for of_row in names.values() for name in of_row}, {}
     for row in rows:
         configs[row.NAME] = row.SETTINGS
-        if row.NAME in names:  # what no row knows is refused by the first
+        if row.NAME in names:
             foreign = known.difference(names[row.NAME])
             own = [one for one in assignments if one.partition("=")[0].strip() not in foreign]
             configs[row.NAME] = with_settings(row.SETTINGS, own)

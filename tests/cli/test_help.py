@@ -5,9 +5,11 @@ import shlex
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from fsrcache.cli.help import EXAMPLES
 from fsrcache.cli.main import COMMANDS, group
+from fsrcache.faces.layouts.drawn import DEFAULT_COUNT
 
 
 def help_of(name):
@@ -32,6 +34,19 @@ def test_help_ends_with_two_examples_that_can_be_copied(name):
         lines += [f"  {text}", f"    {line}"]
     assert len(lines) == 4
     assert shown.splitlines() == lines
+
+
+def test_defaults_are_true_whatever_the_environment_says():
+    command = group.get_command(click.Context(group), "info")
+    shown = " ".join(command.get_help(click.Context(command, info_name="info")).split())
+    assert "[default: FSRCACHE_WORKSPACE, or ./fsr]" in shown
+    assert f"built-in drawn faces, {DEFAULT_COUNT:,} of them" in " ".join(help_of("data").split())
+
+
+@pytest.mark.parametrize("name", ["train", "pretrain"])
+def test_of_two_answers_that_are_asked_for_none_is_dropped(name):
+    done = CliRunner().invoke(group, [name, "--show", "--dry-run"])
+    assert (done.exit_code, "--show and --dry-run are two answers" in done.stderr) == (2, True)
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

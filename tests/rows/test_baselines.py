@@ -80,8 +80,13 @@ def test_a_seed_whose_features_are_not_complete_is_left_out(tuned):
 
 
 def test_settings_are_checked(tuned):
-    with pytest.raises(RequestError, match="'epoch' is unknown"):
-        baselines(tuned, settings=["epoch=1"], device="cpu")
+    for rows in (["fine-tuned"], ["all"]):  # of which the first has none of these
+        with pytest.raises(RequestError, match="'epoch' is unknown") as refused:
+            baselines(tuned, rows=rows, settings=["epoch=1"], device="cpu")
+        assert refused.value.remedy.startswith("Did you mean epochs")
+    with pytest.raises(RequestError, match="'foo' is unknown") as refused:
+        baselines(tuned, rows=["all"], settings=["foo=1"], device="cpu")
+    assert {"epochs", "patch"} <= set(refused.value.remedy.strip(".").replace(",", "").split())
     with pytest.raises(FsrcacheError, match=r": batch is 32 there and 16 here"):
         baselines(tuned, settings=["epochs=1", "batch=16"], device="cpu")
 

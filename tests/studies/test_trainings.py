@@ -232,6 +232,13 @@ def test_a_training_that_fails_ends_the_study_with_its_code(tmp_path, monkeypatc
     assert began == ["pretrain", "extract", "train"]  # no further training has begun
 
 
+def test_a_row_that_is_none_is_a_wrong_request(tmp_path):
+    options = ("--data", tmp_path, "--workspace", tmp_path / "w", "--out", tmp_path / "out", "--title", "a")
+    done = CliRunner().invoke(table.main, [*map(str, options), "--rows", "nope"])
+    assert (done.exit_code, "nope" in done.stderr) == (2, True)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_somebodys_network_is_not_pretrained():
     network = "some.network:factory"
     commands = dict(table.features_commands(side=None, views=0, mixed=False, extractor=network))

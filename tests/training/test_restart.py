@@ -53,6 +53,12 @@ def test_fewer_steps_than_were_taken_are_other_settings_and_no_damage(finished):
         trained(finished, 2)
 
 
+def test_other_settings_are_refused_before_features_are_read(finished, monkeypatch):
+    monkeypatch.delattr("fsrcache.training.run.train.open_features")
+    with pytest.raises(FsrcacheError, match=r"settings: steps is 4 there and 5 here\."):
+        trained(finished, 5)
+
+
 def test_the_finished_generator_stays_while_the_new_run_is_under_way(finished):
     class StopError(Exception):
         pass

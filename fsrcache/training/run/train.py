@@ -31,7 +31,7 @@ from fsrcache.training.run.features import (
 from fsrcache.training.run.folder import held_folder
 from fsrcache.training.run.loop import has_ended, run_steps
 from fsrcache.training.run.networks import make_trainer, refuse_impossible_networks
-from fsrcache.training.run.settings import run_settings
+from fsrcache.training.run.settings import refuse_other_settings, run_settings
 from fsrcache.training.run.trackers import Trackers
 
 
@@ -186,6 +186,7 @@ def train_generator(
         held_folder(folder, ranks, restart=restart),
         torch.random.fork_rng([device] if device.type == "cuda" else []),
     ):
+        refuse_other_settings(folder, settings)
         if features is None:
             features = open_features(
                 store, config, location=location, device=device, seed=seed, on_progress=on_progress

@@ -236,7 +236,7 @@ def _noticed(setting: Setting, config: TrainConfig) -> Results:
         trainer.finite.check()
     except FsrcacheError as error:
         yield "message", error.what
-        yield "names another step", Limited(float("step 8" not in error.what), 0)
+        yield "names another step", Limited(float("step 9" not in error.what), 0)
     else:
         yield "noticed", Failure("Nothing was.")
 

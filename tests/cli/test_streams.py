@@ -163,7 +163,7 @@ def test_a_benchmark_is_answered_before_its_files_are_written(monkeypatch, capsy
         return record
 
     monkeypatch.setattr("fsrcache.cli.bench.work", work)
-    for name, expected in (("a.png", 0), (f"{'b' * 245}.png", 1)):  # beside which no partial file has a name
+    for name, expected in (("a.png", 0), (f"{'b' * 252}.png", 1)):  # 256 bytes: no file has such a name
         with pytest.raises(SystemExit) as stop:
             main(["bench", "--json", "--device", "cpu", option, str(tmp_path / name)])
         assert stop.value.code == expected

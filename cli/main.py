@@ -45,6 +45,7 @@ COMMANDS = {
     "doctor": "Examine this machine and a workspace, and say what to do.",
     "completion": "Print a script that completes commands in a shell.",
 }
+_THAT_GO_ON = ("pretrain", "extract", "train", "sweep", "baselines", "evaluate", "degrade", "draw", "report")
 _WAIT, _MOST_WAITS = 0.02, 500  # seconds until Ctrl-C is tried again, and how often
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -115,7 +116,8 @@ def main(arguments: list[str] | None = None) -> None:
         where = f"See {error.ctx.command_path} --help." if error.ctx else ""
         code = _fail(arguments, error.format_message(), where, 2)
     except (click.Abort, KeyboardInterrupt):
-        code = _fail(arguments, "Interrupted.", "Run the same command again to go on.", 130)
+        onwards = " to go on" if arguments[:1] and arguments[0] in _THAT_GO_ON else ""
+        code = _fail(arguments, "Interrupted.", f"Run the same command again{onwards}.", 130)
     except BrokenPipeError:  # the reader of standard output has gone
         code = 1
     except OSError as error:

@@ -24,9 +24,9 @@ else:
     _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
     [
-        f"fsrcache.{room}.{name}"
+        f"fsrcache.{package}.{name}"
         for name in ("pretrain", "extract", "verify", "train", "baselines", "evaluate")
-        for room in ("cli", "verbs")
+        for package in ("cli", "verbs")
     ]
 )
 _PATIENCE = 300.0  # seconds

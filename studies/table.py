@@ -51,6 +51,7 @@ Command = tuple[str, ...]
               help="Number of trainings at a time, among which the cores are shared.")  # fmt: skip
 @click.option("--side", type=int, help="Side of the pictures, as pretrain --side takes it.  [default: their own]")
 @click.option("--views", default=0, show_default=True, help="Views of every training face, as extract --views.")
+@click.option("--split", type=click.Choice(["val", "test"]), help="Split to report, as evaluate --split.")
 @click.option("--mixed", is_flag=True, help="Pre-train the extractor on scales 1..8 instead of full resolution alone.")
 @click.option("--extractor", help="Somebody's network, as extract --extractor takes it, instead of a pre-trained one.")
 def main(
@@ -64,6 +65,7 @@ def main(
     at_once: int,
     side: int | None,
     views: int,
+    split: str | None,
     mixed: bool,
     extractor: str | None,
 ) -> None:
@@ -113,7 +115,7 @@ def main(
         except BaseException:
             stopped.set()
             raise
-    evaluation = evaluate_command(dict(seeds_of).get(NAME, seeds))
+    evaluation = evaluate_command(dict(seeds_of).get(NAME, seeds), split=split)
     keep("evaluate", evaluation, answer_of("evaluate", evaluation, anew=True))  # rows may have come since
     first = workspace / "runs/seed-0"
     shutil.copy(first / "table.md", out / f"{title}.md")
@@ -148,11 +150,12 @@ def training_commands(rivals: list[str], *, seeds: int, seeds_of: Mapping[str, i
                 yield f"{row}-{name}", ("baselines", "--rows", row, "--seed", str(seed))
 
 
-def evaluate_command(seeds: int) -> Command:
-    """Return the command that makes the table of so many runs."""
+def evaluate_command(seeds: int, *, split: str | None = None) -> Command:
+    """Return the command that makes the table of so many runs on a split."""
     names = [("--name", f"seed-{seed}") for seed in range(seeds)]
     measures = [("--measures", measure) for measure in _MEASURES]
-    return ("evaluate", *(word for pair in (*names, *measures) for word in pair))
+    chosen = [("--split", split)] if split else []
+    return ("evaluate", *(word for pair in (*names, *measures, *chosen) for word in pair))
 
 
 def _kept_answer(file: Path, words: Command, *, threads: int | None, anew: bool) -> Any:

@@ -1,4 +1,4 @@
-"""The house keeps its floors: who may import whom, no bare `kernels`, no torch where there must be none."""
+"""The package keeps its layers: who may import whom, no bare `kernels`, no torch where there must be none."""
 
 import ast
 import tomllib
@@ -15,9 +15,9 @@ HOMES = {
     "studies": "studies",
 }
 
-# A module's floor is that of the longest name here that begins its own; it imports only from lower floors,
+# A module's layer is that of the longest name here that begins its own; it imports only from lower layers,
 # or from its own folder.
-FLOORS = {
+LAYERS = {
     "fsrcache": 0,
     "fsrcache.errors": 0,
     "fsrcache.files": 1,
@@ -77,17 +77,17 @@ def imports(path):
             yield node.module
 
 
-def floor(name):
-    """Return the floor of a module."""
-    known = [place for place in FLOORS if name == place or (place != "fsrcache" and name.startswith(place + "."))]
-    return FLOORS[max(known, key=len)]
+def layer(name):
+    """Return the layer of a module."""
+    known = [place for place in LAYERS if name == place or (place != "fsrcache" and name.startswith(place + "."))]
+    return LAYERS[max(known, key=len)]
 
 
-def same_room(imported, name):
+def same_package(imported, name):
     """Tell whether two modules lie in one folder of the package, or are both studies."""
-    room = imported.split(".")[:2] if imported.startswith("fsrcache.") else ["studies"]
-    inside = len(imported.split(".")) > len(room)
-    return inside and name.split(".")[: len(room)] == room
+    package = imported.split(".")[:2] if imported.startswith("fsrcache.") else ["studies"]
+    inside = len(imported.split(".")) > len(package)
+    return inside and name.split(".")[: len(package)] == package
 
 
 MODULES = dict(modules())
@@ -95,9 +95,9 @@ MODULES = dict(modules())
 
 def test_the_house_is_found():
     assert len(MODULES) > 20
-    assert floor("fsrcache.cli.data") == 10
-    assert floor("fsrcache.faces.layouts.table") == 3
-    assert floor("fsrcache.training.run.train") == 5
+    assert layer("fsrcache.cli.data") == 10
+    assert layer("fsrcache.faces.layouts.table") == 3
+    assert layer("fsrcache.training.run.train") == 5
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -105,11 +105,11 @@ def test_imports_go_down(name):
     for imported in imports(MODULES[name]):
         assert imported.split(".")[0] not in ("kernels", "cli", "benchmarks"), f"{name}: import it as fsrcache.*"
         if imported.split(".")[0] in ("fsrcache", "studies") and name != "fsrcache":
-            assert floor(imported) < floor(name) or same_room(imported, name), f"{name} imports {imported}"
+            assert layer(imported) < layer(name) or same_package(imported, name), f"{name} imports {imported}"
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if name.startswith(WITHOUT_TORCH)])
-def test_rooms_without_torch(name):
+def test_packages_without_torch(name):
     if name != "fsrcache.faces.bicubic_torch":
         assert not {"torch", "triton"} & {imported.split(".")[0] for imported in imports(MODULES[name])}
 

@@ -153,6 +153,8 @@ def test_all_seeds_are_one_table():
     fewer = dict(table.training_commands(["fine-tuned"], seeds=1, seeds_of={"FSR-FER": 1, "fine-tuned": 3}))
     assert list(fewer) == ["train-seed-0", *(f"fine-tuned-seed-{seed}" for seed in range(3))]
     assert table.evaluate_command(2)[:5] == ("evaluate", "--name", "seed-0", "--name", "seed-1")
+    assert "--split" not in table.evaluate_command(1)
+    assert table.evaluate_command(1, split="val")[-2:] == ("--split", "val")
 
 
 def test_more_rows_make_the_table_anew_and_train_nothing_twice(tmp_path, monkeypatch):

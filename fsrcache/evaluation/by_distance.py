@@ -23,6 +23,8 @@ class DistanceScore:
         As in ``Score``.
     full_resolution
         Whether it is the accuracy at full resolution; else it is the mean over the coarse scales that the row has.
+    scales
+        Scales of the mean; 1 alone at full resolution.
     nearest, farthest
         The faces' place among all, the nearest first: shares from 0 to 1, such as 0.25 and 0.5.
     distance
@@ -36,6 +38,7 @@ class DistanceScore:
     row: str
     head: str
     full_resolution: bool
+    scales: tuple[int, ...]
     nearest: float
     farthest: float
     distance: float
@@ -66,15 +69,15 @@ def score_distances(
     nearest_first = distances.argsort(kind="stable")
     n = len(nearest_first)
     ranges = [(low, high, nearest_first[round(low * n) : round(high * n)]) for low, high in SHARES]
-    right: dict[tuple[str, str, bool], list[NDArray[np.float64]]] = {}  # a scale each: share of seeds that are right
+    right: dict[tuple[str, str, bool], dict[int, NDArray[np.float64]]] = {}  # by scale: share of seeds that are right
     seeds: dict[str, tuple[int, ...]] = {}
     for (label, head, scale), of_seed in trainings.items():
         of_scale = np.mean([predicted == labels for predicted in of_seed.values()], axis=0)
-        right.setdefault((label, head, scale == 1), []).append(of_scale)
+        right.setdefault((label, head, scale == 1), {})[scale] = of_scale
         seeds[label] = seeds_of(of_seed)
     scores = []
     for (label, head, full), of_scales in right.items():
-        of_face = 100 * np.mean(of_scales, axis=0)
+        of_face = 100 * np.mean([*of_scales.values()], axis=0)
         ensemble = ensembles.get(label, Ensemble(label))
         for low, high, chosen in ranges:
             if not len(chosen):
@@ -82,8 +85,8 @@ def score_distances(
             values = of_face[chosen]
             scores.append(
                 DistanceScore(
-                    row=ensemble.row, head=head, full_resolution=full, nearest=low, farthest=high,
-                    distance=float(distances[chosen[-1]]), n=len(chosen), accuracy=float(values.mean()),
+                    row=ensemble.row, head=head, full_resolution=full, scales=tuple(sorted(of_scales)), nearest=low,
+                    farthest=high, distance=float(distances[chosen[-1]]), n=len(chosen), accuracy=float(values.mean()),
                     standard_error=float(values.std() / len(chosen) ** 0.5), members=ensemble.members, label=label,
                     seeds=seeds[label] or ensemble.seeds,
                 )

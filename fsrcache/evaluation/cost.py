@@ -16,14 +16,14 @@ class Cost:
     parameters
         Number of weights of all networks that the row has for its coarse scales, the extractor and its head among them.
     gmac
-        Billions of multiplications, each with an addition, for a face, mean over the coarse scales: convolutions,
+        Billions of multiplications, each with an addition, for a face, mean over the row's coarse scales: convolutions,
         products of matrices, covariance pooling. Bicubic enlargement and eigen-decompositions are left out.
     training_seconds, training_cpu_seconds
         Duration and processor time of what the row trains beside the extractor, and in the row bicubic of the
         extractor; mean over the seeds, and for a mean of three the sum of its trainings.
     milliseconds
-        Time of a face in batches of ``TIMED_FACES``, mean over the coarse scales; for a mean of three the sum of its
-        networks. None unless it is measured.
+        Time of a face in batches of ``TIMED_FACES``, mean over the row's coarse scales; for a mean of three the sum of
+        its networks. None unless it is measured.
     device, threads
         Device and number of threads of that measurement; empty and 0 without one.
     """

@@ -222,27 +222,45 @@ def _size_block(table: Table) -> Block:
 
 
 def _distance_block(table: Table) -> Block:
-    """Lay out the accuracies by distance to training: a line per head and row, a column per range of distances."""
+    """Lay out the accuracies by distance to training: a line per head and row, a column per range of distances.
+
+    Only means over all coarse scales of the table are compared, and marked where they are the best.
+    """
     ranges = {(one.nearest, one.farthest): one.n for one in table.by_distance}
     rows: dict[tuple[str, str], list[float]] = {}
+    scales: dict[tuple[str, str], tuple[int, ...]] = {}  # of the means
     for one in table.by_distance:
         if not one.full_resolution:
             rows.setdefault((one.head, one.label), []).append(one.accuracy)
+            scales[one.head, one.label] = one.scales
         elif one.label == BICUBIC:
             rows.setdefault((one.head, f"{BICUBIC}, HR"), []).append(one.accuracy)
-    coarse = [values for (_, label), values in rows.items() if label != f"{BICUBIC}, HR"]
-    best = [max(column) for column in zip(*coarse, strict=True)] or [None] * len(ranges)
+    every = tuple(sorted({scale for of_row in scales.values() for scale in of_row}))
+    compared = [key for key, of_row in scales.items() if of_row == every]
+    best = [max(column) for column in zip(*(rows[key] for key in compared), strict=True)] or [None] * len(ranges)
 
-    def cells(values: Sequence[float]) -> tuple[Cell, ...]:
-        return tuple(Cell(f"{value:.1f}", best=value == most) for value, most in zip(values, best, strict=True))
+    def cells(key: tuple[str, str]) -> tuple[Cell, ...]:
+        marked = key in compared
+        return tuple(
+            Cell(f"{value:.1f}", best=marked and value == most) for value, most in zip(rows[key], best, strict=True)
+        )
 
-    lines = tuple(Line(head, label, cells(values)) for (head, label), values in rows.items())
+    lines = tuple(Line(*key, cells(key)) for key in rows)
     names = [_range_name(*key) for key in ranges]
     pictures = ", ".join(f"{name} {n:,}" for name, n in zip(names, ranges.values(), strict=True))
     errors = [one.standard_error for one in table.by_distance]
     legend = f"pictures: {pictures}; standard errors {min(errors):.1f} to {max(errors):.1f}" if errors else ""
+    if every:
+        legend += f"; means over {_scale_names(every)}"
+    if fewer := {label: of_row for (_, label), of_row in scales.items() if of_row != every}:
+        legend += "; of fewer scales, and so never marked as the best: "
+        legend += ", ".join(f"{label} ({_scale_names(of_row)})" for label, of_row in fewer.items())
     title = "Total accuracy by the distance to the nearest trained face, mean over a row's coarse scales, %"
     return Block(title, tuple(names), lines, legend)
+
+
+def _scale_names(scales: Sequence[int]) -> str:
+    return ", ".join(map(scale_name, scales))
 
 
 def _range_name(low: float, high: float) -> str:
@@ -269,9 +287,9 @@ def _cost_block(table: Table) -> Block:
     legend = (
         "weights: of all networks that a row has for its coarse scales, extractor and head among them; GMAC: billions "
         "of multiplications with an addition for a face, without bicubic enlargement and eigen-decompositions; ms: "
-        f"milliseconds a face in batches of {TIMED_FACES}{timed}; both are means over the coarse scales. train and "
-        "CPU: duration and processor time of what a row trains beside the extractor; in the row bicubic, of the "
-        "extractor."
+        f"milliseconds a face in batches of {TIMED_FACES}{timed}; both are means over a row's own coarse scales. "
+        "train and CPU: duration and processor time of what a row trains beside the extractor; in the row bicubic, of "
+        "the extractor."
     )
     return Block("Cost", tuple(columns), tuple(lines), legend, grouped_by="members")
 

@@ -10,7 +10,9 @@ from scipy.spatial.distance import cdist
 from fsrcache.errors import FsrcacheError
 from fsrcache.evaluation.by_distance import SHARES, score_distances
 from fsrcache.evaluation.distances import distances_to_training, kept_distances
+from fsrcache.evaluation.layout import blocks
 from fsrcache.evaluation.scores import Ensemble
+from fsrcache.evaluation.tables import Context, score_table
 from fsrcache.progress import no_progress
 
 CPU = torch.device("cpu")
@@ -100,6 +102,8 @@ def test_scores_go_from_near_to_far_and_are_means_over_coarse_scales_and_seeds()
     assert coarse[0].standard_error == pytest.approx(np.std(of_face[:2]) / 2**0.5)
     assert coarse[4].accuracy == pytest.approx(np.mean(of_face[15:]))
     assert (coarse[0].seeds, coarse[0].members, coarse[0].full_resolution) == ((0, 1), 1, False)
+    assert {one.scales for one in full} == {(1,)}
+    assert {one.scales for one in coarse} == {(2, 4)}
     assert {(one.row, one.label, one.members, one.seeds) for one in mean} == {("row", "mean", 3, (4, 5, 6))}
 
 
@@ -107,3 +111,27 @@ def test_a_range_without_faces_is_left_out():
     labels, distances = np.zeros(2, np.int64), np.array([1, 2], np.float32)
     scores = score_distances({("row", "frozen", 2): {None: labels}}, labels, distances, ensembles={})
     assert [(one.nearest, one.farthest, one.n) for one in scores] == [(0.25, 0.5, 1), (0.5, 0.75, 1), (0.25, 1.0, 2)]
+
+
+def test_a_row_of_fewer_scales_is_never_the_best_and_the_scales_are_said():
+    labels = np.zeros(20, np.int64)
+    right = {"bicubic": {1: 20, 2: 10, 4: 4}, "FSR-FER": {1: 20, 2: 12, 4: 8}, "rcan": {1: 20, 2: 11}}  # of 20
+    predictions = {
+        (row, "frozen", scale, None): 1 * (np.arange(20) >= count)
+        for row, of_row in right.items()
+        for scale, count in of_row.items()
+    }
+    context = Context(data="", degradation="", extractor="", generator="", checkpoint="", seeds="")
+    distances = np.arange(20, dtype=np.float32)
+    table = score_table(predictions, labels, split="val", context=context, distances=distances)
+    (block,) = blocks(table, measures=["distance"])
+    shown = {line.row: [(cell.text, cell.best) for cell in line.cells] for line in block.lines}
+    far = -1
+    assert [shown[row][far] for row in ("bicubic, HR", "bicubic", "FSR-FER", "rcan")] == [
+        ("100.0", False), ("16.7", False), ("33.3", True), ("40.0", False),
+    ]  # fmt: skip
+    assert not any(best for row in ("bicubic, HR", "rcan") for _, best in shown[row])
+    assert block.legend.endswith("means over x2, x4; of fewer scales, and so never marked as the best: rcan (x2)")
+    all_there = {key: values for key, values in predictions.items() if key[0] != "rcan"}
+    table = score_table(all_there, labels, split="val", context=context, distances=distances)
+    assert blocks(table, measures=["distance"])[0].legend.endswith("means over x2, x4")

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from fsrcache.evaluation.layout import DISTANCE
+from fsrcache.evaluation.tables import HEADS, Table
 from fsrcache.presets import EXTRACTORS, PRETRAINING, TRAINING, ExtractorConfig, PretrainConfig
 from fsrcache.reports.data import Training
 from fsrcache.settings import differences, nearest_preset
@@ -70,6 +72,8 @@ def repeating_commands(
     trainings: Sequence[Training],
     rivals: Sequence[Rival],
     names: Sequence[str],
+    table: Table,
+    pictures: Mapping[str, str],
 ) -> list[str]:
     """Return the command lines from the faces to the report, for a workspace of the reader's own.
 
@@ -87,6 +91,10 @@ def repeating_commands(
         Trainings of the other rows. Of settings that no command line says, there is a comment.
     names
         Names of the runs that the report is on.
+    table
+        The scores that are shown: of a split, with heads, and by distance or not.
+    pictures
+        Notes on the rows of faces that other programs enlarged, by name; a comment each, since no command makes them.
     """
     named, pretraining = ["--extractor", str(extractor)], list[list[str]]()
     if isinstance(extractor, PretrainedExtractor):
@@ -97,12 +105,24 @@ def repeating_commands(
         ["extract", *_data(data), *named, *_extraction(extraction)],
         *(["train", *_training(one, extraction)] for one in trainings),
         *_baselines(rivals),
-        ["evaluate", *runs],
-        ["report", *runs],
+        ["evaluate", *runs, "--split", table.split, *_measured(table)],
+        ["report", *runs, "--split", table.split],
     ]
     unsaid = [one for one in rivals if one.changes is None]
     comments = [f"# settings of {one.row}, seed {one.seed}: {one.settings}" for one in unsaid]
+    comments += [
+        f"# row {name}, by evaluate --pictures {name} DIR: {' '.join(note.split())}" for name, note in pictures.items()
+    ]
     return [*(shlex.join(["fsrcache", *line]) for line in lines), *comments]
+
+
+def _measured(table: Table) -> Iterator[str]:
+    """Yield the heads, where some are not shown, and what a report only shows after ``evaluate`` was asked for it."""
+    heads = {score.head for score in table.rows}
+    if heads < set(HEADS):
+        yield from (word for head in HEADS if head in heads for word in ("--heads", head))
+    if table.by_distance:
+        yield from ("--measures", DISTANCE)
 
 
 def _data(data: Data | None) -> Iterator[str]:

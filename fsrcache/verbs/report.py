@@ -46,6 +46,7 @@ from fsrcache.reports.sections import sections, shown_faces
 from fsrcache.rows import meta_sr, meta_sr_retrained, rcan
 from fsrcache.rows.generated import GENERATOR, NAME, trained_runs
 from fsrcache.rows.index import ROWS, ready_rows
+from fsrcache.rows.pictures import NAME as PICTURES
 from fsrcache.rows.pictures import enlarged_faces
 from fsrcache.rows.row import RowContext
 from fsrcache.rows.super_resolved import open_super_resolver
@@ -180,7 +181,7 @@ def _report_data(context: RowContext, runs: Sequence[str], *, split: str | None)
         degradation=store_degradation(store),
         trainings=trainings,
         facts=_facts(context, trainings),
-        commands=_commands(context, there, runs, trainings),
+        commands=_commands(context, there, runs, trainings, table),
     )
     data = replace(data, pictures=_pictures(context, table, shown_faces(data)))
     super_resolvers = [firsts[name] for name in _SUPER_RESOLVERS if name in firsts]
@@ -303,7 +304,11 @@ def _own_extractor(workspace: Workspace) -> PretrainedExtractor | None:
 
 
 def _commands(
-    context: RowContext, predictors: Sequence[Predictor], runs: Sequence[str], trainings: Sequence[Training]
+    context: RowContext,
+    predictors: Sequence[Predictor],
+    runs: Sequence[str],
+    trainings: Sequence[Training],
+    table: Table,
 ) -> list[str]:
     workspace, spec = context.workspace, context.store.spec
     source = workspace.extractor_source
@@ -321,6 +326,8 @@ def _commands(
         trainings=trainings,
         rivals=list(_rivals(predictors)),
         names=runs,
+        table=table,
+        pictures={one.row: one.note for one in predictors if one.name.partition("/")[0] == PICTURES},
     )
 
 

@@ -91,7 +91,7 @@ def test_runs_that_nobody_asked_for_are_those_of_another_weighting(report, tmp_p
     trained = [words.split()[1] for name, words in commands if name == "train"]
     assert trained == ["default", "equal"]
     assert [words.replace("</pre>", "") for name, words in commands if name in ("evaluate", "report")] == [
-        "--name default", "--name default",
+        "--name default --split test --heads frozen", "--name default --split test",
     ]  # fmt: skip
 
 
@@ -129,6 +129,7 @@ def test_a_row_of_pictures_shows_its_faces(report, tmp_path):
     path = tmp_path / "report.html"
     assert run("--out", path)[0] == 0
     assert "at x2, enlarged by up" in path.read_text()
+    assert "\n# row up, by evaluate --pictures up DIR: " in path.read_text()
     shutil.rmtree(tmp_path / "up")
     code, _, errors = run("--out", path)
     assert code == 0

@@ -4,8 +4,12 @@ import shlex
 from dataclasses import replace
 
 import click
+import numpy as np
 
 from fsrcache.cli.main import group
+from fsrcache.evaluation.by_distance import score_distances
+from fsrcache.evaluation.layout import FIRST_LOOK
+from fsrcache.evaluation.tables import HEADS
 from fsrcache.presets import EXTRACTORS, PRETRAINING, TRAINING, ExtractorConfig, PretrainConfig
 from fsrcache.reports.commands import Extraction, PretrainedExtractor, Rival, repeating_commands
 from fsrcache.reports.data import Training
@@ -24,7 +28,7 @@ def parameters(line):
     return name, command.make_context(name, words).params
 
 
-def test_commands_are_understood():
+def test_commands_are_understood(table):
     lines = repeating_commands(
         Data("/faces of 'us' & <them>", votes="soft", limit=5, on_error="skip"),
         extractor="ours.onnx",
@@ -47,6 +51,11 @@ def test_commands_are_understood():
             Rival("rcan", 0, None, "preset published"),
         ],
         names=["mine"],
+        table=table,
+        pictures={"swinir": "faces that another program enlarged, from the folder\nlarge"},
+    )
+    assert lines.pop() == (
+        "# row swinir, by evaluate --pictures swinir DIR: faces that another program enlarged, from the folder large"
     )
     assert lines.pop() == "# settings of rcan, seed 0: preset published"
     names, (extract, train, whole, *rivals, evaluate, report) = zip(*map(parameters, lines), strict=True)
@@ -65,21 +74,21 @@ def test_commands_are_understood():
     assert evaluate["names"] == report["names"] == ("mine",)
 
 
-def test_a_training_on_no_extra_split_says_so():
+def test_a_training_on_no_extra_split_says_so(table):
     training = Training(name="mine", config=CONFIG, seed=0, scales=(1,), history=[])
     lines = repeating_commands(
         None, extractor="covpool", extraction=Extraction((1,), {}, extra=EXTRA), trainings=[training], rivals=[],
-        names=[],
+        names=[], table=table, pictures={},
     )  # fmt: skip
     assert parameters(lines[1])[1]["extra"] == []
 
 
-def test_a_pre_trained_extractor_is_trained_and_not_named():
+def test_a_pre_trained_extractor_is_trained_and_not_named(table):
     shape = replace(EXTRACTORS["small"], side=40, hidden=99)
     schedule = replace(PRETRAINING["small"], epochs=3)
     pretrain, extract = repeating_commands(
         Data("faces"), extractor=PretrainedExtractor(shape, schedule, 7, (1, 2)), extraction=Extraction((1, 2), {}),
-        trainings=[], rivals=[], names=[],
+        trainings=[], rivals=[], names=[], table=table, pictures={},
     )[:2]  # fmt: skip
     assert "--extractor" not in extract
     name, options = parameters(pretrain)
@@ -90,8 +99,28 @@ def test_a_pre_trained_extractor_is_trained_and_not_named():
     assert with_settings(replace(EXTRACTORS["small"], side=40), of_shape) == shape
 
 
-def test_without_a_run_nothing_is_trained():
-    lines = repeating_commands(
-        None, extractor="covpool", extraction=Extraction((1,), {}), trainings=[], rivals=[], names=[]
-    )
-    assert lines == ["fsrcache extract --extractor covpool --scales 1", "fsrcache evaluate", "fsrcache report"]
+def lines_of(table):
+    return repeating_commands(
+        None, extractor="covpool", extraction=Extraction((1,), {}), trainings=[], rivals=[], names=[], table=table,
+        pictures={},
+    )  # fmt: skip
+
+
+def test_without_a_run_nothing_is_trained(table):
+    assert lines_of(table) == [
+        "fsrcache extract --extractor covpool --scales 1",
+        "fsrcache evaluate --split val --heads frozen",
+        "fsrcache report --split val",
+    ]
+
+
+def test_split_heads_and_measures_are_those_of_the_page(table):
+    labels = np.zeros(4, np.int64)
+    trainings = {("bicubic", "frozen", 2): {None: labels}}
+    by_distance = score_distances(trainings, labels, labels.astype(np.float32), ensembles={})
+    rows = tuple(replace(score, head=head) for head in HEADS for score in table.rows)
+    for one, measures in ((table, ()), (replace(table, by_distance=by_distance), ("distance",))):
+        _, evaluate, report = (parameters(line)[1] for line in lines_of(replace(one, split="test", rows=rows)))
+        assert evaluate["split"] == report["split"] == "test"
+        assert evaluate["heads"] == ()  # all of them
+        assert evaluate["measures"] == (measures or FIRST_LOOK)

@@ -43,6 +43,10 @@ def answer(table: Table, row: str) -> Answer:
     details = [_at(scores, row, widest, side=table.side)]
     if level:
         details.append(f"At {_names(level)} it cannot be told apart from bicubic (McNemar's p ≥ {SIGNIFICANT}).")
+    if gapless := [one for one in ahead if one.gap_closed is None]:
+        details.append(
+            f"At {_names(gapless)} it is better than bicubic, which loses nothing there against full resolution."
+        )
     if guessed := [one for one in better if one not in ahead]:
         details.append(f"At {_names(guessed)} it is better than bicubic, and no better than the commonest class.")
     if behind:
@@ -50,7 +54,7 @@ def answer(table: Table, row: str) -> Answer:
     if reached := _shares([one.ceiling_reached for one in of_row]):
         details.append(f"Of the way from bicubic to the specialists, a network a scale, it goes {reached}.")
     details += _rivals(scores, row, of_row)
-    return Answer(_headline(row, ahead, everywhere=len(ahead) == len(of_row)), tuple(details))
+    return Answer(_headline(row, ahead, of_row), tuple(details))
 
 
 def _guesses(scores: _Scores, score: Score) -> bool:
@@ -59,9 +63,12 @@ def _guesses(scores: _Scores, score: Score) -> bool:
     return majority is not None and score.low <= majority.accuracy
 
 
-def _headline(row: str, ahead: Sequence[Score], *, everywhere: bool) -> str:
-    share = _shares([score.gap_closed for score in ahead]) or "nothing"
-    where = "" if everywhere or not ahead else f" at {_names(ahead)}"
+def _headline(row: str, ahead: Sequence[Score], of_row: Sequence[Score]) -> str:
+    known = [score for score in ahead if score.gap_closed is not None]
+    if ahead and not known:
+        return f"{row} is better than bicubic at {_names(ahead)}."
+    share = _shares([score.gap_closed for score in known]) or "nothing"
+    where = "" if len(known) == len(of_row) or not known else f" at {_names(known)}"
     return f"{row} wins back {share} of the accuracy that coarse faces lose{where}."
 
 

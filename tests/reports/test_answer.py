@@ -29,6 +29,18 @@ def test_the_share_of_the_gap_is_the_headline(table):
     )
 
 
+def test_where_bicubic_loses_nothing_a_gain_is_one_all_the_same(table):
+    headline, details = answer(with_scores(table, gap_closed=None), "FSR-FER")
+    assert headline == "FSR-FER is better than bicubic at x2 and x4."
+    assert "At x2 and x4 it is better than bicubic, which loses nothing there against full resolution." in details
+    rows = tuple(replace(one, gap_closed=None) if one.scale == 2 else one for one in table.rows)
+    headline, details = answer(replace(table, rows=rows), "FSR-FER")
+    assert headline.replace("\N{NO-BREAK SPACE}", " ") == (
+        "FSR-FER wins back 59 % of the accuracy that coarse faces lose at x4."
+    )
+    assert "At x2 it is better than bicubic, which loses nothing there against full resolution." in details
+
+
 def test_what_may_be_chance_is_no_gain(table):
     headline, details = answer(with_scores(table, mcnemar_p=0.2), "FSR-FER")
     assert headline == "FSR-FER wins back nothing of the accuracy that coarse faces lose."

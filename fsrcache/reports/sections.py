@@ -24,6 +24,7 @@ from fsrcache.reports.figures import (
 from fsrcache.reports.movement import movement
 from fsrcache.reports.reliability import reject_curve, reliability
 from fsrcache.reports.svg import inline_svg, picture_uri
+from fsrcache.training.run.features import SCORED_FACES
 
 Content = Mapping[str, Any]  # variables of a section's template
 _CALIBRATION_LINES = (
@@ -173,7 +174,7 @@ def _convergence(data: ReportData) -> Content | None:
         if figure is not None
     ]
     reweighted = {one.config.reweight == "none" for one in data.trainings}
-    return {"figures": figures, "both": len(reweighted) == 2} if figures else None
+    return {"figures": figures, "both": len(reweighted) == 2, "faces": SCORED_FACES} if figures else None
 
 
 def _calibration(data: ReportData) -> Content | None:

@@ -12,6 +12,7 @@ import pytest
 
 from fsrcache.reports.page import page
 from fsrcache.reports.sections import sections, shown_faces
+from fsrcache.training.run.features import SCORED_FACES
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 NAMES = ["table", "accuracy", "faces", "enlarged", "confusion", "movement", "convergence", "calibration", "changes",
@@ -153,6 +154,10 @@ def test_with_and_without_reweighting_is_said(data, html):
     assert text in html
     one = replace(data, trainings=data.trainings[:1])
     assert text not in page(one, sections(one))
+
+
+def test_the_faces_that_a_training_scores_on_its_way_are_said(html):
+    assert f"On the held-out tenth of the training split, its first {SCORED_FACES} faces at most" in html
 
 
 @pytest.mark.slow

@@ -143,7 +143,7 @@ def test_patience_ends_a_training_and_keeps_the_best(store, extractor, tmp_path,
 
 
 def test_what_is_reported_is_of_the_kept_weights_and_of_all_held_out_faces(store, extractor, tmp_path, monkeypatch):
-    monkeypatch.setattr(features, "_HELD_OUT", 5)
+    monkeypatch.setattr(features, "SCORED_FACES", 5)
     config = replace(MLP, patience=2, learning_rate=0.1)
     result = train_generator(store, extractor, config, folder=tmp_path, device=CPU)
     kept, record = load_generator(tmp_path / "generator.safetensors")

@@ -28,7 +28,7 @@ from fsrcache.training.data.stream import Stream
 from fsrcache.training.ranks import ALONE, Ranks
 from fsrcache.training.run.checkpoint import CHECKPOINT, run_record
 
-_HELD_OUT = 512  # faces that are scored at a time, and the first of them on the way
+SCORED_FACES = 512  # faces that are scored at a time, and the first of them on the way
 _DRAWN, _STREAMED = "drawn", "streamed"  # orders of faces
 
 
@@ -208,12 +208,12 @@ def open_features(
     else:
         rows = {split: np.flatnonzero(wanted) for split, wanted in trained.items()}
         source = load_splits(store, rows, device=near, pinned=pinned, on_progress=on_progress)
-    held_out = load_cache(store, "train", rows=np.flatnonzero(left_out)[:_HELD_OUT], device=device)
+    held_out = load_cache(store, "train", rows=np.flatnonzero(left_out)[:SCORED_FACES], device=device)
     return TrainFeatures(source, held_out, location, device)
 
 
 def held_out_parts(store: FeatureStore, *, device: torch.device) -> Iterator[FeatureCache]:
     """Yield all held-out faces at all scales from the store, 512 at a time, on a device."""
     rows = np.flatnonzero(store.held_out())
-    for start in range(0, len(rows), _HELD_OUT):
-        yield load_cache(store, "train", rows=rows[start : start + _HELD_OUT], device=device)
+    for start in range(0, len(rows), SCORED_FACES):
+        yield load_cache(store, "train", rows=rows[start : start + SCORED_FACES], device=device)

@@ -190,10 +190,12 @@ def reported_split(store: FeatureStore, split: str | None) -> str:
     Raises
     ------
     RequestError
-        If there is no split of the name.
+        If it is neither ``val`` nor ``test``, or the store has none.
     FsrcacheError
         If none is named, and there is neither.
     """
+    if split is not None and split not in REPORTED:
+        raise RequestError(f"The split is {shortened(split)}.", f"Choose from {', '.join(REPORTED)}.")
     if split is not None and split not in store.splits:
         raise RequestError(
             f"The store {store.name} has no split {split!r}; it has {', '.join(store.splits)}.", "Name another split."

@@ -298,9 +298,10 @@ def test_what_was_not_trained_is_named(workspace):
         evaluate(workspace, names=["a", "c"], device="cpu")
 
 
-def test_a_split_that_is_not_there_is_a_wrong_request(workspace):
-    with pytest.raises(RequestError, match="has no split 'nope'; it has train, val, test"):
-        evaluate(workspace, names=["a"], split="nope", device="cpu")
+@pytest.mark.parametrize("split", ["train", "nope"])
+def test_any_split_but_val_and_test_is_a_wrong_request(workspace, split):
+    with pytest.raises(RequestError, match=rf"(?s)The split is '{split}'\..*Choose from test, val"):
+        evaluate(workspace, names=["a"], split=split, device="cpu")
 
 
 def test_what_to_do_where_a_run_has_no_generator(workspace):

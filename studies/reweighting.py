@@ -6,7 +6,7 @@ on the same batches. It has its losses, critic and optimiser, but small networks
 ``best``, which learns something in a few minutes. What is compared is the step at which a run reaches the level at
 which the run of its seed without weights ends: the faces' mean accuracy, and their cross-entropy, which is smoother.
 The level, and what reaches it, are means of three scorings. ``reweighting.json`` is written after every run, and the
-same command goes on.
+same command goes on; after a change of settings, store or extractor it begins anew.
 """
 
 import json
@@ -24,8 +24,9 @@ from torch.nn.functional import cross_entropy
 
 from fsrcache.benchmarks.harness import commit, machine
 from fsrcache.cli.progress import shown
+from fsrcache.extractors.extractor import Extractor
 from fsrcache.extractors.opening import open_extractor
-from fsrcache.presets import TRAINING, CriticConfig, MLPConfig
+from fsrcache.presets import TRAINING, CriticConfig, MLPConfig, TrainConfig
 from fsrcache.progress import Progress, ProgressCallback
 from fsrcache.store.reader import FeatureStore
 from fsrcache.training.data.loader import FeatureCache, load_cache
@@ -33,6 +34,7 @@ from fsrcache.training.run.features import choose_location, open_features
 from fsrcache.training.run.networks import make_trainer
 from fsrcache.training.step.trainer import Trainer
 from fsrcache.workspace import Workspace
+from studies.answers import kept_answer, training_identity
 
 SOURCES = ("none", "lr", "hr", "sr", "sr_grad")
 _CPU = torch.device("cpu")
@@ -58,7 +60,7 @@ _AT_ONCE = 512  # features
 def main(workspace: Path, out: Path, steps: int, every: int, seeds: int, faces: int) -> None:
     """Train with every source and compare."""
     files = Workspace(workspace)
-    store = FeatureStore(files.store)
+    store, extractor = FeatureStore(files.store).with_extra(()), open_extractor(files.extractor)
     scored = load_cache(store, "train", rows=np.flatnonzero(store.held_out())[:faces], device=_CPU)
     record: dict[str, Any] = {
         "machine": machine(_CPU),
@@ -67,21 +69,24 @@ def main(workspace: Path, out: Path, steps: int, every: int, seeds: int, faces: 
         "faces": len(scored.labels),
         "runs": [],
     }
-    folder = files.run(f"reweighting-{steps}-{every}-{faces}")
-    folder.mkdir(parents=True, exist_ok=True)
     out.mkdir(parents=True, exist_ok=True)
     console = Console(stderr=True)
+
+    def answer(source: Any, seed: int) -> dict[str, Any]:
+        config = replace(_SMALL, reweight=source, steps=steps)
+
+        def make(_: Path) -> dict[str, Any]:
+            console.print(f"weights by {source}, seed {seed}", highlight=False)
+            with shown(console) as on_progress:
+                return _run(store, extractor, config, scored, on_progress, seed=seed, every=every)
+
+        identity = {"every": every, "faces": faces, **training_identity(store, extractor, config, seed=seed)}
+        return kept_answer(files.folder / "reweighting", f"{steps}-{seed}-{source}", identity, make)
+
     for seed in range(seeds):
         plain: list[dict[str, float]] = []
         for source in SOURCES:
-            file = folder / f"{source}-{seed}.json"
-            if not file.exists():
-                console.print(f"weights by {source}, seed {seed}", highlight=False)
-                with shown(console) as on_progress:
-                    answer = _run(store, files.extractor, scored, on_progress, source=source, seed=seed, steps=steps,
-                                  every=every)  # fmt: skip
-                file.write_text(json.dumps(answer))
-            run = json.loads(file.read_text())
+            run = answer(source, seed)
             plain = plain or run["curve"]
             run["steps_to_the_level"] = {
                 measure: steps_to_the_level(run["curve"], plain, measure=measure) for measure in ("accuracy", "loss")
@@ -94,21 +99,20 @@ def main(workspace: Path, out: Path, steps: int, every: int, seeds: int, faces: 
 
 def _run(
     store: FeatureStore,
-    extractor: Path,
+    extractor: Extractor,
+    config: TrainConfig,
     scored: FeatureCache,
     on_progress: ProgressCallback,
     *,
-    source: Any,
     seed: int,
-    steps: int,
     every: int,
 ) -> dict[str, Any]:
     """Train once; return the curve of the scores."""
     start = time.perf_counter()
-    config = replace(_SMALL, reweight=source, steps=steps)
+    steps = config.steps
     location = choose_location(store, "ram", device=_CPU)
     features = open_features(store, config, location=location, device=_CPU, seed=seed)
-    trainer = make_trainer(features, open_extractor(extractor), config, seed=seed)
+    trainer = make_trainer(features, extractor, config, seed=seed)
     curve = [_score(trainer, scored, 0)]
     for step in range(steps):
         if step % every == 0:
@@ -118,7 +122,7 @@ def _run(
             trainer.finite.check()
             curve.append(_score(trainer, scored, step + 1))
             on_progress(Progress("training", step + 1, steps, "steps", {"accuracy": curve[-1]["accuracy"]}))
-    return {"source": source, "seed": seed, "seconds": round(time.perf_counter() - start), "curve": curve}
+    return {"source": config.reweight, "seed": seed, "seconds": round(time.perf_counter() - start), "curve": curve}
 
 
 @torch.no_grad()

@@ -3,8 +3,9 @@
 Run as ``python -m studies.unlabelled --workspace DIR --out benchmarks/results`` on a workspace that has a store, with
 views where ``--views`` asks for some (``fsrcache extract --views 3``). Every variant is trained with the first seed,
 then with the next; ``unlabelled-STEPS.json`` and ``unlabelled-STEPS.md`` are written after every training, and the
-same command goes on. Accuracy is the frozen head's, on all faces held out of training and on the validation split. The
-extractor has seen the labels that are hidden here: what is measured is the generator's need of faces and of labels.
+same command goes on; after a change of settings, store or extractor it begins anew. Accuracy is the frozen head's, on
+all faces held out of training and on the validation split. The extractor has seen the labels that are hidden here: what
+is measured is the generator's need of faces and of labels.
 """
 
 import json
@@ -27,7 +28,7 @@ from fsrcache.errors import FsrcacheError, Remedy, call
 from fsrcache.extractors.extractor import Extractor
 from fsrcache.extractors.opening import open_extractor
 from fsrcache.models.generators.forms import load_generator
-from fsrcache.presets import TRAINING
+from fsrcache.presets import TRAINING, TrainConfig
 from fsrcache.progress import ProgressCallback
 from fsrcache.store.reader import FeatureStore
 from fsrcache.store.spec import view_split
@@ -37,6 +38,7 @@ from fsrcache.training.run.features import TrainFeatures
 from fsrcache.training.run.loop import score
 from fsrcache.training.run.train import train_generator
 from fsrcache.workspace import Workspace
+from studies.answers import kept_answer, training_identity
 
 _CPU = torch.device("cpu")
 
@@ -66,6 +68,11 @@ class Variant:
         if not self.hidden:
             return f"all labels{views}"
         return f"{self.hidden:,} faces {'without labels' if self.drawn else 'left out'}{views}"
+
+    @property
+    def splits(self) -> list[str]:
+        """The store's splits that have the views."""
+        return [view_split(number + 1) for number in range(self.views)]
 
 
 def variants(sizes: tuple[int, ...], views: tuple[int, ...]) -> list[Variant]:
@@ -112,18 +119,25 @@ def main(workspace: Path, out: Path, steps: int, seeds: int, hidden: tuple[int, 
     }
     out.mkdir(parents=True, exist_ok=True)
     console = Console(stderr=True)
+    config = replace(TRAINING["best"], steps=steps)
+
+    def answer(variant: Variant, seed: int) -> dict[str, Any]:
+        drawn = store.with_extra(variant.splits)
+
+        def make(folder: Path) -> dict[str, Any]:
+            console.print(f"{variant.name}, seed {seed}", highlight=False)
+            with shown(console) as on_progress:
+                generator = _train(variant, drawn, extractor, config, folder, seed, on_progress)
+            return {"variant": variant.name, "seed": seed, "accuracy": accuracy(generator)}
+
+        identity = {"variant": variant.name, **training_identity(drawn, extractor, config, seed=seed)}
+        labels = "drawn" if variant.drawn else "left-out"
+        folder = f"{steps}-{seed}-{variant.hidden}-{labels}-views-{variant.views}"
+        return kept_answer(files.folder / "unlabelled", folder, identity, make)
+
     for seed in range(seeds):
         for variant in every:
-            drawn = "drawn" if variant.drawn else "left-out"
-            folder = files.run(f"unlabelled-{steps}-{seed}-{variant.hidden}-{drawn}-views-{variant.views}")
-            file = folder / "answer.json"
-            if not file.exists():
-                console.print(f"{variant.name}, seed {seed}", highlight=False)
-                with shown(console) as on_progress:
-                    generator = _train(variant, store, extractor, folder, steps, seed, on_progress)
-                answer = {"variant": variant.name, "seed": seed, "accuracy": accuracy(generator)}
-                file.write_text(json.dumps(answer))
-            record["runs"].append(json.loads(file.read_text()))
+            record["runs"].append(answer(variant, seed))
             (out / f"unlabelled-{steps}.json").write_text(json.dumps(record, indent=1) + "\n")
             (out / f"unlabelled-{steps}.md").write_text(_table(record))
 
@@ -144,22 +158,21 @@ def _train(
     variant: Variant,
     store: FeatureStore,
     extractor: Extractor,
+    config: TrainConfig,
     folder: Path,
-    steps: int,
     seed: int,
     on_progress: ProgressCallback,
 ) -> nn.Module:
     """Return the generator of a variant, trained to its last step."""
-    splits = [view_split(number + 1) for number in range(variant.views)]
     trained = train_generator(
-        store, extractor, replace(TRAINING["best"], steps=steps),
-        folder=folder, device=_CPU, seed=seed, cache="ram", extra=splits,
-        features=features_of_variant(variant, store, splits), on_progress=on_progress,
+        store, extractor, config,
+        folder=folder, device=_CPU, seed=seed, cache="ram", extra=variant.splits,
+        features=features_of_variant(variant, store), on_progress=on_progress,
     )  # fmt: skip
     return load_generator(Path(trained.generator))[0]
 
 
-def features_of_variant(variant: Variant, store: FeatureStore, splits: list[str]) -> TrainFeatures:
+def features_of_variant(variant: Variant, store: FeatureStore) -> TrainFeatures:
     """Return what a variant learns from: the last faces of the training split, in the store's order, are hidden.
 
     The order is random, and a store that hides more hides the same and others.
@@ -167,7 +180,7 @@ def features_of_variant(variant: Variant, store: FeatureStore, splits: list[str]
     left_out = store.held_out()
     rows = np.flatnonzero(~left_out)
     kept = rows if variant.drawn else rows[: len(rows) - variant.hidden]
-    cache = load_splits(store, dict.fromkeys(("train", *splits), kept), device=_CPU)
+    cache = load_splits(store, dict.fromkeys(("train", *variant.splits), kept), device=_CPU)
     if variant.drawn:
         cache = _without_labels(cache, store, rows, hidden=variant.hidden)
     held_out = load_cache(store, "train", rows=np.flatnonzero(left_out), device=_CPU)

@@ -3,9 +3,9 @@
 All but ``best`` change a base, which is ``best`` with one network instead of several, at B 128 and without its noise.
 Run as ``python -m studies.variants --workspace DIR --out benchmarks/results`` on a workspace that has a
 store. All variants are trained with the first seed, then with the next; ``variants-STEPS.json`` and
-``variants-STEPS.md`` are written after every training, and the same command goes on. Accuracy is the frozen head's on
-all faces held out of training, so that no reported picture chooses anything, and beside it on a tenth of those that
-were trained on.
+``variants-STEPS.md`` are written after every training, and the same command goes on; after a change of settings, store
+or extractor it begins anew. Accuracy is the frozen head's on all faces held out of training, so that no reported
+picture chooses anything, and beside it on a tenth of those that were trained on.
 """
 
 import json
@@ -25,6 +25,7 @@ from torch import nn
 from fsrcache.benchmarks.harness import commit, machine
 from fsrcache.cli.progress import shown
 from fsrcache.extractors.covpool import load_covpool
+from fsrcache.extractors.opening import open_extractor
 from fsrcache.models.generators.forms import load_generator
 from fsrcache.presets import TRAINING, CriticConfig, MLPConfig, RRDBConfig, TrainConfig
 from fsrcache.progress import ProgressCallback
@@ -35,6 +36,7 @@ from fsrcache.training.run.loop import score
 from fsrcache.training.run.train import train_generator
 from fsrcache.verbs.extract import extract
 from fsrcache.workspace import Workspace
+from studies.answers import kept_answer, training_identity
 from studies.forms import FORMS, train_form
 
 _CPU = torch.device("cpu")
@@ -97,7 +99,8 @@ VARIANTS: Mapping[str, TrainConfig] = {
 def main(workspace: Path, out: Path, steps: int, seeds: int, only: tuple[str, ...]) -> None:
     """Train every variant and record its accuracy."""
     files = Workspace(workspace)
-    store, head = FeatureStore(files.store), load_covpool(files.extractor).head
+    store, extractor = FeatureStore(files.store), open_extractor(files.extractor)
+    head = load_covpool(files.extractor).head
     left_out = store.held_out()
     held_out = load_cache(store, "train", rows=np.flatnonzero(left_out), device=_CPU)
     seen = load_cache(store, "train", rows=np.flatnonzero(~left_out)[::_SEEN_ONE_IN], device=_CPU)
@@ -113,33 +116,49 @@ def main(workspace: Path, out: Path, steps: int, seeds: int, only: tuple[str, ..
     }
     out.mkdir(parents=True, exist_ok=True)
     console = Console(stderr=True)
+
+    def answer(name: str, seed: int) -> dict[str, Any]:
+        config = replace(VARIANTS[name], steps=3 * steps if name == _LONGER else steps)
+        drawn = _with_views(files, console) if name == _VIEWS else store.with_extra(())
+
+        def make(folder: Path) -> dict[str, Any]:
+            console.print(f"{name}, seed {seed}", highlight=False)
+            with shown(console) as on_progress:
+                scored, seconds = _train(name, drawn, files.extractor, config, folder, seed, on_progress)
+            return {
+                "variant": name,
+                "seed": seed,
+                "accuracy": scored(held_out),
+                "accuracy_seen": scored(seen),
+                "seconds": round(seconds),
+            }
+
+        identity = {"variant": name, **training_identity(drawn, extractor, config, seed=seed)}
+        folder = f"{steps}-{seed}-{name.replace(' ', '-').replace(',', '')}"
+        return kept_answer(files.folder / "variants", folder, identity, make)
+
     for seed in range(seeds):
         for name in only or VARIANTS:
-            folder = files.run(f"variant-{steps}-{seed}-{name.replace(' ', '-').replace(',', '')}")
-            file = folder / "answer.json"
-            if not file.exists():
-                config = replace(VARIANTS[name], steps=3 * steps if name == _LONGER else steps)
-                console.print(f"{name}, seed {seed}", highlight=False)
-                with shown(console) as on_progress:
-                    scored, seconds = _train(name, files, store, config, folder, seed, on_progress)
-                answer = {
-                    "variant": name,
-                    "seed": seed,
-                    "accuracy": scored(held_out),
-                    "accuracy_seen": scored(seen),
-                    "seconds": round(seconds),
-                }
-                file.write_text(json.dumps(answer))
-            record["runs"].append(json.loads(file.read_text()))
+            record["runs"].append(answer(name, seed))
             click.echo(json.dumps(record["runs"][-1]), err=True)
             (out / f"variants-{steps}.json").write_text(json.dumps(record, indent=1) + "\n")
             (out / f"variants-{steps}.md").write_text(_table(record))
 
 
+def _with_views(files: Workspace, console: Console) -> FeatureStore:
+    """Return the store with one view of every face, which is extracted if it is missing, and no other extra split."""
+    store = FeatureStore(files.store)
+    if view_split(1) not in store.spec.extra:
+        with shown(console) as on_progress:
+            extract(files, scales=store.scales, views=1, device="cpu", on_progress=on_progress)
+        store = FeatureStore(files.store)
+    return store.with_extra([view_split(1)])
+
+
 def _train(
     name: str,
-    files: Workspace,
     store: FeatureStore,
+    extractor: Path,
     config: TrainConfig,
     folder: Path,
     seed: int,
@@ -147,19 +166,15 @@ def _train(
 ) -> tuple[Callable[[FeatureCache], dict[str, float]], float]:
     """Return a function that scores the trained variant on a cache, and the seconds of its training."""
     if name in FORMS:
-        folder.mkdir(parents=True, exist_ok=True)
         start = time.perf_counter()
-        scored = train_form(name, store, files.extractor, config, seed=seed, on_progress=on_progress)
+        scored = train_form(name, store, extractor, config, seed=seed, on_progress=on_progress)
         return scored, time.perf_counter() - start
-    if name == _VIEWS and view_split(1) not in store.spec.extra:
-        extract(files, scales=store.scales, views=1, device="cpu", on_progress=on_progress)
-        store = FeatureStore(files.store)
     trained = train_generator(
-        store, files.extractor, config,
-        folder=folder, device=_CPU, seed=seed, extra=[view_split(1)] if name == _VIEWS else (), on_progress=on_progress,
+        store, extractor, config,
+        folder=folder, device=_CPU, seed=seed, extra=[*store.spec.extra], on_progress=on_progress,
     )  # fmt: skip
     generator = load_generator(Path(trained.generator))[0]
-    head = load_covpool(files.extractor).head
+    head = load_covpool(extractor).head
     history = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
     seconds = sum(line["seconds"] for line in history)  # also of the steps before an interruption
     return lambda cache: score(generator, head, cache, store.scales), seconds

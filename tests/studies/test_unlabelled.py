@@ -31,7 +31,7 @@ def viewed(workspace, tmp_path_factory):
 def test_what_is_learnt_from(viewed):
     store = FeatureStore(viewed.store)
     count = int((~store.held_out()).sum())
-    every, left_out, without = (features_of_variant(one, store, []).source for one in variants((30,), ()))
+    every, left_out, without = (features_of_variant(one, store).source for one in variants((30,), ()))
     assert (every.shape[1], left_out.shape[1], without.shape[1]) == (count, count - 30, count)
     assert torch.equal(left_out.features, every.features[:, :-30])
     assert torch.equal(without.features, every.features)
@@ -41,7 +41,7 @@ def test_what_is_learnt_from(viewed):
     answers = store.probabilities("train", 1)[rows].argmax(1)
     assert without.labels[-30:].tolist() == answers.tolist()
     assert without.probabilities[2, -1] == store.probabilities("train", 4)[rows[-1]][answers[-1]]
-    assert features_of_variant(Variant(views=1), store, ["view-1"]).source.shape[1] == 2 * count
+    assert features_of_variant(Variant(views=1), store).source.shape[1] == 2 * count
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from fsrcache.benchmarks.harness import commit, machine
-from studies.program import Running, run
+from studies.program import CommandResult, Running, run
 
 _COMMAND = ("extract", "--scales", "2..8", "--json")
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "FSRCACHE_WORKSPACE": "fsr"}
@@ -90,13 +90,22 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def _killed(folder: Path, chance: random.Random, whole: float) -> bool:
-    """Start the extraction, kill it at a random moment, and return whether it had come to its end."""
+    """Start the extraction, kill it at a random moment, and return whether it had come to its end.
+
+    Raises
+    ------
+    click.ClickException
+        If it ended in another way than by itself or by the kill.
+    """
     process = Running(*_COMMAND, cwd=folder, **_ENVIRONMENT)
     if chance.random() >= _EARLY:
         process.until("extracting", "completing")
     time.sleep(chance.uniform(0, whole / 12))
     process.signal(signal.SIGKILL)
-    return process.wait().returncode == 0
+    completed = process.wait()
+    if completed.returncode not in (0, -signal.SIGKILL):
+        raise _failure(_COMMAND, completed)
+    return completed.returncode == 0
 
 
 def _finished(store: Path) -> dict[Path, tuple[int, int]]:
@@ -108,8 +117,12 @@ def _finished(store: Path) -> dict[Path, tuple[int, int]]:
 def _run(folder: Path, *words: str) -> str:
     completed = run(*words, cwd=folder, **_ENVIRONMENT)
     if completed.returncode:
-        raise click.ClickException(f"{' '.join(words)} failed: {completed.stderr}")
+        raise _failure(words, completed)
     return completed.stdout
+
+
+def _failure(words: tuple[str, ...], completed: CommandResult) -> click.ClickException:
+    return click.ClickException(f"{' '.join(words)} failed: {completed.stderr}")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from torch import Tensor
 from fsrcache.benchmarks.harness import Case
 from fsrcache.benchmarks.subject import Subject, subjects
 from fsrcache.device import computed_precision, fp32_precision
+from fsrcache.spd import vech
 from fsrcache.training.step.trainer import Trainer
 from fsrcache.training.step.updates import critic_update, generate, generator_update
 
@@ -31,8 +32,10 @@ def step_makers(device: torch.device, *, quick: bool) -> Iterator[Callable[[], I
 
 def _drawing(subject: Subject) -> Iterator[Case]:
     draw, extract = _draw(subject.trainer()), _extract(subject)
-    yield Case(name=f"step of {subject.name}: drawing a batch", candidate="cache", work=draw, reference=extract,
-               error=_HALF, alternatives={"the same batch extracted from pictures": extract}, clock="host")  # fmt: skip
+    yield Case(
+        name=f"step of {subject.name}: drawing a batch", candidate="cache", work=draw, reference=extract, error=_HALF,
+        alternatives={"the same batch extracted from pictures": extract}, clock="host", to_tensors=_as_vectors,
+    )  # fmt: skip
 
 
 def _share(subject: Subject) -> Iterator[Case]:
@@ -46,7 +49,7 @@ def _share(subject: Subject) -> Iterator[Case]:
     yield Case(
         name=f"step of {subject.name}: drawing a batch, in a step", candidate="cache", work=draw,
         reference=_extract(subject), error=_HALF, alternatives={"drawing and the whole step": step},
-        clock="host",
+        clock="host", to_tensors=_as_vectors,
     )  # fmt: skip
 
 
@@ -60,7 +63,7 @@ def _draw(trainer: Trainer) -> Callable[[], list[Tensor]]:
         batches.prepare(0, 1)
         batches.begin(0)
         batch = batches.batch(last, lr_pictures=pictures)
-        return [batch.hr_features, batch.lr_probabilities]
+        return [batch.hr_features, batch.lr_features, batch.lr_probabilities]
 
     return draw
 
@@ -71,10 +74,15 @@ def _extract(subject: Subject) -> Callable[[], list[Tensor]]:
     chosen = batches.plan.chosen[0, -1]
 
     def extract() -> list[Tensor]:
-        fine = subject.extract(chosen)[0].to(batches.chosen.device)
-        return [fine, batches.batch(len(batches.plan.chosen[0]) - 1).lr_probabilities]
+        fine, coarse = subject.extract(chosen).to(batches.chosen.device)
+        return [fine, coarse, batches.batch(len(batches.plan.chosen[0]) - 1).lr_probabilities]
 
     return extract
+
+
+def _as_vectors(batch: list[Tensor]) -> list[Tensor]:
+    """Return the tensors of a batch, features that are pictures [B, 1, D, D] as vectors [B, P]."""
+    return [vech(tensor[:, 0]) if tensor.ndim == 4 else tensor for tensor in batch]
 
 
 def _whole(subject: Subject, device: torch.device) -> Iterator[Case]:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from fsrcache.benchmarks import harness, kernels
+from fsrcache.benchmarks import harness, kernels, step
 from fsrcache.benchmarks.harness import (
     Case,
     Roofs,
@@ -20,6 +20,7 @@ from fsrcache.benchmarks.harness import (
     measure_roofs,
     run_case,
 )
+from fsrcache.benchmarks.subject import subjects
 from fsrcache.cli.bench import bench
 from fsrcache.errors import FsrcacheError
 
@@ -97,6 +98,19 @@ def test_a_roof_is_of_the_products_that_are_done(products, tf32_rate, seconds):
 
 def test_a_cpu_has_one_rate():
     assert measure_roofs(CPU, seconds=0).tf32_rate is None
+
+
+@pytest.mark.parametrize("half", [slice(0, 1), slice(1, None)], ids=["fine", "coarse"])
+def test_a_batch_of_other_features_than_the_extractor_s_is_not_timed(half):
+    for subject in subjects(CPU, quick=True, own_batches=True):
+        for make in (step._drawing, step._share):
+            (case,) = make(subject)
+            assert run_case(case, ROOFS, CPU, seconds=0)[0]["checked"]
+        subject.cache.features[half] = 0
+        for make in (step._drawing, step._share):
+            (case,) = make(subject)
+            with pytest.raises(FsrcacheError, match=r"drawing a batch.*: cache is"):
+                run_case(case, ROOFS, CPU, seconds=0)
 
 
 class FakeGPU:

@@ -1,13 +1,14 @@
 """An exported model in ONNX Runtime against PyTorch: equality, accuracy, speed and size of every precision.
 
 Run as ``python -m studies.export --workspace DIR --out benchmarks/results/export.json``. The faces are those of the
-validation split at every scale, in their true pixels; ONNX Runtime and PyTorch have as many threads, in one process.
+validation split, or else of the test split, at every scale, in their true pixels; ONNX Runtime and PyTorch have as many
+threads, in one process.
 """
 
 import json
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,11 +21,13 @@ from numpy.typing import NDArray
 
 import fsrcache
 from fsrcache.cli.options import parse_scales
+from fsrcache.errors import RequestError
 from fsrcache.extractors.onnx_graph import open_session
 from fsrcache.faces.bicubic import imresize_batch
 from fsrcache.faces.decode import Pictures
 from fsrcache.faces.expressions import SPLITS
-from fsrcache.faces.index import list_faces
+from fsrcache.progress import no_progress
+from fsrcache.verbs.data import read_faces
 from fsrcache.workspace import Workspace
 
 _PACKAGES = ("fsrcache", "torch", "onnx", "onnxscript", "onnxruntime")
@@ -40,11 +43,12 @@ _Probabilities = NDArray[np.float32]
 def main(workspace: Path, name: str, scales: list[int], out: Path) -> None:
     """Measure every precision and write the figures."""
     model = fsrcache.load(workspace, name)
-    faces, labels = _faces(workspace, model.extractor.side, model.classes)
+    split, faces, labels = scored_faces(Workspace(workspace), model.extractor.side, model.classes)
     record: dict[str, Any] = {
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
         "versions": {package: version(package) for package in _PACKAGES},
         "extractor": model.extractor.summary,
+        "split": split,
         "faces": len(faces),
         "models": [],
     }
@@ -79,19 +83,26 @@ def main(workspace: Path, name: str, scales: list[int], out: Path) -> None:
     out.write_text(json.dumps(record, indent=1) + "\n")
 
 
-def _faces(workspace: Path, side: int, classes: tuple[str, ...]) -> tuple[Pictures, NDArray[np.int64]]:
-    """Return the faces of the validation split in colour, uint8 [n, S, S, 3], and their classes."""
-    data = Workspace(workspace).data()
-    assert data is not None
-    listing = list_faces(Path(data.path), layout=data.layout, votes=data.votes)
-    rows = np.flatnonzero(listing.splits == SPLITS.index("val"))
-    pictures = []
-    for i in rows:
-        picture = listing.load(int(i))
-        colours = picture[None] if picture.ndim == 3 else np.repeat(picture[None, ..., None], 3, axis=3)
-        pictures.append(imresize_batch(colours, size=(side, side)))
-    labels = np.array([classes.index(listing.classes[listing.labels[i]]) for i in rows])
-    return np.concatenate(pictures), labels
+def scored_faces(workspace: Workspace, side: int, classes: Sequence[str]) -> tuple[str, Pictures, NDArray[np.int64]]:
+    """Return the validation split, or else the test split: its name, faces and labels.
+
+    The faces are in colour, uint8 [n, S, S, 3]; the labels are indices into ``classes``.
+
+    Raises
+    ------
+    RequestError
+        If the workspace remembers no data, or these have neither split.
+    """
+    data = workspace.data()
+    if data is None:
+        raise RequestError(f"{workspace.folder} remembers no data.", "Name a workspace that was extracted from faces.")
+    faces, _ = read_faces(data, on_progress=no_progress, side=side)
+    for split in ("val", "test"):
+        if len(rows := np.flatnonzero(faces.splits == SPLITS.index(split))):
+            pictures = faces.batch(rows)
+            colours = np.repeat(pictures, 3, axis=3) if pictures.shape[3] == 1 else pictures
+            return split, colours, np.array([classes.index(faces.classes[label]) for label in faces.labels[rows]])
+    raise RequestError(f"{data.in_words} has neither val nor test.", "Name a workspace whose data have one of them.")
 
 
 def _timed(ask: Callable[[Pictures], _Probabilities], faces: Pictures) -> tuple[_Probabilities, float]:

@@ -184,7 +184,8 @@ def _table(record: dict[str, Any]) -> str:
     """Return the runs as Markdown: means over the seeds, and the deviation of the seeds' means."""
     scales, runs = list(record["bicubic"]), record["runs"]
     names = ["HR" if scale == "1" else f"x{scale}" for scale in scales]
-    head = ["", *names, "mean x2 to x8", "± over seeds", "mean, seen faces", "seeds", "seconds"]
+    coarse = " to ".join(dict.fromkeys((names[1], names[-1])))
+    head = ["", *names, f"mean {coarse}", "± over seeds", "mean, seen faces", "seeds", "seconds"]
     lines = [head, ["---"] + ["---:"] * (len(head) - 1), _line("bicubic", [{"accuracy": record["bicubic"]}], scales)]
     by_variant = {run["variant"]: [other for other in runs if other["variant"] == run["variant"]] for run in runs}
     lines += [_line(name, own, scales) for name, own in by_variant.items()]

@@ -14,7 +14,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
@@ -33,6 +33,7 @@ _MEASURES = (
 )  # fmt: skip
 _PACKAGES = ("fsrcache", "torch", "zarr", "numpy", "safetensors")
 _NO_SEED = ("ridge", "ridge-per-scale")  # solved in closed form
+_SEEDS_OF = {"specialists": 1}  # one network a scale
 
 Command = tuple[str, ...]
 
@@ -44,8 +45,8 @@ Command = tuple[str, ...]
 @click.option("--title", required=True, help="Name of the files in it, fer2013 for fer2013.md.")
 @click.option("--rows", default="all", show_default=True, help="Rivals, as baselines --rows takes them, or none.")
 @click.option("--seeds", default=3, show_default=True, help="Number of trainings of the generator and of every rival.")
-@click.option("--seeds-of", type=(str, click.IntRange(1)), multiple=True, default=(("specialists", 1),),
-              show_default="specialists 1", metavar="ROW N",
+@click.option("--seeds-of", type=(str, click.IntRange(1)), multiple=True,
+              show_default=", ".join(f"{row} {count}" for row, count in _SEEDS_OF.items()), metavar="ROW N",
               help="Another number of seeds of a row, FSR-FER too; repeatable.")  # fmt: skip
 @click.option("--at-once", type=click.IntRange(1), default=1, show_default=True,
               help="Number of trainings at a time, among which the cores are shared.")  # fmt: skip
@@ -79,11 +80,12 @@ def main(
         rivals = [] if rows == "none" else [row.NAME for row in rows_to_train(rows.split(","))]
     except RequestError as error:
         raise click.UsageError(f"{error.what} {error.remedy}") from None
+    counts = {**_SEEDS_OF, **seeds_of_rows(seeds_of, rivals)}
     answers = workspace / "answers"
     answers.mkdir(parents=True, exist_ok=True)
     out.mkdir(parents=True, exist_ok=True)
     features = list(features_commands(side=side, views=views, mixed=mixed, extractor=extractor))
-    trainings = list(training_commands(rivals, seeds=seeds, seeds_of=dict(seeds_of)))
+    trainings = list(training_commands(rivals, seeds=seeds, seeds_of=counts))
     threads = max(1, usable_cores() // at_once)
     where = ("--workspace", str(workspace), "--json")
     stopped = Event()
@@ -115,11 +117,25 @@ def main(
         except BaseException:
             stopped.set()
             raise
-    evaluation = evaluate_command(dict(seeds_of).get(NAME, seeds), split=split)
+    evaluation = evaluate_command(counts.get(NAME, seeds), split=split)
     keep("evaluate", evaluation, answer_of("evaluate", evaluation, anew=True))  # rows may have come since
     first = workspace / "runs/seed-0"
     shutil.copy(first / "table.md", out / f"{title}.md")
     shutil.copy(first / "accuracy.png", out / f"{title}.png")
+
+
+def seeds_of_rows(pairs: Sequence[tuple[str, int]], rivals: Sequence[str]) -> dict[str, int]:
+    """Return the number of seeds by row.
+
+    Raises
+    ------
+    click.UsageError
+        If a row is none of those that are trained.
+    """
+    for row, _ in pairs:
+        if row not in (NAME, *rivals):
+            raise click.UsageError(f"--seeds-of {row}: no such row is trained; those are {', '.join((NAME, *rivals))}.")
+    return dict(pairs)
 
 
 def features_commands(

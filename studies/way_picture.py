@@ -61,7 +61,7 @@ def first_mended(model: Model, workspace: Workspace, pixels: int) -> Way:
     data = workspace.data()
     if data is None:
         raise RequestError(f"{workspace.folder} remembers no data.", "Name the workspace of `make demo`.")
-    faces, _ = read_faces(data, on_progress=lambda _: None)
+    faces, _ = read_faces(data, on_progress=lambda _: None, side=model.extractor.side)
     tests = np.flatnonzero(faces.splits == 2)
     for start in range(0, len(tests), _FACES):
         rows = tests[start : start + _FACES]

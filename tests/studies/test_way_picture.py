@@ -39,6 +39,7 @@ class Answers:
         )
 
     def features_of(self, _, pictures):
+        assert pictures.shape[1:] == (SIDE, SIDE, 3)
         labels = self.truth + np.arange(len(self.truth)) % 2
         return SimpleNamespace(
             features=np.ones((len(pictures), 10), np.float32), probabilities=np.eye(K)[labels[: len(pictures)] % K]
@@ -48,7 +49,7 @@ class Answers:
 @pytest.fixture
 def faces(tmp_path):
     Workspace(tmp_path).remember(Data("drawn:140"))
-    return read_faces(Data("drawn:140"), on_progress=lambda _: None)[0]
+    return read_faces(Data("drawn:140"), on_progress=lambda _: None, side=SIDE)[0]
 
 
 def test_the_face_is_one_that_is_mended(faces, tmp_path, monkeypatch):

@@ -21,9 +21,10 @@ from fsrcache.device import pick_device
 from fsrcache.presets import EXTRACTORS
 from fsrcache.rows.fsr_fer import SETTINGS
 from fsrcache.training.ranks import Ranks, joined
+from studies.command import StudyCommand
 
 
-@click.command
+@click.command(cls=StudyCommand)
 @click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="File of the results.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda or auto.")
 @click.option("--steps", default=20, show_default=True, help="Number of measured steps.")

@@ -22,12 +22,13 @@ from fsrcache.store.order import row_order
 from fsrcache.store.root import Root, parse_root
 from fsrcache.store.spec import DIGESTS, StoreSpec, chunk_and_block
 from fsrcache.store.writer import FeatureWriter
+from studies.command import StudyCommand
 
 _LETTERS = 24  # of a picture's name
 _SIDE, _EMBEDDING = 128, 128  # of the preset paper
 
 
-@click.command
+@click.command(cls=StudyCommand)
 @click.option("--faces", type=click.IntRange(1), required=True, help="Number of faces.")
 def main(faces: int) -> None:
     """Measure in this process and print."""

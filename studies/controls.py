@@ -45,6 +45,7 @@ from fsrcache.training.data.loader import FeatureCache
 from fsrcache.training.run.features import TrainFeatures, choose_location, open_features
 from fsrcache.training.run.train import train_generator
 from fsrcache.workspace import Workspace
+from studies.command import StudyCommand
 from studies.unseen import unseen_features
 
 _CPU = torch.device("cpu")
@@ -63,7 +64,7 @@ def _numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> l
         raise click.BadParameter(f"{value!r} is no list of numbers; write 2.5,9,10.", ctx, param) from None
 
 
-@click.command
+@click.command(cls=StudyCommand)
 @click.option(
     "--workspace", required=True, type=click.Path(path_type=Path, exists=True), help="Workspace with a generator."
 )

@@ -40,6 +40,7 @@ from fsrcache.prediction.predict import Face, predict_frames
 from fsrcache.prediction.temperatures import UNCALIBRATED
 from fsrcache.progress import no_progress
 from fsrcache.verbs.data import read_faces
+from studies.command import StudyCommand
 
 _WIDTH, _HEIGHT, _CELL = 640, 480, 80  # pixels; a face a cell
 _FACES = 500  # of a split
@@ -61,7 +62,7 @@ class Crowd(NamedTuple):
     labels: NDArray[np.int64]
 
 
-@click.command
+@click.command(cls=StudyCommand)
 @click.option(
     "--workspace", required=True, type=click.Path(path_type=Path, file_okay=False), help="A trained workspace."
 )

@@ -28,6 +28,7 @@ from fsrcache.extractors.covpool import CovPoolFER, save_covpool
 from fsrcache.faces.faces import usable_faces
 from fsrcache.presets import ExtractorConfig
 from fsrcache.progress import Progress
+from studies.command import StudyCommand
 from studies.memory import CLASSES, SIDE, noise_pictures
 
 ENGINES = ("local", "parts", "ray")
@@ -36,7 +37,7 @@ _SHAPE = ExtractorConfig(side=SIDE, stages=((8,), (48,)), stride=2, spd_side=48,
 _EXTRACTOR = "extractor.safetensors"
 
 
-@click.command
+@click.command(cls=StudyCommand)
 @click.option("--faces", type=click.IntRange(2_000), default=200_000, show_default=True, help="Number of faces.")
 @click.option("--repeats", type=click.IntRange(1), default=1, show_default=True, help="Extractions by each engine.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="File of the record.")

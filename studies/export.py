@@ -29,13 +29,14 @@ from fsrcache.faces.expressions import SPLITS
 from fsrcache.progress import no_progress
 from fsrcache.verbs.data import read_faces
 from fsrcache.workspace import Workspace
+from studies.command import StudyCommand
 
 _PACKAGES = ("fsrcache", "torch", "onnx", "onnxscript", "onnxruntime")
 _BATCH = 64
 _Probabilities = NDArray[np.float32]
 
 
-@click.command
+@click.command(cls=StudyCommand)
 @click.option("--workspace", required=True, type=click.Path(path_type=Path, exists=True), help="A trained workspace.")
 @click.option("--name", default="default", show_default=True, help="Name of the training run.")
 @click.option("--scales", default="1,2,4,8", show_default=True, callback=parse_scales, help="Scales to measure.")

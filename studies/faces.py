@@ -28,11 +28,12 @@ from fsrcache.faces.decode import Pictures
 from fsrcache.faces.degrade import low_resolution_view
 from fsrcache.faces.index import list_faces
 from fsrcache.faces.survey import survey
+from studies.command import StudyCommand
 
 _TRAIN, _TEST = 4200, 1400
 
 
-@click.command
+@click.command(cls=StudyCommand)
 @click.option("--data", type=click.Path(path_type=Path, exists=True), help="Data set whose reading is timed.")
 def main(data: Path | None) -> None:
     """Measure and print."""

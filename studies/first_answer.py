@@ -16,11 +16,12 @@ import numpy as np
 from fsrcache import load
 from fsrcache.faces.decode import decode
 from fsrcache.prediction.finders import default_finder, find_faces, open_finder
+from studies.command import StudyCommand
 
 _FACES = 64
 
 
-@click.command
+@click.command(cls=StudyCommand)
 @click.option(
     "--workspace", required=True, type=click.Path(path_type=Path, file_okay=False), help="A trained workspace."
 )

@@ -19,12 +19,13 @@ from fsrcache.benchmarks.harness import commit, machine, peak_memory
 from fsrcache.device import computes_bf16, keep_freed_memory
 from fsrcache.extractors.covpool import CovPoolFER
 from fsrcache.presets import EXTRACTORS, PRETRAINING
+from studies.command import StudyCommand
 
 _CLASSES = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
 _FIRST = 3  # steps before those that are timed
 
 
-@click.command
+@click.command(cls=StudyCommand)
 @click.option("--steps", type=click.IntRange(1), default=20, show_default=True, help="Timed steps of a process.")
 @click.option("--turns", type=click.IntRange(1), default=3, show_default=True, help="Processes of each variant.")
 @click.option("--one", type=click.Choice(["kept", "returned"]), hidden=True, help="Variant to measure in this process.")

@@ -24,13 +24,14 @@ from fsrcache.extractors.covpool import CovPoolFER, save_covpool
 from fsrcache.faces.faces import usable_faces
 from fsrcache.faces.listing import Listing, string_array
 from fsrcache.presets import ExtractorConfig
+from studies.command import StudyCommand
 
 CLASSES = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
 SIDE = 16
 _SHAPE = ExtractorConfig(side=SIDE, stages=((8,), (64,)), stride=2, spd_side=64, hidden=16, embedding=16)
 
 
-@click.command
+@click.command(cls=StudyCommand)
 @click.option("--rows", type=click.IntRange(1), multiple=True, default=(20_000, 200_000), show_default=True,
               help="Rows of an extraction; repeatable.")  # fmt: skip
 @click.option("--one", type=click.IntRange(1), hidden=True, help="Rows to extract in this process.")

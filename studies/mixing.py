@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from fsrcache.store.layout import ArrayLayout
 from fsrcache.store.shuffle import ShuffledRows
 from fsrcache.store.stored import StoredArray
+from studies.command import StudyCommand
 
 _ROWS, _HELD_OUT, _WIDTH, _CLASSES, _CHUNK, _BATCH = 60_000, 10_000, 64, 7, 256, 128
 _SHARES = (0.02, 0.1, 0.25)  # resident shares of the chunks
@@ -22,7 +23,7 @@ _EVALUATIONS = 12  # of the held-out loss, in an epoch
 Order = Callable[[int, int], NDArray[np.int64]]  # (seed, epoch) -> row numbers
 
 
-@click.command
+@click.command(cls=StudyCommand)
 @click.option("--seeds", type=click.IntRange(2), default=8, show_default=True, help="Probes of every order.")
 @click.option("--rows", type=click.IntRange(2_000), default=_ROWS, show_default=True, help="Rows of the store.")
 def main(seeds: int, rows: int) -> None:

@@ -12,11 +12,12 @@ import click
 
 from fsrcache.store.spec import StoreSpec
 from studies.big_store import Assumed, big_spec, counted, killed, naive_objects, trainer
+from studies.command import StudyCommand
 
 _NAMES = {"features": "features, fp16", "embeddings": "embeddings, fp16", "probabilities": "probabilities, fp32"}
 
 
-@click.command
+@click.command(cls=StudyCommand)
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="File of the page, else standard output.")
 def main(out: Path | None) -> None:
     """Count, simulate and write."""

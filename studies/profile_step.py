@@ -23,11 +23,12 @@ from fsrcache.benchmarks.subject import Subject, subjects
 from fsrcache.device import pick_device
 from fsrcache.evaluation.style import own_style, write_figure
 from fsrcache.training.step.trainer import PARTS
+from studies.command import StudyCommand
 
 _OPERATIONS = 12  # listed by name; the others are summed
 
 
-@click.command
+@click.command(cls=StudyCommand)
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder of the results.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda or auto.")
 @click.option("--steps", default=5, show_default=True, help="Number of profiled steps.")

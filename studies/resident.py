@@ -25,13 +25,14 @@ from fsrcache.store.reader import FeatureStore
 from fsrcache.store.spec import DIGESTS, StoreSpec, chunk_and_block
 from fsrcache.store.writer import FeatureWriter
 from fsrcache.training.run.train import train_generator
+from studies.command import StudyCommand
 
 _CLASSES = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
 _SCALES = tuple(range(1, 9))
 _SHAPE = EXTRACTORS["paper"]
 
 
-@click.command
+@click.command(cls=StudyCommand)
 @click.option("--rows", type=click.IntRange(100), default=15_339, show_default=True, help="Number of faces.")
 @click.option("--steps", type=click.IntRange(1), default=20, show_default=True, help="Number of training steps.")
 @click.option("--within", type=click.Path(path_type=Path), hidden=True, help="Folder to train in, in this process.")

@@ -35,6 +35,7 @@ from fsrcache.training.run.networks import make_trainer
 from fsrcache.training.step.trainer import Trainer
 from fsrcache.workspace import Workspace
 from studies.answers import kept_answer, training_identity
+from studies.command import StudyCommand
 
 SOURCES = ("none", "lr", "hr", "sr", "sr_grad")
 _CPU = torch.device("cpu")
@@ -48,7 +49,7 @@ _SMOOTHED = 3  # scorings
 _AT_ONCE = 512  # features
 
 
-@click.command
+@click.command(cls=StudyCommand)
 @click.option(
     "--workspace", required=True, type=click.Path(path_type=Path, exists=True), help="Workspace with a store."
 )

@@ -34,6 +34,7 @@ from fsrcache.training.data.stream import _READ as _PASSED_ROWS
 from fsrcache.training.data.stream import STREAM_BYTES
 from studies.big_store import Assumed, counted
 from studies.bookkeeping import bookkeeping
+from studies.command import StudyCommand
 
 SCALES = tuple(range(1, 9))
 PRESETS = ("small", "paper")
@@ -68,7 +69,7 @@ class Prices:
     read: float = 4e-7
 
 
-@click.command
+@click.command(cls=StudyCommand)
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="File of the record.")
 @click.option("--core-hour", default=Prices.core_hour, show_default=True, help="Dollars for a core and hour.")
 @click.option("--gpu-hour", default=Prices.gpu_hour, show_default=True, help="Dollars for an H200 and hour.")

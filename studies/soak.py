@@ -16,6 +16,7 @@ from typing import Any
 import click
 
 from fsrcache.benchmarks.harness import commit, machine
+from studies.command import StudyCommand
 from studies.program import CommandResult, Running, run
 
 _COMMAND = ("extract", "--scales", "2..8", "--json")
@@ -23,7 +24,7 @@ _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "FSRCACHE_WORKSPACE": "fsr"}
 _EARLY = 0.2  # share of the kills that come before anything is extracted
 
 
-@click.command
+@click.command(cls=StudyCommand)
 @click.option("--kills", type=click.IntRange(1), default=200, show_default=True, help="Number of kills.")
 @click.option("--faces", type=click.IntRange(70), default=1050, show_default=True, help="Number of drawn faces.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Random seed of the moments.")

@@ -18,9 +18,10 @@ from fsrcache.models.super_resolution.forms import load_super_resolver
 from fsrcache.rows.super_resolved import network_files
 from fsrcache.training.super_resolution.enlarge import enlarge
 from fsrcache.training.super_resolution.quality import Quality, luma_of, quality
+from studies.command import StudyCommand
 
 
-@click.command
+@click.command(cls=StudyCommand)
 @click.argument("row", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 def main(row: Path, folder: Path) -> None:

@@ -23,10 +23,10 @@ from typing import Any
 
 import click
 
-from fsrcache.errors import RequestError
 from fsrcache.rows.generated import NAME
 from fsrcache.rows.index import rows_to_train
 from fsrcache.threads import usable_cores
+from studies.command import StudyCommand
 
 _MEASURES = (
     "accuracy", "gap_closed", "ceiling_reached", "mean_class_accuracy", "macro_f1", "distance", "calibration", "cost",
@@ -38,7 +38,7 @@ _SEEDS_OF = {"specialists": 1}  # one network a scale
 Command = tuple[str, ...]
 
 
-@click.command
+@click.command(cls=StudyCommand)
 @click.option("--data", required=True, type=click.Path(path_type=Path, exists=True), help="Faces with their classes.")
 @click.option("--workspace", required=True, type=click.Path(path_type=Path), help="Folder of all results.")
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder of the results.")
@@ -76,10 +76,7 @@ def main(
         "versions": {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES},
         "commands": [],
     }
-    try:
-        rivals = [] if rows == "none" else [row.NAME for row in rows_to_train(rows.split(","))]
-    except RequestError as error:
-        raise click.UsageError(f"{error.what} {error.remedy}") from None
+    rivals = [] if rows == "none" else [row.NAME for row in rows_to_train(rows.split(","))]
     counts = {**_SEEDS_OF, **seeds_of_rows(seeds_of, rivals)}
     answers = workspace / "answers"
     answers.mkdir(parents=True, exist_ok=True)

@@ -39,6 +39,7 @@ from fsrcache.training.run.loop import score
 from fsrcache.training.run.train import train_generator
 from fsrcache.workspace import Workspace
 from studies.answers import kept_answer, training_identity
+from studies.command import StudyCommand
 
 _CPU = torch.device("cpu")
 
@@ -81,7 +82,7 @@ def variants(sizes: tuple[int, ...], views: tuple[int, ...]) -> list[Variant]:
     return [Variant(), *hidden, *(Variant(views=count) for count in views if count)]
 
 
-@click.command
+@click.command(cls=StudyCommand)
 @click.option(
     "--workspace", required=True, type=click.Path(path_type=Path, exists=True), help="Workspace with a store."
 )

@@ -37,6 +37,7 @@ from fsrcache.training.run.train import train_generator
 from fsrcache.verbs.extract import extract
 from fsrcache.workspace import Workspace
 from studies.answers import kept_answer, training_identity
+from studies.command import StudyCommand
 from studies.forms import FORMS, train_form
 
 _CPU = torch.device("cpu")
@@ -88,7 +89,7 @@ VARIANTS: Mapping[str, TrainConfig] = {
 }
 
 
-@click.command
+@click.command(cls=StudyCommand)
 @click.option(
     "--workspace", required=True, type=click.Path(path_type=Path, exists=True), help="Workspace with a store."
 )

@@ -21,13 +21,14 @@ from fsrcache.verbs.evaluate import evaluate
 from fsrcache.verbs.extract import estimate_extract, extract
 from fsrcache.verbs.pretrain import estimate_pretrain, pretrain
 from fsrcache.verbs.train import estimate_train, train
+from studies.command import StudyCommand
 
 _SIDE, _PRESET = 48, "small"
 _SCALES = range(2, 9)
 _SIZES = (1_000, 10_000, 35_887)  # faces in all splits; the last is FER2013
 
 
-@click.command
+@click.command(cls=StudyCommand)
 @click.option("--machine", required=True, help="Name of the machine, for the file.")
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder of the result.")
 @click.option("--faces", default=1400, show_default=True, help="Number of faces that rates are measured on.")

@@ -23,6 +23,7 @@ from fsrcache.extraction.features import features_of
 from fsrcache.faces.decode import Pictures
 from fsrcache.spd import unvech, vech_side
 from fsrcache.verbs.data import read_faces
+from studies.command import StudyCommand
 
 _FACES = 100  # looked through at a time
 _LIGHT, _DARK = "#b8c4ce", "#1f6fb2"  # bars of the extractor alone and of the model
@@ -42,7 +43,7 @@ class Way:
     probabilities: NDArray[np.float32]
 
 
-@click.command
+@click.command(cls=StudyCommand)
 @click.option(
     "--workspace", required=True, type=click.Path(path_type=Path, file_okay=False), help="A trained workspace."
 )

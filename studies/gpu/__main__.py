@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 import torch
 
+from studies.command import StudyCommand
 from studies.gpu.checks import Setting, run_checks
 from studies.gpu.parts import PARTS, Part, checks_of
 from studies.gpu.report import as_table, write_report
@@ -27,7 +28,7 @@ _ENVIRONMENT = {
 _REHEARSED = {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
 
 
-@click.command
+@click.command(cls=StudyCommand)
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder of the results.")
 @click.option("--budget", type=click.FloatRange(0), default=400.0, show_default=True, help="Seconds for all parts.")
 @click.option("--only", metavar="PART[,PART]", help=f"Parts to run, of {', '.join(_NAMES)}.")

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import click
 
+from studies.command import StudyCommand
 from studies.gpu.machine_code import resources
 
 _MULTIPROCESSORS, _REGISTERS, _SHARED, _THREADS = 132, 65536, 227 * 1024, 2048
@@ -85,7 +86,7 @@ def as_markdown(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-@click.command
+@click.command(cls=StudyCommand)
 def main() -> None:
     """Print the table."""
     click.echo(as_markdown([as_row(case) for case in estimates()]))

@@ -1,11 +1,10 @@
 """Whether an extraction's memory grows with the number of pictures: whole processes, of 20,000 and 200,000 rows.
 
-Run as ``python -m studies.memory``; it prints one JSON document. Pictures are computed when they are read;
+Run as ``python -m studies.memory`` on Linux; it prints one JSON document. Pictures are computed when they are read;
 the extractor has the features of ``small`` and few convolutions, so that the rows take minutes.
 """
 
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -17,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fsrcache.benchmarks.harness import commit, machine
+from fsrcache.benchmarks.harness import commit, machine, peak_memory
 from fsrcache.extraction.extract import extract_features
 from fsrcache.extraction.source import face_source
 from fsrcache.extractors.covpool import CovPoolFER, save_covpool
@@ -54,11 +53,11 @@ def measure(rows: int) -> dict[str, float]:
         save_covpool(Path(folder) / "extractor.safetensors", CovPoolFER(_SHAPE, CLASSES).eval(), training={})
         faces = usable_faces(noise_pictures(rows), side=SIDE)
         source = face_source(faces, Path(folder) / "extractor.safetensors", device=torch.device("cpu"))
-        listed = _peak()
+        listed = peak_memory()
         result = extract_features(source, store=Path(folder) / "features.zarr", scales=(1, 2), data="pictures of noise")
     assert result.complete
     seconds = time.perf_counter() - began
-    return {"rows": rows, "peak_bytes": _peak(), "peak_bytes_before_extracting": listed, "seconds": seconds}
+    return {"rows": rows, "peak_bytes": peak_memory(), "peak_bytes_before_extracting": listed, "seconds": seconds}
 
 
 def noise_pictures(rows: int) -> Listing:
@@ -81,11 +80,6 @@ def _process(rows: int) -> dict[str, float]:
     completed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     result: dict[str, float] = json.loads(completed.stdout)
     return result
-
-
-def _peak() -> int:
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from fsrcache.benchmarks.store import store_cases
 from fsrcache.benchmarks.synthetic_store import forget, synthetic_store
 from fsrcache.cli.bench import bench
 from fsrcache.errors import FsrcacheError
+from studies import memory
 from studies.big_store import Assumed, big_spec, counted, killed, naive_objects, trainer
 from studies.memory import measure, noise_pictures
 from studies.mixing import neighbours, probes
@@ -153,3 +154,10 @@ def test_pictures_of_noise_differ_and_are_extracted():
     record = measure(40)
     assert record["rows"] == 40
     assert record["peak_bytes"] >= record["peak_bytes_before_extracting"] > 10**7
+
+
+@pytest.mark.slow
+def test_a_large_parent_is_not_counted_as_an_extraction_s_memory():
+    parent = np.ones(1 << 30, np.uint8)  # written, and so resident
+    record = memory._process(40)
+    assert record["peak_bytes"] < len(parent)

@@ -96,6 +96,7 @@ def _subject(name: str, config: TrainConfig, shape: ExtractorConfig, device: tor
     labels = torch.from_numpy(random.integers(len(_CLASSES), size=faces)).to(device)
     cache = FeatureCache(
         features=torch.zeros(len(_SCALES), faces, vech_length(shape.spd_side), dtype=torch.float16, device=device),
+        early=torch.zeros(len(_SCALES), faces, extractor.form.early, dtype=torch.float16, device=device),
         embeddings=torch.zeros(faces, shape.embedding, dtype=torch.float16, device=device),
         probabilities=torch.zeros(len(_SCALES), faces, device=device),
         labels=labels,
@@ -107,6 +108,7 @@ def _subject(name: str, config: TrainConfig, shape: ExtractorConfig, device: tor
             here = slice(start, start + _AT_ONCE)
             batch = features_of(extractor, pictures[here], scale=scale)
             cache.features[scale_index, here] = torch.from_numpy(batch.features).half()
+            cache.early[scale_index, here] = torch.from_numpy(batch.early).half()
             truth = labels[here].cpu().numpy()
             probabilities = batch.probabilities[np.arange(len(truth)), truth]
             cache.probabilities[scale_index, here] = torch.from_numpy(probabilities).to(device)

@@ -116,11 +116,11 @@ def extract(
     device: str,
     as_json: bool,
 ) -> None:
-    """Write features, embeddings and probabilities of every face at every scale into the workspace's store.
+    """Write what the extractor says of every face at every scale into the workspace's store.
 
-    Interrupted, it goes on where it stopped when the same command is run again; more scales, views and faces without
-    labels can be added later. In a workspace without an extractor, one is quickly trained if the faces are the drawn
-    ones.
+    That is features, embeddings, probabilities and, where it has any, early features. Interrupted, it goes on where it
+    stopped when the same command is run again; more scales, views and faces without labels can be added later. In a
+    workspace without an extractor, one is quickly trained if the faces are the drawn ones.
     """
     from fsrcache.device import keep_freed_memory, pick_device  # and torch, not for --help and completion
     from fsrcache.extraction.extract import ExtractEstimate, ExtractResult

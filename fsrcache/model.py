@@ -11,7 +11,7 @@ from threading import Lock
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from fsrcache.deployment.weights import WEIGHTS, read_exported
 from fsrcache.device import fp32_precision, pick_device
@@ -24,6 +24,7 @@ from fsrcache.extractors.opening import open_extractor
 from fsrcache.faces.bicubic import imresize_batch
 from fsrcache.faces.decode import Pictures
 from fsrcache.faces.degrade import SCALE_FORM, Degradation
+from fsrcache.models.generators.form import super_resolve
 from fsrcache.models.generators.forms import (
     KIND,
     GeneratorTraining,
@@ -89,7 +90,8 @@ class Model:
     extractor
         The frozen network, on the model's device.
     generator
-        The network that super-resolves features: fp32 ``[B, P]`` -> ``[B, P]``.
+        The network that super-resolves features: fp32 ``[B, P]`` -> ``[B, P]``; of early features ``[B, Q]`` too, as
+        its second argument, where it reads them.
     scales
         The scales that the generator was trained at, ascending; the store may have got more since.
     degradation
@@ -208,8 +210,9 @@ class Model:
         for row, picture in enumerate(pictures):
             batch[row] = picture  # grey is repeated among colours
         with _FP32, torch.autocast(self.device.type, enabled=False):
-            coarse = features_of_view(self.extractor, view_of(batch)).features
-            features: Tensor = self.generator(torch.from_numpy(coarse).to(self.device)).float()
+            coarse = features_of_view(self.extractor, view_of(batch))
+            read = [torch.from_numpy(array).to(self.device) for array in (coarse.features, coarse.early)]
+            features = super_resolve(self.generator, *read).float()
             probabilities = self.extractor.head(features)[1].float().softmax(1)
             return features.cpu().numpy(), probabilities.cpu().numpy()
 

@@ -93,10 +93,8 @@ class PretrainConfig:
         Decay of every weight but the orthonormal map, the norms and the biases.
     label_smoothing
         Share of the target that all classes have alike.
-    flip
-        Whether half of the pictures are mirrored.
-    shift
-        Largest shift of a picture in pixels, each way.
+    flip, shift
+        Whether half of the pictures are mirrored, and the largest shift of a picture in pixels, each way.
     rotation, zoom
         Largest turn in degrees, each way, and largest enlargement or reduction as a share, of every other picture.
     """
@@ -192,12 +190,12 @@ class MLPConfig:
         Rank R of the residual: ``U diag(a) U'`` for symmetric matrices, ``U`` [D, R] and ``a`` [R] linear in the hidden
         vector; ``V a`` for plain vectors, ``V`` [P, R] the same for all samples. 0 for a residual that is itself linear
         in the hidden vector.
-    dropout
-        Share of the hidden values left out in training.
-    noise
-        Deviation of what is added at random to the standardised input in training.
+    dropout, noise
+        Share of the hidden values left out in training, and deviation of what is added to the standardised input.
     members
         How many such networks there are. In training each sees a share of the batch; the residual is their mean.
+    early
+        Whether it reads the early features beside the feature, where the store has them.
     """
 
     form: Literal["mlp"] = "mlp"
@@ -207,6 +205,7 @@ class MLPConfig:
     dropout: _Decay = 0.1
     noise: _Factor = 0.0
     members: Annotated[int, Between(1, 100)] = 1
+    early: bool = True
 
     def __post_init__(self) -> None:
         check_fields(self)

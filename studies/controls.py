@@ -5,7 +5,7 @@ and a trained generator. The frozen head is scored on the split that tables repo
 unseen ones, on
 
 - the generator's output, at full resolution too, which it should leave as it is;
-- its output for features whose channels or entries are permuted;
+- its output for features whose channels or entries are permuted, and beside early features of another face;
 - features with another change than the generator's own: its mean, or that of another face;
 - the output of generators with the settings and the seed of the first, trained at one scale alone, with the labels of
   other faces, or towards the fine features of other faces.
@@ -34,6 +34,7 @@ from fsrcache.errors import FsrcacheError
 from fsrcache.evaluation.heads import Logits, probabilities_of
 from fsrcache.extractors.extractor import Extractor
 from fsrcache.extractors.opening import open_extractor
+from fsrcache.models.generators.form import early_width, super_resolve
 from fsrcache.models.generators.forms import load_generator, read_training
 from fsrcache.presets import TRAINING, TrainConfig
 from fsrcache.progress import ProgressCallback
@@ -46,7 +47,7 @@ from fsrcache.training.run.features import TrainFeatures, choose_location, open_
 from fsrcache.training.run.train import train_generator
 from fsrcache.workspace import Workspace
 from studies.command import StudyCommand
-from studies.unseen import unseen_features
+from studies.unseen import Inputs, unseen_features
 
 _CPU = torch.device("cpu")
 _PERMUTATIONS = 3  # random ones, whose accuracies are averaged
@@ -90,10 +91,10 @@ def main(
     labels = store.labels(split).astype(np.int64)
     console = Console(stderr=True)
     with shown(console) as on_progress:
-        views: dict[str, NDArray[Any]] = {_in_words(scale): store.features(split, scale)[:] for scale in store.scales}
+        views: dict[str, Inputs] = {_in_words(scale): _inputs(store, split, scale) for scale in store.scales}
         others = [scale for scale in unseen if scale not in store.scales]
-        features = unseen_features(files, store, extractor, split, scales=others, on_progress=on_progress)
-        views |= {_in_words(scale): values for scale, values in features.items()}
+        new = unseen_features(files, store, extractor, split, scales=others, on_progress=on_progress)
+        views |= {_in_words(scale): inputs for scale, inputs in new.items()}
     record: dict[str, Any] = {
         "machine": machine(_CPU),
         "commit": commit(),
@@ -117,14 +118,14 @@ def main(
         folder = files.folder / "controls" / name / f"{config.steps}-{control.replace(' ', '-').replace(',', '')}"
         with shown(console) as on_progress:
             path = _trained(control, store.at_scales(scales), extractor, config, folder, seed, on_progress)
-        outputs = _mapped(load_generator(path)[0], views)
+        outputs = _generated(load_generator(path)[0], views)
         record["rows"].append({"name": control, "accuracy": _accuracy(extractor, outputs, labels)})
         click.echo(json.dumps(record["rows"][-1]), err=True)
         _write(record, out)
 
 
-def full_resolution(fine: NDArray[Any], extractor: Extractor, generator: torch.nn.Module) -> dict[str, float]:
-    """Return how far a generator leaves full-resolution features [n, P] as they are.
+def full_resolution(inputs: Inputs, extractor: Extractor, generator: torch.nn.Module) -> dict[str, float]:
+    """Return how far a generator leaves full-resolution features as they are.
 
     Returns
     -------
@@ -132,21 +133,26 @@ def full_resolution(fine: NDArray[Any], extractor: Extractor, generator: torch.n
         ``changed_answers``, the share of faces with another class, and ``relative_change``, the mean of
         ``|G(F) - F| / |F|``, both in percent.
     """
-    outputs = _mapped(generator, {"HR": fine})["HR"]
+    fine, outputs = inputs.features, _generated(generator, {"HR": inputs})["HR"]
     before, after = (_answers(extractor, values) for values in (fine, outputs))
     change = np.linalg.norm(outputs.astype(np.float32) - fine, axis=1) / np.linalg.norm(fine.astype(np.float32), axis=1)
     return {"changed_answers": 100 * float((before != after).mean()), "relative_change": 100 * float(change.mean())}
 
 
 def untrained_controls(
-    views: Views, labels: NDArray[np.int64], extractor: Extractor, generator: torch.nn.Module, *, seed: int
+    views: Mapping[str, Inputs],
+    labels: NDArray[np.int64],
+    extractor: Extractor,
+    generator: torch.nn.Module,
+    *,
+    seed: int,
 ) -> list[dict[str, Any]]:
     """Return the controls of a trained generator: the name and the accuracy in percent by scale of each.
 
     Parameters
     ----------
     views, labels
-        Features [n, P] by scale, and labels [n] of the same faces.
+        What the generator reads by scale, and labels [n] of the same faces.
     extractor
         The extractor, whose head is scored.
     generator
@@ -155,8 +161,8 @@ def untrained_controls(
         Random seed of permutations and of other faces.
     """
     random = np.random.default_rng(seed)
-    outputs = _mapped(generator, views)
-    change = {name: outputs[name].astype(np.float32) - values for name, values in views.items()}
+    outputs, coarse = _generated(generator, views), {name: one.features for name, one in views.items()}
+    change = {name: outputs[name].astype(np.float32) - values for name, values in coarse.items()}
     alike, unlike = other_faces(labels, random)
     length, side = extractor.form.length, extractor.form.side
     entries = [torch.from_numpy(random.permutation(length)) for _ in range(_PERMUTATIONS)]
@@ -165,14 +171,19 @@ def untrained_controls(
         channels = [torch.from_numpy(random.permutation(side)) for _ in range(_PERMUTATIONS)]
         permuted["channels"] = [partial(permuted_channels, order=order) for order in channels]
     scored = partial(_accuracy, extractor, labels=labels)
-    rows = {"bicubic": scored(views), "FSR-FER": scored(outputs)}
+    rows = {"bicubic": scored(coarse), "FSR-FER": scored(outputs)}
     for what, functions in permuted.items():
-        inputs = [_mapped(function, views) for function in functions]
+        inputs = [_mapped(function, coarse) for function in functions]
         rows[f"{what} permuted, no generator"] = _means([scored(one) for one in inputs])
-        rows[f"{what} permuted"] = _means([scored(_mapped(generator, one)) for one in inputs])
-    rows["mean change"] = scored({name: views[name] + one.mean(0) for name, one in change.items()})
+        changed = [{name: Inputs(values, views[name].early) for name, values in one.items()} for one in inputs]
+        rows[f"{what} permuted"] = _means([scored(_generated(generator, one)) for one in changed])
+    if early_width(generator):
+        for what, faces in (("another face", random.permutation(len(labels))), ("a face of the class", alike)):
+            of_others = {name: Inputs(one.features, one.early[faces]) for name, one in views.items()}
+            rows[f"early features of {what}"] = scored(_generated(generator, of_others))
+    rows["mean change"] = scored({name: coarse[name] + one.mean(0) for name, one in change.items()})
     for what, faces in (("another face of the class", alike), ("a face of another class", unlike)):
-        rows[f"change of {what}"] = scored({name: views[name] + one[faces] for name, one in change.items()})
+        rows[f"change of {what}"] = scored({name: coarse[name] + one[faces] for name, one in change.items()})
     return [{"name": name, "accuracy": accuracy} for name, accuracy in rows.items()]
 
 
@@ -205,6 +216,7 @@ def with_other_faces(cache: FeatureCache, control: str, random: np.random.Genera
     if control == _LABELS:
         return cache._replace(labels=cache.labels[order], probabilities=cache.probabilities[:, order])
     cache.features[0] = cache.features[0][order]  # in place: a store may be as large as half of the memory
+    cache.early[0] = cache.early[0][order]
     cache.probabilities[0] = cache.probabilities[0][order]
     return cache._replace(embeddings=cache.embeddings[order])
 
@@ -239,8 +251,19 @@ def _trained(
     return path
 
 
+def _inputs(store: FeatureStore, split: str, scale: int) -> Inputs:
+    features = store.features(split, scale)[:]
+    early = store.early(split, scale)[:] if "early" in store.spec.widths else features[:, :0]
+    return Inputs(features, early)
+
+
 def _mapped(function: Feature, views: Views) -> dict[str, NDArray[Any]]:
-    return {name: mapped(function, values, _CPU, name, lambda _: None) for name, values in views.items()}
+    return {name: mapped(function, [values], _CPU, name, lambda _: None) for name, values in views.items()}
+
+
+def _generated(generator: torch.nn.Module, views: Mapping[str, Inputs]) -> dict[str, NDArray[Any]]:
+    generate = partial(super_resolve, generator)
+    return {name: mapped(generate, values, _CPU, name, lambda _: None) for name, values in views.items()}
 
 
 def _answers(extractor: Extractor, features: NDArray[Any]) -> NDArray[np.int64]:

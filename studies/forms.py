@@ -53,7 +53,7 @@ class _Residual(MLPGenerator):
         self.register_buffer("deviation", torch.ones(length))
         self.network = network
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Tensor, early: Tensor | None = None) -> Tensor:  # noqa: ARG002  # it reads none
         residual: Tensor = self.network((features - self.mean) / self.deviation)
         return features + residual * self.deviation
 
@@ -102,7 +102,7 @@ class _WithScale(MLPGenerator):
         self.register_buffer("deviation", torch.ones(length + scales))
         cast(nn.Sequential, self.members[0])[0] = nn.Linear(length + scales, self.config.width)
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Tensor, early: Tensor | None = None) -> Tensor:  # noqa: ARG002  # it reads none
         residual = self.members[0]((features - self.mean) / self.deviation)
         return features + nn.functional.pad(residual, (0, self.scales)) * self.deviation
 
@@ -177,6 +177,7 @@ def train_form(
     on_progress: ProgressCallback = no_progress,
 ) -> Callable[[FeatureCache], dict[str, float]]:
     """Train a form; return a function that scores it on a cache, as ``score`` does."""
+    store = store.without_early()
     length, scales = store.spec.widths["features"], len(store.scales)
     rows = np.flatnonzero(~store.held_out())
     torch.manual_seed(seed)

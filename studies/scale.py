@@ -99,7 +99,7 @@ def main(out: Path | None, quick: bool, **prices: float) -> None:
 
 
 def spec_of(preset: str, rows: dict[str, int]) -> StoreSpec:
-    """Return what a store of a preset's features is about."""
+    """Return what a store of a preset's features is about, one without early features."""
     config = EXTRACTORS[preset]
     length = config.spd_side * (config.spd_side + 1) // 2
     chunk, block = chunk_and_block(2 * length, rows)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,6 +23,13 @@ from fsrcache.workspace import Workspace
 _BATCH = 256  # faces
 
 
+class Inputs(NamedTuple):
+    """What a generator reads of faces: features [n, P], and early features [n, Q]; Q is 0 where there are none."""
+
+    features: NDArray[np.floating[Any]]
+    early: NDArray[np.floating[Any]]
+
+
 def unseen_features(
     workspace: Workspace,
     store: FeatureStore,
@@ -30,8 +38,8 @@ def unseen_features(
     *,
     scales: Sequence[float],
     on_progress: ProgressCallback,
-) -> dict[float, NDArray[np.float16]]:
-    """Return the features [n, P] of a split's faces in the store's order by scale, as the store would keep them.
+) -> dict[float, Inputs]:
+    """Return what the store would keep of a split's faces for a generator, in its order, fp16 by scale.
 
     The low resolution of a whole scale is made as the store's was; that of any other has the side ``ceil(S / scale)``
     and is made by the size form.
@@ -49,14 +57,16 @@ def unseen_features(
     source = face_source(faces, extractor, device=torch.device("cpu"), degradation=degradation)
     has_store_of(workspace, store_spec(source, scales=store.scales, data=title), data)  # compares
     rows = source.order[split]
-    features = {scale: np.empty((len(rows), extractor.form.length), np.float16) for scale in scales}
+    length, width = extractor.form.length, store.spec.widths.get("early", 0)
+    unseen = {scale: Inputs(*(np.empty((len(rows), one), np.float16) for one in (length, width))) for scale in scales}
     parts = range(0, len(rows), _BATCH)
     for start in counted(parts, "extracting unseen scales", "parts", on_progress):
         pictures = source.faces.batch(rows[start : start + _BATCH])
-        for scale, values in features.items():
-            view = view_at(pictures, scale, degradation)
-            values[start : start + _BATCH] = features_of_view(extractor, view).features
-    return features
+        for scale, inputs in unseen.items():
+            outputs = features_of_view(extractor, view_at(pictures, scale, degradation))
+            inputs.features[start : start + _BATCH] = outputs.features
+            inputs.early[start : start + _BATCH] = outputs.early[:, :width]
+    return unseen
 
 
 def view_at(pictures: Pictures, scale: float, degradation: Degradation) -> Pictures:

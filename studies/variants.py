@@ -74,6 +74,7 @@ VARIANTS: Mapping[str, TrainConfig] = {
     "weights by sr": replace(_BASE, reweight="sr"),
     "weights by sr_grad": replace(_BASE, reweight="sr_grad"),
     "averaging 0.999": replace(_BASE, averaging=0.999),
+    "no early features": replace(_BASE, generator=MLPConfig(early=False)),
     "batch 256": replace(_BASE, batch=256),
     "batch 256, noise 0.5, dropout 0.2": replace(_BASE, batch=256, generator=_REGULARISED),
     "the same, two networks of two thirds the width": replace(

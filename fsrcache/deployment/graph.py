@@ -7,9 +7,10 @@ from torch import Tensor, nn
 
 from fsrcache.deployment.bicubic import Resize
 from fsrcache.deployment.weights import ExportedModel
-from fsrcache.extractors.covpool import CovPoolFER, whiten
+from fsrcache.extractors.covpool import CovPoolFER, part_means, whiten
 from fsrcache.extractors.extractor import LUMA
 from fsrcache.kernels.log_eig_products import log_eig_products
+from fsrcache.models.generators.form import super_resolve
 from fsrcache.spd import vech
 
 
@@ -17,7 +18,8 @@ class Pipeline(nn.Module):
     """Faces of any size to probabilities, as ``fsrcache.Model`` computes them.
 
         faces uint8 [N, 3, h, w] -> S x S, whitened -> convolutions [N, C, h', w'] -> covariance, mapped and ridged
-        -> logarithm by products [N, D, D] -> vech [N, P] -> generator -> head -> softmax fp32 [N, K]
+        -> logarithm by products [N, D, D] -> vech [N, P], with the early features -> generator -> head
+        -> softmax fp32 [N, K]
 
     Parameters
     ----------
@@ -32,19 +34,22 @@ class Pipeline(nn.Module):
         extractor: CovPoolFER = copy.deepcopy(model.extractor.module).cpu()
         self.grey = model.channels == 1
         self.resize = Resize(extractor.side, model.degradation.border)
-        self.trunk, self.pool, self.head = extractor.trunk, extractor.pool, extractor.head
+        self.earlier, self.trunk = extractor.trunk[: extractor.last_stage], extractor.trunk[extractor.last_stage :]
+        self.pool, self.head = extractor.pool, extractor.head
         self.generator = copy.deepcopy(model.generator).cpu()
         self.floor = extractor.logarithm.floor
         self.dtype = torch.float16 if half else torch.float32
-        for part in (self.trunk, self.generator, self.head):
+        for part in (self.earlier, self.trunk, self.generator, self.head):
             part.to(self.dtype)
 
     def forward(self, faces: Tensor) -> Tensor:
         """Return probabilities fp32 [N, K] of faces uint8 [N, 3, h, w]."""
         pictures = whiten(self.resize(_luma(faces) if self.grey else faces))
-        maps = self.trunk(pictures.to(self.dtype)).float()
+        earlier = self.earlier(pictures.to(self.dtype))
+        maps = self.trunk(earlier).float()
         features = vech(log_eig_products(self._covariance(maps), self.floor))
-        _, logits = self.head(self.generator(features.to(self.dtype)))
+        read = (features.to(self.dtype), part_means(earlier).to(self.dtype))
+        _, logits = self.head(super_resolve(self.generator, *read))
         probabilities: Tensor = logits.float().softmax(1)
         return probabilities
 

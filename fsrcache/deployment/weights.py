@@ -11,6 +11,7 @@ from fsrcache.errors import FsrcacheError
 from fsrcache.extractors.covpool import CovPoolFER, extractor_of
 from fsrcache.extractors.extractor import Extractor
 from fsrcache.faces.degrade import Degradation
+from fsrcache.models.generators.form import early_width
 from fsrcache.models.generators.forms import GeneratorTraining, form_of, make_generator
 from fsrcache.models.weights import read_module, read_record, write_weights
 from fsrcache.presets import ExtractorConfig
@@ -34,6 +35,7 @@ class _Record(TypedDict):
     """The record beside the tensors."""
 
     extractor: _ExtractorRecord
+    early: Annotated[int, Between(0, 2**24)]  # values that the generator reads
     training: GeneratorTraining
     run: str
     channels: Annotated[int, Between(1, 3)]
@@ -67,6 +69,7 @@ def write_exported(path: str | PathLike[str], model: ExportedModel) -> None:
             "digest": extractor.digest,
             "summary": extractor.summary,
         },
+        "early": early_width(model.generator),
         "training": {**model.training, "config": asdict(model.training["config"])},
         "run": model.run,
         "channels": model.channels,
@@ -107,7 +110,8 @@ def is_exported(path: str | PathLike[str]) -> bool:
 def _networks(record: _Record) -> nn.ModuleDict:
     written = record["extractor"]
     extractor = CovPoolFER(written["config"], written["classes"])
-    generator = make_generator(record["training"]["config"].generator, extractor_of(extractor).form)
+    form = replace(extractor_of(extractor).form, early=record["early"])
+    generator = make_generator(record["training"]["config"].generator, form)
     return nn.ModuleDict({"extractor": extractor, "generator": generator})
 
 

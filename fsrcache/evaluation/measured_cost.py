@@ -21,6 +21,7 @@ from fsrcache.evaluation.scoring import known_scales
 from fsrcache.evaluation.tables import Table
 from fsrcache.extractors.extractor import Extractor, weight_count
 from fsrcache.kernels import bimap_covariance_pool, covariance_pool, log_eig
+from fsrcache.models.generators.form import super_resolve
 from fsrcache.progress import ProgressCallback, counted, no_progress
 from fsrcache.store.reader import FeatureStore
 
@@ -165,9 +166,10 @@ def _amount(networks: Networks, extractor: Extractor, measure: _Measure, faces: 
         return _Amount(0, embed)
     if generator is None:
         return _Amount(embed, 0)
-    features = own.embed(batch).features
-    head = measure(lambda: own.head(features), faces, own.device)
-    return _Amount(embed - head, head + measure(lambda: generator(features), faces, own.device))
+    taps = own.embed(batch)
+    head = measure(lambda: own.head(taps.features), faces, own.device)
+    own_part = measure(lambda: super_resolve(generator, taps.features, taps.early), faces, own.device)
+    return _Amount(embed - head, head + own_part)
 
 
 def _multiplications(run: Callable[[], Any], faces: int, _: torch.device) -> float:

@@ -37,7 +37,8 @@ class Networks(NamedTuple):
     extractor
         The extractor with its head; None for a row that looks at no face.
     generator
-        Module from features fp32 [B, P] to those that the head gets; None where it gets the extractor's own.
+        Module from features fp32 [B, P], and early ones [B, Q] if it reads them, to the features that the head gets;
+        None where it gets the extractor's own.
     """
 
     super_resolver: Enlarger | None = None

@@ -33,3 +33,11 @@ def split_features(store: FeatureStore, split: str, scale: int) -> NDArray[np.fl
     """Return the features [n, P] of a split at a scale."""
     name, rows = stored_rows(store, split)
     return store.features(name, scale)[rows]
+
+
+def split_early(store: FeatureStore, split: str, scale: int) -> NDArray[np.floating[Any]] | None:
+    """Return the early features [n, Q] of a split at a scale; None where the store has none."""
+    if "early" not in store.spec.widths:
+        return None
+    name, rows = stored_rows(store, split)
+    return store.early(name, scale)[rows]

@@ -45,6 +45,8 @@ def extract_blocks(
             values: dict[str, NDArray[np.float32]] = {}
             for start, part in zip(range(0, length, BATCH), extracted, strict=False):
                 for name, rows in part._asdict().items():
+                    if name not in spec.widths:
+                        continue
                     whole = values.setdefault(name, np.empty((length, rows.shape[1]), np.float32))
                     whole[start : start + len(rows)] = rows
                 yield block[1], len(part.features)

@@ -111,7 +111,7 @@ def extract_features(
     cluster: RayCluster | None = None,
     on_progress: ProgressCallback = no_progress,
 ) -> ExtractResult:
-    """Write features, embeddings and probabilities of all faces into a store; what is there already is kept.
+    """Write what the extractor says of all faces into a store; what is there already is kept.
 
     Batches are decoded, resized and extracted side by side, each on a thread of its own, and blocks are written on
     one more; in memory are up to 256 MiB of a block's pictures, a few batches and two blocks of features. Where the

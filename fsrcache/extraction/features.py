@@ -21,11 +21,20 @@ SIDE_BY_SIDE = 4  # batches at a time, each of which takes memory
 
 
 class Features(NamedTuple):
-    """Outputs of the frozen extractor: features fp32 [B, P], embeddings fp32 [B, E], probabilities fp32 [B, K]."""
+    """Outputs of the frozen extractor.
+
+    Attributes
+    ----------
+    features, embeddings, probabilities
+        fp32 [B, P], [B, E] and [B, K].
+    early
+        fp32 [B, Q], the early features; Q is 0 where there are none.
+    """
 
     features: NDArray[np.float32]
     embeddings: NDArray[np.float32]
     probabilities: NDArray[np.float32]
+    early: NDArray[np.float32]
 
 
 def view_of(pictures: Pictures, *, scale: int = 1, degradation: Degradation = SCALE_FORM) -> Pictures:
@@ -38,7 +47,9 @@ def features_of_view(extractor: Extractor, view: Pictures) -> Features:
     """Return the features of what ``view_of`` gave; on several threads only within ``side_by_side``."""
     taps = extractor.embed(torch.from_numpy(view).to(extractor.device))
     probabilities = taps.logits.softmax(dim=1)
-    return Features(*(tensor.float().cpu().numpy() for tensor in (taps.features, taps.embedding, probabilities)))
+    early = probabilities[:, :0] if taps.early is None else taps.early
+    outputs = (taps.features, taps.embedding, probabilities, early)
+    return Features(*(tensor.float().cpu().numpy() for tensor in outputs))
 
 
 @fp32_precision(tf32=False)

@@ -64,6 +64,8 @@ class FaceSource:
         What enlarges the small faces; None for bicubic.
     extra
         The faces of the splits that only trainings read.
+    early
+        Whether the early features are kept too, if the extractor has any.
     """
 
     faces: Faces
@@ -72,6 +74,7 @@ class FaceSource:
     degradation: Degradation
     super_resolver: SuperResolver | None = None
     extra: Mapping[str, ExtraFaces] = field(default_factory=dict)
+    early: bool = True
 
     def rows(self, split: str) -> NDArray[np.int64]:
         """Return which of its pictures are the rows of a split, int64 ``[n]``, in the store's order."""
@@ -112,6 +115,7 @@ def face_source(
     super_resolver: SuperResolver | None = None,
     views: int = 0,
     unlabelled: Faces | None = None,
+    early: bool = True,
 ) -> FaceSource:
     """Open the extractor, and put the faces in the store's order and their classes in the extractor's.
 
@@ -123,6 +127,8 @@ def face_source(
         Number of views of every training face.
     unlabelled
         Faces whose labels are not known, of the same side; those that are among the labelled ones are left out.
+    early
+        Whether the early features are kept too.
 
     Raises
     ------
@@ -141,7 +147,7 @@ def face_source(
     extra = views_of(faces, order["train"], views=views) if views and "train" in order else {}
     if unlabelled is not None:
         extra[UNLABELLED] = unlabelled_faces(unlabelled, faces)
-    return FaceSource(faces, extractor, order, degradation, super_resolver, extra)
+    return FaceSource(faces, extractor, order, degradation, super_resolver, extra, early)
 
 
 def store_spec(source: FaceSource, *, scales: Sequence[int], data: str) -> StoreSpec:
@@ -171,7 +177,12 @@ def store_spec(source: FaceSource, *, scales: Sequence[int], data: str) -> Store
         },
         classes=faces.classes,
         scales=tuple(sorted({1, *scales})),
-        widths={"features": length, "embeddings": extractor.embedding, "probabilities": len(faces.classes)},
+        widths={
+            "features": length,
+            "embeddings": extractor.embedding,
+            "probabilities": len(faces.classes),
+            **({"early": extractor.form.early} if source.early and extractor.form.early else {}),
+        },
         dtype=_DTYPE,
         recipe={
             "extractor": extractor.name,

@@ -3,6 +3,9 @@
     picture uint8 [B, 3, H, W] -> whitened -> convolutions [B, C, h, w] -> covariance, mapped and ridged [B, D, D]
     -> logarithm of its clipped eigenvalues [B, D, D] -> vech [B, P] -> head: embedding [B, E], logits [B, K]
 
+The early features [B, Q] are the maps in front of the last stage of convolutions, averaged over 3 x 3 parts of the
+picture.
+
 The head sees vech, a linear layer on which is one on the symmetric matrix. Under ``torch.autocast`` only the
 convolutions run in lower precision.
 
@@ -30,6 +33,8 @@ from fsrcache.spd.layers import BiMap, CovariancePool, LogEig
 COVPOOL = "extractor"  # the kind of its file
 PREPROCESSING = "(picture - mean) / max(deviation, 1 / sqrt(values)), over every picture's values 0..255"
 _NORM_EPSILON = 1e-3
+_LAYERS = 3  # of a convolution of the last stage, with norm and ReLU
+_PARTS = 3  # of the early features, along each side
 _REMEDY = Remedy("It is damaged or of another version: make one, `{}`.", call("pretrain", data=Blank("PATH")))
 
 
@@ -92,6 +97,7 @@ class CovPoolFER(nn.Module):
         self.classes = classes
         self.side, self.channels, self.spd_side = config.side, 3, config.spd_side
         self.trunk = _trunk(config)
+        self.last_stage = len(self.trunk) - _LAYERS * len(config.stages[-1])  # its first layer
         self.pool = CovariancePool(config.ridge, BiMap(channels, config.spd_side, generator=generator))
         self.logarithm = LogEig(config.floor)
         self.head = Head(
@@ -118,7 +124,10 @@ class CovPoolFER(nn.Module):
         FsrcacheError
             If the pictures have another shape.
         """
-        covariance = self.pool(self.trunk(whiten(pictures)))
+        return self._log_covariance(self.trunk(whiten(pictures)))
+
+    def _log_covariance(self, maps: Tensor) -> Tensor:
+        covariance = self.pool(maps)
         if covariance.is_cpu and not self.training:
             covariance = covariance.double()  # fp32 decompositions cost up to 2e-4 of a probability
         log_covariance: Tensor = self.logarithm(covariance).float()
@@ -128,16 +137,27 @@ class CovPoolFER(nn.Module):
         """Return the features as vectors: pictures as in ``log_covariance`` -> vech, fp32 ``[B, P]``."""
         return vech(self.log_covariance(pictures))
 
+    @property
+    def early(self) -> int:
+        """Q, the number of values of the early features."""
+        stages = ((3,), *self.config.stages)
+        return stages[-2][-1] * _PARTS**2
+
     def embed(self, pictures: Tensor) -> Taps:
-        """Return features, embedding and logits of pictures as in ``log_covariance``."""
+        """Return features, embedding, logits and early features of pictures as in ``log_covariance``."""
         taps: Taps = self(pictures)
         return taps
 
     def forward(self, pictures: Tensor) -> Taps:
-        """Return features, embedding and logits of pictures as in ``log_covariance``."""
-        features = self.features(pictures)
+        """Return features, embedding and logits of pictures as in ``log_covariance``; early features in evaluation."""
+        earlier = maps = whiten(pictures)
+        for number, layer in enumerate(self.trunk):
+            earlier = maps if number == self.last_stage else earlier
+            maps = layer(maps)
+        features = vech(self._log_covariance(maps))
         with torch.autocast(features.device.type, enabled=False):
-            return Taps(features, *self.head(features))
+            embedding, logits = self.head(features)
+            return Taps(features, embedding, logits, None if self.training else part_means(earlier))
 
 
 class Head(nn.Module):
@@ -171,6 +191,11 @@ class Head(nn.Module):
         """Return the logits [B, K] of an embedding [B, E]: training has the cached one of every face."""
         logits: Tensor = self.classify(embedding)
         return logits
+
+
+def part_means(maps: Tensor) -> Tensor:
+    """Return the means of maps [B, C, h, w] over 3 x 3 parts, fp32 [B, 9 C]."""
+    return nn.functional.adaptive_avg_pool2d(maps.float(), _PARTS).flatten(1)
 
 
 def whiten(pictures: Tensor) -> Tensor:
@@ -251,7 +276,7 @@ def extractor_of(model: CovPoolFER, *, digest: str = "", training: str = "untrai
         module=model,
         name="CovPoolFER",
         digest=digest,
-        form=FeatureForm(vech_length(config.spd_side), config.spd_side),
+        form=FeatureForm(vech_length(config.spd_side), config.spd_side, early=model.early),
         embedding=config.embedding,
         preprocessing=PREPROCESSING,
         summary=f"CovPoolFER, D {config.spd_side}, {config.side} x {config.side} pixels, {training}",

@@ -1,8 +1,8 @@
-"""What everything after it knows of a frozen network: pictures in; features, embedding and logits out."""
+"""What everything after it knows of a frozen network: pictures in; features, embedding, logits, early ones out."""
 
 import copy
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol, Self
 
@@ -24,7 +24,9 @@ class FrozenNetwork(Protocol):
     """A network that can be an extractor: an ``nn.Module`` with these attributes, in evaluation mode.
 
     It may also have ``spd_side``, D, where features are the triangles (``fsrcache.spd.vech``) of D x D symmetric
-    matrices, and ``preprocessing``, a text that names what ``embed`` does to the pixels.
+    matrices, and ``preprocessing``, a text that names what ``embed`` does to the pixels. ``embed`` may return a fourth
+    tensor, always or never: early features [B, Q], what an earlier layer says of the pictures. The store keeps them,
+    and a generator of the form ``mlp`` reads them beside the feature.
 
     Attributes
     ----------
@@ -41,17 +43,32 @@ class FrozenNetwork(Protocol):
     channels: int
     head: nn.Module
 
-    def embed(self, pictures: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return features [B, P], embedding [B, E] and logits [B, K] of pictures uint8 [B, channels, S, S]."""
+    def embed(self, pictures: Tensor) -> tuple[Tensor, ...]:
+        """Return features [B, P], embedding [B, E], logits [B, K] and perhaps early features [B, Q], all finite.
+
+        Parameters
+        ----------
+        pictures
+            uint8 ``[B, channels, S, S]``.
+        """
         ...
 
 
 class Taps(NamedTuple):
-    """What an extractor says about pictures: features fp32 [B, P], embedding fp32 [B, E], logits fp32 [B, K]."""
+    """What an extractor says about pictures.
+
+    Attributes
+    ----------
+    features, embedding, logits
+        fp32 [B, P], [B, E] and [B, K].
+    early
+        fp32 [B, Q], the early features; None where there are none.
+    """
 
     features: Tensor
     embedding: Tensor
     logits: Tensor
+    early: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +152,7 @@ class Extractor:
             single channel.
         """
         if self.any_pixels:
-            return Taps(*(tensor.float() for tensor in self.module.embed(pictures)))
+            return _in_fp32(self.module.embed(pictures))
         channels = pictures.shape[1]
         if pictures.is_floating_point():
             pictures = pictures.round().clamp(0, 255).to(torch.uint8)
@@ -151,7 +168,7 @@ class Extractor:
         """Return what the network says about pictures that it takes as they are."""
         try:
             taps = self.module.embed(pictures)
-            widths = [tap.shape[1] for tap in taps if len(tap) == len(pictures)]
+            widths = [tap.shape[1] for tap in taps if tap is not None and len(tap) == len(pictures)]
         except FsrcacheError:
             raise
         except Exception as error:  # whatever somebody's network raises
@@ -160,14 +177,15 @@ class Extractor:
                 f"{shortened(str(error), most=200)[1:-1]}.",
                 "Try it in Python by itself, on as many pictures.",
             ) from error
-        if widths != [self.form.length, self.embedding, len(self.classes)]:
+        first = [self.form.length, self.embedding, len(self.classes), *([self.form.early] if self.form.early else [])]
+        if widths != first:
             raise FsrcacheError(
-                f"embed of {self.name} returns {', '.join(str(list(tap.shape)) for tap in taps)} for {len(pictures)} "
+                f"embed of {self.name} returns {', '.join(str(list(tap.shape)) for tap in taps if tap is not None)} "
+                f"for {len(pictures)} pictures.",
+                f"It should return [{len(pictures)}, P], P being {', '.join(map(str, first))} as for the first "
                 "pictures.",
-                f"It should return [{len(pictures)}, P], P being {self.form.length}, {self.embedding} and "
-                f"{len(self.classes)} as for the first pictures.",
             )
-        return Taps(*(tap.float() for tap in taps))
+        return _in_fp32(taps)
 
     def fresh_head(self) -> nn.Module:
         """Return an untrained copy of the head, its weights drawn from torch's global random state."""
@@ -205,13 +223,13 @@ def make_extractor(module: nn.Module, *, name: str, digest: str, preprocessing: 
     random = torch.Generator().manual_seed(0)
     pictures = torch.randint(0, 256, (_PROBED, channels, side, side), generator=random, dtype=torch.uint8)
     pictures = pictures.to(next(_tensors(module)).device)
-    names = ("features", "embedding", "logits")
+    names = ("features", "embedding", "logits", "early")
     with torch.inference_mode():
-        taps, repeated = ([one.float() for one in _call(module, "embed", pictures, names=names, name=name)]
+        taps, repeated = ([one.float() for one in _call(module, "embed", pictures, names=names, name=name, least=3)]
                           for _ in range(2))  # fmt: skip
         length, embedding = taps[0].shape[1], taps[1].shape[1]
         again = _call(module, "head", taps[0], names=("embedding", "logits"), name=name)
-    for what, one, other in zip(names, taps, repeated, strict=True):
+    for what, one, other in zip(names, taps, repeated, strict=False):
         if torch.dist(one, other) > _AGREEMENT * (1 + one.norm()):
             raise RequestError(
                 f"embed of {name} returns other {what} each time.",
@@ -229,7 +247,7 @@ def make_extractor(module: nn.Module, *, name: str, digest: str, preprocessing: 
             f"{name} has {taps[2].shape[1]} logits and {len(classes)} classes.",
             "There should be one logit per class.",
         )
-    for what, ours, heads in zip(("embedding", "logits"), taps[1:], again, strict=True):
+    for what, ours, heads in zip(("embedding", "logits"), taps[1:3], again, strict=True):
         if ours.shape != heads.shape or torch.dist(ours, heads) > _AGREEMENT * (1 + ours.norm()):
             raise RequestError(
                 f"The head of {name} makes another {what} of the features than embed does.",
@@ -239,7 +257,7 @@ def make_extractor(module: nn.Module, *, name: str, digest: str, preprocessing: 
         module=module,
         name=name,
         digest=digest,
-        form=FeatureForm(length, spd_side),
+        form=FeatureForm(length, spd_side, early=taps[3].shape[1] if len(taps) > 3 else 0),
         embedding=embedding,
         preprocessing=preprocessing,
         summary=f"{name}, {side} x {side} pixels, {weight_count(module):,} weights",
@@ -265,6 +283,14 @@ def state_digest(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
+def _in_fp32(taps: Sequence[Tensor | None]) -> Taps:
+    features, embedding, logits, early = (None if tap is None else tap.float() for tap in (*taps, None)[:4])
+    assert features is not None
+    assert embedding is not None
+    assert logits is not None
+    return Taps(features, embedding, logits, early)
+
+
 def _check_attributes(module: nn.Module, name: str) -> None:
     for attribute, form in (("classes", tuple[str, ...]), ("side", Side), ("channels", int)):
         if not hasattr(module, attribute):
@@ -282,7 +308,10 @@ def _check_attributes(module: nn.Module, name: str) -> None:
         raise RequestError(f"{name} has no weights.", "Register them as parameters or buffers of the module.")
 
 
-def _call(module: nn.Module, method: str, argument: Tensor, *, names: tuple[str, ...], name: str) -> tuple[Tensor, ...]:
+def _call(
+    module: nn.Module, method: str, argument: Tensor, *, names: tuple[str, ...], name: str, least: int | None = None
+) -> tuple[Tensor, ...]:
+    """Return what a method returns, as many tensors as there are names, or at least so many."""
     try:
         result = getattr(module, method)(argument)
     except Exception as error:  # whatever somebody's network raises
@@ -292,12 +321,14 @@ def _call(module: nn.Module, method: str, argument: Tensor, *, names: tuple[str,
             _INTERFACE,
         ) from error
     tensors = tuple(result) if isinstance(result, tuple | list) else (result,)
-    fits = len(tensors) == len(names) and all(isinstance(one, Tensor) and one.ndim == 2 for one in tensors)
+    many = range(least or len(names), len(names) + 1)
+    fits = len(tensors) in many and all(isinstance(one, Tensor) and one.ndim == 2 for one in tensors)
     if not fits or any(len(one) != len(argument) or not one.isfinite().all() for one in tensors):
         shown = [list(one.shape) if isinstance(one, Tensor) else type(one).__name__ for one in tensors]
         raise RequestError(
             f"{method} of {name} returns {shortened(shown, most=200)} for {len(argument)} pictures.",
-            f"It should return {', '.join(names)}, each [B, numbers] and finite.",
+            f"It should return {', '.join(names[: many[0]])}{', and perhaps early' * (len(many) > 1)}, each "
+            "[B, numbers] and finite.",
         )
     return tensors
 
@@ -309,5 +340,5 @@ def _tensors(module: nn.Module) -> Iterator[Tensor]:
 
 _INTERFACE = (
     "An extractor has classes, side, channels, embed(pictures uint8 [B, channels, side, side]) -> (features, "
-    "embedding, logits), and head: features -> (embedding, logits)."
+    "embedding, logits) or (features, embedding, logits, early), and head: features -> (embedding, logits)."
 )

@@ -1,4 +1,4 @@
-"""What a feature is: a plain vector, or the triangle of a symmetric matrix."""
+"""What a feature is: a plain vector, or the triangle of a symmetric matrix; and what stands beside it."""
 
 from dataclasses import dataclass
 
@@ -16,6 +16,8 @@ class FeatureForm:
         P, the number of its values.
     side
         D, where it is the triangle of a D x D symmetric matrix; None for a plain vector.
+    early
+        Q, the number of values of the early features beside it, which an earlier layer gives; 0 for none.
 
     Raises
     ------
@@ -25,6 +27,7 @@ class FeatureForm:
 
     length: int
     side: int | None = None
+    early: int = 0
 
     def __post_init__(self) -> None:
         if self.side is not None and vech_length(self.side) != self.length:

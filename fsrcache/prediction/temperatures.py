@@ -1,7 +1,7 @@
 """A run's temperature at each scale, fitted on validation faces when it is first needed and kept beside the run."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
@@ -11,10 +11,11 @@ import torch
 from numpy.typing import NDArray
 
 from fsrcache.errors import FsrcacheError
-from fsrcache.evaluation.splits import split_features, split_labels
+from fsrcache.evaluation.splits import split_early, split_features, split_labels
 from fsrcache.evaluation.temperature import MOST_FACES, calibrate, fit_rows, fit_split
 from fsrcache.files import read_regular, write_whole
 from fsrcache.model import Model
+from fsrcache.models.generators.form import super_resolve
 from fsrcache.progress import ProgressCallback, counted, note
 from fsrcache.records import Between, parse_json, value_from
 from fsrcache.store.reader import FeatureStore
@@ -101,8 +102,10 @@ def _fitted(model: Model, store: FeatureStore, scale: int, on_progress: Progress
         return None
     labels = split_labels(store, split).astype(np.int64)
     rows = fit_rows(len(labels))
-    labels, features = labels[rows], split_features(store, split, scale)[rows]
-    probabilities = _probabilities(model, features, f"calibrating x{scale}", on_progress)
+    labels, arrays = labels[rows], [split_features(store, split, scale)[rows]]
+    if (early := split_early(store, split, scale)) is not None:
+        arrays.append(early[rows])
+    probabilities = _probabilities(model, arrays, f"calibrating x{scale}", on_progress)
     fitted = calibrate(probabilities, labels, fit=(probabilities, labels))
     assert fitted.temperature is not None
     assert fitted.error_after is not None
@@ -116,13 +119,14 @@ def _fitted(model: Model, store: FeatureStore, scale: int, on_progress: Progress
 
 @torch.inference_mode()
 def _probabilities(
-    model: Model, features: NDArray[np.floating[Any]], phase: str, on_progress: ProgressCallback
+    model: Model, arrays: Sequence[NDArray[np.floating[Any]]], phase: str, on_progress: ProgressCallback
 ) -> NDArray[np.float32]:
-    """Return the model's probabilities [n, K] of the store's features [n, P]."""
+    """Return the model's probabilities [n, K] of the store's features [n, P], and early ones [n, Q] if it has any."""
     parts = []
-    for start in counted(range(0, len(features), _BATCH), phase, "parts", on_progress):
-        part = torch.from_numpy(features[start : start + _BATCH]).to(model.device).float()
-        parts.append(model.extractor.head(model.generator(part).float())[1].float().softmax(1).cpu().numpy())
+    for start in counted(range(0, len(arrays[0]), _BATCH), phase, "parts", on_progress):
+        part = [torch.from_numpy(array[start : start + _BATCH]).to(model.device).float() for array in arrays]
+        features = super_resolve(model.generator, *part).float()
+        parts.append(model.extractor.head(features)[1].float().softmax(1).cpu().numpy())
     return np.concatenate(parts)
 
 

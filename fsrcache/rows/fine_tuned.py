@@ -62,7 +62,7 @@ def train_tuned(
     )  # fmt: skip
     training.ranks.wait()  # for the weights
     extractor = open_extractor(folder / _WEIGHTS, device=context.device, base=context.extractor)
-    source = face_source(faces, extractor, device=context.device, degradation=training.degradation)
+    source = face_source(faces, extractor, device=context.device, degradation=training.degradation, early=False)
     extraction = write_own_store(source, training, folder, scales=context.store.scales, data=line)
     return RowResult(
         row=name,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from fsrcache.errors import Remedy, RequestError, arguments, call
 from fsrcache.evaluation.networks import Networks
 from fsrcache.evaluation.predictor import Outputs, Predictor
-from fsrcache.evaluation.splits import split_features
+from fsrcache.evaluation.splits import split_early, split_features
+from fsrcache.models.generators.form import early_width, super_resolve
 from fsrcache.models.generators.forms import (
     GeneratorTraining,
     extra_in_words,
@@ -211,8 +212,11 @@ def _features(context: RowContext, generator: Callable[[], torch.nn.Module], nam
 
     def features(split: str, scale: int) -> NDArray[np.floating[Any]]:
         on_progress = named(context.on_progress, name)
-        function = generator().to(device).eval()
-        return mapped(function, split_features(store, split, scale), device, f"{split} at x{scale}", on_progress)
+        network = generator().to(device).eval()
+        arrays = [split_features(store, split, scale)]
+        if early_width(network) and (early := split_early(store, split, scale)) is not None:
+            arrays.append(early)
+        return mapped(partial(super_resolve, network), arrays, device, f"{split} at x{scale}", on_progress)
 
     return features
 

@@ -1,6 +1,6 @@
 """The features of a row that turns the store's into others."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,15 +14,27 @@ _BATCH = 1024  # features at a time
 
 @torch.inference_mode()
 def mapped(
-    function: Callable[[torch.Tensor], torch.Tensor],
-    features: NDArray[np.floating[Any]],
+    function: Callable[..., torch.Tensor],
+    arrays: Sequence[NDArray[np.floating[Any]]],
     device: torch.device,
     phase: str,
     on_progress: ProgressCallback,
 ) -> NDArray[np.floating[Any]]:
-    """Return what a function, fp32 [b, P] -> [b, P] on a device, makes of features [n, P], in their precision."""
-    out = np.empty_like(features)
-    for start in counted(range(0, len(features), _BATCH), phase, "parts", on_progress):
-        part = torch.from_numpy(features[start : start + _BATCH]).to(device)
-        out[start : start + _BATCH] = function(part.float()).to(part.dtype).cpu().numpy()
+    """Return what a function makes of arrays, in the first one's precision.
+
+    Parameters
+    ----------
+    function
+        Function of fp32 tensors on the device, rows of each array; it returns rows of the first one's width.
+    arrays
+        Features [n, P], and perhaps others of as many rows.
+    device
+        Device of the function.
+    phase, on_progress
+        What is being done, and the callback.
+    """
+    out = np.empty_like(arrays[0])
+    for start in counted(range(0, len(out), _BATCH), phase, "parts", on_progress):
+        parts = [torch.from_numpy(array[start : start + _BATCH]).to(device) for array in arrays]
+        out[start : start + _BATCH] = function(*(part.float() for part in parts)).to(parts[0].dtype).cpu().numpy()
     return out

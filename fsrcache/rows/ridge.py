@@ -112,7 +112,7 @@ def _predictor(name: str, note: str, context: RowContext, seed: int, files: Sequ
             return coarse
         function: Callable[[Tensor], Tensor] = read_map(by_scale[scale])[0].to(context.device)
         on_progress = named(context.on_progress, f"{name}/seed-{seed}")
-        return mapped(function, coarse, context.device, f"{split} at x{scale}", on_progress)
+        return mapped(function, [coarse], context.device, f"{split} at x{scale}", on_progress)
 
     changes = tuple(differences(next(iter(records.values()))["settings"]["config"], RIDGE))
     return Predictor(

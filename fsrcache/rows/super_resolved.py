@@ -104,7 +104,7 @@ def train_super_resolved(name: str, training: RowTraining, models: Sequence[Mode
     super_resolver = open_super_resolver(folder, scales, degradation=training.degradation, device=context.device)
     source = face_source(
         faces, context.extractor, device=context.device, degradation=training.degradation,
-        super_resolver=super_resolver,
+        super_resolver=super_resolver, early=False,
     )  # fmt: skip
     extraction = write_own_store(source, training, folder, scales=scales, data=line)
     return RowResult(

@@ -163,6 +163,13 @@ class FeatureStore:
         store.spec = replace(self.spec, extra={name: one for name, one in self.spec.extra.items() if name in chosen})
         return store
 
+    def without_early(self) -> "FeatureStore":
+        """Return the same store without its early features, if it has any; nothing is copied."""
+        store = copy.copy(self)
+        widths = {name: width for name, width in self.spec.widths.items() if name != "early"}
+        store.spec = replace(self.spec, widths=widths)
+        return store
+
     def labels(self, split: str) -> NDArray[np.integer[Any]]:
         """Return uint8 ``[n]``, indices into ``classes``; uint16 where there are more than 256.
 
@@ -192,6 +199,16 @@ class FeatureStore:
     def embeddings(self, split: str, scale: int = 1) -> StoredArray:
         """Return the embeddings, ``[n, E]``, of the features' dtype."""
         return self._output(split, scale, "embeddings")
+
+    def early(self, split: str, scale: int = 1) -> StoredArray:
+        """Return the early features, ``[n, Q]``, of the features' dtype: what an earlier layer says.
+
+        Raises
+        ------
+        FsrcacheError
+            If the store has none, ``"early" not in store.spec.widths``; or there is no such split or scale.
+        """
+        return self._output(split, scale, "early")
 
     def probabilities(self, split: str, scale: int = 1) -> StoredArray:
         """Return the probabilities, fp32 ``[n, K]``."""

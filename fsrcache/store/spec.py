@@ -16,7 +16,7 @@ SPLITS = ("train", "val", "test")
 UNLABELLED = "unlabelled"  # the split of faces without labels
 MOST_VIEWS = 100
 DIGESTS = ("pictures", "labels", "order", "weights", "preprocessing")
-OUTPUTS = ("probabilities", "embeddings", "features")  # in order of writing: the features last
+OUTPUTS = ("probabilities", "embeddings", "early", "features")  # in order of writing: the features last
 DTYPES = ("float16", "float32")
 
 MOST_SCALES, LARGEST_SCALE = 1000, 1 << 16
@@ -47,10 +47,10 @@ class StoreSpec:
     scales
         Ascending, at most 1000, none beyond 65,536; 1, the full resolution, is always among them.
     widths
-        Numbers a row: ``features`` (``P``), and, where they are kept, ``embeddings`` (``E``) and ``probabilities``
-        (``K``).
+        Numbers a row: ``features`` (``P``), and, where they are kept, ``embeddings`` (``E``), ``probabilities`` (``K``)
+        and ``early`` features (``Q``).
     dtype
-        Type of features and embeddings, ``float16`` or ``float32``; probabilities are float32.
+        Type of features, early ones too, and embeddings, ``float16`` or ``float32``; probabilities are float32.
     recipe
         How the features were made, as JSON values by name; stores of the same content agree on it.
     data

@@ -134,6 +134,7 @@ class FeatureWriter:
         features: NDArray[np.floating],
         embeddings: NDArray[np.floating] | None = None,
         probabilities: NDArray[np.floating] | None = None,
+        early: NDArray[np.floating] | None = None,
     ) -> None:
         """Write a block at a scale; a file of it that exists is left as it is.
 
@@ -141,8 +142,9 @@ class FeatureWriter:
         ----------
         split, scale, block
             The block.
-        features, embeddings, probabilities
-            Rows ``[rows, width]`` of the outputs that the spec names; the first two are rounded to its dtype.
+        features, embeddings, probabilities, early
+            Rows ``[rows, width]`` of the outputs that ``spec.widths`` names, each of them; all but probabilities are
+            rounded to its dtype.
 
         Raises
         ------
@@ -152,7 +154,7 @@ class FeatureWriter:
         """
         if self._closed:
             raise FsrcacheError(f"The writer of the store {self.name} is closed.", "Write inside its `with`.")
-        values = {"features": features, "embeddings": embeddings, "probabilities": probabilities}
+        values = {"features": features, "embeddings": embeddings, "probabilities": probabilities, "early": early}
         write_block(self._inventory, self.spec, (split, scale, block), values, ids=self._ids)
 
     def finish(self, on_progress: ProgressCallback = no_progress) -> bool:

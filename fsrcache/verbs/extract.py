@@ -59,11 +59,11 @@ def extract(
     ray_address: str | None = None,
     on_progress: ProgressCallback = no_progress,
 ) -> ExtractResult:
-    """Write features, embeddings and probabilities of every face at every scale into the workspace's store.
+    """Write what the extractor says of every face at every scale into the workspace's store.
 
-    Interrupted, it goes on where it stopped when it is called again; more scales, views and faces without labels can be
-    added later. In a workspace without an extractor, if none is named, a tiny one is pre-trained where the faces are
-    the drawn ones.
+    That is features, embeddings, probabilities and, where it has any, early features. Interrupted, it goes on where it
+    stopped when it is called again; more scales, views and faces without labels can be added later. In a workspace
+    without an extractor, if none is named, a tiny one is pre-trained where the faces are the drawn ones.
 
     Parameters
     ----------

@@ -18,7 +18,7 @@ from fsrcache.training.step.updates import Networks
 
 from studies.gpu.drawn import drawn  # isort: skip
 
-_FACES, _SCALES, _CLASSES, _EMBEDDING, _HIDDEN = 500, (1, 2, 4, 8), 7, 128, 256
+_FACES, _SCALES, _CLASSES, _EMBEDDING, _HIDDEN, _EARLY = 500, (1, 2, 4, 8), 7, 128, 256, 96
 
 
 def drawn_cache(side: int, device: torch.device) -> FeatureCache:
@@ -28,6 +28,7 @@ def drawn_cache(side: int, device: torch.device) -> FeatureCache:
     cpu = torch.device("cpu")
     return FeatureCache(
         features=drawn(*shape, length, device=cpu).half().to(device),
+        early=drawn(*shape, _EARLY, device=cpu, seed=3).half().to(device),
         embeddings=drawn(_FACES, _EMBEDDING, device=cpu, seed=1).relu().half().to(device),
         probabilities=torch.rand(*shape, generator=random).to(device),
         labels=torch.randint(_CLASSES, (_FACES,), generator=random).to(device),
@@ -64,7 +65,7 @@ def drawn_trainer(
     cache = drawn_cache(side, device if mode == "device" else torch.device("cpu"))
     torch.manual_seed(0)
     length = vech_length(side)
-    generator = make_generator(config.generator, FeatureForm(length, side), plain=plain)
+    generator = make_generator(config.generator, FeatureForm(length, side, early=_EARLY), plain=plain)
     standardise = form_of(config.generator).standardise
     if standardise is not None:
         standardise(generator, *(moment.cpu() for moment in cache.moments()))

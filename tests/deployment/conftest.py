@@ -13,6 +13,7 @@ from fsrcache.extractors.covpool import CovPoolFER, extractor_of
 from fsrcache.faces.bicubic import imresize_batch
 from fsrcache.faces.degrade import Degradation
 from fsrcache.model import Model
+from fsrcache.models.generators.form import super_resolve
 from fsrcache.models.generators.forms import make_generator
 from fsrcache.presets import TRAINING, ExtractorConfig, MLPConfig, RRDBConfig
 
@@ -51,8 +52,9 @@ def networks():
 def _spread(extractor, generator):
     """Give every logit the mean 0 and the deviation 1 on drawn faces: the answers are not all alike, nor certain."""
     faces = torch.from_numpy(np.stack([draw_face(5, index)[::2, ::2][:48, :48] for index in range(14)]))
-    features = extractor.embed(faces.permute(0, 3, 1, 2)).features
-    logits, last = extractor.head(generator(features))[1], extractor.head.classify
+    taps = extractor.embed(faces.permute(0, 3, 1, 2))
+    generated = super_resolve(generator, taps.features, taps.early)
+    logits, last = extractor.head(generated)[1], extractor.head.classify
     deviation, mean = torch.std_mean(logits, 0)
     last.weight.div_(deviation[:, None])
     last.bias.sub_(mean).div_(deviation)

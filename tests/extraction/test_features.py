@@ -35,7 +35,7 @@ def test_a_gpus_solver_is_loaded_before_the_threads_begin(monkeypatch, name, loa
 def test_features_are_fp32():
     model = CovPoolFER(SHAPE, ("a", "b")).eval()
     seen = []
-    model.trunk.register_forward_pre_hook(lambda *_: seen.append(torch.backends.cudnn.conv.fp32_precision))
+    model.trunk[0].register_forward_pre_hook(lambda *_: seen.append(torch.backends.cudnn.conv.fp32_precision))
     pictures = np.random.default_rng(0).integers(0, 256, (2, 24, 24, 3), np.uint8)
     assert torch.backends.cudnn.conv.fp32_precision == "tf32"  # torch's default
     features_of(extractor_of(model), pictures)

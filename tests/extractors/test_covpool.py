@@ -28,7 +28,7 @@ def test_the_papers_model_has_the_published_layers():
         maps = model.trunk(whiten(pictures(1, 100)))
         taps = model(pictures(1, 100))
     assert maps.shape == (1, 256, 12, 12)
-    assert [tap.shape[1] for tap in taps] == [128 * 129 // 2, 128, 7]
+    assert [tap.shape[1] for tap in taps] == [128 * 129 // 2, 128, 7, 9 * 128]
     assert [layer.out_features for layer in model.head.embed if isinstance(layer, torch.nn.Linear)] == [2000, 128]
 
 
@@ -38,10 +38,23 @@ def test_a_constant_picture_gives_a_finite_feature():
         assert tap.isfinite().all()
 
 
+def test_early_features_are_means_of_the_maps_in_front_of_the_last_stage():
+    model = CovPoolFER(ExtractorConfig(side=36, stages=((4,), (5, 6), (8, 8)), spd_side=4), CLASSES).eval()
+    with torch.inference_mode():
+        early = model(pictures(2, 36)).early
+        maps = model.trunk[: model.last_stage](whiten(pictures(2, 36)))
+    assert maps.shape == (2, 6, 9, 9)
+    assert isinstance(model.trunk[model.last_stage - 1], torch.nn.ReLU)
+    by_hand = maps.unflatten(2, (3, 3)).unflatten(4, (3, 3)).mean((3, 5)).flatten(1)
+    torch.testing.assert_close(early, by_hand)
+    assert model.early == early.shape[1] == 54
+    assert model.train()(pictures(2, 36)).early is None
+
+
 def test_no_picture_gives_no_feature():
     with torch.inference_mode():
         taps = CovPoolFER(MICRO, CLASSES).eval()(torch.zeros(0, 1, 16, 16, dtype=torch.uint8))
-    assert [list(tap.shape) for tap in taps] == [[0, 10], [0, 5], [0, 3]]
+    assert [list(tap.shape) for tap in taps] == [[0, 10], [0, 5], [0, 3], [0, 9 * 6]]
 
 
 def test_the_logarithm_is_that_of_float64_in_evaluation_mode():

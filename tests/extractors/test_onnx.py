@@ -255,7 +255,7 @@ def test_channels_last_and_blue_first(tmp_path):
     path = save(tmp_path / "net.onnx", GEMM, WEIGHTS, body=body, shape=("n", 32, 32, 3))
     pictures = faces()
     module = open_onnx(path, OnnxOptions(**{**OPTIONS, "layout": "nhwc", "channel_order": "bgr"}))
-    features, _, logits = module.embed(pictures)
+    features, _, logits, _ = module.embed(pictures)
     for computed, wanted in zip((features, logits), expected(pictures.flip(1)), strict=True):
         torch.testing.assert_close(computed, wanted, rtol=1e-4, atol=1e-4)
 

@@ -10,6 +10,7 @@ from fsrcache.errors import FsrcacheError
 from fsrcache.models.critic import VGGCritic
 from fsrcache.models.dense_block import DenseBlock
 from fsrcache.models.form import FeatureForm
+from fsrcache.models.generators.form import early_width, super_resolve
 from fsrcache.models.generators.forms import load_generator, make_generator, save_generator
 from fsrcache.presets import TRAINING, CriticConfig, MLPConfig, RRDBConfig
 from fsrcache.spd import unvech
@@ -71,6 +72,39 @@ def test_standardising_is_undone():
     generator.standardise_by(torch.full((LENGTH,), 3.0), deviation)
     torch.nn.init.constant_(generator.members[0][-1].bias, 1.0)
     torch.testing.assert_close(generator(features()), features() + deviation)
+
+
+EARLY = replace(VECTORS, early=5)
+
+
+def test_early_features_are_read_beside_the_feature():
+    generator = make_generator(replace(MLP, members=2, noise=0.5), EARLY).eval()
+    assert early_width(generator) == 5
+    mean, deviation = torch.arange(LENGTH + 5.0), torch.linspace(1, 2, LENGTH + 5)
+    generator.standardise_by(mean, deviation)
+    for member in generator.members:
+        torch.nn.init.normal_(member[-1].weight)
+    early = torch.randn(3, 5, generator=torch.Generator().manual_seed(1))
+    whole = (torch.cat([features(), early], 1) - mean) / deviation
+    residual = sum(member(whole) for member in generator.members) / 2
+    torch.testing.assert_close(super_resolve(generator, features(), early), features() + residual * deviation[:LENGTH])
+    other = super_resolve(generator, features(), early + 1)
+    assert (other - super_resolve(generator, features(), early)).abs().max() > 1e-3
+    for wrong, there in ((None, 0), (early[:, :4], 4)):
+        with pytest.raises(FsrcacheError, match=f"reads 5 early features beside 36 .*; there are {there} beside 36"):
+            super_resolve(generator, features(), wrong)
+    with pytest.raises(FsrcacheError, match=r"reads 5 early features beside 36 .*; there are 5 beside 35"):
+        generator(features()[:, 1:], early)
+
+
+@pytest.mark.parametrize("config", [replace(MLP, early=False), RRDB])
+def test_a_generator_without_early_features_is_given_none(config):
+    generator = make_generator(config, replace(MATRICES, early=5)).eval()
+    assert early_width(generator) == 0
+    if config is not RRDB:
+        generator.standardise_by(torch.ones(LENGTH + 5), torch.ones(LENGTH + 5))  # those of the features are taken
+    with torch.inference_mode():
+        assert torch.equal(super_resolve(generator, features(), torch.randn(3, 5)), generator(features()))
 
 
 def test_the_residual_is_of_low_rank_and_of_the_hidden_vector():

@@ -123,10 +123,11 @@ def test_one_of_a_generators_networks_is_a_row_of_its_own(workspace):
         for name in ("a", "a/one")
     )
     for scale, accuracy in accuracies(table, ONE).items():
-        features = torch.from_numpy(store.features("test", scale)[:]).float()
+        features, early = (torch.from_numpy(one("test", scale)[:]).float() for one in (store.features, store.early))
         with torch.no_grad():
-            residual = generator.members[0]((features - generator.mean) / generator.deviation)
-            expected = head((features + residual * generator.deviation).half().float())[1].softmax(1)
+            residual = generator.members[0]((torch.cat([features, early], 1) - generator.mean) / generator.deviation)
+            deviation = generator.deviation[: features.shape[1]]
+            expected = head((features + residual * deviation).half().float())[1].softmax(1)
         torch.testing.assert_close(alone[f"x{scale}"], expected, rtol=1e-3, atol=1e-4)
         assert not torch.allclose(whole[f"x{scale}"], expected, rtol=1e-3, atol=1e-4)
         assert accuracy == pytest.approx(100 * (alone[f"x{scale}"].argmax(1).numpy() == labels).mean())

@@ -39,6 +39,30 @@ def test_what_is_written_is_read(tmp_path, example):
             assert np.array_equal(store.probabilities(split, scale)[:], expected["probabilities"])
 
 
+def test_early_features_are_an_output_like_the_others(tmp_path, example):
+    spec = replace(example.spec, widths={**example.spec.widths, "early": 3})
+    with example.writer(tmp_path / "s", spec=spec) as writer:
+        split, scale, block = writer.missing()[0]
+        values = example.values(split, scale, writer.rows(split, block), spec)
+        with pytest.raises(FsrcacheError, match="early"):
+            writer.write(split, scale, block=block, **{**values, "early": None})
+        example.fill(writer)
+        assert writer.finish()
+    store = FeatureStore(tmp_path / "s")
+    expected = example.values("train", 2, slice(None), spec)["early"].astype(np.float16)
+    assert np.array_equal(store.early("train", 2)[:], expected)
+    assert store.digest != example.written(tmp_path / "without").digest
+    without = store.without_early()
+    assert without.spec.widths == example.spec.widths
+    assert np.array_equal(without.features("train", 2)[:], store.features("train", 2)[:])
+    with pytest.raises(FsrcacheError, match="early"):
+        without.early("train", 2)
+    shard = tmp_path / "s/train/x2/early/c/1/0"
+    shard.write_bytes(b"?" + shard.read_bytes()[1:])
+    (problem,) = verify(tmp_path / "s").problems
+    assert "early" in str(problem)
+
+
 def test_a_process_that_is_started_anew_reads_what_it_is_sent(tmp_path, example):
     """As the workers of a loader do, which get a dataset pickled."""
     store = example.written(tmp_path / "s")

@@ -18,7 +18,7 @@ from fsrcache.training.data.loader import load_cache
 from fsrcache.verbs.train import train
 from fsrcache.workspace import Data, Workspace
 from studies import controls
-from studies.unseen import unseen_features, view_at
+from studies.unseen import Inputs, unseen_features, view_at
 
 SETTINGS = ("generator.width=8", "generator.rank=0", "batch=16")
 
@@ -63,10 +63,13 @@ def test_labels_of_other_faces(cache):
 
 
 def test_fine_features_of_other_faces(cache):
-    before = cache._replace(features=cache.features.clone(), probabilities=cache.probabilities.clone())
+    before = cache._replace(
+        features=cache.features.clone(), early=cache.early.clone(), probabilities=cache.probabilities.clone()
+    )
     shuffled = controls.with_other_faces(cache, controls._TARGETS, np.random.default_rng(0))
     order = np.random.default_rng(0).permutation(40)
-    for values, old in ((shuffled.features, before.features), (shuffled.probabilities, before.probabilities)):
+    for name in ("features", "early", "probabilities"):
+        values, old = getattr(shuffled, name), getattr(before, name)
         assert torch.equal(values[1:], old[1:])
         assert torch.equal(values[0], old[0][order])
     assert torch.equal(shuffled.embeddings, before.embeddings[order])
@@ -76,7 +79,10 @@ def test_fine_features_of_other_faces(cache):
 @pytest.fixture
 def rows(workspace, store):
     """Return a function of a generator that gives its untrained controls by name."""
-    views = {"HR": store.features("train", 1)[:], "x4": store.features("train", 4)[:]}
+    scales = {"HR": 1, "x4": 4}
+    views = {
+        name: Inputs(*(read("train", one)[:] for read in (store.features, store.early))) for name, one in scales.items()
+    }
     extractor = open_extractor(Workspace(workspace).extractor)
     labels = store.labels("train").astype(np.int64)
 
@@ -103,8 +109,29 @@ def test_a_generator_that_does_not_read_the_feature(rows, store):
 
     fine = torch.from_numpy(store.features("train", 1)[:1]).float()
     accuracy = rows(Constant())
+    assert not any("early" in name for name in accuracy)
     assert accuracy["FSR-FER"] == accuracy["channels permuted"] == accuracy["entries permuted"]
     assert accuracy["FSR-FER"]["x4"] == accuracy["FSR-FER"]["HR"] != accuracy["bicubic"]["HR"]
+
+
+def test_early_features_of_other_faces(rows, store):
+    class Early(nn.Module):
+        early = store.spec.widths["early"]
+
+        def forward(self, features, early):
+            seen.append(early.numpy())
+            return features
+
+    seen, own = [], store.early("train", 4)[:].astype(np.float32)
+    accuracy = rows(Early())
+    assert accuracy["early features of another face"] == accuracy["bicubic"]
+    unlike, alike = seen[-3], seen[-1]  # each at full resolution, then at x4
+    labels = store.labels("train")
+    whose = [[int(np.flatnonzero((own == row).all(1))[0]) for row in one] for one in (unlike, alike)]
+    assert sorted(whose[0]) == sorted(whose[1]) == list(range(len(own)))
+    assert (labels[whose[0]] != labels).any()
+    assert (labels[whose[1]] == labels).all()
+    assert (whose[1] != np.arange(len(own))).all()
 
 
 def test_full_resolution(workspace, store):
@@ -112,7 +139,8 @@ def test_full_resolution(workspace, store):
         def forward(self, features):
             return 0.9 * features
 
-    fine, extractor = store.features("train", 1)[:], open_extractor(Workspace(workspace).extractor)
+    fine = Inputs(store.features("train", 1)[:], store.early("train", 1)[:])
+    extractor = open_extractor(Workspace(workspace).extractor)
     assert controls.full_resolution(fine, extractor, nn.Identity()) == {"changed_answers": 0, "relative_change": 0}
     assert controls.full_resolution(fine, extractor, Shorter())["relative_change"] == pytest.approx(10, abs=0.1)
     negative = nn.Linear(136, 136, bias=False)
@@ -133,11 +161,12 @@ def test_a_view_at_any_scale():
 def test_unseen_features_are_in_the_order_of_the_store(workspace, store):
     files = Workspace(workspace)
     files.remember(Data("drawn:280"))
-    features = unseen_features(
+    unseen = unseen_features(
         files, store, open_extractor(files.extractor), "val", scales=[4, 2.5], on_progress=lambda _: None
     )
-    np.testing.assert_allclose(features[4], store.features("val", 4)[:], atol=4e-3)
-    distance = np.abs(features[2.5] - store.features("val", 4)[:]).mean()
+    np.testing.assert_allclose(unseen[4].features, store.features("val", 4)[:], atol=4e-3)
+    np.testing.assert_allclose(unseen[4].early, store.early("val", 4)[:], atol=4e-3)
+    distance = np.abs(unseen[2.5].features - store.features("val", 4)[:]).mean()
     assert 0.01 < distance < np.abs(store.features("val", 1)[:] - store.features("val", 4)[:]).mean()
 
 

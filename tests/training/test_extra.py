@@ -164,6 +164,7 @@ def batch(labelled):
     torch.manual_seed(0)
     return FeatureBatch(
         lr_features=torch.randn(3, 6), hr_features=torch.randn(3, 6), hr_embeddings=torch.randn(3, 4),
+        lr_early=torch.randn(3, 2),
         lr_probabilities=torch.rand(3), hr_probabilities=torch.rand(3), labels=torch.tensor([1, 0, 1]),
         labelled=torch.tensor(labelled), scales=torch.tensor([2, 2, 4]),
     )  # fmt: skip

@@ -30,6 +30,7 @@ def stream(store):
 def test_pairs_are_the_stores(store, stream):
     kept = ~store.held_out()
     features = np.stack([store.features("train", scale)[:] for scale in store.scales])  # [S, n, P]
+    early = np.stack([store.early("train", scale)[:] for scale in store.scales])
     embeddings, labels = store.embeddings("train")[:], store.labels("train")
     probabilities = np.stack([store.probabilities("train", scale)[:] for scale in store.scales])
     seen = []
@@ -40,6 +41,7 @@ def test_pairs_are_the_stores(store, stream):
             (row,) = np.flatnonzero((features[0] == pairs.features[0, i].numpy()).all(1) & kept)
             seen.append(row)
             assert np.array_equal(pairs.features[1, i], features[scale_index, row])
+            assert np.array_equal(pairs.early[:, i], early[[0, scale_index], row])
             assert np.array_equal(pairs.embeddings[i], embeddings[row])
             assert int(pairs.labels[i]) == labels[row]
             assert pairs.probabilities[:, i].tolist() == probabilities[[0, scale_index], row, labels[row]].tolist()
@@ -60,6 +62,16 @@ def test_moments_are_those_of_a_cache(store, stream):
     cache = load_cache(store, "train", rows=np.flatnonzero(~store.held_out()), device=CPU)
     for streamed, cached in zip(stream.moments(), cache.moments(), strict=True):
         torch.testing.assert_close(streamed, cached)
+
+
+def test_a_store_without_early_features_is_streamed_without(store, stream):
+    without = Stream(store.without_early(), {"train": ~store.held_out()}, count=11, seed=0)
+    chosen = torch.ones(11, dtype=torch.int64)
+    pairs, wanted = without.pairs(0, chosen), stream.pairs(0, chosen)
+    without.close()
+    assert pairs.early.shape == (2, 11, 0)
+    assert wanted.early.shape == (2, 11, store.spec.widths["early"])
+    assert torch.equal(pairs.features, wanted.features)
 
 
 def test_a_streamed_training_resumed_is_undisturbed(store, extractor, tmp_path, stop_after):

@@ -17,6 +17,7 @@ import fsrcache
 import fsrcache.training.run.train as train_module
 from fsrcache.cli.sweep import sweep as command
 from fsrcache.errors import FsrcacheError, Remedy, RequestError, arguments
+from fsrcache.models.weights import read_record
 from fsrcache.presets import TRAINING
 from fsrcache.progress import Progress
 from fsrcache.settings import alternatives
@@ -147,6 +148,22 @@ def test_runs_are_those_of_train_and_features_are_read_once(workspace, sweep, mo
         assert again.resumed_from == 4
     summaries = {summary.name: summary for summary in fsrcache.runs(workspace)}
     assert {summaries[one.name].state for one in result.runs} == {"finished"}
+
+
+def test_runs_with_and_without_early_features(workspace, store, sweep):
+    result = sweep("generator.early=true,false", seeds=2)
+    widths = {"true": store.spec.widths["early"], "false": 0}
+    assert len(result.runs) == 4
+    for one in result.runs:
+        early = one.settings[0].partition("=")[2]
+        record = read_record(workspace.run(one.name) / "generator.safetensors", kind="generator")
+        assert record["early"] == widths[early]
+        alone = fsrcache.train(
+            workspace, name=f"alone-{early}-{one.seed}", preset="best", steps=4, seed=one.seed, device="cpu",
+            settings=[f"generator.early={early}", *SMALL],
+        )  # fmt: skip
+        assert generator(workspace, one.name) == generator(workspace, f"alone-{early}-{one.seed}")
+        assert one.held_out_accuracy == alone.held_out_accuracy
 
 
 def test_an_interrupted_sweep_goes_on(workspace, sweep, monkeypatch):

@@ -166,6 +166,7 @@ def cache():
     values = torch.arange(3 * 5 * 2, dtype=torch.float16).reshape(3, 5, 2)
     return FeatureCache(
         features=values,
+        early=values[..., :1] + 0.5,
         embeddings=values[0] * 10,
         probabilities=torch.arange(15.0).reshape(3, 5) / 15,
         labels=torch.arange(5),
@@ -187,6 +188,7 @@ def test_a_pair_is_the_same_face():
         first = index_of[scale] * 10.0 + 2 * face
         assert batch.lr_features[i].tolist() == [first, first + 1]
         assert batch.hr_features[i].tolist() == [2.0 * face, 2.0 * face + 1]
+        assert batch.lr_early[i].tolist() == [first + 0.5]
         assert batch.hr_embeddings[i].tolist() == [20.0 * face, 20.0 * face + 10]
         assert batch.lr_probabilities[i].item() == pytest.approx((index_of[scale] * 5 + face) / 15)
         assert batch.hr_probabilities[i].item() == pytest.approx(face / 15)
@@ -207,7 +209,7 @@ def test_mixed_samples_lie_between_neighbours():
     assert torch.allclose(got.labels.sum(1), torch.ones(64))
     assert 0.3 < float((own[~alike] < 1).double().mean()) < 0.7
     assert own.min() < 0.2
-    for name in ("lr_features", "hr_features", "hr_embeddings", "lr_probabilities", "hr_probabilities"):
+    for name in ("lr_features", "hr_features", "lr_early", "hr_embeddings", "lr_probabilities", "hr_probabilities"):
         values, share = getattr(batch, name), own.view(-1, *[1] * (getattr(batch, name).ndim - 1))
         between = share * values + (1 - share) * values.roll(1, 0)
         torch.testing.assert_close(getattr(got, name)[~alike], between[~alike])
@@ -219,7 +221,7 @@ def test_mixed_samples_lie_between_neighbours():
 
 def test_moments_are_numpys():
     mean, deviation = cache().moments()
-    values = cache().features.double().numpy().reshape(15, 2)
+    values = torch.cat([cache().features, cache().early], 2).double().numpy().reshape(15, 3)
     np.testing.assert_allclose(mean, values.mean(0), rtol=1e-6)
     np.testing.assert_allclose(deviation, values.std(0), rtol=1e-6)
 
@@ -234,7 +236,7 @@ for threads, length in (1, 2_080), (2, 2_080), (1, 2_016), (2, 1_953):
     torch.set_num_threads(threads)
     features = torch.ones(3, 5_000, length, dtype=torch.float16)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    FeatureCache(features, *[torch.empty(0)] * 5).moments()
+    FeatureCache(features, features[:, :, :0], *[torch.empty(0)] * 5).moments()
     print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1_024 / features.nbytes)
 """
 

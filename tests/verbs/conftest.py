@@ -44,6 +44,31 @@ def vectors():
     return Network(nn.Sequential(*layers), 8).train()
 
 
+class Early(Network):  # also tells what its first layer says
+    def embed(self, pictures):
+        early = self.body[:-2](pictures.float() / 255)
+        return *super().embed(pictures), early.flatten(1)[:, ::40]
+
+
+def early():
+    torch.manual_seed(0)
+    return Early(nn.Sequential(nn.Conv2d(1, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()), 8)
+
+
+def early_of_three_dimensions():
+    network = early()
+    whole = network.embed
+    network.embed = lambda pictures: (*whole(pictures)[:3], torch.zeros(len(pictures), 2, 2))
+    return network
+
+
+def five_tensors():
+    network = early()
+    whole = network.embed
+    network.embed = lambda pictures: (*whole(pictures), torch.zeros(len(pictures), 2))
+    return network
+
+
 def matrices():
     torch.manual_seed(1)
     layers = nn.Conv2d(3, 5, 3, stride=2), CovariancePool(), LogEig(), Vech()

@@ -17,7 +17,7 @@ import fsrcache
 from fsrcache.errors import FsrcacheError, RequestError
 from fsrcache.extractors.covpool import CovPoolFER, save_covpool
 from fsrcache.extractors.extractor import state_digest
-from fsrcache.models.weights import write_weights
+from fsrcache.models.weights import read_record, write_weights
 from fsrcache.presets import ExtractorConfig
 from fsrcache.workspace import Data, Workspace
 
@@ -41,6 +41,8 @@ def train(steps=4, **options):
         ("vectors", {"features": 8, "embeddings": 6, "probabilities": 7}, None, ["generator.rank=0"]),
         ("vectors", {"features": 8, "embeddings": 6, "probabilities": 7}, None, ["generator.rank=3"]),
         ("matrices", {"features": 15, "embeddings": 6, "probabilities": 7}, 5, ["generator.rank=3"]),
+        ("early", {"features": 8, "embeddings": 6, "probabilities": 7, "early": 40}, None, ["generator.rank=0"]),
+        ("early", {"features": 8, "embeddings": 6, "probabilities": 7, "early": 40}, None, ["generator.early=false"]),
     ],
 )
 def test_a_factorys_network_goes_all_the_way(networks, factory, widths, spd_side, settings):
@@ -57,6 +59,9 @@ def test_a_factorys_network_goes_all_the_way(networks, factory, widths, spd_side
     assert set(trained.held_out_accuracy) == {"1", "2"}
     table = fsrcache.evaluate(heads=["frozen"])
     assert {"bicubic", "FSR-FER"} <= {score.row for score in table.rows}
+    read = widths.get("early", 0) if settings != ["generator.early=false"] else 0
+    assert read_record(Workspace("fsr").run("default") / "generator.safetensors", kind="generator")["early"] == read
+    assert len(fsrcache.load()([np.full((16, 16), 40 * one, np.uint8) for one in range(4)], scale=2)) == 4
 
 
 def onnx_file(path, seed=0):
@@ -174,6 +179,8 @@ def test_an_installed_extractor_comes_before_a_file_of_its_name(networks, monkey
     [
         ("somebodys:other_classes", FsrcacheError, "faces are surprise, .*; those of somebodys:other_classes are joy"),
         ("somebodys:three_dimensions", RequestError, r"embed of .* returns \[\[2, 2, 2\], "),
+        ("somebodys:early_of_three_dimensions", RequestError, r"\[2, 7\], \[2, 2, 2\]\] for 2 pictures"),
+        ("somebodys:five_tensors", RequestError, "It should return features, embedding, logits, and perhaps early"),
         ("somebodys:other_head", RequestError, "head of .* makes another embedding"),
         ("somebodys:no_triangle", RequestError, "features of 8 numbers and spd_side 5"),
         ("somebodys:no_number", RequestError, "spd_side is '5'"),

@@ -14,7 +14,8 @@ class GeneratorForm:
     """A form of generator: its settings, how its network is made, and the features that it works on.
 
     A generator is a module that turns the features of low-resolution faces into those of their full-resolution ones,
-    fp32 ``[B, P]`` to fp32 ``[B, P]``.
+    fp32 ``[B, P]`` to fp32 ``[B, P]``. One that reads early features too has an attribute ``early``, their number
+    ``Q``, and takes them, fp32 ``[B, Q]``, as its second argument; ``super_resolve`` calls either.
 
     Attributes
     ----------
@@ -34,7 +35,7 @@ class GeneratorForm:
         gets those, and critic and generator need no conversion.
     standardise
         Function that gives a network the mean and the standard deviation of the training features over all scales, fp32
-        ``[P]`` each; None for a form that needs no statistics.
+        ``[P + Q]`` each, those of early features behind; None for a form that needs no statistics.
     """
 
     config: type[Any]
@@ -49,3 +50,23 @@ class GeneratorForm:
         """The form's name in records."""
         name: str = self.config.form
         return name
+
+
+def early_width(generator: nn.Module) -> int:
+    """Return Q, the number of early values that a generator reads; 0 for one that reads none."""
+    width: int = getattr(generator, "early", 0)
+    return width
+
+
+def super_resolve(generator: nn.Module, features: Tensor, early: Tensor | None = None) -> Tensor:
+    """Return what a generator makes of features, fp32 [B, P] or pictures [B, 1, D, D], and of early ones, fp32 [B, Q].
+
+    One that reads no early features is given none.
+
+    Raises
+    ------
+    FsrcacheError
+        If it reads early features, and there are none or another number.
+    """
+    generated: Tensor = generator(features, early) if early_width(generator) else generator(features)
+    return generated

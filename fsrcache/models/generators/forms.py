@@ -63,6 +63,7 @@ class _Record(TypedDict):
 
     length: Annotated[int, Between(1, 2**24)]
     side: Side | None
+    early: Annotated[int, Between(0, 2**24)]
     training: GeneratorTraining
 
 
@@ -148,7 +149,9 @@ def load_generator(path: str | PathLike[str]) -> tuple[nn.Module, dict[str, Any]
     """
     model, _, written = read_module(
         path, _Record,
-        lambda record: make_generator(_config(record), FeatureForm(record["length"], record["side"])),
+        lambda record: make_generator(
+            _config(record), FeatureForm(record["length"], record["side"], early=record["early"])
+        ),
         kind=KIND, layers=lambda record: form_of(_config(record)).layers(_config(record)), remedy=_REMEDY,
     )  # fmt: skip
     return model, written["training"]

@@ -152,16 +152,22 @@ def _gather(source: FeatureCache | Stream, step: int, chosen: Tensor) -> Feature
     face, scale_index = chosen.movedim(1, 0).flatten(1)
     if isinstance(source, Stream):
         return source.pairs(step, scale_index)
-    packed = source.features.flatten(0, 1)  # [S n, P]
     indices = torch.stack([torch.zeros_like(scale_index), scale_index])  # [2, m]
+    rows = indices * len(source.labels) + face
     return FeatureCache(
-        features=packed.index_select(0, (indices * len(source.labels) + face).flatten()).view(*indices.shape, -1),
+        features=_at(source.features, rows),
+        early=_at(source.early, rows),
         embeddings=source.embeddings.index_select(0, face),
         probabilities=source.probabilities[indices, face],
         labels=source.labels[face],
         labelled=source.labelled[face],
         scales=source.scales[indices, face],
     )
+
+
+def _at(values: Tensor, rows: Tensor) -> Tensor:
+    """Return rows [2, m] of values [S, n, P], counted through all scales, as [2, m, P]."""
+    return values.flatten(0, 1).index_select(0, rows.flatten()).view(*rows.shape, values.shape[2])
 
 
 def _seed(seed: int, device: torch.device) -> None:

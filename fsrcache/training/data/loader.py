@@ -24,6 +24,8 @@ class FeatureBatch(NamedTuple):
     ----------
     lr_features, hr_features
         fp32, at the sample's scale and at full resolution: vectors [B, P] or pictures [B, 1, D, D].
+    lr_early
+        fp32 [B, Q], the early features at the sample's scale.
     hr_embeddings
         fp32 [B, E], of the full-resolution features.
     lr_probabilities, hr_probabilities
@@ -39,6 +41,7 @@ class FeatureBatch(NamedTuple):
 
     lr_features: Tensor
     hr_features: Tensor
+    lr_early: Tensor
     hr_embeddings: Tensor
     lr_probabilities: Tensor
     hr_probabilities: Tensor
@@ -54,6 +57,8 @@ class FeatureCache(NamedTuple):
     ----------
     features
         fp16 [S, n, P]; the first scale is full resolution.
+    early
+        fp16 [S, n, Q], the early features; Q is 0 where there are none.
     embeddings
         fp16 [n, E], at full resolution.
     probabilities
@@ -67,6 +72,7 @@ class FeatureCache(NamedTuple):
     """
 
     features: Tensor
+    early: Tensor
     embeddings: Tensor
     probabilities: Tensor
     labels: Tensor
@@ -77,6 +83,13 @@ class FeatureCache(NamedTuple):
     def shape(self) -> tuple[int, int]:
         """The numbers of scales and faces."""
         return self.features.shape[0], self.features.shape[1]
+
+    def at(self, scale_indices: slice) -> "FeatureCache":
+        """Return the same faces at some of the scales."""
+        features, early, probabilities, scales = (
+            values[scale_indices] for values in (self.features, self.early, self.probabilities, self.scales)
+        )
+        return self._replace(features=features, early=early, probabilities=probabilities, scales=scales)
 
     def pairs(self, chosen: Tensor, *, lr_pictures: bool = False, hr_pictures: bool = False) -> FeatureBatch:
         """Return pairs of faces, with nothing copied from another device or waited for.
@@ -93,6 +106,7 @@ class FeatureCache(NamedTuple):
         return FeatureBatch(
             lr_features=_unpack(packed, rows, pictures=lr_pictures),
             hr_features=_unpack(packed, face, pictures=hr_pictures),
+            lr_early=self.early.flatten(0, 1).index_select(0, rows).float(),
             hr_embeddings=self.embeddings.index_select(0, face).float(),
             lr_probabilities=self.probabilities[scale_index, face],
             hr_probabilities=self.probabilities[0, face],
@@ -102,19 +116,13 @@ class FeatureCache(NamedTuple):
         )
 
     def moments(self, on_progress: ProgressCallback = no_progress) -> tuple[Tensor, Tensor]:
-        """Return mean and standard deviation of every dimension over all faces and scales, fp32 [P] each."""
-        parts = [part for scale in self.features for part in scale.split(_READ)]
-        count = self.features.shape[0] * self.features.shape[1]
-        # one block of memory for all parts: new ones between sums that are kept would fill four times the cache
-        wide = torch.empty(parts[0].shape, dtype=torch.float64, device=self.features.device)
-        sums = wide.new_empty(len(parts), wide.shape[1])
-        for number, part in enumerate(counted(parts, "averaging features", "parts", on_progress)):
-            torch.sum(wide[: len(part)].copy_(part), 0, out=sums[number])
-        mean = sums.sum(0) / count
-        for number, part in enumerate(counted(parts, "measuring their deviation", "parts", on_progress)):
-            torch.sum(wide[: len(part)].copy_(part).sub_(mean).square_(), 0, out=sums[number])
-        variance = sums.sum(0) / count
-        return mean.float(), variance.sqrt().float()
+        """Return mean and standard deviation of every dimension over all faces and scales, fp32 [P + Q] each.
+
+        The early features' follow the features'.
+        """
+        of_each = [_moments(values, on_progress) for values in (self.features, self.early) if values.shape[2]]
+        mean, deviation = map(torch.cat, zip(*of_each, strict=True))
+        return mean, deviation
 
 
 def draw_pairs(
@@ -128,7 +136,7 @@ def draw_pairs(
 
 def cache_bytes(store: FeatureStore, *, rows: int) -> int:
     """Return how much memory the features of so many rows take at all scales."""
-    return 2 * len(store.scales) * rows * store.spec.widths["features"]
+    return 2 * len(store.scales) * rows * (store.spec.widths["features"] + store.spec.widths.get("early", 0))
 
 
 def load_cache(
@@ -184,7 +192,10 @@ def load_splits(
             Remedy("Add some: `{}`.", call("extract", scales=range(2, 9))),
         )
     shape = (len(store.scales), count)
-    features = torch.empty(*shape, store.spec.widths["features"], dtype=torch.float16, device=device, pin_memory=pinned)
+    features, early = (
+        torch.empty(*shape, store.spec.widths.get(name, 0), dtype=torch.float16, device=device, pin_memory=pinned)
+        for name in ("features", "early")
+    )
     parts = [
         (scale_index, split, start)
         for scale_index in range(len(store.scales)) for split in rows for start in range(0, len(rows[split]), _READ)
@@ -194,6 +205,9 @@ def load_splits(
         read = store.features(split, store.scales[scale_index])[rows[split][start : start + _READ]]
         at = firsts[split] + start
         features[scale_index, at : at + len(read)] = torch.from_numpy(read)
+        if early.shape[2]:
+            read = store.early(split, store.scales[scale_index])[rows[split][start : start + _READ]]
+            early[scale_index, at : at + len(read)] = torch.from_numpy(read)
     known = [known_classes(store, split, rows=chosen) for split, chosen in rows.items()]
     probabilities = [
         true_probabilities(store, split, rows=chosen, labels=labels)
@@ -203,6 +217,7 @@ def load_splits(
     labels, labelled = map(np.concatenate, zip(*known, strict=True))
     return FeatureCache(
         features=features,
+        early=early,
         embeddings=torch.from_numpy(np.concatenate(embeddings)).to(device),
         probabilities=torch.from_numpy(np.concatenate(probabilities, axis=1)).to(device),
         labels=torch.from_numpy(labels).to(device),
@@ -257,6 +272,22 @@ def true_probabilities(
             here = slice(start, start + _READ)
             chosen[scale_index, here] = np.take_along_axis(stored[rows[here]], labels[here, None], axis=1)[:, 0]
     return chosen
+
+
+def _moments(values: Tensor, on_progress: ProgressCallback) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation of values [S, n, P], fp32 [P] each."""
+    parts = [part for scale in values for part in scale.split(_READ)]
+    count = values.shape[0] * values.shape[1]
+    # one block of memory for all parts: new ones between sums that are kept would fill four times the cache
+    wide = torch.empty(parts[0].shape, dtype=torch.float64, device=values.device)
+    sums = wide.new_empty(len(parts), wide.shape[1])
+    for number, part in enumerate(counted(parts, "averaging features", "parts", on_progress)):
+        torch.sum(wide[: len(part)].copy_(part), 0, out=sums[number])
+    mean = sums.sum(0) / count
+    for number, part in enumerate(counted(parts, "measuring their deviation", "parts", on_progress)):
+        torch.sum(wide[: len(part)].copy_(part).sub_(mean).square_(), 0, out=sums[number])
+    variance = sums.sum(0) / count
+    return mean.float(), variance.sqrt().float()
 
 
 def _unpack(packed: Tensor, rows: Tensor, *, pictures: bool) -> Tensor:

@@ -24,6 +24,7 @@ def mixed(batch: FeatureBatch, share: float, *, classes: int) -> FeatureBatch:
     return batch._replace(
         lr_features=mix(batch.lr_features),
         hr_features=mix(batch.hr_features),
+        lr_early=mix(batch.lr_early),
         hr_embeddings=mix(batch.hr_embeddings),
         lr_probabilities=mix(batch.lr_probabilities),
         hr_probabilities=mix(batch.hr_probabilities),

@@ -5,7 +5,7 @@ step sees is a function of the seed, the step and the number of resident chunks:
 the rows that it has seen, without reading them. Labels and probabilities of the true class stay in memory.
 """
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from fsrcache.progress import ProgressCallback, counted, no_progress
 from fsrcache.store.joined import joined, joined_rows
 from fsrcache.store.reader import FeatureStore
 from fsrcache.store.shuffle import ShuffledRows
+from fsrcache.store.stored import StoredArray
 from fsrcache.training.data.loader import FeatureCache, known_classes, true_probabilities
 
 STREAM_BYTES = 1 << 30  # of the chunks that are resident and those read ahead
@@ -60,8 +61,10 @@ class Stream:
     ) -> None:
         self.store, self.count, chunk = store, count, store.spec.chunk
         self.features = [joined([store.features(split, scale) for split in rows]) for scale in store.scales]
+        scales = store.scales if "early" in store.spec.widths else ()
+        self.early = [joined([store.early(split, scale) for split in rows]) for scale in scales]
         self.rows = joined_rows([*rows.values()], chunk=chunk, fill=False)
-        arrays = [*self.features, joined([store.embeddings(split, 1) for split in rows])]
+        arrays = [joined([store.embeddings(split, 1) for split in rows]), *self.features, *self.early]
         self.reader = ShuffledRows(arrays, batch=count, seed=seed, memory=memory, rows=self.rows)
         self.shape, self.resident = (len(store.scales), self.reader.count), self.reader.resident
         every = {split: np.arange(len(wanted)) for split, wanted in rows.items()}
@@ -85,12 +88,15 @@ class Stream:
             parts.append(next(self.coming))
             missing -= len(parts[-1][0])
         self.step += 1
-        faces, *features, embeddings = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+        faces, embeddings, *columns = (np.concatenate(columns) for columns in zip(*parts, strict=True))
         coarse, every = scale_index.numpy(), np.arange(self.count)
         scales = np.array(self.store.scales)
+        features, early = columns[: len(scales)], columns[len(scales) :]
+        early = early or [np.empty((self.count, 0), np.float16)] * len(scales)
         probabilities = self.probabilities[:, faces]  # [S, m]
         return FeatureCache(
             features=torch.from_numpy(np.stack([features[0], np.stack(features)[coarse, every]])),
+            early=torch.from_numpy(np.stack([early[0], np.stack(early)[coarse, every]])),
             embeddings=torch.from_numpy(embeddings),
             probabilities=torch.from_numpy(np.stack([probabilities[0], probabilities[coarse, every]])),
             labels=torch.from_numpy(self.labels[faces]),
@@ -99,11 +105,20 @@ class Stream:
         )
 
     def moments(self, on_progress: ProgressCallback = no_progress) -> tuple[Tensor, Tensor]:
-        """Return mean and standard deviation of every dimension over all faces and scales, fp32 [P] each."""
-        width = self.store.spec.widths["features"]
+        """Return mean and standard deviation of every dimension over all faces and scales, fp32 [P + Q] each.
+
+        The early features' follow the features'.
+        """
+        of_each = [self._moments(arrays, on_progress) for arrays in (self.features, self.early) if arrays]
+        mean, deviation = map(torch.cat, zip(*of_each, strict=True))
+        return mean, deviation
+
+    def _moments(self, arrays: Sequence[StoredArray], on_progress: ProgressCallback) -> tuple[Tensor, Tensor]:
+        """Return mean and standard deviation of the rows of arrays of one width P, fp32 [P] each."""
+        width = arrays[0].shape[1]
         total, squares = np.zeros(width), np.zeros(width)
         centre: NDArray[np.float64] | None = None
-        parts = [(one, start) for one in self.features for start in range(0, len(self.rows), _READ)]
+        parts = [(one, start) for one in arrays for start in range(0, len(self.rows), _READ)]
         for one, start in counted(parts, "averaging features", "parts", on_progress):
             kept = one[start : start + _READ][self.rows[start : start + _READ]].astype(np.float64)
             if not len(kept):

@@ -17,6 +17,7 @@ from fsrcache.extractors.extractor import Extractor
 from fsrcache.extractors.identity import refuse_other_extractor
 from fsrcache.extractors.opening import open_extractor
 from fsrcache.files import as_path
+from fsrcache.models.generators.form import early_width
 from fsrcache.presets import TrainConfig
 from fsrcache.progress import Progress, ProgressCallback, no_progress, note
 from fsrcache.records import Seed, check_value
@@ -24,7 +25,7 @@ from fsrcache.store.reader import FeatureStore
 from fsrcache.training.data.loader import FeatureCache
 from fsrcache.training.data.memory import memory_errors
 from fsrcache.training.data.stream import STREAM_BYTES
-from fsrcache.training.run.features import TrainFeatures, choose_location, open_features, store_of_run
+from fsrcache.training.run.features import TrainFeatures, choose_location, open_features, read_by, store_of_run
 from fsrcache.training.run.loop import status_steps
 from fsrcache.training.run.networks import make_trainer, refuse_impossible_networks
 from fsrcache.training.step.trainer import Trainer
@@ -103,7 +104,7 @@ def estimate_training(
     refuse_other_extractor(store, extractor)
     refuse_impossible_networks(config, extractor.form, device=device, plain=plain)
     store = store_of_run(store, folder, scales=scales, extra=extra)
-    location = choose_location(store, cache, device=device, folder=folder)
+    location = choose_location(read_by(store, config), cache, device=device, folder=folder)
     on_progress(note(f"Cache: {location.mode} ({location.reason})."))
     with memory_errors(config.batch, streams=True), torch.random.fork_rng([device] if device.type == "cuda" else []):
         features = open_features(store, config, location=location, device=device, seed=seed, on_progress=on_progress)
@@ -141,8 +142,9 @@ def _gmac_per_sample(trainer: Trainer, extractor: Extractor) -> dict[str, float]
     gmac: dict[str, float] = {}
     for name, module in _networks(trainer).items():
         shape = (1, 1, form.side, form.side) if name == "critic" and form.side is not None else (1, form.length)
+        early = [torch.zeros(1, width, device=device)] if (width := early_width(module)) else []
         with torch.no_grad():
-            gmac[name] = _gmac(module.eval(), torch.zeros(shape, device=device))
+            gmac[name] = _gmac(module.eval(), torch.zeros(shape, device=device), *early)
     trainer.batches.prepare(config.l2_steps, 1)
     samples = config.batch * config.generator_steps
     gmac["step"] = _gmac(trainer.step, config.l2_steps) / samples
@@ -164,9 +166,9 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
 
-def _gmac(work: Any, argument: Any) -> float:
+def _gmac(work: Any, *arguments: Any) -> float:
     with _Counter() as counter:
-        work(argument)
+        work(*arguments)
     return float(counter.flops / 2e9)
 
 

@@ -55,6 +55,11 @@ class TrainFeatures:
     device: torch.device
 
     @property
+    def early(self) -> int:
+        """Q, the number of values of the early features; 0 where there are none."""
+        return self.held_out.early.shape[2]
+
+    @property
     def order(self) -> str:
         """Order of the faces in words, which a run keeps."""
         if isinstance(self.source, Stream):
@@ -95,6 +100,11 @@ def store_of_run(
         extra = [*store.spec.extra.keys() & (begun.keys() if isinstance(begun, Mapping) else ())]
     store = store if scales is None else store.at_scales(scales)
     return store if extra is None else store.with_extra(extra)
+
+
+def read_by(store: FeatureStore, config: TrainConfig) -> FeatureStore:
+    """Return the store as a training reads it: without early features where its generator reads none."""
+    return store if getattr(config.generator, "early", False) else store.without_early()
 
 
 def order_of_run(folder: Path | None) -> str | None:
@@ -199,6 +209,7 @@ def open_features(
     FsrcacheError
         If there are no faces, or no scale but full resolution.
     """
+    store = read_by(store, config)
     left_out, trained = store.held_out(), trained_rows(store)
     near = device if location.mode == "device" else torch.device("cpu")
     pinned = near.type == "cpu" and device.type == "cuda"

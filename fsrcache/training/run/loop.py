@@ -14,6 +14,7 @@ from torch import nn
 from fsrcache.announce import FirstSeconds, announce, several
 from fsrcache.device import fp32_precision, in_words
 from fsrcache.errors import FsrcacheError
+from fsrcache.models.generators.form import super_resolve
 from fsrcache.presets import TrainConfig
 from fsrcache.progress import Progress, ProgressCallback, counted, no_progress
 from fsrcache.records import Between, Threads, value_from
@@ -268,7 +269,7 @@ class _Run:
 
     def scoring_seconds(self) -> float:
         """Return the seconds that a scoring takes, measured at one scale."""
-        one = self.held_out._replace(features=self.held_out.features[:1])
+        one = self.held_out.at(slice(1))
         began = time.perf_counter()
         score(self.trainer.kept, self.trainer.networks.head, one, self.scales[:1])
         return (time.perf_counter() - began) * math.ceil(len(self.scales) / self.ranks.size)
@@ -301,8 +302,7 @@ class _Run:
         mine, seen = slice(self.ranks.rank, None, self.ranks.size), 0
         means = {str(scale): 0.0 for scale in self.scales}
         for part in parts:
-            own = part._replace(features=part.features[mine])
-            scored = score(network, self.trainer.networks.head, own, self.scales[mine], self.on_progress)
+            scored = score(network, self.trainer.networks.head, part.at(mine), self.scales[mine], self.on_progress)
             seen += len(part.labels)
             for name, accuracy in scored.items():
                 means[name] += (accuracy - means[name]) * (len(part.labels) / seen)
@@ -341,9 +341,9 @@ def score(
     """Return the frozen head's accuracy on the generated features of held-out faces, in percent by scale."""
     generator.eval()
     accuracy = {}
-    of_scales = list(zip(scales, held_out.features, strict=True))
-    for scale, features in counted(of_scales, "scoring", "scales", on_progress):
-        logits = head(generator(features.float()))[1]
+    of_scales = list(zip(scales, held_out.features, held_out.early, strict=True))
+    for scale, features, early in counted(of_scales, "scoring", "scales", on_progress):
+        logits = head(super_resolve(generator, features.float(), early.float()))[1]
         accuracy[str(scale)] = 100 * float((logits.argmax(1) == held_out.labels).double().mean())
     return accuracy
 

@@ -1,5 +1,7 @@
 """From features, an extractor's head, settings and a seed to a trainer at its first step."""
 
+from dataclasses import replace
+
 import torch
 
 from fsrcache.extractors.extractor import Extractor
@@ -77,7 +79,8 @@ def make_trainer(
     """
     device = features.device
     torch.manual_seed(seed)
-    generator = make_generator(config.generator, extractor.form, plain=plain)
+    form = replace(extractor.form, early=features.early)
+    generator = make_generator(config.generator, form, plain=plain)
     critic = None if config.critic is None else make_critic(config.critic, extractor.form.side).to(device)
     standardise = form_of(config.generator).standardise
     if standardise is not None:

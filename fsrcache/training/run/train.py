@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from os import PathLike
 
@@ -14,6 +14,7 @@ from fsrcache.extractors.extractor import Extractor
 from fsrcache.extractors.identity import refuse_other_extractor
 from fsrcache.extractors.opening import open_extractor
 from fsrcache.files import as_path
+from fsrcache.models.generators.form import early_width
 from fsrcache.models.generators.forms import save_generator
 from fsrcache.presets import TrainConfig
 from fsrcache.progress import ProgressCallback, no_progress, note
@@ -26,6 +27,7 @@ from fsrcache.training.run.features import (
     choose_location,
     held_out_parts,
     open_features,
+    read_by,
     store_of_run,
 )
 from fsrcache.training.run.folder import held_folder
@@ -177,7 +179,7 @@ def train_generator(
     begun = None if restart else folder
     store = store_of_run(store, begun, scales=scales, extra=extra)
     going_on = None if restart or has_ended(folder, config) else folder
-    location = choose_location(store, cache, device=device, folder=going_on, ranks=ranks)
+    location = choose_location(read_by(store, config), cache, device=device, folder=going_on, ranks=ranks)
     on_progress(note(f"Cache: {location.mode} ({location.reason})."))
     settings = run_settings(store, config, seed=seed, device=device, plain=plain)
     trackers = Trackers(log, folder=folder, settings={"seed": seed, **asdict(config)}, on_progress=on_progress)
@@ -199,8 +201,8 @@ def train_generator(
         with closing(trainer.batches), closing(trackers):
             result = run_steps(
                 trainer, features.held_out, store.scales,
-                every_held_out=partial(held_out_parts, store, device=device), folder=folder, settings=settings,
-                on_progress=on_progress, log=trackers.begin if log else None,
+                every_held_out=partial(held_out_parts, read_by(store, config), device=device), folder=folder,
+                settings=settings, on_progress=on_progress, log=trackers.begin if log else None,
                 checkpoint_seconds=checkpoint_seconds, other_threads=other_threads,
             )  # fmt: skip
     state, target = result.state, folder / "generator.safetensors"
@@ -209,7 +211,8 @@ def train_generator(
     if state.earlier_threads:
         training["earlier_threads"] = state.earlier_threads
     if ranks.first:
-        save_generator(target, trainer.kept, features=extractor.form, training=training)
+        form = replace(extractor.form, early=early_width(trainer.kept))
+        save_generator(target, trainer.kept, features=form, training=training)
     return TrainResult(
         steps=state.step,
         resumed_from=result.resumed_from,

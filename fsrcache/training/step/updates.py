@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from fsrcache.device import computed_precision
 from fsrcache.kernels.closed_form_penalty import closed_form_critic
+from fsrcache.models.generators.form import super_resolve
 from fsrcache.presets import TrainConfig
 from fsrcache.spd import unvech, vech
 from fsrcache.training.data.loader import FeatureBatch
@@ -30,7 +31,7 @@ class Networks(NamedTuple):
     Attributes
     ----------
     generator
-        Features [B, P] -> features [B, P].
+        Features [B, P] -> features [B, P]; perhaps of early features [B, Q] too.
     critic
         Pictures [B, 1, D, D] -> scores [B]; None for a training without one.
     head
@@ -54,7 +55,7 @@ class Update(NamedTuple):
 def generate(batch: FeatureBatch, networks: Networks, config: TrainConfig) -> Tensor:
     """Return the generated features of a batch in fp32 or better, vectors or pictures like its coarse ones."""
     with _products(config, batch.lr_features.device):
-        features: Tensor = networks.generator(batch.lr_features)
+        features = super_resolve(networks.generator, batch.lr_features, batch.lr_early)
     return features.to(torch.promote_types(features.dtype, torch.float32))
 
 

@@ -17,6 +17,7 @@ from fsrcache.training.run.features import (
     goes_on_from,
     open_features,
     order_of_run,
+    read_by,
     store_of_run,
 )
 from fsrcache.training.run.loop import has_ended
@@ -58,15 +59,15 @@ def train_runs(
     """Train runs and yield each with its result, or with the error that ended it; the next one begins all the same.
 
     The features are read once, and again for a run that was begun with other scales or extra splits, or in another
-    order of faces than the sweep's, where the cache is ``auto``. Streamed ones are not kept, and every run reads its
-    own.
+    order of faces than the sweep's, where the cache is ``auto``, or that reads early features where the one before did
+    not. Streamed ones are not kept, and every run reads its own.
     """
     features: TrainFeatures | None = None
     read: object = None
     for run in runs:
         report = partial(on_progress, run)
         try:
-            own = store_of_run(store, run.folder)
+            own = read_by(store_of_run(store, run.folder), run.config)
             order = None if has_ended(run.folder, run.config) else order_of_run(run.folder)
             location = options.location
             if not goes_on_from(location, order):
@@ -74,10 +75,10 @@ def train_runs(
                     location = features.location
                 else:
                     location = choose_location(own, options.cache, device=options.device, folder=run.folder)
-            if location.mode == "stream" or read != (own.scales, own.spec.extra):
+            if location.mode == "stream" or read != (own.scales, own.spec.extra, own.spec.widths):
                 features = None
             if location.mode != "stream" and features is None:
-                read = own.scales, own.spec.extra
+                read = own.scales, own.spec.extra, own.spec.widths
                 with memory_errors(run.config.batch, streams=True):
                     features = open_features(
                         own, run.config, location=location, device=options.device, seed=run.seed, on_progress=report

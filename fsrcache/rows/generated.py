@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 from fsrcache.errors import Remedy, RequestError, arguments, call
 from fsrcache.evaluation.networks import Networks
 from fsrcache.evaluation.predictor import Outputs, Predictor
-from fsrcache.evaluation.splits import split_early, split_features
-from fsrcache.models.generators.form import early_width, super_resolve
 from fsrcache.models.generators.forms import (
     GeneratorTraining,
     extra_in_words,
@@ -26,10 +24,11 @@ from fsrcache.models.generators.mlp import MLPGenerator
 from fsrcache.models.weights import file_digest
 from fsrcache.presets import TRAINING, TrainConfig
 from fsrcache.progress import named
-from fsrcache.rows.mapped import mapped
+from fsrcache.rows.mapped import generated_features
 from fsrcache.rows.row import RowContext, no_obstacle
 from fsrcache.settings import preset_in_words
 from fsrcache.training.run.checkpoint import has_checkpoint
+from fsrcache.training.run.features import read_by
 from fsrcache.training.run.spent import total_spent
 from fsrcache.workspace import Workspace
 
@@ -170,7 +169,7 @@ def generator_predictor(
         scales=training["scales"],
         note=note,
         facts={
-            "generator": _description(config),
+            "generator": _description(config, early="early" in read_by(context.store, config).spec.widths),
             "checkpoint": _checkpoint(config, training["steps"]) + _threads(training),
             "settings": settings,
         },
@@ -213,10 +212,7 @@ def _features(context: RowContext, generator: Callable[[], torch.nn.Module], nam
     def features(split: str, scale: int) -> NDArray[np.floating[Any]]:
         on_progress = named(context.on_progress, name)
         network = generator().to(device).eval()
-        arrays = [split_features(store, split, scale)]
-        if early_width(network) and (early := split_early(store, split, scale)) is not None:
-            arrays.append(early)
-        return mapped(partial(super_resolve, network), arrays, device, f"{split} at x{scale}", on_progress)
+        return generated_features(network, store, split, scale, device=device, on_progress=on_progress)
 
     return features
 
@@ -231,11 +227,12 @@ def _members(config: TrainConfig) -> int:
     return members
 
 
-def _description(config: TrainConfig) -> str:
+def _description(config: TrainConfig, *, early: bool) -> str:
     form, members = config.generator.form.upper(), _members(config)
     network = form if members == 1 else f"mean of {members} {form}s"
     critic = "no critic" if config.critic is None else "with a WGAN-div critic"
-    return f"{network}, {config.steps:,} steps of {config.batch}, {critic}, {_WEIGHTS[config.reweight]}"
+    read = ", early features read" * early
+    return f"{network}, {config.steps:,} steps of {config.batch}, {critic}, {_WEIGHTS[config.reweight]}{read}"
 
 
 def _threads(training: GeneratorTraining) -> str:

@@ -1,15 +1,36 @@
 """The features of a row that turns the store's into others."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
+from fsrcache.evaluation.splits import split_early, split_features
+from fsrcache.models.generators.form import early_width, super_resolve
 from fsrcache.progress import ProgressCallback, counted
+from fsrcache.store.reader import FeatureStore
 
 _BATCH = 1024  # features at a time
+
+
+def generated_features(
+    generator: nn.Module,
+    store: FeatureStore,
+    split: str,
+    scale: int,
+    *,
+    device: torch.device,
+    on_progress: ProgressCallback,
+) -> NDArray[np.floating[Any]]:
+    """Return what a generator on a device makes of a split's features [n, P] at a scale, in their precision."""
+    arrays = [split_features(store, split, scale)]
+    if early_width(generator) and (early := split_early(store, split, scale)) is not None:
+        arrays.append(early)
+    return mapped(partial(super_resolve, generator), arrays, device, f"{split} at x{scale}", on_progress)
 
 
 @torch.inference_mode()

@@ -1,7 +1,7 @@
 """ridge: one linear map of the features of all scales to those of full resolution, in closed form."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from fsrcache.evaluation.predictor import Predictor
 from fsrcache.evaluation.splits import split_features
 from fsrcache.models.weights import file_digest
 from fsrcache.progress import named
-from fsrcache.rows.mapped import mapped
+from fsrcache.rows.mapped import generated_features
 from fsrcache.rows.row import (
     RowContext,
     RowResult,
@@ -107,12 +107,11 @@ def _predictor(name: str, note: str, context: RowContext, seed: int, files: Sequ
         return Networks(extractor=context.extractor, generator=linear(by_scale[scale]) if scale in by_scale else None)
 
     def features(split: str, scale: int) -> NDArray[np.floating[Any]]:
-        coarse = split_features(store, split, scale)
         if scale not in by_scale:
-            return coarse
-        function: Callable[[Tensor], Tensor] = read_map(by_scale[scale])[0].to(context.device)
+            return split_features(store, split, scale)
         on_progress = named(context.on_progress, f"{name}/seed-{seed}")
-        return mapped(function, [coarse], context.device, f"{split} at x{scale}", on_progress)
+        own = read_map(by_scale[scale])[0].to(context.device)
+        return generated_features(own, store, split, scale, device=context.device, on_progress=on_progress)
 
     changes = tuple(differences(next(iter(records.values()))["settings"]["config"], RIDGE))
     return Predictor(
@@ -126,6 +125,7 @@ def _predictor(name: str, note: str, context: RowContext, seed: int, files: Sequ
         note=note,
         facts={
             "settings": changes_in_words(changes),
+            "generator": _reading(list(records.values())),
             "checkpoint": f"the penalty {_penalties(list(records.values()))}, the frozen head's best on held-out "
             "pictures of the training split",
         },
@@ -144,6 +144,11 @@ def _refuse_other_store(name: str, context: RowContext, seed: int, file: Path, r
             f"{file} was fitted to another store than {context.store.name}, of other {', '.join(differing)}.",
             Remedy("Train it again: `{}`.", again),
         )
+
+
+def _reading(records: Sequence[RidgeRecord]) -> str:
+    several, early = "a linear map for each scale" if len(records) > 1 else "a linear map", records[0]["early"]
+    return several + ", early features read" * bool(early)
 
 
 def _penalties(records: Sequence[RidgeRecord]) -> str:

@@ -21,9 +21,12 @@ class RidgeConfig:
     penalties
         Penalties that are tried, as shares of the features' mean variance. The frozen head's accuracy on the held-out
         tenth of the training split chooses, and of equals the larger one.
+    early
+        Whether the maps read the early features beside the feature, where the store has them.
     """
 
     penalties: tuple[Annotated[float, Between(1e-9, 1e6)], ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+    early: bool = True
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -36,18 +39,37 @@ class RidgeConfig:
 RIDGE = RidgeConfig()
 
 
-class Moments(nn.Module):
-    """Sums over pairs ``(x, y)`` of vectors, from which every ridge map of ``y`` on ``x`` follows.
+class RidgeMap(nn.Linear):
+    """A linear map of features [n, P], with early features [n, Q] beside them, to features [n, P].
 
     Parameters
     ----------
-    length
-        ``P``, the length of a vector.
+    length, early
+        P and Q; Q is 0 for a map of the feature alone.
+    """
+
+    def __init__(self, length: int, early: int = 0) -> None:
+        super().__init__(length + early, length)
+        self.early = early
+
+    def forward(self, features: Tensor, early: Tensor | None = None) -> Tensor:
+        """Return fp32 [n, P] of fp32 [n, P] and early features fp32 [n, Q]."""
+        return super().forward(features if early is None else torch.cat([features, early], 1))
+
+
+class Moments(nn.Module):
+    """Sums over pairs of vectors ``x`` [P + Q] and ``y`` [P], from which every ridge map of ``y`` on ``x`` follows.
+
+    Parameters
+    ----------
+    length, early
+        P and Q, the numbers of a feature and of the early features behind it.
 
     Attributes
     ----------
     count, x, y, xx, xy
-        Number of pairs, sums of the vectors [P] and of the products ``x x'`` and ``x y'`` [P, P]: float64 buffers.
+        Number of pairs, sums of the vectors and of the products ``x x'`` [P + Q, P + Q] and ``x y'`` [P + Q, P]:
+        float64 buffers.
     """
 
     count: Tensor
@@ -56,14 +78,15 @@ class Moments(nn.Module):
     xx: Tensor
     xy: Tensor
 
-    def __init__(self, length: int) -> None:
+    def __init__(self, length: int, early: int = 0) -> None:
         super().__init__()
-        for name, shape in (("count", ()), ("x", (length,)), ("y", (length,)), ("xx", (length,) * 2),
-                            ("xy", (length,) * 2)):  # fmt: skip
+        read = length + early
+        for name, shape in (("count", ()), ("x", (read,)), ("y", (length,)), ("xx", (read, read)),
+                            ("xy", (read, length))):  # fmt: skip
             self.register_buffer(name, torch.zeros(shape, dtype=torch.float64))
 
     def add(self, x: Tensor, y: Tensor) -> None:
-        """Add pairs, floating point [n, P] each."""
+        """Add pairs, floating point [n, P + Q] and [n, P]."""
         x, y = x.double(), y.double()
         self.count += len(x)
         self.x += x.sum(0)
@@ -74,16 +97,19 @@ class Moments(nn.Module):
     def solve(self, penalty: float) -> tuple[Tensor, Tensor]:
         """Return the map ``x -> x W + b`` that minimises ``|x W + b - y|^2 + a |W|^2`` summed over the pairs.
 
+        Early features, which have units of their own, are brought to the mean variance of the feature's elements for
+        it: ``W`` is here what stands behind that factor.
+
         Parameters
         ----------
         penalty
-            ``a`` as a share of the mean over the elements of ``x`` of their squared distances from their means, summed
-            over the pairs.
+            ``a`` as a share of the mean over the elements of the feature of their squared distances from their means,
+            summed over the pairs.
 
         Returns
         -------
         tuple of Tensor
-            ``W`` [P, P] and ``b`` [P], float64.
+            The map of ``x`` as it is: weights [P + Q, P] and ``b`` [P], float64.
 
         Raises
         ------
@@ -95,12 +121,18 @@ class Moments(nn.Module):
         mean_x, mean_y = self.x / self.count, self.y / self.count
         system = self.xx - self.count * torch.outer(mean_x, mean_x)
         right = self.xy - self.count * torch.outer(mean_x, mean_y)
-        system.diagonal().add_(penalty * system.diagonal().mean())
+        length = len(self.y)
+        spread = system.diagonal()[:length].mean()
+        factors = torch.ones_like(mean_x)
+        own = system.diagonal()[length:]
+        factors[length:] = torch.where(own > 0, spread / own, 1.0).sqrt()
+        system, right = system * factors * factors[:, None], right * factors[:, None]
+        system.diagonal().add_(penalty * spread)
         factor, failed = torch.linalg.cholesky_ex(system)
         if failed:
             raise FsrcacheError(
                 f"The equations of the ridge map have no solution with the penalty {penalty:g}.",
                 "Set larger penalties.",
             )
-        weight = torch.cholesky_solve(right, factor)
+        weight = torch.cholesky_solve(right, factor) * factors[:, None]
         return weight, mean_y - mean_x @ weight

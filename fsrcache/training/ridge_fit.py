@@ -7,6 +7,7 @@ from typing import Annotated, Any, TypedDict
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fsrcache.announce import FirstSeconds, announce, several
@@ -16,7 +17,7 @@ from fsrcache.models.weights import read_module, read_record, write_weights
 from fsrcache.progress import Progress, ProgressCallback, note
 from fsrcache.records import Between, Threads, value_from
 from fsrcache.store.reader import FeatureStore
-from fsrcache.training.ridge import Moments, RidgeConfig
+from fsrcache.training.ridge import Moments, RidgeConfig, RidgeMap
 from fsrcache.training.run.checkpoint import (
     CHECKPOINT,
     has_checkpoint,
@@ -56,11 +57,12 @@ class RidgeSettings(TypedDict):
 class RidgeRecord(TypedDict):
     """What stands in a map's file beside the tensors.
 
-    ``penalty`` was chosen; ``tried`` is the mean accuracy on the held-out tenth by penalty, ``held_out`` that of the
-    chosen one by scale, all in percent.
+    ``length`` and ``early`` are P and Q; ``penalty`` was chosen; ``tried`` is the mean accuracy on the held-out tenth
+    by penalty, ``held_out`` that of the chosen one by scale, all in percent.
     """
 
     length: Annotated[int, Between(1, 10**6)]
+    early: Annotated[int, Between(0, 2**24)]
     settings: RidgeSettings
     earlier_threads: tuple[Threads, ...]
     penalty: float
@@ -94,6 +96,16 @@ class RidgeFit:
     device: torch.device
     other_threads: bool
     on_progress: ProgressCallback
+
+    @property
+    def early(self) -> int:
+        """Q, the number of early features that the maps read; 0 where they read none."""
+        return self.store.spec.widths.get("early", 0) if self.config.early else 0
+
+    def inputs(self, scale: int, rows: slice, chosen: NDArray[np.bool_]) -> list[Tensor]:
+        """Return what a map reads of the chosen ones of some rows: features [n, P], perhaps early features [n, Q]."""
+        arrays = [self.store.features("train", scale), *([self.store.early("train", scale)] if self.early else [])]
+        return [torch.from_numpy(array[rows][chosen]).to(self.device) for array in arrays]
 
 
 @fp32_precision(tf32=False)
@@ -140,7 +152,7 @@ def fit_maps(fit: RidgeFit, folders: Mapping[Path, Sequence[int]], *, restart: b
 
 
 def read_map(path: Path) -> tuple[nn.Module, RidgeRecord]:
-    """Return a map, features fp32 [n, P] -> features fp32 [n, P] on the CPU, and its record.
+    """Return a map on the CPU, of features fp32 [n, P] and perhaps early features fp32 [n, Q], and its record.
 
     Raises
     ------
@@ -149,7 +161,7 @@ def read_map(path: Path) -> tuple[nn.Module, RidgeRecord]:
     """
     record: RidgeRecord
     module, record, _ = read_module(
-        path, RidgeRecord, lambda record: nn.Linear(record["length"], record["length"]),
+        path, RidgeRecord, lambda record: RidgeMap(record["length"], record["early"]),
         kind=_KIND, layers=lambda _: 1, remedy=_REMEDY,
     )  # fmt: skip
     return module.requires_grad_(False), record
@@ -173,7 +185,8 @@ class _Clock:
             self.fit.on_progress(Progress("fitting ridge maps", self.done, self.parts, "parts"))
         pace = self.first_seconds.measured(self.done - self.before)
         if pace is not None:
-            penalties, length = len(self.fit.config.penalties), self.fit.store.features("train").shape[1]
+            penalties = len(self.fit.config.penalties)
+            length = self.fit.store.spec.widths["features"] + self.fit.early
             solving = self.maps * penalties * 0.6 * length / _PART  # parts of as many multiplications: 7/3 P^3 each
             scoring = 0.025 * penalties * self.parts  # a tenth of the rows, half as many bits
             seconds = pace.seconds_each * (self.parts - self.done + solving + scoring)
@@ -209,7 +222,7 @@ def _parts(store: FeatureStore, scales: Sequence[int]) -> list[tuple[int, slice]
 def _fit_map(fit: RidgeFit, folder: Path, scales: Sequence[int], clock: _Clock) -> Spent | None:
     """Fit a map and write it; return the time of the fit."""
     settings, store = _settings(fit, scales), fit.store
-    moments = Moments(store.features("train").shape[1]).to(fit.device)
+    moments = Moments(store.spec.widths["features"], fit.early).to(fit.device)
     modules = {"moments": moments}
     parts, due = _parts(store, scales), CheckpointDue(None, folder)
     state = _resumed(fit, folder, settings, modules)
@@ -217,8 +230,8 @@ def _fit_map(fit: RidgeFit, folder: Path, scales: Sequence[int], clock: _Clock) 
     clock.skip(state["parts"])
     for number in range(state["parts"], len(parts)):
         scale, rows = parts[number]
-        moments.add(*(torch.from_numpy(store.features("train", one)[rows][kept[rows]]).to(fit.device)
-                      for one in (scale, 1)))  # fmt: skip
+        fine = torch.from_numpy(store.features("train", 1)[rows][kept[rows]]).to(fit.device)
+        moments.add(torch.cat(fit.inputs(scale, rows, kept[rows]), 1), fine)
         clock.added()
         state = {**state, "parts": number + 1}
         if due and number + 1 < len(parts):
@@ -230,7 +243,8 @@ def _fit_map(fit: RidgeFit, folder: Path, scales: Sequence[int], clock: _Clock) 
     means, penalties = accuracy.mean(1), fit.config.penalties
     best = max(range(len(maps)), key=lambda one: (right[one].sum(), penalties[one]))
     record = {
-        "length": moments.x.numel(),
+        "length": moments.y.numel(),
+        "early": fit.early,
         "settings": settings,
         "earlier_threads": state["earlier_threads"],
         "penalty": penalties[best],
@@ -263,10 +277,11 @@ def _resumed(fit: RidgeFit, folder: Path, settings: dict[str, Any], modules: Map
     return {**resumed.state, "earlier_threads": (*resumed.state["earlier_threads"], resumed.threads)}
 
 
-def _linear(moments: Moments, penalty: float) -> nn.Linear:
+def _linear(moments: Moments, penalty: float) -> RidgeMap:
     """Return the ridge map in fp32."""
     weight, bias = moments.solve(penalty)
-    linear = nn.Linear(len(bias), len(bias), device="meta")
+    with torch.device("meta"):
+        linear = RidgeMap(len(bias), len(weight) - len(bias))
     linear.weight = nn.Parameter(weight.T.float().contiguous(), requires_grad=False)
     linear.bias = nn.Parameter(bias.float(), requires_grad=False)
     return linear
@@ -281,9 +296,10 @@ def _right(fit: RidgeFit, maps: Sequence[nn.Module], scales: Sequence[int]) -> "
         chosen = held_out[rows]
         if not chosen.any():
             continue
-        coarse = torch.from_numpy(store.features("train", scale)[rows][chosen]).to(fit.device)
+        read = fit.inputs(scale, rows, chosen)
         wanted = torch.from_numpy(labels[rows][chosen]).to(fit.device)
         for number, one in enumerate(maps):
-            answers = fit.classify(one(coarse.float()).to(coarse.dtype).float()).argmax(1)
+            generated = one(*(values.float() for values in read)).to(read[0].dtype)
+            answers = fit.classify(generated.float()).argmax(1)
             right[number, scales.index(scale)] += int((answers == wanted).sum())
     return right

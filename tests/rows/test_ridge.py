@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from fsrcache.cli.main import group
 from fsrcache.errors import FsrcacheError, RequestError
 from fsrcache.extractors.opening import open_extractor
+from fsrcache.models.generators.form import super_resolve
 from fsrcache.models.weights import read_weights, write_weights
 from fsrcache.store.reader import FeatureStore
 from fsrcache.training import ridge_fit
@@ -28,28 +29,43 @@ def fitted(workspace, **options):
 
 
 def naive(x, y, penalty):
-    """Return what the ridge map of pairs makes of features, by least squares in float64."""
+    """Return what the ridge map of pairs, early features behind x, makes of features, by least squares in float64."""
     x, y = x.astype(np.float64), y.astype(np.float64)
-    centred, width = x - x.mean(0), x.shape[1]
-    pull = np.sqrt(penalty * (centred**2).sum(0).mean()) * np.eye(width)
-    target = np.vstack([y - y.mean(0), np.zeros((width, y.shape[1]))])
-    weight = np.linalg.lstsq(np.vstack([centred, pull]), target, rcond=None)[0]
+    length, width = y.shape[1], x.shape[1]
+    variance = x.var(0)
+    even = np.where(np.arange(width) < length, 1, np.sqrt(variance[:length].mean() / np.where(variance, variance, 1)))
+    even[(variance == 0) & (np.arange(width) >= length)] = 1
+    pull = np.sqrt(penalty * len(x) * variance[:length].mean()) * np.eye(width)
+    target = np.vstack([y - y.mean(0), np.zeros((width, length))])
+    weight = even[:, None] * np.linalg.lstsq(np.vstack([(x - x.mean(0)) * even, pull]), target, rcond=None)[0]
     return lambda features: (features.astype(np.float64) - x.mean(0)) @ weight + y.mean(0)
+
+
+def read(store, split, scale, *, early=True):
+    """Return what a map reads, float16 [n, P + Q]."""
+    return np.hstack([store.features(split, scale)[:], *([store.early(split, scale)[:]] if early else [])])
+
+
+def applied(function, store, values):
+    """Return what a map makes of features with early features behind them, fp32 [n, P]."""
+    length = store.spec.widths["features"]
+    return super_resolve(function, *map(torch.from_numpy, np.split(values.astype(np.float32), [length], 1)))
 
 
 def accuracies(table, row):
     return {score.scale: score.accuracy for score in table.rows if (score.row, score.head) == (row, "frozen")}
 
 
-def test_both_rows_are_least_squares_and_in_the_table(workspace):
-    pooled, alone = fitted(workspace)
+@pytest.mark.parametrize("early", [True, False])
+def test_both_rows_are_least_squares_and_in_the_table(workspace, early):
+    pooled, alone = fitted(workspace, settings=(*ONE, *([] if early else ["early=false"])))
     assert set(pooled.held_out) == {"x1", "x2", "x4"}
     assert set(alone.held_out) == {"x2", "x4"}
     table = evaluate(workspace, names=["a"], heads=["frozen"], device="cpu")
     store, extractor = FeatureStore(workspace.store), open_extractor(workspace.extractor)
     kept = ~store.held_out()
     fine, labels = store.features("train")[:], store.labels("test")
-    coarse = {scale: store.features("train", scale)[:][kept] for scale in store.scales}
+    coarse = {scale: read(store, "train", scale, early=early)[kept] for scale in store.scales}
     by_pooled = naive(np.concatenate(list(coarse.values())), np.tile(fine[kept], (3, 1)), 0.01)
     assert accuracies(table, "ridge-per-scale")[1] == accuracies(table, "bicubic")[1]
     for row, maps in (
@@ -59,14 +75,16 @@ def test_both_rows_are_least_squares_and_in_the_table(workspace):
         for scale, by_hand in maps.items():
             folder = workspace.row(row, 0)
             file = folder / "map.safetensors" if row == "ridge" else folder / f"x{scale}/map.safetensors"
-            seen = store.features("test", scale)[:]
-            np.testing.assert_allclose(
-                read_map(file)[0](torch.from_numpy(seen).float()).numpy(), by_hand(seen), rtol=1e-4, atol=1e-4
-            )
+            seen = read(store, "test", scale, early=early)
+            function, record = read_map(file)
+            assert record["early"] == function.early == (store.spec.widths["early"] if early else 0)
+            generated = applied(function, store, seen) if early else function(torch.from_numpy(seen).float())
+            np.testing.assert_allclose(generated.numpy(), by_hand(seen), rtol=1e-4, atol=1e-4)
             features = torch.from_numpy(by_hand(seen).astype(np.float16)).float()
             answers = extractor.frozen_head()(features)[1].argmax(1).numpy()
             assert accuracies(table, row)[scale] == pytest.approx(100 * (answers == labels).mean(), abs=4)  # of 28
     assert table.order.index("ridge-per-scale") == table.order.index("ridge") + 1
+    assert ("ridge: a linear map, early features read" in table.context.generator) == early
     assert "ridge: the penalty 0.01, the frozen head's best" in table.context.checkpoint
     assert "ridge-per-scale: the penalty x2 0.01, x4 0.01, " in table.context.checkpoint
 
@@ -89,8 +107,8 @@ def test_held_out_pictures_are_scored_by_the_frozen_head(workspace):
     function, _ = read_map(workspace.row("ridge", 0) / "map.safetensors")
     held_out = store.held_out()
     for scale in store.scales:
-        seen = torch.from_numpy(store.features("train", scale)[held_out])
-        answers = extractor.frozen_head()(function(seen.float()).half().float())[1].argmax(1).numpy()
+        generated = applied(function, store, read(store, "train", scale)[held_out])
+        answers = extractor.frozen_head()(generated.half().float())[1].argmax(1).numpy()
         right = 100 * (answers == store.labels("train")[held_out]).mean()
         assert result.held_out[f"x{scale}"] == pytest.approx(right)
 

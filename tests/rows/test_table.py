@@ -66,7 +66,10 @@ def test_every_row_head_and_scale(workspace):
     assert "held out" in table.context.data
     assert table.context.extractor.endswith("pre-trained for 0 epochs at unknown scales, seed 4")
     assert "last step" in table.context.checkpoint
-    assert table.context.generator == "mean of 2 MLPs, 6 steps of 8, no critic, weights from coarse faces"
+    assert (
+        table.context.generator
+        == "mean of 2 MLPs, 6 steps of 8, no critic, weights from coarse faces, early features read"
+    )
     assert table.context.seeds == "FSR-FER 0; re-fitted heads 0"
     changes = "generator.rank=2, generator.dropout=0.1, generator.noise=0.0, steps=6, batch=8, learning_rate=0.05"
     assert table.context.settings == f"preset tiny with generator.width=16, {changes}"

@@ -37,6 +37,26 @@ def test_the_solution_is_that_of_least_squares_on_more_rows(penalty):
     np.testing.assert_allclose(bias.numpy(), y.mean(0) - x.mean(0) @ naive, rtol=1e-8, atol=1e-8)
 
 
+@pytest.mark.parametrize("penalty", [1e-6, 1e-2, 1.0])
+def test_early_features_weigh_as_much_as_the_feature(penalty):
+    x, y, _, _ = pairs()
+    random = np.random.default_rng(1)
+    early = random.normal(5, 1, (N, 4)) * (1e-3, 1.0, 1e3, 0.0) + y[:, :1]
+    early[:, 3] = 2.0  # one that never varies
+    moments = Moments(P, 4)
+    for rows in np.array_split(np.arange(N), 3):
+        moments.add(torch.from_numpy(np.hstack([x, early])[rows]), torch.from_numpy(y[rows]))
+    weight, bias = moments.solve(penalty)
+    spread = np.sqrt(x.var(0).mean())
+    factors = np.append(np.ones(P), np.where(early.std(0) > 0, spread / np.maximum(early.std(0), 1e-12), 1.0))
+    scaled = (np.hstack([x, early]) - np.hstack([x, early]).mean(0)) * factors
+    pull = np.sqrt(penalty * N) * spread * np.eye(P + 4)
+    target = np.vstack([y - y.mean(0), np.zeros((P + 4, P))])
+    naive = factors[:, None] * np.linalg.lstsq(np.vstack([scaled, pull]), target, rcond=None)[0]
+    np.testing.assert_allclose(weight.numpy(), naive, rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(bias.numpy(), y.mean(0) - np.hstack([x, early]).mean(0) @ naive, rtol=1e-6, atol=1e-6)
+
+
 def test_a_planted_map_is_recovered():
     x, y, planted, offset = pairs(noise=0.0)
     weight, bias = moments_of(x, y).solve(1e-9)

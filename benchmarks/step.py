@@ -63,7 +63,7 @@ def _draw(trainer: Trainer) -> Callable[[], list[Tensor]]:
         batches.prepare(0, 1)
         batches.begin(0)
         batch = batches.batch(last, lr_pictures=pictures)
-        return [batch.hr_features, batch.lr_features, batch.lr_probabilities]
+        return [batch.hr_features, batch.lr_features, batch.lr_early, batch.lr_probabilities]
 
     return draw
 
@@ -74,8 +74,8 @@ def _extract(subject: Subject) -> Callable[[], list[Tensor]]:
     chosen = batches.plan.chosen[0, -1]
 
     def extract() -> list[Tensor]:
-        fine, coarse = subject.extract(chosen).to(batches.chosen.device)
-        return [fine, coarse, batches.batch(len(batches.plan.chosen[0]) - 1).lr_probabilities]
+        features, early = (pair.to(batches.chosen.device) for pair in subject.extract(chosen))
+        return [*features, early[1], batches.batch(len(batches.plan.chosen[0]) - 1).lr_probabilities]
 
     return extract
 
@@ -90,7 +90,7 @@ def _whole(subject: Subject, device: torch.device) -> Iterator[Case]:
 
     def on_the_fly() -> Tensor:
         for chosen in cached.batches.plan.chosen[0]:
-            subject.write(chosen, subject.extract(chosen))
+            subject.write(chosen, *subject.extract(chosen))
         return _losses(cached)
 
     alternatives: dict[str, Callable[[], Tensor]] = {

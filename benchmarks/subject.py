@@ -53,25 +53,32 @@ class Subject(NamedTuple):
         captures = capturer(device, plain=plain or eager)
         return Trainer(networks, batches, self.config, plain=plain, capturer=captures)
 
-    def extract(self, chosen: Tensor) -> Tensor:
-        """Return the fine and coarse features of faces at scale indices, int64 [2, B] -> fp32 [2, B, P]."""
+    def extract(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the fine and coarse features and early features of faces at scale indices.
+
+        int64 [2, B] -> fp32 [2, B, P] and [2, B, Q].
+        """
         face, scale_index = chosen.cpu().numpy()
         fine = self._features(face, 1)
-        coarse = np.empty_like(fine)
+        coarse = [np.empty_like(values) for values in fine]
         for one in np.unique(scale_index):
             here = np.flatnonzero(scale_index == one)
-            coarse[here] = self._features(face[here], _SCALES[one])
-        return torch.from_numpy(np.stack([fine, coarse]))
+            for values, extracted in zip(coarse, self._features(face[here], _SCALES[one]), strict=True):
+                values[here] = extracted
+        features, early = (torch.from_numpy(np.stack(pair)) for pair in zip(fine, coarse, strict=True))
+        return features, early
 
-    def write(self, chosen: Tensor, features: Tensor) -> None:
-        """Write features of faces, as ``extract`` returns them, into the cache."""
+    def write(self, chosen: Tensor, features: Tensor, early: Tensor) -> None:
+        """Write features and early features of faces, as ``extract`` returns them, into the cache."""
         face, scale_index = chosen.to(self.cache.features.device)
-        half = features.to(self.cache.features.device).half()
-        self.cache.features[torch.zeros_like(scale_index), face] = half[0]
-        self.cache.features[scale_index, face] = half[1]
+        for values, pair in ((self.cache.features, features), (self.cache.early, early)):
+            fine, coarse = pair.to(values.device).half()
+            values[torch.zeros_like(scale_index), face] = fine
+            values[scale_index, face] = coarse
 
-    def _features(self, faces: NDArray[np.int64], scale: int) -> NDArray[np.float32]:
-        return features_of(self.extractor, self.pictures[faces], scale=scale).features
+    def _features(self, faces: NDArray[np.int64], scale: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        extracted = features_of(self.extractor, self.pictures[faces], scale=scale)
+        return extracted.features, extracted.early
 
 
 def subjects(device: torch.device, *, quick: bool, own_batches: bool = False) -> list[Subject]:

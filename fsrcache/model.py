@@ -318,11 +318,12 @@ def _workspace_model(workspace: Workspace, run: str) -> Model:
         )
     generator, written = load_generator(path)
     training: GeneratorTraining = value_from(GeneratorTraining, written, where=path, name="training")
-    extractor, length = open_extractor(workspace.extractor_source), read_record(path, kind=KIND)["length"]
-    if length != extractor.form.length:
-        raise FsrcacheError(
-            f"{path} is for features of {length:,} numbers; {extractor.name} has {extractor.form.length:,}.", _ELSEWHERE
-        )
+    extractor, record = open_extractor(workspace.extractor_source), read_record(path, kind=KIND)
+    for name, what in (("length", "features"), ("early", "early features")):
+        if record[name] not in (0, there := getattr(extractor.form, name)):
+            raise FsrcacheError(
+                f"{path} is for {what} of {record[name]:,} numbers; {extractor.name} has {there:,}.", _ELSEWHERE
+            )
     degradation, channels = _store_settings(workspace, extractor, training, path)
     return Model(
         extractor, generator.eval(), training["scales"], degradation, channels, workspace.folder, run, training

@@ -26,6 +26,7 @@ from fsrcache.benchmarks.harness import commit, machine
 from fsrcache.cli.progress import shown
 from fsrcache.extractors.extractor import Extractor
 from fsrcache.extractors.opening import open_extractor
+from fsrcache.models.generators.form import super_resolve
 from fsrcache.presets import TRAINING, CriticConfig, MLPConfig, TrainConfig
 from fsrcache.progress import Progress, ProgressCallback
 from fsrcache.store.reader import FeatureStore
@@ -130,8 +131,10 @@ def _run(
 def _score(trainer: Trainer, scored: FeatureCache, step: int) -> dict[str, float]:
     """Return the frozen head's accuracy in percent and its cross-entropy over all scales but full resolution."""
     generator, head = trainer.kept.eval(), trainer.networks.head
-    features, labels = scored.features[1:].flatten(0, 1), scored.labels.repeat(len(scored.features) - 1)
-    logits = torch.cat([head(generator(part.float()))[1] for part in torch.split(features, _AT_ONCE)])
+    labels = scored.labels.repeat(len(scored.features) - 1)
+    read = (values[1:].flatten(0, 1) for values in (scored.features, scored.early))
+    parts = zip(*(torch.split(values, _AT_ONCE) for values in read), strict=True)
+    logits = torch.cat([head(super_resolve(generator, *(one.float() for one in part)))[1] for part in parts])
     accuracy = 100 * (logits.argmax(1) == labels).double().mean().item()
     return {"step": step, "accuracy": round(accuracy, 3), "loss": round(cross_entropy(logits, labels).item(), 5)}
 

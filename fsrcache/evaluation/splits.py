@@ -4,8 +4,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from fsrcache.errors import Blank, Remedy, arguments, call
+from fsrcache.models.generators.form import early_width
 from fsrcache.store.reader import FeatureStore
 
 HELD_OUT = "held-out"
@@ -35,9 +37,14 @@ def split_features(store: FeatureStore, split: str, scale: int) -> NDArray[np.fl
     return store.features(name, scale)[rows]
 
 
-def split_early(store: FeatureStore, split: str, scale: int) -> NDArray[np.floating[Any]] | None:
-    """Return the early features [n, Q] of a split at a scale; None where the store has none."""
-    if "early" not in store.spec.widths:
-        return None
+def split_inputs(generator: nn.Module, store: FeatureStore, split: str, scale: int) -> list[NDArray[np.floating[Any]]]:
+    """Return what a generator reads of a split at a scale: features [n, P], and early features [n, Q] if it does.
+
+    Raises
+    ------
+    FsrcacheError
+        If it reads early features and the store has none.
+    """
     name, rows = stored_rows(store, split)
-    return store.early(name, scale)[rows]
+    arrays = [store.features(name, scale), *([store.early(name, scale)] if early_width(generator) else [])]
+    return [array[rows] for array in arrays]

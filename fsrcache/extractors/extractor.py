@@ -178,7 +178,7 @@ class Extractor:
                 "Try it in Python by itself, on as many pictures.",
             ) from error
         first = [self.form.length, self.embedding, len(self.classes), *([self.form.early] if self.form.early else [])]
-        if widths != first:
+        if widths != first and not (self.module.training and widths[:3] == first[:3]):  # early ones are for evaluation
             raise FsrcacheError(
                 f"embed of {self.name} returns {', '.join(str(list(tap.shape)) for tap in taps if tap is not None)} "
                 f"for {len(pictures)} pictures.",
@@ -321,8 +321,10 @@ def _call(
             _INTERFACE,
         ) from error
     tensors = tuple(result) if isinstance(result, tuple | list) else (result,)
+    if len(tensors) == len(names) > (least or len(names)) and tensors[-1] is None:  # as of Taps
+        tensors = tensors[:-1]
     many = range(least or len(names), len(names) + 1)
-    fits = len(tensors) in many and all(isinstance(one, Tensor) and one.ndim == 2 for one in tensors)
+    fits = len(tensors) in many and all(isinstance(one, Tensor) and one.ndim == 2 and one.shape[1] for one in tensors)
     if not fits or any(len(one) != len(argument) or not one.isfinite().all() for one in tensors):
         shown = [list(one.shape) if isinstance(one, Tensor) else type(one).__name__ for one in tensors]
         raise RequestError(

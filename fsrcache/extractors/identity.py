@@ -29,7 +29,10 @@ def refuse_other_extractor(store: FeatureStore, extractor: Extractor) -> None:
     if extractor.digest != store.spec.digests["weights"]:
         name = store.spec.recipe.get("extractor", "another extractor")
         other = f"other weights of {name}" if name == extractor.name else name
-    elif not _same_preprocessing(store, extractor):
+    elif not _same_preprocessing(store, extractor) or store.spec.widths.get("early") not in (
+        None,
+        extractor.form.early,
+    ):
         other = f"another embed of {extractor.name}"
     else:
         return

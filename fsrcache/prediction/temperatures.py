@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from fsrcache.errors import FsrcacheError
-from fsrcache.evaluation.splits import split_early, split_features, split_labels
+from fsrcache.evaluation.splits import split_inputs, split_labels
 from fsrcache.evaluation.temperature import MOST_FACES, calibrate, fit_rows, fit_split
 from fsrcache.files import read_regular, write_whole
 from fsrcache.model import Model
@@ -102,9 +102,7 @@ def _fitted(model: Model, store: FeatureStore, scale: int, on_progress: Progress
         return None
     labels = split_labels(store, split).astype(np.int64)
     rows = fit_rows(len(labels))
-    labels, arrays = labels[rows], [split_features(store, split, scale)[rows]]
-    if (early := split_early(store, split, scale)) is not None:
-        arrays.append(early[rows])
+    labels, arrays = labels[rows], [read[rows] for read in split_inputs(model.generator, store, split, scale)]
     probabilities = _probabilities(model, arrays, f"calibrating x{scale}", on_progress)
     fitted = calibrate(probabilities, labels, fit=(probabilities, labels))
     assert fitted.temperature is not None

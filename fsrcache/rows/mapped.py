@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from fsrcache.evaluation.splits import split_early, split_features
-from fsrcache.models.generators.form import early_width, super_resolve
+from fsrcache.evaluation.splits import split_inputs
+from fsrcache.models.generators.form import super_resolve
 from fsrcache.progress import ProgressCallback, counted
 from fsrcache.store.reader import FeatureStore
 
@@ -27,9 +27,7 @@ def generated_features(
     on_progress: ProgressCallback,
 ) -> NDArray[np.floating[Any]]:
     """Return what a generator on a device makes of a split's features [n, P] at a scale, in their precision."""
-    arrays = [split_features(store, split, scale)]
-    if early_width(generator) and (early := split_early(store, split, scale)) is not None:
-        arrays.append(early)
+    arrays = split_inputs(generator, store, split, scale)
     return mapped(partial(super_resolve, generator), arrays, device, f"{split} at x{scale}", on_progress)
 
 

@@ -23,7 +23,7 @@ from fsrcache.store.reader import FeatureStore
 from fsrcache.training.data.loader import cache_bytes, trained_count
 from fsrcache.training.data.memory import locate_cache
 from fsrcache.training.ranks import Ranks, joined
-from fsrcache.training.run.features import store_of_run
+from fsrcache.training.run.features import read_by, store_of_run
 from fsrcache.training.run.networks import refuse_impossible_networks
 from fsrcache.training.run.restart import discard_runs
 from fsrcache.training.run.settings import refuse_other_settings, run_settings
@@ -132,8 +132,9 @@ def sweep(
         if not restart:
             _refuse_other_settings(runs, features, device=target)
         jobs = min(jobs, len(runs))
-        size = jobs * cache_bytes(features, rows=trained_count(features))
-        location = locate_cache(cache, size, device=target, ranks=ranks.local_size)
+        read = [read_by(features, run.config) for run in runs]
+        sizes = max((cache_bytes(one, rows=trained_count(features)) for one in read), key=sum)
+        location = locate_cache(cache, jobs * sizes, device=target, ranks=ranks.local_size)
         on_progress(note(f"{several(len(runs), 'run')}. Cache: {location.mode} ({location.reason})."))
         options = RunOptions(
             target, cache, location, tuple(log), other_threads=threads is not None or ranks.launched,

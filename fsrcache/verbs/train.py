@@ -100,8 +100,14 @@ def train(
         _refuse_no_scale(scales, features)
         if preset == "best" and extra is None and not features.spec.extra and ranks.first:
             on_progress(note("The store has no views: best was chosen on one with 3 of every face (extract, views 3)."))
+        extractor = open_extractor(workspace.extractor_source)
+        unread = getattr(config.generator, "early", False) and "early" not in features.spec.widths
+        if unread and extractor.form.early and ranks.first:
+            on_progress(
+                note("The store has no early features, and none are read: extract into a new workspace for them.")
+            )
         result = train_generator(
-            features, open_extractor(workspace.extractor_source), config,
+            features, extractor, config,
             folder=folder, seed=seed, device=target, cache=cache, scales=scales, extra=extra,
             plain=plain, log=log, restart=restart and not ranks.restarted,
             other_threads=threads is not None or ranks.launched, ranks=ranks, on_progress=on_progress,

@@ -20,6 +20,7 @@ from fsrcache.presets import TRAINING, ExtractorConfig, MLPConfig, RRDBConfig
 EXTRACTOR = ExtractorConfig(side=48, stages=((8,), (16,)), spd_side=8, hidden=16, embedding=6)
 GENERATORS = {
     "mlp": MLPConfig(width=16, blocks=1, rank=3, members=2),
+    "mlp without early features": MLPConfig(width=16, blocks=1, rank=3, early=False),
     "linear": MLPConfig(width=16, blocks=1, rank=0),
     "rrdb": RRDBConfig(filters=4, growth=4, blocks=1, unshuffle=2),
 }

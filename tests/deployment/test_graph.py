@@ -31,7 +31,7 @@ def graph(networks):
     return onnx_model(Pipeline(networks()))
 
 
-@pytest.mark.parametrize(("form", "channels"), [("mlp", 3), ("mlp", 1), ("rrdb", 3)])
+@pytest.mark.parametrize(("form", "channels"), [("mlp", 3), ("mlp", 1), ("rrdb", 3), ("mlp without early features", 3)])
 def test_it_says_what_pytorch_says(form, channels, networks, model_of, drawn, graph):
     exported = networks(form, channels=channels)
     model = model_of(exported)

@@ -9,7 +9,7 @@ from fsrcache.deployment.weights import WEIGHTS, write_exported
 from fsrcache.errors import FsrcacheError, RequestError
 
 
-@pytest.mark.parametrize("form", ["mlp", "rrdb"])
+@pytest.mark.parametrize("form", ["mlp", "rrdb", "mlp without early features"])
 def test_a_folder_answers_as_the_workspace(form, networks, model_of, drawn, tmp_path):
     exported = networks(form, channels=1)
     write_exported(tmp_path / WEIGHTS, exported)

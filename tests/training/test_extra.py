@@ -61,6 +61,7 @@ def expected_pairs(store):
     pairs = {}
     for split, kept in trained_rows(store).items():
         features = [store.features(split, scale)[:] for scale in store.scales]
+        early = [store.early(split, scale)[:] for scale in store.scales]
         probabilities = [store.probabilities(split, scale)[:] for scale in store.scales]
         unlabelled = split == "unlabelled"
         labels = probabilities[0].argmax(1) if unlabelled else store.labels(split)
@@ -68,6 +69,7 @@ def expected_pairs(store):
             true = [float(one[row, labels[row]]) for one in probabilities]
             pairs[features[0][row].tobytes()] = (
                 [one[row].tolist() for one in features],
+                [one[row].tolist() for one in early],
                 true,
                 labels[row],
                 not unlabelled,
@@ -83,8 +85,9 @@ def test_a_cache_has_the_faces_of_all_splits_but_the_held_out_ones(extended):
     assert cache.shape == (3, trained_count(extended)) == (3, len(expected))
     assert trained_count(extended) == 2 * (~extended.held_out()).sum() + 35
     for face in range(cache.shape[1]):
-        lines, probabilities, label, labelled = expected[cache.features[0, face].numpy().tobytes()]
+        lines, early, probabilities, label, labelled = expected[cache.features[0, face].numpy().tobytes()]
         assert cache.features[:, face].tolist() == lines
+        assert cache.early[:, face].tolist() == early
         assert cache.probabilities[:, face].tolist() == probabilities
         assert (int(cache.labels[face]), bool(cache.labelled[face])) == (label, labelled)
     held_out = {extended.features("train")[row].tobytes() for row in np.flatnonzero(extended.held_out())}
@@ -193,6 +196,26 @@ def test_a_mixture_is_labelled_if_both_samples_are():
     got = mixed(batch([1.0, 0.0, 1.0]), 1.0, classes=2)
     assert got.labelled.tolist() == [1.0, 0.0, 0.0]  # each with the one before it
     assert mixed(batch([1.0, 0.0, 1.0]), 0.0, classes=2).labelled.tolist() == [1.0, 0.0, 1.0]
+
+
+def test_a_store_without_early_features_is_trained_on_and_it_is_said(workspace, extractor, tmp_path):
+    source = face_source(usable_faces(list_faces(Path("drawn:280")), side=24), extractor, device=CPU, early=False)
+    extract_features(source, store=tmp_path / "without", scales=[2, 4], data="drawn faces")
+    notes = {}
+    for name, settings in (("a", []), ("b", ["generator.early=false"])):
+        said = notes[name] = []
+        fsrcache.train(
+            workspace, store=tmp_path / "without", name=name, steps=2, preset="tiny", device="cpu",
+            settings=["generator.width=8", "batch=16", *settings],
+            on_progress=lambda one, said=said: said.append(one.note),
+        )  # fmt: skip
+    unread = "The store has no early features, and none are read: extract into a new workspace for them."
+    assert notes["a"].count(unread) == 1
+    assert unread not in notes["b"]
+    workspace.store.unlink()
+    workspace.store.symlink_to(tmp_path / "without")
+    assert "FSR-FER" in fsrcache.evaluate(workspace, names=["a"], heads=["frozen"], device="cpu").order
+    assert len(fsrcache.load(workspace, run="a")(np.zeros((12, 12), np.uint8))) == 1
 
 
 def test_training_best_without_views_says_what_it_was_chosen_for(workspace, extended):

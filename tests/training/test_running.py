@@ -228,10 +228,10 @@ def test_a_status_line_has_rates(store, extractor, tmp_path):
 
 def test_where_a_cache_lies():
     assert free_memory() > 1 << 20
-    assert locate_cache("auto", 1000, device=CPU).mode == "ram"
-    assert locate_cache("device", 10**18, device=CPU).mode == "device"  # what is asked for by name is done
-    assert locate_cache("stream", 1_200_000, device=CPU) == ("stream", "1.2 MB in the store")
-    streamed = locate_cache("auto", 10**18, device=CPU)
+    assert locate_cache("auto", [1000], device=CPU).mode == "ram"
+    assert locate_cache("device", [10**18], device=CPU).mode == "device"  # what is asked for by name is done
+    assert locate_cache("stream", [1_200_000], device=CPU) == ("stream", "1.2 MB in the store")
+    streamed = locate_cache("auto", [10**18], device=CPU)
     assert streamed.mode == "stream"
     assert "1000000000.00 GB, " in streamed.reason
 
@@ -240,11 +240,12 @@ def test_where_a_cache_lies():
 def test_pinned_memory_comes_in_powers_of_two(monkeypatch, free, mode):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (0, 0))
     monkeypatch.setattr("fsrcache.training.data.memory.free_memory", lambda: int(free))
-    location = locate_cache("auto", 10**10, device=torch.device("cuda"))
+    location = locate_cache("auto", [10**10], device=torch.device("cuda"))
     assert location.mode == mode
     assert "10.00 GB (pinned in 17.18 GB), " in location.reason
-    assert locate_cache("ram", 1 << 30, device=torch.device("cuda")).reason.endswith("(pinned in 1.07 GB)")
-    assert locate_cache("auto", 10**10, device=CPU).mode == "ram"
+    assert "(pinned in 6.44 GB)" in locate_cache("ram", [3 * 10**9, 125 * 10**7], device=torch.device("cuda")).reason
+    assert locate_cache("ram", [1 << 30], device=torch.device("cuda")).reason.endswith("(pinned in 1.07 GB)")
+    assert locate_cache("auto", [10**10], device=CPU).mode == "ram"
 
 
 def test_the_dry_run_counts_and_writes_nothing(store, extractor):

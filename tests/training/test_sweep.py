@@ -166,6 +166,21 @@ def test_runs_with_and_without_early_features(workspace, store, sweep):
         assert one.held_out_accuracy == alone.held_out_accuracy
 
 
+def test_the_memory_is_that_of_what_is_read(store, sweep, monkeypatch):
+    asked = []
+
+    def locate(cache, sizes, **options):
+        asked.append(sizes)
+        return locate_cache(cache, sizes, **options)
+
+    monkeypatch.setattr("fsrcache.verbs.sweep.locate_cache", locate)
+    sweep("generator.early=false", "l2_weight=1,2")
+    sweep("generator.early=false,true", name="both", jobs=2)
+    faces, widths = int((~store.held_out()).sum()), store.spec.widths
+    features, early = (2 * 3 * faces * widths[name] for name in ("features", "early"))
+    assert asked == [[features], [features, early] * 2]
+
+
 def test_an_interrupted_sweep_goes_on(workspace, sweep, monkeypatch):
     monkeypatch.setattr("fsrcache.training.run.due._CHECKPOINT_SECONDS", 0.0)
     whole = sweep("l2_weight=0.5,1", name="whole", steps=40)
@@ -217,7 +232,7 @@ def test_a_sweep_goes_on_where_its_features_lie_elsewhere_now(workspace, sweep, 
         sweep("l2_weight=0.5,1", steps=40, cache=before, on_progress=stop)
     refused = sweep("l2_weight=0.5,1", steps=40, cache=now)  # what has ended is not
     assert ["in another order" in run.error for run in refused.runs] == [False, True]
-    located = locate_cache(now, 1, device=torch.device("cpu"))
+    located = locate_cache(now, [1], device=torch.device("cpu"))
     monkeypatch.setattr("fsrcache.verbs.sweep.locate_cache", lambda *_, **__: located)  # what auto finds
     result = sweep("l2_weight=0.5,1,2", steps=40)
     for one, other in zip(result.runs, whole.runs, strict=False):
@@ -398,7 +413,7 @@ def test_torchruns_processes_share_the_runs(workspace):
 @pytest.mark.slow
 def test_a_killed_process_is_said(workspace, store):
     device = torch.device("cpu")
-    options = RunOptions(device, "ram", locate_cache("ram", 1, device=device), (), other_threads=False)
+    options = RunOptions(device, "ram", locate_cache("ram", [1], device=device), (), other_threads=False)
     runs = plan_runs(BEST, SMALL, seeds=1, workspace=workspace, name="sweep")
 
     def kill(*_):

@@ -10,6 +10,9 @@ import time
 import torch
 from torch import nn
 from torch.nn import functional
+from fsrcache.extractors.covpool import CovPoolFER
+from fsrcache.extractors.extractor import Taps
+from fsrcache.presets import ExtractorConfig
 from fsrcache.spd import CovariancePool, LogEig, Vech
 
 CLASSES = ["surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral"]
@@ -53,6 +56,39 @@ class Early(Network):  # also tells what its first layer says
 def early():
     torch.manual_seed(0)
     return Early(nn.Sequential(nn.Conv2d(1, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()), 8)
+
+
+def described():
+    network = early()
+    network.preprocessing = "/ 255"
+    return network
+
+
+def taps():
+    network = drawn()
+    whole = network.embed
+    network.embed = lambda pictures: Taps(*whole(pictures))
+    return network
+
+
+def no_early_numbers():
+    network = drawn()
+    whole = network.embed
+    network.embed = lambda pictures: (*whole(pictures), torch.zeros(len(pictures), 0))
+    return network
+
+
+def dropping_early():
+    network = early()
+    whole = network.embed
+    network.embed = lambda pictures: whole(pictures)[: 4 if len(pictures) < 20 else 3]
+    return network
+
+
+def covpool():
+    torch.manual_seed(2)
+    shape = ExtractorConfig(side=16, stages=((6,), (8,)), spd_side=6, hidden=8, embedding=4)
+    return CovPoolFER(shape, tuple(CLASSES))
 
 
 def early_of_three_dimensions():

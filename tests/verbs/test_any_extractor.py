@@ -41,6 +41,7 @@ def train(steps=4, **options):
         ("vectors", {"features": 8, "embeddings": 6, "probabilities": 7}, None, ["generator.rank=0"]),
         ("vectors", {"features": 8, "embeddings": 6, "probabilities": 7}, None, ["generator.rank=3"]),
         ("matrices", {"features": 15, "embeddings": 6, "probabilities": 7}, 5, ["generator.rank=3"]),
+        ("taps", {"features": 8, "embeddings": 6, "probabilities": 7}, None, ["generator.rank=0"]),
         ("early", {"features": 8, "embeddings": 6, "probabilities": 7, "early": 40}, None, ["generator.rank=0"]),
         ("early", {"features": 8, "embeddings": 6, "probabilities": 7, "early": 40}, None, ["generator.early=false"]),
     ],
@@ -180,6 +181,7 @@ def test_an_installed_extractor_comes_before_a_file_of_its_name(networks, monkey
         ("somebodys:other_classes", FsrcacheError, "faces are surprise, .*; those of somebodys:other_classes are joy"),
         ("somebodys:three_dimensions", RequestError, r"embed of .* returns \[\[2, 2, 2\], "),
         ("somebodys:early_of_three_dimensions", RequestError, r"\[2, 7\], \[2, 2, 2\]\] for 2 pictures"),
+        ("somebodys:no_early_numbers", RequestError, r"\[2, 7\], \[2, 0\]\] for 2 pictures"),
         ("somebodys:five_tensors", RequestError, "It should return features, embedding, logits, and perhaps early"),
         ("somebodys:other_head", RequestError, "head of .* makes another embedding"),
         ("somebodys:no_triangle", RequestError, "features of 8 numbers and spd_side 5"),
@@ -211,6 +213,13 @@ def test_what_is_no_extractor_is_refused_in_words(networks, extractor, error, wo
     with pytest.raises(error, match=words):
         fsrcache.extract(extractor=extractor, data="drawn:70", scales=[2])
     assert not (networks / "fsr/data.json").exists()
+
+
+@pytest.mark.usefixtures("networks")
+def test_early_features_that_are_missing_later_are_refused():
+    words = r"\[\d+, 6\], \[\d+, 7\] for \d+ pictures\.\nIt should .* being 8, 6, 7, 40 as"
+    with pytest.raises(FsrcacheError, match=words):
+        fsrcache.extract(extractor="somebodys:dropping_early", data="drawn:70", scales=[2])
 
 
 @pytest.mark.usefixtures("networks")
@@ -250,6 +259,29 @@ def test_a_network_that_changed_after_the_extraction_is_refused_by_name(networks
         with pytest.raises(FsrcacheError, match=f"was written with {words}, not with this somebodys:vectors"):
             use()
     assert fsrcache.FeatureStore("fsr/features.zarr").digest == store.digest
+
+
+def test_another_number_of_early_features_is_another_embed(networks):
+    fsrcache.extract(extractor="somebodys:described", data="drawn:70", scales=[2])
+    train()
+    rewrite(networks, "[:, ::40]", "[:, ::128]")
+    for use in (fsrcache.extract, lambda: train(name="again"), fsrcache.evaluate, fsrcache.load):
+        with pytest.raises(
+            FsrcacheError,
+            match=r"another embed of somebodys:described|widths are .*early 40, |for early features of 40",
+        ):
+            use()
+    shutil.rmtree(networks / "fsr/features.zarr")
+    with pytest.raises(FsrcacheError, match=r"is for early features of 40 numbers; somebodys:described has 13\."):
+        fsrcache.load()
+
+
+@pytest.mark.usefixtures("networks")
+def test_a_covpoolfer_of_a_factory_is_fine_tuned():
+    fsrcache.extract(extractor="somebodys:covpool", data="drawn:70", scales=[2])
+    assert fsrcache.FeatureStore("fsr/features.zarr").spec.widths["early"] == 54
+    result = fsrcache.baselines(rows=["fine-tuned", "distilled"], settings=["epochs=1"], device="cpu")
+    assert len(result.rows) == 2
 
 
 @pytest.mark.usefixtures("networks")

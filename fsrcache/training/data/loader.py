@@ -134,9 +134,10 @@ def draw_pairs(
     return chosen
 
 
-def cache_bytes(store: FeatureStore, *, rows: int) -> int:
-    """Return how much memory the features of so many rows take at all scales."""
-    return 2 * len(store.scales) * rows * (store.spec.widths["features"] + store.spec.widths.get("early", 0))
+def cache_bytes(store: FeatureStore, *, rows: int) -> list[int]:
+    """Return the bytes of each array of features in memory, of so many rows at all scales: features, early ones."""
+    widths = store.spec.widths
+    return [2 * len(store.scales) * rows * widths[name] for name in ("features", "early") if name in widths]
 
 
 def load_cache(

@@ -1,6 +1,6 @@
 """The memory of a training: the location of its features, and what is said where the memory is short."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal, NamedTuple
 
@@ -24,15 +24,15 @@ class CacheLocation(NamedTuple):
     reason: str
 
 
-def locate_cache(cache: str, size: int, *, device: torch.device, ranks: int = 1) -> CacheLocation:
+def locate_cache(cache: str, sizes: Sequence[int], *, device: torch.device, ranks: int = 1) -> CacheLocation:
     """Return the location of features: for ``auto`` the first of the three where they fit.
 
     Parameters
     ----------
     cache
         ``auto``, ``device``, ``ram`` or ``stream``; a location that is named is used, whether or not they fit.
-    size
-        Bytes of the features.
+    sizes
+        Bytes of each array of features.
     device
         Device of the training. On a CPU ``device`` and ``ram`` are the same memory, and ``auto`` is ``ram``.
     ranks
@@ -45,9 +45,10 @@ def locate_cache(cache: str, size: int, *, device: torch.device, ranks: int = 1)
     """
     if cache not in CACHES:
         raise RequestError(f"There is no cache {shortened(cache)}.", f"Use {', '.join(CACHES)}.")
+    size = sum(sizes)
     if cache == "device":
         return CacheLocation("device", f"{gigabytes(size)} on {device}")
-    needed, pinned = _in_memory(size, device)
+    needed, pinned = _in_memory(sizes, device)
     if cache == "ram":
         return CacheLocation("ram", f"{gigabytes(size)} in memory{pinned}")
     if cache == "stream":
@@ -65,12 +66,12 @@ def locate_cache(cache: str, size: int, *, device: torch.device, ranks: int = 1)
     return CacheLocation("stream", "; ".join(reasons))
 
 
-def _in_memory(size: int, device: torch.device) -> tuple[int, str]:
-    """Return the bytes of the CPU's memory for a cache, and a note where they are more than its size."""
+def _in_memory(sizes: Sequence[int], device: torch.device) -> tuple[int, str]:
+    """Return the bytes of the CPU's memory for a cache, and a note where they are more than its arrays' sizes."""
     if device.type != "cuda":
-        return size, ""
-    block = 1 << (size - 1).bit_length()  # PyTorch pins memory in powers of two
-    return block, f" (pinned in {gigabytes(block)})"
+        return sum(sizes), ""
+    pinned = sum(1 << (size - 1).bit_length() for size in sizes)  # PyTorch pins memory in powers of two
+    return pinned, f" (pinned in {gigabytes(pinned)})"
 
 
 def refuse_too_large(weights: int, *, networks: str, device: torch.device) -> None:

@@ -147,8 +147,8 @@ def choose_location(
     FsrcacheError
         If the cache is ``auto`` and the run's own does not fit any more.
     """
-    size = cache_bytes(store, rows=trained_count(store))
-    location = locate_cache(cache, size, device=device, ranks=ranks.local_size)
+    sizes = cache_bytes(store, rows=trained_count(store))
+    location = locate_cache(cache, sizes, device=device, ranks=ranks.local_size)
     streamed_by_some = any(streams for (streams,) in ranks.gathered(location.mode == "stream"))
     if streamed_by_some and location.mode != "stream":
         location = CacheLocation("stream", f"{location.reason}; another process has no room for them")

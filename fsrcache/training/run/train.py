@@ -132,8 +132,8 @@ def train_generator(
         ``auto`` streams one that was begun so, device and ram may take turns, and it does not matter to one that has
         ended.
     features
-        Features of the store that are open already, at the location that ``cache`` names and with the same
-        scales and extra splits; None to open them.
+        Features of the store that are open already, at the location that ``cache`` names, with the same scales and
+        extra splits, and with early features if the settings read them; None to open them.
     scales
         Scales of the store to train on, beside full resolution; None for those that the run was begun with, and all for
         a new one.

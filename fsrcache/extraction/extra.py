@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsrcache.errors import FsrcacheError
+from fsrcache.extraction.inputs import luma
 from fsrcache.faces.decode import Pictures
 from fsrcache.faces.faces import Faces
 from fsrcache.faces.views import RECIPE, view_of_face
@@ -31,6 +32,8 @@ class ExtraFaces:
         Hexadecimal SHA-256 of the pictures and of what is done to them.
     view
         Number of the view of each face, from 1; 0 for the faces as they are.
+    grey
+        Whether colours become luma, as the labelled faces are all grey.
     """
 
     faces: Faces
@@ -38,10 +41,13 @@ class ExtraFaces:
     labels: NDArray[np.integer]
     digest: str
     view: int = 0
+    grey: bool = False
 
     def batch(self, rows: NDArray[np.int64]) -> Pictures:
         """Return the pictures of some rows of the faces, uint8 ``[B, S, S, C]``."""
         pictures = self.faces.batch(rows, threads=1)
+        if self.grey:
+            pictures = np.stack([luma(picture) for picture in pictures])
         if self.view:
             for i, picture_hash in enumerate(self.faces.hashes[rows]):
                 pictures[i] = view_of_face(pictures[i], number=self.view, picture_hash=picture_hash)
@@ -62,6 +68,8 @@ def views_of(faces: Faces, order: NDArray[np.int64], *, views: int) -> dict[str,
 def unlabelled_faces(faces: Faces, labelled: Faces) -> ExtraFaces:
     """Return the split of faces without labels; pictures that are among the labelled ones are left out.
 
+    Colours become luma where the labelled faces are all grey, as they do in a prediction.
+
     Raises
     ------
     FsrcacheError
@@ -78,4 +86,6 @@ def unlabelled_faces(faces: Faces, labelled: Faces) -> ExtraFaces:
     hashes = faces.hashes[rows]
     order = rows[row_order(hashes, np.zeros(len(rows), np.uint8), ids=faces.names[rows])]
     labels = np.full(len(order), NO_LABEL, np.int16)
-    return ExtraFaces(faces, order, labels, sha256(faces.hashes[order].tobytes()).hexdigest())
+    grey = labelled.grey and not faces.grey
+    digest = sha256(b"luma " * grey + faces.hashes[order].tobytes()).hexdigest()
+    return ExtraFaces(faces, order, labels, digest, grey=grey)

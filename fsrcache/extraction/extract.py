@@ -109,6 +109,7 @@ def extract_features(
     data: str,
     part: tuple[int, int] = (1, 1),
     cluster: RayCluster | None = None,
+    on_begin: Callable[[], None] = lambda: None,
     on_progress: ProgressCallback = no_progress,
 ) -> ExtractResult:
     """Write what the extractor says of all faces into a store; what is there already is kept.
@@ -131,6 +132,8 @@ def extract_features(
         ``(i, n)``: the i-th of n shares, i from 1; whoever finishes last completes the store.
     cluster
         The cluster of Ray that extracts; None for this process.
+    on_begin
+        Called once the store is open and nobody else writes it.
     on_progress
         Called after every batch, on Ray after every block, and while the store is completed. After the first seconds a
         note says how long all of it takes.
@@ -146,6 +149,7 @@ def extract_features(
     refuse_full_disk(store, spec, source)
     device = source.extractor.device
     with FeatureWriter(store, spec, **source.columns(), part=part) as writer:
+        on_begin()
         missing = writer.missing()
         if writer.removed:
             splits = ", ".join(writer.removed)

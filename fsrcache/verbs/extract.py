@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from os import PathLike
 from typing import Any, Literal
 
@@ -140,12 +141,10 @@ def extract(
             workspace.remember(data)
         elif store is None or not workspace.has_data:
             remember_beginning(workspace, data)
-    if store is None and unlabelled is not None:
-        workspace.remember_unlabelled(unlabelled)
     _announce_scales(workspace, store or workspace.store, scales, on_progress)
     result = extract_features(
         source, store=store or workspace.store, scales=scales, data=title, part=part, cluster=cluster,
-        on_progress=on_progress,
+        on_begin=partial(_remember_unlabelled, workspace, None if store else unlabelled), on_progress=on_progress,
     )  # fmt: skip
     if not set(REPORTED) & set(result.rows):
         on_progress(note("There is no val and no test: a generator can be trained, and nothing be evaluated."))
@@ -219,6 +218,11 @@ def _cluster(engine: str, ray_address: str | None, device: str) -> RayCluster | 
             Remedy("Add `{}`.", arguments(engine="ray")),
         )
     return None
+
+
+def _remember_unlabelled(workspace: Workspace, unlabelled: Data | None) -> None:
+    if unlabelled is not None:
+        workspace.remember_unlabelled(unlabelled)
 
 
 def _choose_scales(store: str | PathLike[str], scales: Sequence[int] | None) -> Sequence[int]:

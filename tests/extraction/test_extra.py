@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import ray
 import torch
+from PIL import Image
 
 from fsrcache.errors import FsrcacheError
 from fsrcache.extraction.extract import estimate_extraction, extract_features
@@ -54,6 +55,27 @@ def store(faces, others, extractor, tmp_path_factory):
     folder = tmp_path_factory.mktemp("store") / "s"
     extract(faces, extractor, folder, views=2, unlabelled=others)
     return FeatureStore(folder)
+
+
+def test_colours_become_luma_beside_grey_faces(faces, others, extractor, tmp_path):
+    for place, source, mode in (("grey", faces, "L"), ("colour", others, "RGB")):
+        for row in range(0, 70, 2) if mode == "L" else range(70, 91):
+            file = tmp_path / place / "train" / faces.classes[source.labels[row]] / f"{row}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(source.batch(np.array([row]))[0]).convert(mode).save(file)
+    grey, colour = (usable_faces(list_faces(tmp_path / place), side=24) for place in ("grey", "colour"))
+    assert (grey.grey, colour.grey) == (True, False)
+    extract(grey, extractor, tmp_path / "s", unlabelled=colour)
+    store = FeatureStore(tmp_path / "s")
+    row = list(colour.names).index(store.ids("unlabelled")[2])
+    picture = Image.fromarray(colour.batch(np.array([row]))[0])
+    seen, wrong = (np.asarray(picture.convert(mode).convert("RGB"))[None] for mode in ("L", "RGB"))
+    stored = store.features("unlabelled", 2)[2]
+    model = open_extractor(extractor)
+    np.testing.assert_allclose(stored, features_of(model, seen, scale=2).features[0], rtol=1e-3, atol=4e-3)
+    assert np.abs(stored - features_of(model, wrong, scale=2).features[0]).max() > 0.05
+    in_colour = face_source(colour, extractor, device=CPU, unlabelled=grey)  # grey ones beside colours stay as they are
+    assert not in_colour.extra["unlabelled"].grey
 
 
 def test_rows_are_those_of_the_views_of_trains_faces(faces, extractor, store):

@@ -44,6 +44,21 @@ def test_a_store_keeps_what_it_has_and_later_scales_are_of_all():
     assert Workspace("fsr").data() == Data("drawn:70")
 
 
+@pytest.mark.usefixtures("networks")
+def test_faces_without_labels_are_remembered_once_the_store_is_open(monkeypatch):
+    def held(*_, **__):
+        raise FsrcacheError("The store is being written by another process.")
+
+    fsrcache.extract(data="drawn:70", extractor=EXTRACTOR, scales=[2])
+    with monkeypatch.context() as patch:
+        patch.setattr("fsrcache.extraction.extract.FeatureWriter", held)
+        with pytest.raises(FsrcacheError, match="is being written"):
+            fsrcache.extract(scales=[2], unlabelled="drawn:77")
+    assert Workspace("fsr").unlabelled() is None
+    fsrcache.extract(scales=[2], unlabelled="drawn:77")
+    assert Workspace("fsr").unlabelled() == Data("drawn:77")
+
+
 def test_other_faces_without_labels_are_refused(extracted):
     with pytest.raises(FsrcacheError, match="its faces of unlabelled are others, 7 there and 14 here"):
         fsrcache.extract(scales=[2], unlabelled="drawn:84")

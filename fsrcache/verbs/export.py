@@ -1,5 +1,6 @@
 """``export``: a trained run as a folder that other programs run."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -127,9 +128,7 @@ def export(
     model = load(workspace, name)
     _refuse_other_extractors(model)
     calibration = _calibration(workspace, model) if precision == "int8" else None
-    exported = ExportedModel(
-        model.extractor, model.generator, model.training, model.run, model.channels, model.degradation
-    )
+    exported = ExportedModel(model.extractor, model.generator, model.training, model.run)
 
     on_progress(_step("weights"))
     written = {WEIGHTS: _weights(exported)}
@@ -153,6 +152,11 @@ def export(
     on_progress(_step("comparison"))
     content = graph.SerializeToString(deterministic=True)
     difference, same = _comparison(content, model, where=target / _ONNX)
+    if precision != "fp32" and not math.isfinite(difference):
+        raise FsrcacheError(
+            f"The graph in {precision} has probabilities that are no numbers.",
+            Remedy("Export without it: `{}`.", arguments(precision="fp32")),
+        )
     if precision == "fp32" and not difference <= _MOST_DIFFERENCE:
         raise FsrcacheError(
             f"The graph's probabilities differ from PyTorch's by up to {difference:.2g}.",
@@ -219,8 +223,11 @@ def _measured(workspace: Workspace, model: Model, on_progress: ProgressCallback)
 
 
 def _replace_model(folder: Path, written: Mapping[str, bytes]) -> None:
-    """Write the files of a model, all of which are ready, in place of those of an earlier one."""
-    for name in _OWN.difference(written):
+    """Write the files of a model, all of which are ready, in place of those of an earlier one.
+
+    Interrupted, it leaves too few files, and never those of two models.
+    """
+    for name in _OWN.difference([WEIGHTS]):
         (folder / name).unlink(missing_ok=True)
     for name, content in written.items():
         write_whole(folder / name, content)

@@ -19,6 +19,7 @@ from fsrcache.drawn.face import draw_face
 from fsrcache.errors import FsrcacheError, RequestError
 from fsrcache.extractors.covpool import CovPoolFER, extractor_of
 from fsrcache.extractors.onnx_graph import open_session
+from fsrcache.files import write_whole
 from fsrcache.models.weights import file_digest
 from fsrcache.presets import EXTRACTORS
 from studies.program import run
@@ -193,6 +194,24 @@ def test_a_model_stays_whole_until_the_next_is_ready(tmp_path, workspace, monkey
     with pytest.raises(FsrcacheError, match="differ from PyTorch"):
         fsrcache.export(tmp_path / "model", workspace)
     assert {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()} == before
+    monkeypatch.setattr("fsrcache.verbs.export._comparison", lambda *_, **__: (float("nan"), 1.0))
+    with pytest.raises(FsrcacheError, match="in fp16 has probabilities that are no numbers") as error:
+        fsrcache.export(tmp_path / "model", workspace, precision="fp16")
+    assert "precision='fp32'" in error.value.remedy
+    assert {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()} == before
+    monkeypatch.undo()
+    names = []
+
+    def full(path, content):  # a disk that fills up
+        names.append(path.name)
+        if len(names) == 2:
+            raise FsrcacheError("No space left.")
+        write_whole(path, content)
+
+    monkeypatch.setattr("fsrcache.verbs.export.write_whole", full)
+    with pytest.raises(FsrcacheError, match="No space left"):
+        fsrcache.export(tmp_path / "model", workspace)
+    assert {path.name for path in (tmp_path / "model").iterdir()} == {"model.safetensors"}  # of one model
     monkeypatch.undo()
     fsrcache.export(tmp_path / "model", workspace)
     after = {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()}

@@ -14,6 +14,8 @@ from fsrcache.models.generators.form import GeneratorForm
 from fsrcache.presets import MLPConfig
 from fsrcache.spd import vech
 
+_LEAST = 2.0**-14  # the least normal number of half precision, in which features are kept and models exported
+
 
 class MLPGenerator(nn.Module):
     """A residual on standardised vectors; at the beginning it returns its input.
@@ -46,13 +48,13 @@ class MLPGenerator(nn.Module):
         self.members = nn.ModuleList(_member(config, form) for _ in range(config.members))
 
     def standardise_by(self, mean: Tensor, deviation: Tensor) -> None:
-        """Set the mean and the deviation, each [P + Q]; a dimension that never varies gets the deviation 1.
+        """Set the mean and the deviation, each [P + Q]; a dimension that hardly varies gets the deviation 1.
 
         Values of early features that are not read may follow.
         """
         read = len(self.mean)
         self.mean.copy_(mean[:read])
-        self.deviation.copy_(torch.where(deviation > 0, deviation, 1.0)[:read])
+        self.deviation.copy_(torch.where(deviation > _LEAST, deviation, 1.0)[:read])
 
     def keep(self, number: int) -> None:
         """Drop all members but one."""

@@ -26,7 +26,6 @@ from fsrcache.drawn.face import draw_face
 from fsrcache.extractors.covpool import CovPoolFER, extractor_of
 from fsrcache.extractors.onnx_graph import open_session
 from fsrcache.faces.bicubic import imresize_batch
-from fsrcache.faces.degrade import SCALE_FORM
 from fsrcache.faces.expressions import EXPRESSIONS
 from fsrcache.model import load
 from fsrcache.models.generators.forms import GeneratorTraining, make_generator
@@ -99,11 +98,12 @@ def _model() -> ExportedModel:
     extractor = extractor_of(CovPoolFER(EXTRACTORS["small"], EXPRESSIONS).eval())
     config = TRAINING["best"]
     training: GeneratorTraining = {
-        "config": config, "seed": 0, "store": {}, "scales": (1, 2, 4, 8), "device": "cpu", "precision": "fp32",
+        "config": config, "seed": 0, "store": {}, "scales": (1, 2, 4, 8), "channels": 3, "degradation": None,
+        "device": "cpu", "precision": "fp32",
         "threads": 1, "plain": False, "order": "", "steps": 0,
     }  # fmt: skip
     generator = make_generator(config.generator, extractor.form).eval()
-    return ExportedModel(extractor, generator, training, "default", 3, SCALE_FORM)
+    return ExportedModel(extractor, generator, training, "default")
 
 
 def _process(*words: str) -> str:

@@ -92,12 +92,6 @@ class Model:
     generator
         The network that super-resolves features: fp32 ``[B, P]`` -> ``[B, P]``; of early features ``[B, Q]`` too, as
         its second argument, where it reads them.
-    scales
-        The scales that the generator was trained at, ascending; the store may have got more since.
-    degradation
-        How coarse faces were made there; its border is that of the enlargement. The scale form where there is no store.
-    channels
-        1 where the faces that it was made from were all grey, else 3.
     workspace, run
         The folder, and the name of the training in it.
     training
@@ -106,12 +100,24 @@ class Model:
 
     extractor: Extractor
     generator: nn.Module
-    scales: tuple[int, ...]
-    degradation: Degradation
-    channels: int
     workspace: Path
     run: str
     training: GeneratorTraining
+
+    @property
+    def scales(self) -> tuple[int, ...]:
+        """The scales that the generator was trained at, ascending; the store may have got more since."""
+        return self.training["scales"]
+
+    @property
+    def degradation(self) -> Degradation:
+        """How coarse faces were made for that; its border is that of the enlargement."""
+        return self.training["degradation"] or SCALE_FORM
+
+    @property
+    def channels(self) -> int:
+        """1 where the labelled faces were all grey, and colours become luma; else 3."""
+        return self.training["channels"]
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -250,8 +256,7 @@ def load(
     ----------
     folder
         The workspace, or the folder of an exported model. Where a workspace has no store (a copy without
-        ``features.zarr`` is small), the model enlarges coarse faces as for ``Degradation()``, and cannot check that the
-        generator was trained on this extractor's features.
+        ``features.zarr`` is small), it cannot be checked that the generator was trained on this extractor's features.
     run
         The name of the training, as ``fsrcache.train`` knows it. An exported model has one, whose name need not be
         repeated.
@@ -291,10 +296,7 @@ def _exported_model(folder: Path, run: str) -> Model:
     model = read_exported(folder / WEIGHTS)
     if run not in ("default", model.run):
         raise RequestError(f"{folder} is the run {model.run!r}, exported, and has no run {run!r}.", "Leave out run=.")
-    scales = model.training["scales"]
-    return Model(
-        model.extractor, model.generator, scales, model.degradation, model.channels, folder, model.run, model.training
-    )
+    return Model(model.extractor, model.generator, folder, model.run, model.training)
 
 
 def _workspace_model(workspace: Workspace, run: str) -> Model:
@@ -324,30 +326,14 @@ def _workspace_model(workspace: Workspace, run: str) -> Model:
             raise FsrcacheError(
                 f"{path} is for {what} of {record[name]:,} numbers; {extractor.name} has {there:,}.", _ELSEWHERE
             )
-    degradation, channels = _store_settings(workspace, extractor, training, path)
-    return Model(
-        extractor, generator.eval(), training["scales"], degradation, channels, workspace.folder, run, training
-    )
+    if workspace.store.exists():
+        store = FeatureStore(workspace.store)
+        refuse_other_extractor(store, extractor)
+        refuse_other_content(path, training, store.spec.content_digests, store=store.name, remedy=_ELSEWHERE)
+    return Model(extractor, generator.eval(), workspace.folder, run, training)
 
 
 _ELSEWHERE = "Train again under another name, or load the workspace that the run belongs to."
-
-
-def _store_settings(
-    workspace: Workspace, extractor: Extractor, training: GeneratorTraining, path: Path
-) -> tuple[Degradation, int]:
-    """Return degradation and channels of the store that a generator was trained on."""
-    if not workspace.store.exists():
-        return SCALE_FORM, extractor.channels
-    store = FeatureStore(workspace.store)
-    refuse_other_extractor(store, extractor)
-    refuse_other_content(path, training, store.spec.content_digests, store=store.name, remedy=_ELSEWHERE)
-    channels = 1 if store.spec.recipe.get("channels") == 1 else 3
-    recipe = store.spec.recipe.get("degradation")
-    if recipe is None:
-        return SCALE_FORM, channels
-    degradation: Degradation = value_from(Degradation, recipe, where=store.name, name="recipe.degradation")
-    return degradation, channels
 
 
 def generator_in_words(training: GeneratorTraining) -> str:

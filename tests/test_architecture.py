@@ -38,6 +38,7 @@ LAYERS = {
     "fsrcache.drawn": 2,
     "fsrcache.faces.bicubic": 2,
     "fsrcache.faces.bicubic_torch": 2,
+    "fsrcache.faces.degrade": 2,
     "fsrcache.models": 3,
     "fsrcache.store": 3,
     "fsrcache.faces": 3,

@@ -9,6 +9,7 @@ from fsrcache.deployment.bicubic import Resize
 from fsrcache.deployment.weights import ExportedModel
 from fsrcache.extractors.covpool import CovPoolFER, part_means, whiten
 from fsrcache.extractors.extractor import LUMA
+from fsrcache.faces.degrade import SCALE_FORM
 from fsrcache.kernels.log_eig_products import log_eig_products
 from fsrcache.models.generators.form import super_resolve
 from fsrcache.spd import vech
@@ -32,8 +33,8 @@ class Pipeline(nn.Module):
     def __init__(self, model: ExportedModel, *, half: bool = False) -> None:
         super().__init__()
         extractor: CovPoolFER = copy.deepcopy(model.extractor.module).cpu()
-        self.grey = model.channels == 1
-        self.resize = Resize(extractor.side, model.degradation.border)
+        self.grey = model.training["channels"] == 1
+        self.resize = Resize(extractor.side, (model.training["degradation"] or SCALE_FORM).border)
         self.earlier, self.trunk = extractor.trunk[: extractor.last_stage], extractor.trunk[extractor.last_stage :]
         self.pool, self.head = extractor.pool, extractor.head
         self.generator = copy.deepcopy(model.generator).cpu()

@@ -10,7 +10,6 @@ from torch import nn
 from fsrcache.errors import FsrcacheError
 from fsrcache.extractors.covpool import CovPoolFER, extractor_of
 from fsrcache.extractors.extractor import Extractor
-from fsrcache.faces.degrade import Degradation
 from fsrcache.models.generators.form import early_width
 from fsrcache.models.generators.forms import GeneratorTraining, form_of, make_generator
 from fsrcache.models.weights import read_module, read_record, write_weights
@@ -38,19 +37,15 @@ class _Record(TypedDict):
     early: Annotated[int, Between(0, 2**24)]  # values that the generator reads
     training: GeneratorTraining
     run: str
-    channels: Annotated[int, Between(1, 3)]
-    degradation: Degradation
 
 
 class ExportedModel(NamedTuple):
-    """The networks of a file on the CPU, in evaluation mode, and the other attributes of ``fsrcache.Model``."""
+    """The networks of a file on the CPU, in evaluation mode, how the generator was trained, and the run's name."""
 
     extractor: Extractor
     generator: nn.Module
     training: GeneratorTraining
     run: str
-    channels: int
-    degradation: Degradation
 
 
 def write_exported(path: str | PathLike[str], model: ExportedModel) -> None:
@@ -70,10 +65,12 @@ def write_exported(path: str | PathLike[str], model: ExportedModel) -> None:
             "summary": extractor.summary,
         },
         "early": early_width(model.generator),
-        "training": {**model.training, "config": asdict(model.training["config"])},
+        "training": {
+            **model.training,
+            "config": asdict(model.training["config"]),
+            "degradation": (one := model.training["degradation"]) and asdict(one),
+        },
         "run": model.run,
-        "channels": model.channels,
-        "degradation": asdict(model.degradation),
     }
     networks = nn.ModuleDict({"extractor": extractor.module, "generator": model.generator})
     write_weights(path, networks.state_dict(), kind=_KIND, record=record)
@@ -93,9 +90,7 @@ def read_exported(path: str | PathLike[str]) -> ExportedModel:
     written, network = record["extractor"], networks["extractor"]
     assert isinstance(network, CovPoolFER)
     extractor = replace(extractor_of(network, digest=written["digest"]), summary=written["summary"])
-    return ExportedModel(
-        extractor, networks["generator"], record["training"], record["run"], record["channels"], record["degradation"]
-    )
+    return ExportedModel(extractor, networks["generator"], record["training"], record["run"])
 
 
 def is_exported(path: str | PathLike[str]) -> bool:

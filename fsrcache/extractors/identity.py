@@ -18,6 +18,15 @@ def preprocessing_digest(extractor: Extractor, degradation: Degradation) -> str:
     return sha256(text.encode()).hexdigest()
 
 
+def degradation_of(store: FeatureStore) -> Degradation | None:
+    """Return how a store's coarse faces were made; None where a FeatureWriter of somebody's own left it out."""
+    recipe = store.spec.recipe.get("degradation")
+    if recipe is None:
+        return None
+    degradation: Degradation = value_from(Degradation, recipe, where=store.name, name="recipe.degradation")
+    return degradation
+
+
 def refuse_other_extractor(store: FeatureStore, extractor: Extractor) -> None:
     """Raise if a store was not written with an extractor.
 
@@ -44,8 +53,5 @@ def refuse_other_extractor(store: FeatureStore, extractor: Extractor) -> None:
 
 def _same_preprocessing(store: FeatureStore, extractor: Extractor) -> bool:
     """Tell whether an extractor does to the pixels what the store's did; of pixels that no record tells, it is so."""
-    recipe = store.spec.recipe.get("degradation")
-    if recipe is None:  # written by a FeatureWriter of somebody's own
-        return True
-    degradation: Degradation = value_from(Degradation, recipe, where=store.name, name="recipe.degradation")
-    return store.spec.digests["preprocessing"] == preprocessing_digest(extractor, degradation)
+    degradation = degradation_of(store)
+    return degradation is None or store.spec.digests["preprocessing"] == preprocessing_digest(extractor, degradation)

@@ -41,10 +41,11 @@ def networks():
         _spread(extractor, generator)
         training = {
             "config": dataclasses.replace(TRAINING["tiny"], generator=config),
-            "seed": 0, "store": {}, "scales": (1, 2, 4), "device": "cpu", "precision": "fp32", "threads": 1,
+            "seed": 0, "store": {}, "scales": (1, 2, 4), "channels": channels,
+            "degradation": Degradation(border="mirror"), "device": "cpu", "precision": "fp32", "threads": 1,
             "plain": False, "order": "", "steps": 0,
         }  # fmt: skip
-        return ExportedModel(extractor, generator, training, "default", channels, Degradation(border="mirror"))
+        return ExportedModel(extractor, generator, training, "default")
 
     return make
 
@@ -66,9 +67,7 @@ def model_of():
     """Return a function that makes ``fsrcache.Model`` of what is exported."""
 
     def make(exported):
-        parts = exported._asdict()
-        training = parts.pop("training")
-        return Model(**parts, training=training, scales=training["scales"], workspace=Path("none"))
+        return Model(**exported._asdict(), workspace=Path("none"))
 
     return make
 

@@ -22,6 +22,7 @@ LOW_RANK = replace(MLP, rank=3)
 RRDB = RRDBConfig(filters=4, growth=2, blocks=1)
 TRAINING_RECORD = {
     "config": asdict(TRAINING["paper"]), "seed": 0, "store": {"pictures": "0a"}, "scales": [1, 2],
+    "channels": 3, "degradation": None,
     "device": "cpu", "precision": "fp32", "threads": 1, "plain": False, "order": "drawn", "steps": 7,
 }  # fmt: skip
 

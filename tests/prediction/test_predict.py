@@ -138,7 +138,7 @@ def test_an_exported_model_says_the_same_with_its_temperatures_beside_it(folder,
     Image.fromarray(drawn[3]).save(tmp_path / "face.png")
     (expected,) = predict([tmp_path / "face.png"], workspace=folder, crops=True)
     exported = tmp_path / "exported"
-    networks = model.extractor, model.generator, model.training, model.run, model.channels, model.degradation
+    networks = model.extractor, model.generator, model.training, model.run
     write_exported(exported / "model.safetensors", ExportedModel(*networks))
     for calibrated in (False, True):
         if calibrated:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ import fsrcache.training.run.train as train_module
 from fsrcache.cli.train import train as command
 from fsrcache.errors import FsrcacheError
 from fsrcache.extractors.opening import open_extractor
+from fsrcache.faces.degrade import SCALE_FORM
 from fsrcache.memory import free_memory
 from fsrcache.models.form import FeatureForm
 from fsrcache.models.generators.forms import load_generator, make_generator
@@ -24,6 +25,7 @@ from fsrcache.training.data.memory import locate_cache, memory_errors
 from fsrcache.training.run import features, loop
 from fsrcache.training.run.checkpoint import previous, run_lock
 from fsrcache.training.run.estimate import estimate_training
+from fsrcache.training.run.settings import run_settings
 from fsrcache.training.run.train import train_generator
 from fsrcache.training.step.updates import effective_share
 
@@ -352,3 +354,14 @@ def test_the_command(extractor, tmp_path):
     assert plain["losses"] == pytest.approx(record["losses"], rel=1e-4)
     words = CliRunner().invoke(command, ["--workspace", str(folder), "--steps", "20", "--dry-run", "--device", "cpu"])
     assert "nothing was written" in words.stdout
+
+
+def test_a_run_keeps_how_its_faces_were_made(store):
+    def settings():
+        return run_settings(store, MLP, seed=0, device=CPU, plain=False)
+
+    assert (settings()["channels"], settings()["degradation"]) == (3, asdict(SCALE_FORM))
+    store.spec = replace(store.spec, recipe={**store.spec.recipe, "channels": 1})
+    assert settings()["channels"] == 1
+    store.spec = replace(store.spec, recipe={})  # somebody's own FeatureWriter
+    assert (settings()["channels"], settings()["degradation"]) == (3, None)

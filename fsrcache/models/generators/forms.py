@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, TypedDict
 from torch import nn
 
 from fsrcache.errors import Blank, FsrcacheError, Remedy, RequestError, call
+from fsrcache.faces.degrade import Degradation
 from fsrcache.files import as_path
 from fsrcache.models.form import FeatureForm
 from fsrcache.models.generators import fsr, mlp, rrdb
@@ -44,12 +45,18 @@ class GeneratorTraining(_Optional):
         ``StoreSpec.content_digests`` of the features.
     scales
         Scales of the store at that time, ascending.
+    channels
+        1 where its labelled faces were all grey, else 3.
+    degradation
+        How its coarse faces were made; None where it does not say so.
     """
 
     config: TrainConfig
     seed: Seed
     store: Mapping[str, str]
     scales: tuple[Annotated[int, Between(1, 1 << 16)], ...]
+    channels: Literal[1, 3]
+    degradation: Degradation | None
     device: str
     precision: Literal["fp32", "tf32", "bf16"]
     threads: Threads

@@ -9,6 +9,7 @@ import torch
 
 from fsrcache.device import computed_precision, torch_threads
 from fsrcache.errors import FsrcacheError
+from fsrcache.extractors.identity import degradation_of
 from fsrcache.presets import TrainConfig
 from fsrcache.store.reader import FeatureStore
 from fsrcache.training.run.checkpoint import CHECKPOINT, is_intact, previous, record_of, refuse_other_run
@@ -33,6 +34,8 @@ def run_settings(
         "seed": seed,
         "store": store.spec.content_digests,
         "scales": list(store.scales),
+        "channels": 1 if store.spec.recipe.get("channels") == 1 else 3,
+        "degradation": None if (degradation := degradation_of(store)) is None else asdict(degradation),
         "device": device.type,
         "precision": computed_precision(config.precision, device),
         "threads": torch_threads(device),

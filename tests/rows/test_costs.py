@@ -30,10 +30,11 @@ def test_rows_have_their_costs(workspace):
     cost = of_rows(workspace, names=["a"])
     assert set(vars(cost["ridge"])) >= KEYS
     extractor = cost["bicubic"].parameters
-    linear = 36 * 36 + 36  # of the features' length
+    products = (36 + 54) * 36  # of features and early features to features
+    linear = products + 36
     assert cost["ridge"].parameters == extractor + linear
     assert cost["ridge-per-scale"].parameters == extractor + 2 * linear
-    assert cost["ridge"].gmac == cost["ridge-per-scale"].gmac == pytest.approx(cost["bicubic"].gmac + 36 * 36 / 1e9)
+    assert cost["ridge"].gmac == cost["ridge-per-scale"].gmac == pytest.approx(cost["bicubic"].gmac + products / 1e9)
     assert cost["bicubic"].gmac < cost["FSR-FER, one of 2"].gmac < cost["FSR-FER"].gmac
     assert cost["majority"].parameters == 0
     assert all(one.milliseconds > 0 for label, one in cost.items() if label != "majority")

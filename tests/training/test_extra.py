@@ -101,8 +101,9 @@ def test_a_stream_has_the_same_faces_once_an_epoch(extended):
     for step in range(count):
         pairs = stream.pairs(step, torch.tensor([step % 2 + 1]))
         seen.append(pairs.features[0, 0].numpy().tobytes())
-        lines, probabilities, label, labelled = expected[seen[-1]]
+        lines, early, probabilities, label, labelled = expected[seen[-1]]
         assert pairs.features[1, 0].tolist() == lines[step % 2 + 1]
+        assert pairs.early[1, 0].tolist() == early[step % 2 + 1]
         assert pairs.probabilities[:, 0].tolist() == [probabilities[0], probabilities[step % 2 + 1]]
         assert (int(pairs.labels[0]), bool(pairs.labelled[0])) == (label, labelled)
     stream.close()

@@ -24,9 +24,10 @@ class FrozenNetwork(Protocol):
     """A network that can be an extractor: an ``nn.Module`` with these attributes, in evaluation mode.
 
     It may also have ``spd_side``, D, where features are the triangles (``fsrcache.spd.vech``) of D x D symmetric
-    matrices, and ``preprocessing``, a text that names what ``embed`` does to the pixels. ``embed`` may return a fourth
-    tensor, always or never: early features [B, Q], what an earlier layer says of the pictures. The store keeps them,
-    and a generator of the form ``mlp`` reads them beside the feature.
+    matrices, and ``preprocessing``, a text that names what ``embed`` does to the pixels; it must have that where
+    ``embed`` is no method of its class whose source can be read. ``embed`` may return a fourth tensor, always or never:
+    early features [B, Q], what an earlier layer says of the pictures. The store keeps them, and a generator of the form
+    ``mlp`` reads them beside the feature.
 
     Attributes
     ----------

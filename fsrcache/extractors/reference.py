@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from hashlib import sha256
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -97,13 +98,14 @@ def _made(factory: Callable[[], object] | None, reference: str) -> Extractor:
         raise _failure(f"The factory {reference}", error) from error
     if not isinstance(module, nn.Module):
         raise RequestError(f"{reference} returns a {type(module).__name__}.", "It should return a torch.nn.Module.")
-    return make_extractor(
+    extractor = make_extractor(
         module,
         name=reference,
         digest=state_digest(module),
-        preprocessing=_preprocessing(module),
+        preprocessing="",
         trainable=any(weight.requires_grad for weight in module.parameters()),
     )
+    return replace(extractor, preprocessing=_preprocessing(module, reference))  # what is no extractor is said first
 
 
 @contextmanager
@@ -114,15 +116,25 @@ def _drawn_alike() -> Iterator[None]:
         yield
 
 
-def _preprocessing(module: nn.Module) -> str:
-    """Return what the network says of its preprocessing, or else the digest of the source of ``embed``."""
+def _preprocessing(module: nn.Module, name: str) -> str:
+    """Return what the network says of its preprocessing, or else the digest of the source of its class's ``embed``."""
     text = getattr(module, "preprocessing", None)
     if isinstance(text, str) and text:
         return text
+    network: Any = type(module)
+    method: Any = None if "embed" in vars(module) else inspect.unwrap(getattr(network, "embed", None))
+    code = getattr(method, "__code__", None)
     try:
-        source = inspect.getsource(type(module).embed)  # type: ignore[attr-defined]
-    except (OSError, TypeError, AttributeError):
+        source = inspect.getsource(method)
+    except (OSError, TypeError):
         source = ""
+    own = {f"{one.__qualname__}.embed" for one in network.__mro__}
+    if not source or code is None or code.co_qualname not in own:  # a decorator's function is the same around any
+        raise RequestError(
+            f"{name} does not say what it does to the pixels: it has no text preprocessing, and the source of a method "
+            "embed of its class cannot be read.",
+            'Name it in the network\'s attribute preprocessing, such as "/ 255".',
+        )
     return f"embed, SHA-256 {sha256(source.encode()).hexdigest()}"
 
 

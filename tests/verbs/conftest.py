@@ -67,7 +67,7 @@ def described():
 def taps():
     network = drawn()
     whole = network.embed
-    network.embed = lambda pictures: Taps(*whole(pictures))
+    network.embed, network.preprocessing = lambda pictures: Taps(*whole(pictures)), "/ 255"
     return network
 
 
@@ -79,7 +79,7 @@ def no_early_numbers():
 
 
 def dropping_early():
-    network = early()
+    network = described()
     whole = network.embed
     network.embed = lambda pictures: whole(pictures)[: 4 if len(pictures) < 20 else 3]
     return network
@@ -178,7 +178,7 @@ def only_two():
     def embed(pictures):
         return whole(network, pictures.reshape(2, *pictures.shape[1:]))
 
-    network.embed = embed
+    network.embed, network.preprocessing = embed, "/ 255"
     return network
 
 

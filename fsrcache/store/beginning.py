@@ -48,7 +48,8 @@ def begin_store(
     stays = root is not None and (inventory.holds(root.spec) if root.complete else root.spec == spec)
     if root is None or not stays:
         root = Root(spec)
-    inventory.update({ROOT: root.document(), **documents(root.spec)})
+        inventory.update({ROOT: root.document()})
+    inventory.update(documents(root.spec))  # without the root: another process may have completed it since it was read
     inventory.remove_partials(None if alone else folders)
 
 

@@ -31,7 +31,8 @@ class FeatureWriter:
     """A store opened for writing: a new one, or one of the same content that goes on. Use it in a ``with``.
 
     A block of rows at a scale is the unit: one file in each array, whole or not there. In a local folder one writer
-    holds a part at a time; elsewhere two writers of a block write the same bytes, and either may win.
+    holds a part at a time; elsewhere two writers of a block write the same bytes, and either may win, but those that
+    write at one time must add the same scales and extra splits.
 
     Parameters
     ----------
@@ -99,10 +100,10 @@ class FeatureWriter:
                     root = existing_store(objects, spec)  # as it is now that nobody else writes this part
                 self.spec = spec if root is None else _with_scales_of(root, spec, store=self.name)
                 self.removed = begin_additions(objects, self.spec, root=root, holder=holder)
-            self._inventory = Inventory(objects)
-            self._blocks = blocks_of_part(self.spec, part)
-            self.resumed_from = len(self._blocks) - len(missing_blocks(self.spec, self._blocks, self._inventory.keys))
-            begin_store(self._inventory, self.spec, root=root, blocks=self._blocks, alone=part == (1, 1))
+                self._inventory = Inventory(objects)
+                self._blocks = blocks_of_part(self.spec, part)
+                self.resumed_from = len(self._blocks) - len(self.missing())
+                begin_store(self._inventory, self.spec, root=root, blocks=self._blocks, alone=part == (1, 1))
             self._digests = write_columns(self._inventory, self.spec, columns)
             self._held, self._closed = held.pop_all(), False
 
@@ -179,7 +180,8 @@ class FeatureWriter:
     def _complete(self, on_progress: ProgressCallback) -> bool:
         """Write the root of a complete store if nothing is missing, and return whether it is complete.
 
-        While scales are added to a complete store, its root stays as it is until then.
+        While scales are added to a complete store, its root stays as it is until then. Where another process replaced
+        it meanwhile, which only storage without locks allows, the work is done again with what that one added.
         """
         objects, self._inventory = self._objects, Inventory(self._objects)
         if missing := self.missing():
@@ -202,15 +204,18 @@ class FeatureWriter:
         if spec.extra.keys() > self.spec.extra.keys():  # whoever adds those completes the store
             return False
         if root is None or (not root.complete and root.spec != spec):
-            objects.write(ROOT, Root(spec).document())
+            root = Root(spec)
+            objects.write(ROOT, root.document())
         if not self._inventory.holds(spec):
             return False
         digests = self._digests | shard_seals(self._inventory, spec, on_progress)
-        if root is not None and root.complete:
+        if root.complete:
             refuse_other_files(self._inventory, root, digests)
         self._inventory.remove_partials()
         self._inventory.update(documents(spec))
         shards = {array.name: [digests[key] for key in array.keys] for array in arrays(spec)}
+        if read_root(objects) != root:
+            return self._complete(on_progress)
         objects.write(ROOT, Root(spec, shards).document())
         if objects.folder:
             remove_stale_locks(objects.folder)

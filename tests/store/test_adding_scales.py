@@ -11,6 +11,7 @@ import zarr
 from zarr.storage import MemoryStore
 
 from fsrcache.errors import FsrcacheError
+from fsrcache.store import lock, writer
 from fsrcache.store.local import LocalObjects
 from fsrcache.store.reader import FeatureStore
 from fsrcache.store.remote import ZarrObjects
@@ -143,6 +144,62 @@ def test_scales_that_two_writers_add_at_one_time_are_both_there(example, more):
         assert two.finish()
     assert FeatureStore(place).scales == (1, 2, 4, 5)
     assert verify(place).ok
+
+
+def test_scales_that_another_writer_completes_meanwhile_stay(example, more):
+    place = MemoryStore()
+    example.written(place)
+    with (
+        example.writer(place, spec=more) as one,
+        example.writer(place, spec=replace(more, scales=(1, 5))) as two,
+    ):
+        example.fill(one)
+        example.fill(two)
+        ends = iter([two.finish])
+        assert one.finish(lambda _: next(ends, bool)())
+    assert not [*ends]
+    assert FeatureStore(place).scales == (1, 2, 4, 5)
+    assert verify(place).ok
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_a_store_that_another_writer_completes_while_one_begins_stays(example, more, monkeypatch, complete):
+    """The other one completes it between the look at its root and the list of its files."""
+    place = MemoryStore()
+    if complete:
+        example.written(place)
+    with example.writer(place, spec=more) as other:
+        example.fill(other)
+        ends = iter([other.finish])
+
+        class Late(writer.Inventory):
+            def __init__(self, objects):
+                next(ends, bool)()
+                super().__init__(objects)
+
+        monkeypatch.setattr(writer, "Inventory", Late)
+        with example.writer(place, spec=replace(more, scales=(1, 5)) if complete else more) as one:
+            assert not [*ends]
+            assert FeatureStore(place).scales == (1, 2, 4)[:: 1 if complete else 2]
+            example.fill(one)
+            assert one.finish()
+    assert FeatureStore(place).scales == ((1, 2, 4, 5) if complete else (1, 4))
+    assert verify(place).ok
+
+
+def test_nobody_completes_a_folder_while_a_writer_begins(tmp_path, example, more, monkeypatch):
+    example.written(tmp_path / "s")
+
+    def update(_, files):
+        with pytest.raises(FsrcacheError, match="has been locked by another process"), lock.alone(tmp_path / "s"):
+            pass
+        updates.append(files)
+
+    updates = []
+    monkeypatch.setattr(lock, "_PATIENCE", 0)
+    monkeypatch.setattr(writer.Inventory, "update", update)
+    with example.writer(tmp_path / "s", spec=more):
+        assert updates
 
 
 def test_a_damaged_block_of_the_new_scale_is_named_and_taken_out(tmp_path, example, more, files, at_once):

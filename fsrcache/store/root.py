@@ -10,7 +10,7 @@ from fsrcache.errors import FsrcacheError
 from fsrcache.records import shortened
 from fsrcache.store.layout import DIGEST_BYTES, ROOT, arrays, digest
 from fsrcache.store.metadata import documents, group_document, is_sealed, parse_group, rewriting, sealed
-from fsrcache.store.spec import StoreSpec
+from fsrcache.store.spec import VERSION, StoreSpec
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,15 @@ def parse_root(data: bytes, *, store: str, location: str) -> Root:
         if not isinstance(digests, list) or len(digests) != count or not all(map(_is_digest, digests)):
             raise wrong_field(f"shards of {name}", digests, f"{count} digests")
     return Root(spec, shards)
+
+
+def is_of_other_version(data: bytes) -> bool:
+    """Tell whether a root's ``zarr.json`` says that the store's format is of another version than this one's."""
+    try:
+        _, record = parse_group(data, where=ROOT, remedy="")
+    except FsrcacheError:
+        return False
+    return record is not None and record.get("version", VERSION) != VERSION
 
 
 def identity(data: bytes | None) -> StoreSpec | None:

@@ -16,7 +16,7 @@ from fsrcache.store.local import Entry, IrregularError, Odd
 from fsrcache.store.lock import LOCK_NAME, alone, remove_odd_locks, writer_lock
 from fsrcache.store.metadata import MOST_BYTES, documents
 from fsrcache.store.objects import PARTIAL, Objects, location_of, objects_at, storage_errors
-from fsrcache.store.root import Root, identity, parse_root
+from fsrcache.store.root import Root, identity, is_of_other_version, parse_root
 from fsrcache.store.shard import Damage, DamagedError, decode, digest_of
 from fsrcache.store.spec import LARGEST_SCALE, SPLITS, UNLABELLED, StoreSpec, view_number
 from fsrcache.threads import usable_threads
@@ -104,7 +104,8 @@ def verify(
     Raises
     ------
     FsrcacheError
-        If there is no store, or too little is left of its metadata to know what should be there.
+        If there is no store, it is of another version, or too little is left of its metadata to know what should be
+        there.
     """
     objects = objects_at(location, storage_options=storage_options)
     with storage_errors(f"The store {objects.name} cannot be verified", objects, remedy="See that it can be read."):
@@ -210,12 +211,17 @@ def _root(objects: Objects, entries: Entries) -> tuple[Root, list[Problem]]:
         kind = "missing" if data is None else "corrupt"
     except IrregularError as error:
         kind = error.kind
+    refusal = None
     if data is not None:
-        with suppress(FsrcacheError):
+        try:
             root = parse_root(data, store=objects.name, location=location_of(objects))
             return root, [Problem("", ROOT, "corrupt")] if data != root.document() else []
+        except FsrcacheError as error:
+            refusal = error if is_of_other_version(data) else None
     specs = [spec for split in (*SPLITS, *_extra(entries)) if (spec := _identity(objects, split))]
-    if not specs:
+    if not specs:  # the version of a root alone may be damaged too
+        if refusal:
+            raise refusal
         if kind == "missing" and not entries:
             raise FsrcacheError(f"There is no feature store at {objects.name}.", "Name the folder of a store.")
         raise FsrcacheError(f"{objects.name} is no feature store, or its metadata are lost.", _LOST)

@@ -199,6 +199,7 @@ def test_values_that_are_not_finite_are_found(store, example):
 
 @pytest.mark.parametrize("edit", [lambda r: r.update(data="other"), lambda r: r["scales"].append(4),
                                   lambda r: r["digests"].update(weights="ff"), lambda r: r.update(complete=False),
+                                  lambda r: r.update(version=4),
                                   lambda r: r["shards"]["train/labels"].clear()])  # fmt: skip
 def test_edited_attributes_are_found_and_mended(store, example, files, edit):
     undisturbed = files(store)
@@ -227,6 +228,21 @@ def test_nothing_is_known_without_any_metadata(store):
     assert "extract into another" in error.value.remedy
     with pytest.raises(FsrcacheError, match="no feature store at"):
         verify(store / "nowhere")
+
+
+def test_a_store_of_another_version_is_said_to_be_one(store, files):
+    root = (store / "zarr.json").read_bytes()
+    for path in (store / "zarr.json", *store.glob("*/zarr.json")):
+        record = json.loads(path.read_bytes())["attributes"]["fsrcache"]
+        del record["digest"]
+        path.write_bytes(group_document(sealed({**record, "version": 4})))
+    before = files(store)
+    for work in (FeatureStore, verify, repair):
+        with pytest.raises(FsrcacheError, match="format is version 4; this fsrcache knows version 5"):
+            work(store)
+    assert files(store) == before
+    (store / "zarr.json").write_bytes(root)  # its own record alone counts
+    assert {problem.key for problem in verify(store).problems} == {"train/zarr.json", "val/zarr.json"}
 
 
 def test_an_incomplete_store_is_verified_as_far_as_it_goes(tmp_path, example):

@@ -45,8 +45,11 @@ def check_columns(spec: StoreSpec, values: Columns) -> None:
                 what += "" if isinstance(column, np.ndarray) else f" in a {type(column).__name__}"
                 wanted = "whole numbers" if name == "labels" else array.dtype
                 raise FsrcacheError(f"The {name} of {split} are {what}, not {wanted} {list(array.shape)}.")
-            if name == "ids" and (longest := max(len(str(value)) for value in column)) > MOST_LETTERS:
-                raise FsrcacheError(f"A name of {split} has {longest} letters.", f"At most {MOST_LETTERS} are kept.")
+            if name == "ids":
+                longest = max(len(name_bytes(value).decode()) for value in column)  # as it will be read
+                if longest > MOST_LETTERS:
+                    what = f"A name of {split} has {longest} letters."
+                    raise FsrcacheError(what, f"At most {MOST_LETTERS} are kept; a byte that is no text counts six.")
             if name == "labels" and split == UNLABELLED:
                 if (column != NO_LABEL).any():
                     raise FsrcacheError(f"The labels of {split} are not all {NO_LABEL}.", "It has no labels.")

@@ -276,9 +276,20 @@ def state_digest(module: nn.Module) -> str:
     """Return the hexadecimal SHA-256 of a module's parameters and buffers: names, types, shapes and values.
 
     Buffers that no state dict holds are among them: ``embed`` may compute with them all the same.
+
+    Raises
+    ------
+    RequestError
+        If its state dict holds anything but tensors, as that of a quantised module does.
     """
     digest = hashlib.sha256()
     for name, tensor in sorted({**module.state_dict(), **dict(module.named_buffers(remove_duplicate=False))}.items()):
+        if not isinstance(tensor, Tensor):
+            raise RequestError(
+                f"{name} in the state of the network is a {type(tensor).__name__} and no tensor, and has no digest.",
+                "Take the network as it was before it was quantised, or an ONNX file of it; let get_extra_state return "
+                "a tensor.",
+            )
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()

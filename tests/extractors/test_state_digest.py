@@ -2,9 +2,11 @@
 
 import hashlib
 
+import pytest
 import torch
 from torch import nn
 
+from fsrcache.errors import RequestError
 from fsrcache.extractors.covpool import CovPoolFER
 from fsrcache.extractors.extractor import state_digest
 from fsrcache.presets import ExtractorConfig
@@ -42,3 +44,18 @@ def test_without_such_buffers_it_is_that_of_the_state_dict():
     norm = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
     for module in (CovPoolFER(SHAPE, ("a", "b", "c")), shared, norm):
         assert state_digest(module) == digest_of_state(module)
+
+
+class Extra(nn.Linear):
+    def __init__(self, state):
+        super().__init__(2, 2)
+        self.state = state
+
+    def get_extra_state(self):
+        return self.state
+
+
+def test_a_state_that_is_no_tensor_is_named():
+    assert state_digest(nn.Sequential(Extra(torch.ones(1)))) != state_digest(nn.Sequential(Extra(torch.zeros(1))))
+    with pytest.raises(RequestError, match=r"^0\._extra_state in the state of the network is a dict and no tensor"):
+        state_digest(nn.Sequential(Extra({"calls": 3})))

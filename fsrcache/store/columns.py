@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fsrcache.errors import FsrcacheError
 from fsrcache.store.existing import APART
 from fsrcache.store.inventory import Inventory
-from fsrcache.store.layout import MOST_LETTERS, columns, digest
+from fsrcache.store.layout import MOST_LETTERS, MOST_ROOM, columns, digest
 from fsrcache.store.shard import DamagedError, damaged_file, decode, encode, name_bytes
 from fsrcache.store.spec import UNLABELLED, StoreSpec
 
@@ -47,9 +47,11 @@ def check_columns(spec: StoreSpec, values: Columns) -> None:
                 raise FsrcacheError(f"The {name} of {split} are {what}, not {wanted} {list(array.shape)}.")
             if name == "ids":
                 longest = max(len(name_bytes(value).decode()) for value in column)  # as it will be read
-                if longest > MOST_LETTERS:
+                most = min(MOST_LETTERS, MOST_ROOM // array.block)
+                if longest > most:
                     what = f"A name of {split} has {longest} letters."
-                    raise FsrcacheError(what, f"At most {MOST_LETTERS} are kept; a byte that is no text counts six.")
+                    remedy = f"At most {most} are kept, of more names fewer; a byte that is no text counts six."
+                    raise FsrcacheError(what, remedy)
             if name == "labels" and split == UNLABELLED:
                 if (column != NO_LABEL).any():
                     raise FsrcacheError(f"The labels of {split} are not all {NO_LABEL}.", "It has no labels.")

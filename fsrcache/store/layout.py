@@ -8,6 +8,7 @@ from fsrcache.store.spec import OUTPUTS, UNLABELLED, StoreSpec
 
 DIGEST_BYTES, CRC_BYTES = 16, 4
 MOST_LETTERS = 4096  # of a picture's name, as of a path
+MOST_ROOM = 1 << 29  # letters, 2 GiB in memory, of a file's names, each with room for the longest; 512 of 2^20 names
 _UTF8_BYTES = 4  # of a letter, at most
 ROOT = "zarr.json"
 _COLUMN_CHUNK = 1 << 20  # rows

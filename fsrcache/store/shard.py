@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsrcache.errors import FsrcacheError, Remedy, call
-from fsrcache.store.layout import CRC_BYTES, DIGEST_BYTES, MOST_LETTERS, ArrayLayout, digest
+from fsrcache.store.layout import CRC_BYTES, DIGEST_BYTES, MOST_LETTERS, MOST_ROOM, ArrayLayout, digest
 
 _ABSENT = 2**64 - 1
 
@@ -204,7 +204,7 @@ def _decode_texts(data: bytes, rows: int) -> NDArray[Any]:
         begin = at + CRC_BYTES
         at = begin + int.from_bytes(body[at:begin], "little")
         texts.append(_text(bytes(body[begin:at])))
-    if at != len(body):
+    if at != len(body) or rows * max(map(len, texts)) > MOST_ROOM:
         raise DamagedError("corrupt")
     return np.array(texts, dtype=np.str_)
 
@@ -214,6 +214,6 @@ def _text(data: bytes) -> str:
         text = data.decode()
     except UnicodeDecodeError:
         raise DamagedError("corrupt") from None
-    if len(text) > MOST_LETTERS:  # an array of texts has room for the longest everywhere
+    if len(text) > MOST_LETTERS:
         raise DamagedError("corrupt")
     return text

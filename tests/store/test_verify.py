@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from fsrcache.errors import FsrcacheError
+from fsrcache.store import columns, layout, shard
 from fsrcache.store.layout import outputs
 from fsrcache.store.metadata import group_document, sealed
 from fsrcache.store.reader import FeatureStore
 from fsrcache.store.shard import crc32c, digest_of, encode
 from fsrcache.store.verify import Problem, repair, verify
+from fsrcache.store.writer import FeatureWriter
 
 FEATURES = "train/x2/features/c/0/0"
 
@@ -184,6 +186,23 @@ def test_names_that_are_cut_or_no_text_are_damage(store, example, files, edit):
     with pytest.raises(FsrcacheError, match="val/ids/c/0 is damaged"):
         FeatureStore(store).ids("val")
     assert mended(store, example, files, undisturbed)
+
+
+def test_names_that_take_gigabytes_as_an_array_are_damage_and_never_written(store, tmp_path, example, monkeypatch):
+    """Every name has room for the longest: a file of four megabytes may be one long name and a million empty ones."""
+    for module in (columns, shard):
+        monkeypatch.setattr(module, "MOST_ROOM", 400)  # letters, 80 for each of val's five
+    for letters, damaged in ((80, False), (81, True)):
+        names = ["a" * letters, "b", "c", "d", "e"]
+        body = shard.encode(layout.columns(example.spec, "val")["ids"], names, block=0)
+        (store / "val/ids/c/0").write_bytes(body)
+        assert [problem.kind for problem in verify(store).problems] == ["corrupt" if damaged else "wrong_digest"]
+    with pytest.raises(FsrcacheError, match="val/ids/c/0 is damaged"):
+        FeatureStore(store).ids("val")
+    values = example.columns()
+    values["ids"]["val"] = names
+    with pytest.raises(FsrcacheError, match=r"A name of val has 81 letters\.\nAt most 80 are kept"):
+        FeatureWriter(tmp_path / "written", example.spec, **values)
 
 
 def test_values_that_are_not_finite_are_found(store, example):

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from fsrcache.errors import FsrcacheError
 from fsrcache.extraction.source import FaceSource
+from fsrcache.store.inventory import AGAIN
 from fsrcache.store.layout import columns, outputs
-from fsrcache.store.objects import objects_at
+from fsrcache.store.objects import objects_at, storage_errors
 from fsrcache.store.spec import StoreSpec
 from fsrcache.store.writer import unwritten
 
@@ -63,7 +64,8 @@ def missing_bytes(location: "str | PathLike[str] | Store", spec: StoreSpec, sour
     )
     objects = objects_at(location)
     splits = dict.fromkeys(split for split, _, _ in missing)
-    unbegun = [split for split in splits if objects.read(columns(spec, split)["labels"].key(0), length=1) is None]
+    with storage_errors(f"The store {objects.name} cannot be read", objects, remedy=AGAIN):
+        unbegun = [split for split in splits if objects.read(columns(spec, split)["labels"].key(0), length=1) is None]
     total += sum(array.nbytes for split in unbegun for array in columns(spec, split).values())
     return total + name_bytes(source, unbegun)
 

@@ -77,6 +77,17 @@ def test_the_other_parts_of_a_store_need_room_too(source, tmp_path, monkeypatch)
         extract(source, tmp_path / "s", part=(1, 2))
 
 
+def test_a_link_in_an_unfinished_store_is_said_with_what_to_do(source, tmp_path, stop_after):
+    store = tmp_path / "s"
+    with pytest.raises(KeyboardInterrupt):
+        extract(source, store, on_progress=stop_after("extracting", 100))
+    (store / "train/labels/c/0").rename(tmp_path / "labels")
+    (store / "train/labels/c/0").symlink_to(tmp_path / "labels")
+    with pytest.raises(FsrcacheError, match=r"s cannot be read: train/labels/c/0 is a symbolic link\.") as refused:
+        extract(source, store)
+    assert "verify" in refused.value.remedy
+
+
 def test_storage_elsewhere_is_not_asked(source, monkeypatch):
     asked = with_free(monkeypatch, 0)
     refuse_full_disk("memory://room/features.zarr", store_spec(source, scales=[2], data=""), source)

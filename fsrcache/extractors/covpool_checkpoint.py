@@ -22,7 +22,7 @@ from torch import nn
 
 from fsrcache.errors import FsrcacheError
 from fsrcache.extractors.covpool import CovPoolFER
-from fsrcache.extractors.tensor_bundle import BundleTensor, bundle_tensors, read_tensor
+from fsrcache.extractors.tensor_bundle import BundleTensor, bundle_tensors, read_tensor, refuse_missing_bytes
 from fsrcache.presets import EXTRACTORS
 
 _Tensors = Mapping[str, BundleTensor]
@@ -60,6 +60,8 @@ def checkpoint_covpool(prefix: str | PathLike[str], *, classes: tuple[str, ...])
     widths = [tensors[name].shape[3] for name in convolutions]
     if widths[-1] != channels or tensors[logits_layer].shape[1] != len(classes):
         raise _unlike(tensors, f"it ends in {widths[-1]} channels and {tensors[logits_layer].shape[1]} classes")
+    layers = (*convolutions, orthogonal, hidden_layer, embedding_layer, logits_layer)
+    refuse_missing_bytes(prefix, {name: tensors[name] for name in layers})
     config = replace(
         EXTRACTORS["paper"], stages=tuple(tuple(stage) for _, stage in groupby(widths)), spd_side=side,
         hidden=hidden, embedding=embedding, linear_embedding=True,

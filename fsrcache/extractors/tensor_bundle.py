@@ -9,11 +9,13 @@ Source: TensorFlow's tensor_bundle.proto and table_format.txt.
 """
 
 import math
+import os
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,6 +89,25 @@ def bundle_tensors(prefix: str | PathLike[str]) -> dict[str, BundleTensor]:
         raise FsrcacheError(f"{path} is no index of a TensorFlow checkpoint: {error}.", "Copy it again.") from None
 
 
+def refuse_missing_bytes(prefix: str | PathLike[str], tensors: Mapping[str, BundleTensor]) -> None:
+    """Refuse tensors of a checkpoint whose data file has too few bytes for them all, before anything has their shapes.
+
+    Raises
+    ------
+    FsrcacheError
+        If it has, or there is none, or a tensor is of another type than fp32 or of another size than its shape says.
+    """
+    for name, tensor in tensors.items():
+        _check_form(prefix, name, tensor)
+    path, needed = _data(prefix), sum(tensor.size for tensor in tensors.values())
+    with _opened(path) as file:
+        size = os.fstat(file.fileno()).st_size
+    if size < needed:
+        raise FsrcacheError(
+            f"{path} is damaged: it has {size:,} bytes, and tensors of its index take {needed:,}.", "Copy it again."
+        )
+
+
 def read_tensor(prefix: str | PathLike[str], name: str, tensor: BundleTensor) -> NDArray[np.float32]:
     """Return a tensor of a checkpoint, fp32.
 
@@ -95,20 +116,34 @@ def read_tensor(prefix: str | PathLike[str], name: str, tensor: BundleTensor) ->
     FsrcacheError
         If it is of another type, or its bytes are missing or damaged.
     """
-    path = _index(prefix).with_suffix(".data-00000-of-00001")
-    if tensor.dtype != _FLOAT or tensor.size != 4 * math.prod(tensor.shape):
-        raise FsrcacheError(f"{name} in {path} is no fp32 tensor of shape {list(tensor.shape)}.", "Name another file.")
-    try:
-        with open_regular(path, 0) as file:
-            file.seek(tensor.offset)
-            data = file.read(tensor.size) if tensor.offset + tensor.size <= path.stat().st_size else b""
-    except FileNotFoundError:
-        raise FsrcacheError(f"There is no {path}.", "Copy it beside its index.") from None
+    _check_form(prefix, name, tensor)
+    path = _data(prefix)
+    with _opened(path) as file:
+        file.seek(tensor.offset)
+        data = file.read(tensor.size) if tensor.offset + tensor.size <= os.fstat(file.fileno()).st_size else b""
     if len(data) != tensor.size or _masked(crc32c(data)) != tensor.checksum:
         raise FsrcacheError(
             f"{path} is damaged: the bytes of {name} are not those that were written.", "Copy it again."
         )
     return np.frombuffer(data, "<f4").reshape(tensor.shape).astype(np.float32)
+
+
+def _check_form(prefix: str | PathLike[str], name: str, tensor: BundleTensor) -> None:
+    if tensor.dtype != _FLOAT or tensor.size != 4 * math.prod(tensor.shape):
+        raise FsrcacheError(
+            f"{name} in {_data(prefix)} is no fp32 tensor of shape {list(tensor.shape)}.", "Name another file."
+        )
+
+
+def _data(prefix: str | PathLike[str]) -> Path:
+    return _index(prefix).with_suffix(".data-00000-of-00001")
+
+
+def _opened(path: Path) -> IO[bytes]:
+    try:
+        return open_regular(path, os.O_RDONLY)
+    except FileNotFoundError:
+        raise FsrcacheError(f"There is no {path}.", "Copy it beside its index.") from None
 
 
 def _index(prefix: str | PathLike[str]) -> Path:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from fsrcache.errors import FsrcacheError, RequestError
+from fsrcache.extractors import covpool_checkpoint
 from fsrcache.extractors.covpool import load_covpool
 from fsrcache.extractors.tensor_bundle import bundle_tensors, read_tensor
 from fsrcache.store.shard import crc32c
@@ -195,9 +196,21 @@ def test_every_broken_byte_is_found(tensors, tmp_path):
     with pytest.raises(FsrcacheError, match="are not those that were written"):
         import_tf(prefix, classes=CLASSES, out=tmp_path / "out.safetensors")
     data.write_bytes(b"")
-    with pytest.raises(FsrcacheError, match="are not those that were written"):
+    with pytest.raises(FsrcacheError, match="it has 0 bytes, and tensors of its index take "):
         import_tf(prefix, classes=CLASSES, out=tmp_path / "out.safetensors")
     assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_no_memory_is_taken_for_more_than_the_data_file_has(tensors, tmp_path, monkeypatch):
+    """A small index may speak of layers of any width, all at one offset: the largest alone would be there."""
+    prefix = bundle(tmp_path / "model", tensors)
+    data, largest = tmp_path / "model.data-00000-of-00001", max(values.nbytes for values in tensors.values())
+    data.write_bytes(data.read_bytes()[:largest])
+    monkeypatch.setattr(covpool_checkpoint, "CovPoolFER", None)
+    for words in ("it has 1,296 bytes, and tensors of its index take 3,948", "There is no .*data-00000-of-00001"):
+        with pytest.raises(FsrcacheError, match=words):
+            import_tf(prefix, classes=CLASSES, out=tmp_path / "out.safetensors")
+        data.unlink(missing_ok=True)
 
 
 @pytest.mark.parametrize(

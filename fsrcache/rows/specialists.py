@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,7 @@ from fsrcache.extractors.opening import open_extractor
 from fsrcache.faces.faces import Faces
 from fsrcache.faces.relabel import relabel
 from fsrcache.models.weights import file_digest, read_record
-from fsrcache.presets import PretrainConfig
+from fsrcache.presets import ExtractorConfig, PretrainConfig
 from fsrcache.progress import ProgressCallback, counted, named, note
 from fsrcache.records import Between, check_fields, value_from
 from fsrcache.rows.row import RowContext, RowResult, RowTraining, changes_in_words, rows_apart, trained_seeds
@@ -57,6 +57,13 @@ class SpecialistConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
+
+
+class _Way(NamedTuple):
+    """How a specialist was trained: its shape and its schedule."""
+
+    shape: ExtractorConfig
+    schedule: PretrainConfig
 
 
 SETTINGS = SpecialistConfig()
@@ -114,7 +121,8 @@ def train(training: RowTraining) -> RowResult:
 def predictors(context: RowContext, runs: Sequence[str]) -> list[Predictor]:  # noqa: ARG001  # a row's signature
     """Return the trainings that are there, a seed each, at the scales that have a specialist.
 
-    A seed whose specialists were trained in different ways, as while it is trained anew, is left out with a note.
+    A seed is left out with a note where its specialists were trained in different ways, as while it is trained anew,
+    or in another way than the extractor.
     """
     ready = []
     for seed, folder in trained_seeds(context.workspace, NAME):
@@ -123,12 +131,14 @@ def predictors(context: RowContext, runs: Sequence[str]) -> list[Predictor]:  # 
             scale for scale in context.store.scales
             if scale > 1 and all((folder / f"x{scale}" / f"{split}.safetensors").exists() for split in last)
         ]  # fmt: skip
-        schedules = {_schedule(folder / f"x{scale}" / _WEIGHTS) for scale in there}
-        if len(schedules) > 1:
-            what = f"{NAME} with the seed {seed} is left out: its networks were trained by different settings."
-            context.on_progress(note(what))
-        elif there:
-            ready.append(_predictor(context, seed, folder, there, *schedules))
+        ways = {_way(folder / f"x{scale}" / _WEIGHTS) for scale in there}
+        left_out = f"{NAME} with the seed {seed} is left out: its networks were trained "
+        if len(ways) > 1:
+            context.on_progress(note(f"{left_out}by different settings."))
+        elif not all(_is_own(context.extractor, way) for way in ways):
+            context.on_progress(note(f"{left_out}as another extractor was."))
+        elif ways:
+            ready.append(_predictor(context, seed, folder, there, next(iter(ways)).schedule))
     return rows_apart(NAME, ready)
 
 
@@ -136,8 +146,7 @@ def _predictor(
     context: RowContext, seed: int, folder: Path, scales: Sequence[int], schedule: PretrainConfig
 ) -> Predictor:
     store, shape = context.store, len(context.store.classes)
-    own, epochs = context.extractor.schedule, schedule.epochs
-    config = SpecialistConfig(epochs=0 if own is not None and own.epochs == epochs else epochs)
+    config = SpecialistConfig(epochs=0 if schedule == context.extractor.schedule else schedule.epochs)
     changes = tuple(differences(config, SETTINGS))
 
     def probabilities(split: str, scale: int) -> NDArray[np.floating[Any]]:
@@ -172,16 +181,22 @@ def _predictor(
     )
 
 
-def _schedule(path: Path) -> PretrainConfig:
+def _way(path: Path) -> _Way:
     """Return how a specialist was trained, as its file says."""
     written = read_record(path, kind=COVPOOL).get("training")
     training: ExtractorTraining = value_from(ExtractorTraining, written, where=path, name="training")
-    if "schedule" not in training:
+    if "extractor" not in training or "schedule" not in training:
         raise FsrcacheError(
             f"{path} does not say how it was trained.",
             Remedy("Train it again: `{}`.", call("baselines", rows=[NAME], seed=Blank("SEED"), restart=True)),
         )
-    return training["schedule"]
+    return _Way(training["extractor"], training["schedule"])
+
+
+def _is_own(extractor: Extractor, way: _Way) -> bool:
+    """Tell whether a way of training is an extractor's own but for the epochs."""
+    own = extractor.schedule
+    return own is not None and way == (extractor.module.config, replace(own, epochs=way.schedule.epochs))
 
 
 def _announce(training: RowTraining, faces: Faces, schedule: PretrainConfig, scales: Sequence[int]) -> None:

@@ -13,7 +13,7 @@ from fsrcache.evaluation.evaluate import evaluate_predictors
 from fsrcache.extraction.extract import extract_features
 from fsrcache.extraction.features import features_of
 from fsrcache.extraction.source import face_source
-from fsrcache.extractors.covpool import load_covpool, save_covpool
+from fsrcache.extractors.covpool import CovPoolFER, load_covpool, save_covpool
 from fsrcache.extractors.opening import open_extractor
 from fsrcache.faces.degrade import Degradation
 from fsrcache.faces.faces import usable_faces
@@ -137,6 +137,22 @@ def test_a_seed_whose_specialists_were_trained_by_different_settings_is_left_out
     assert [(one.seed, one.facts["settings"]) for one in predictors(pretrained)] == [
         (0, "default"), (1, "default with epochs=1"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", ["shape", "schedule", "unknown"])
+def test_those_of_another_extractor_are_left_out(pretrained, change):
+    trained(pretrained, settings=["epochs=1"])
+    model, schedule = load_covpool(pretrained.extractor), replace(OWN, epochs=5)
+    save_covpool(pretrained.extractor, model, training={"schedule": asdict(schedule)})
+    assert [one.facts["settings"] for one in predictors(pretrained)] == ["default with epochs=1"]
+    if change == "shape":
+        model = CovPoolFER(replace(model.config, hidden=8), model.classes)
+    else:
+        schedule = replace(schedule, learning_rate=2e-3)
+    save_covpool(pretrained.extractor, model, training={"schedule": asdict(schedule)} if change != "unknown" else {})
+    notes = []
+    assert predictors(pretrained, on_progress=lambda one: notes.append(one.note)) == []
+    assert notes == ["specialists with the seed 0 is left out: its networks were trained as another extractor was."]
 
 
 def test_they_are_scored_as_they_are_and_refused_if_they_do_not_belong(pretrained):

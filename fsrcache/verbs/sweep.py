@@ -104,7 +104,8 @@ def sweep(
     ------
     RequestError
         If an argument is wrong, a combination of settings among them, there is no such workspace, or a run of the name
-        was begun with other settings and ``restart`` is not set; nothing is trained then.
+        was begun with other settings, or other scales or extra splits than its fellows, and ``restart`` is not set;
+        nothing is trained then.
     FsrcacheError
         If there is no store or no extractor, the store is of another extractor, or every run failed. Where some runs
         failed, their results say why.
@@ -170,20 +171,26 @@ def sweep(
 
 
 def _refuse_other_settings(runs: Sequence[SweepRun], store: FeatureStore, *, device: torch.device) -> None:
-    """Raise if a run was begun with other settings, before another is trained beside it."""
-    for run in runs:
-        try:
+    """Raise if a run was begun with other settings, or a store of other parts, before another is trained beside it."""
+    parts: dict[str, SweepRun] = {}
+    try:
+        for run in runs:
             own = store_of_run(store, run.folder)
             refuse_other_settings(run.folder, run_settings(own, run.config, seed=run.seed, device=device, plain=False))
-        except FsrcacheError as error:
-            raise RequestError(
-                f"{error.what} Nothing was trained.",
-                Remedy(
-                    "Name another sweep, `{}`, or use the same settings to go on; `{}` discards all of its runs.",
-                    arguments(name=Blank("NAME")),
-                    arguments(restart=True),
-                ),
-            ) from None
+            extra = f", extra splits {', '.join(own.spec.extra)}" if own.spec.extra else ""
+            parts.setdefault(f"scales {', '.join(map(str, own.scales))}{extra}", run)
+        if len(parts) > 1:
+            each = "; ".join(f"{run.name} has {words}" for words, run in parts.items())
+            raise RequestError(f"The runs of the sweep would learn from different parts of the store: {each}.")
+    except FsrcacheError as error:
+        raise RequestError(
+            f"{error.what} Nothing was trained.",
+            Remedy(
+                "Name another sweep, `{}`, or use the same settings to go on; `{}` discards all of its runs.",
+                arguments(name=Blank("NAME")),
+                arguments(restart=True),
+            ),
+        ) from None
 
 
 def _of_all(own: Sequence[SweepRunResult], runs: Sequence[SweepRun], ranks: Ranks) -> tuple[SweepRunResult, ...]:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import fsrcache
-from fsrcache.errors import FsrcacheError
+from fsrcache.errors import FsrcacheError, RequestError
 from fsrcache.extraction.extract import extract_features
 from fsrcache.extraction.source import face_source
 from fsrcache.faces.faces import usable_faces
@@ -158,8 +158,11 @@ def test_a_sweep_draws_from_them_and_goes_on_without(store, extended, extractor,
             folder=run.folder, device=CPU, checkpoint_seconds=0.0, on_progress=stop_after("training", 12),
         )  # fmt: skip
     location = Path(extended.name)
-    swept = fsrcache.sweep(workspace, store=location, settings=settings, seeds=2, preset="best", device="cpu")
-    generators = [workspace.run(one.name) / "generator.safetensors" for one in swept.runs]
+    options = {"store": location, "settings": settings, "preset": "best", "device": "cpu"}
+    with pytest.raises(RequestError, match=r"seed-0 has scales 1, 2, 4; .*1, 2, 4, extra splits view-1, unlabelled\."):
+        fsrcache.sweep(workspace, seeds=2, **options)
+    swept = *fsrcache.sweep(workspace, **options).runs, *fsrcache.sweep(workspace, name="new", **options).runs
+    generators = [workspace.run(one.name) / "generator.safetensors" for one in swept]
     assert [[*read_training(one).get("extra", {})] for one in generators] == [[], ["unlabelled", "view-1"]]
     assert generators[0].read_bytes() == (tmp_path / "whole/generator.safetensors").read_bytes()
 

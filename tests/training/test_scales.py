@@ -74,9 +74,17 @@ def test_a_run_goes_on_at_its_scales_when_the_store_gets_more(workspace, extract
     workspace.store.symlink_to(tmp_path / "store")
     assert FeatureStore(workspace.store).scales == (1, 2, 3, 4)
     assert 0 < trained(workspace, steps=40).resumed_from < 40
-    one, two = sweep(workspace, seeds=2, **swept).runs
+    (one,) = sweep(workspace, **swept).runs
     assert list(one.held_out_accuracy) == ["1", "2", "4"]
-    assert list(two.held_out_accuracy) == ["1", "2", "3", "4"]
+    with pytest.raises(RequestError) as refused:
+        sweep(workspace, seeds=2, **swept)
+    assert refused.value.what == (
+        f"The runs of the sweep would learn from different parts of the store: {one.name} has scales 1, 2, 4; "
+        f"{one.name[:-1]}1 has scales 1, 2, 3, 4. Nothing was trained."
+    )
+    assert not workspace.run(f"{one.name[:-1]}1").exists()
+    two = sweep(workspace, seeds=2, name="two", **swept).runs
+    assert [list(run.held_out_accuracy) for run in two] == [["1", "2", "3", "4"]] * 2
     expected = Path(whole.generator).read_bytes()
     assert all(
         (workspace.run(name) / "generator.safetensors").read_bytes() == expected for name in ("default", one.name)

@@ -6,6 +6,7 @@ from itertools import pairwise
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal, Protocol
 
+from fsrcache.contradictions import refuse_contradictions
 from fsrcache.errors import RequestError
 from fsrcache.records import Between, FormsOf, check_fields, shortened
 
@@ -320,37 +321,7 @@ class TrainConfig:
         check_fields(self)
         if any(later < earlier for earlier, later in pairwise(self.milestones)):
             raise RequestError(f"TrainConfig.milestones is {shortened(self.milestones)}.", "They ascend.")
-        self._refuse_contradictions()
-
-    def _refuse_contradictions(self) -> None:
-        """Raise if a setting has no effect because of another one, or nothing would be learnt."""
-        for name in ("adversarial_weight", "penalty_weight"):
-            if self.critic is None and getattr(self, name) not in (0, getattr(TrainConfig, name)):
-                raise RequestError(
-                    f"TrainConfig.{name} is {getattr(self, name)}, and there is no critic that it could weigh.",
-                    f"Leave {name} out, or add a critic: critic.filters={CriticConfig.filters}.",
-                )
-        terms = ["perceptual_weight", "l2_weight", "classification_weight", "distillation_weight"]
-        terms += [] if self.critic is None else ["adversarial_weight"]
-        if not any(getattr(self, name) for name in terms):
-            raise RequestError(
-                f"TrainConfig has only weights of 0 for the generator: {', '.join(terms)}.", "Set one of them above 0."
-            )
-        if self.l2_steps and not self.l2_weight:
-            raise RequestError(
-                f"TrainConfig.l2_steps is {self.l2_steps:,} and l2_weight is 0: nothing is learnt in these steps.",
-                "Set l2_steps=0, or l2_weight above 0.",
-            )
-        if self.weight_decay and self.optimiser == "adam":
-            raise RequestError(
-                f"TrainConfig.weight_decay is {self.weight_decay} and optimiser is 'adam', which decays nothing.",
-                "Set weight_decay=0, or optimiser=adamw.",
-            )
-        if (members := getattr(self.generator, "members", 1)) > self.batch:
-            raise RequestError(
-                f"TrainConfig.batch is {self.batch}, and generator.members is {members}, each with a share of it.",
-                "Set a batch of at least as many samples, or fewer members.",
-            )
+        refuse_contradictions(self)
 
 
 _BEST = TrainConfig(

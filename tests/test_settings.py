@@ -131,9 +131,9 @@ def test_any_text_is_read_or_refused(name, text):
         (["l2_weight=5"], {"l2_weight": 5.0}),
         ([" l2_weight = 5e-1 "], {"l2_weight": 0.5}),
         (["steps=7", "batch=8"], {"steps": 7, "batch": 8}),
-        (["milestones=1000,2000"], {"milestones": (1000, 2000)}),
-        (["milestones=1000, 2000"], {"milestones": (1000, 2000)}),
-        (["milestones=5"], {"milestones": (5,)}),
+        (["milestones=1000,2000", "schedule=milestones"], {"milestones": (1000, 2000), "schedule": "milestones"}),
+        (["milestones=1000, 2000", "schedule=milestones"], {"milestones": (1000, 2000), "schedule": "milestones"}),
+        (["milestones=5", "schedule=milestones"], {"milestones": (5,), "schedule": "milestones"}),
         (["milestones="], {"milestones": ()}),
         (["betas=0.5,0.75"], {"betas": (0.5, 0.75)}),
         (["reduction=sum"], {"reduction": "sum"}),
@@ -237,7 +237,8 @@ def test_unions(name, text, value):
         (BEST, ["l2_weight=0", "perceptual_weight=0", "distillation_weight=0"],
          "TrainConfig has only weights of 0 for the generator: perceptual_weight, l2_weight, "),
         (TRAINING["authors"], ["l2_weight=0"], "TrainConfig.l2_steps is 40,000 and l2_weight is 0: nothing is learnt"),
-        (BEST, ["optimiser=adam"], "TrainConfig.weight_decay is 0.01 and optimiser is 'adam', which decays nothing.\n"),
+        (BEST, ["optimiser=adam"], "TrainConfig.weight_decay is 0.01, and optimiser is 'adam', which decays nothing: "
+         "it has no effect.\nSet weight_decay=0.0, or optimiser=adamw."),
         (BEST, ["batch=2"], "TrainConfig.batch is 2, and generator.members is 3, each with a share of it.\n"),
         (BEST, ["generator.dropout=1"], "generator.dropout is 1.0.\nIt should be a finite number from 0 to below 1."),
         (BEST, ["batch=0"], "batch is 0.\nIt should be a whole number from 1 to 65,536."),
@@ -250,6 +251,44 @@ def test_unions(name, text, value):
 def test_what_is_wrong_is_named(base, assignments, message):
     with pytest.raises(RequestError, match=f"^{re.escape(message)}"):
         with_settings(base, assignments)
+
+
+CRITIC = ("critic.filters=8",)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "unread", "read"),
+    [
+        ("adversarial_weight=3", (), CRITIC),
+        ("penalty_weight=3", (), CRITIC),
+        ("penalty_power=2", (), CRITIC),
+        ("penalty_norm=column", (), CRITIC),
+        ("critic_steps=2", (), CRITIC),
+        ("reweight_critic=true", (), CRITIC),
+        ("penalty_power=2", (*CRITIC, "penalty_weight=0"), CRITIC),
+        ("penalty_norm=column", (*CRITIC, "penalty_weight=0"), CRITIC),
+        ("sigma=2", ("reweight=none",), ()),
+        ("exponent=2", ("reweight=none",), ()),
+        ("reweight_critic=true", (*CRITIC, "reweight=none"), CRITIC),
+        ("milestones=10,20", (), ("schedule=milestones",)),
+        ("label_smoothing=0.2", (), ("classification_weight=1",)),
+        ("weight_decay=0.1", ("optimiser=adam",), ()),
+    ],
+)
+def test_a_setting_without_effect_is_refused_unless_it_is_its_default(assignment, unread, read):
+    name = assignment.partition("=")[0]
+    with pytest.raises(RequestError, match=rf"^TrainConfig\.{name} is .*: it has no effect\.\nSet {name}=") as refused:
+        with_settings(BEST, [assignment, *unread])
+    assert dict(resolved(with_settings(BEST, [assignment, *read])))[name] != dict(resolved(BEST))[name]
+    neutral = re.search(r"Set (\S+), or ", str(refused.value))[1]
+    with_settings(BEST, [neutral, *unread])
+    if name not in ("penalty_norm", "penalty_power", "sigma"):  # those have no 0
+        with_settings(BEST, [f"{name}={'' if name == 'milestones' else 0}", *unread])
+
+
+def test_presets_take_a_few_steps_without_another_setting():
+    for preset in TRAINING.values():
+        assert with_settings(preset, ["steps=2"]).steps == 2
 
 
 ONNX = OnnxOptions(

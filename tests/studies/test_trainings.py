@@ -16,7 +16,7 @@ from fsrcache.extractors.covpool import load_covpool
 from fsrcache.models.form import FeatureForm
 from fsrcache.models.generators.forms import read_training
 from fsrcache.models.generators.mlp import MLPGenerator
-from fsrcache.presets import TRAINING, MLPConfig
+from fsrcache.presets import TRAINING, CriticConfig, MLPConfig
 from fsrcache.store.reader import FeatureStore
 from fsrcache.training.data.batches import Batches
 from fsrcache.training.data.loader import load_cache
@@ -74,7 +74,9 @@ def test_a_critic_on_embeddings_learns_by_its_definition(workspace):
     files = Workspace(workspace)
     store, head = FeatureStore(files.store), load_covpool(files.extractor).head
     cache = load_cache(store, "train", rows=np.arange(len(store.labels("train"))), device=torch.device("cpu"))
-    config = replace(TRAINING["best"], critic=None, batch=16, learning_rate=0.0, penalty_power=2.0, precision="fp32")
+    config = replace(
+        TRAINING["best"], critic=CriticConfig(), batch=16, learning_rate=0.0, penalty_power=2.0, precision="fp32"
+    )
     batches = Batches(cache, config, mode="ram", seed=0, device=torch.device("cpu"), ahead=1)
     generator = MLPGenerator(MLPConfig(width=16, dropout=0.0), FeatureForm(136, 16))
     with torch.no_grad():

@@ -111,9 +111,9 @@ def in_float64(trainer):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_the_plain_twin_takes_the_same_steps(store, extractor, name, power):
     # The penalty of a young critic is some 1e-9 with the power 6; with 2 it has a say.
-    config = replace(CONFIGS[name], penalty_power=power)
+    config = CONFIGS[name]
     if config.critic is not None:
-        config = replace(config, penalty_weight=10.0)
+        config = replace(config, penalty_power=power, penalty_weight=10.0)
     histories = []
     for plain in (False, True):
         trainer = in_float64(make(store, extractor, config, plain=plain))

@@ -38,7 +38,7 @@ def with_settings(config: Config, assignments: Sequence[str]) -> Config:
         takes.
     """
     example = "=".join(resolved(config)[0])
-    texts = _assigned(assignments, _names(type(config)), example=example)
+    texts = _assigned(assignments, setting_names(type(config)), example=example)
     changed: Config = _changed(config, texts, "")
     return changed
 
@@ -104,7 +104,7 @@ def refuse_unknown_settings(assignments: Sequence[str], *kinds: type) -> None:
     RequestError
         If a text is no assignment, none of the classes has such a setting, or one is set twice.
     """
-    known = list(dict.fromkeys(name for kind in kinds for name in _names(kind)))
+    known = list(dict.fromkeys(name for kind in kinds for name in setting_names(kind)))
     _assigned(assignments, known, example=f"{known[0]}=VALUE")
 
 
@@ -124,7 +124,7 @@ def split_settings(assignments: Sequence[str], *kinds: type) -> list[list[str]]:
         If a text is no assignment, none of the classes has such a setting, or one is set twice.
     """
     refuse_unknown_settings(assignments, *kinds)
-    return [[one for one in assignments if _split(one)[0] in _names(kind)] for kind in kinds]
+    return [[one for one in assignments if _split(one)[0] in setting_names(kind)] for kind in kinds]
 
 
 def values_from_texts(kind: type, assignments: Sequence[str]) -> dict[str, Any]:
@@ -152,6 +152,15 @@ def flattened(config: object) -> dict[str, Any]:
         else:
             settings[name] = value
     return settings
+
+
+def setting_names(kind: Any) -> list[str]:
+    """Return the names of all settings that records of a class may have, whichever forms their nested records take."""
+    names: dict[str, None] = {}
+    for name, hint in _hints(kind).items():
+        names[name] = None
+        names.update((f"{name}.{inner}", None) for nested in _kinds(hint) for inner in setting_names(nested))
+    return list(names)
 
 
 def resolved(config: object) -> list[tuple[str, str]]:
@@ -235,15 +244,6 @@ def _hints(kind: Any) -> dict[str, Any]:
     return {field.name: hints[field.name] for field in fields(kind)}
 
 
-def _names(kind: Any) -> list[str]:
-    """Return the names of all settings that a record may have, whichever forms its nested records take."""
-    names: dict[str, None] = {}
-    for name, hint in _hints(kind).items():
-        names[name] = None
-        names.update((f"{name}.{inner}", None) for nested in _kinds(hint) for inner in _names(nested))
-    return list(names)
-
-
 def _is_tuple(kind: Any, name: str) -> bool:
     """Tell whether a setting is a tuple in a record of a class; an unknown one is not."""
     head, _, rest = name.partition(".")
@@ -293,8 +293,8 @@ def _nested(hint: Any, record: Any, texts: Mapping[str, str], name: str) -> Any:
             raise RequestError(f"{name}.form is {shortened(texts['form'])}.", f"It should be {choices}.")
         kind = forms[texts["form"]]
     for inner in texts:
-        if inner not in _names(kind):
-            owner = next(one.form for one in kinds if inner in _names(one))
+        if inner not in setting_names(kind):
+            owner = next(one.form for one in kinds if inner in setting_names(one))
             raise RequestError(
                 f"{name}.{inner} is a setting of the form {owner}, and {name}.form is {kind.form}.",
                 f"Set {name}.form={owner}, or leave {name}.{inner} out.",
@@ -306,7 +306,7 @@ def _absent(hint: Any, texts: Mapping[str, str], name: str) -> None:
     """Check that a field of nested records may be none, is set to that, and that nothing is set in it."""
     optional = NoneType in get_args(hint)
     if not optional or texts[""].lower() != "none":
-        settings = ", ".join(dict.fromkeys(f"{name}.{inner}" for kind in _kinds(hint) for inner in _names(kind)))
+        settings = ", ".join(dict.fromkeys(f"{name}.{inner}" for kind in _kinds(hint) for inner in setting_names(kind)))
         none = f"{name}=none, or " if optional else ""
         raise RequestError(
             f"{name} is {shortened(texts[''])}, and it has settings of its own.", f"Set {none}{settings}."

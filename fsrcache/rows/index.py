@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import fsrcache.rows.bicubic as bicubic
 import fsrcache.rows.distilled as distilled
@@ -46,6 +46,7 @@ ROWS: tuple[Row, ...] = (
     pictures,
     generated,
 )
+_NAMED_AFTER = {fsr_fer_unweighted.NAME: "reweight", fsr_fer_without_critic.NAME: "critic"}  # settings, by variant
 _RESERVED = ("HR", "mean")  # words of the tables that are no rows
 PAPER: tuple[Row, ...] = (rcan, meta_sr, meta_sr_retrained, fsr, fsr_fer, fsr_fer_unweighted, fsr_fer_without_critic)
 
@@ -139,4 +140,20 @@ def refuse_obstacle(row: Row, extractor: Extractor, scales: Sequence[int]) -> No
         raise RequestError(
             f"The row {row.NAME} cannot be trained: {obstacle}",
             Remedy("Leave it out, or use `{}`.", arguments(rows=["all"])),
+        )
+
+
+def refuse_other_row(row: Row, settings: Any) -> None:
+    """Raise if a variant of a row, trained with these settings, would not be what its name says.
+
+    Raises
+    ------
+    RequestError
+        With the setting that the variant is named after.
+    """
+    name = _NAMED_AFTER.get(row.NAME)
+    if name is not None and getattr(settings, name) != getattr(row.SETTINGS, name):
+        raise RequestError(
+            f"The row {row.NAME} is {fsr_fer.NAME} with {name}=none, and {name} is set otherwise.",
+            Remedy("Leave out the row, or the setting; `{}` may have it.", arguments(rows=[fsr_fer.NAME])),
         )

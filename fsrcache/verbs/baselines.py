@@ -19,9 +19,9 @@ from fsrcache.models.super_resolution.presets import SuperResolutionConfig
 from fsrcache.presets import Side
 from fsrcache.progress import ProgressCallback, no_progress, note
 from fsrcache.records import Seed, check_value, value_from
-from fsrcache.rows.index import refuse_obstacle, rows_to_train
+from fsrcache.rows.index import refuse_obstacle, refuse_other_row, rows_to_train
 from fsrcache.rows.row import Row, RowContext, RowResult, RowTraining
-from fsrcache.settings import refuse_text, refuse_unknown_settings, resolved, with_settings
+from fsrcache.settings import refuse_text, refuse_unknown_settings, resolved, setting_names, with_settings
 from fsrcache.store.reader import FeatureStore
 from fsrcache.training.ranks import joined
 from fsrcache.verbs.data import choose_data, has_store_of, read_faces
@@ -187,7 +187,9 @@ def _settings(rows: Sequence[Row], assignments: Sequence[str]) -> dict[str, Any]
     for row in rows:
         configs[row.NAME] = row.SETTINGS
         if row.NAME in names:
-            foreign = known.difference(names[row.NAME])
-            own = [one for one in assignments if one.partition("=")[0].strip() not in foreign]
-            configs[row.NAME] = with_settings(row.SETTINGS, own)
+            of_other_forms = {name for name in known.difference(names[row.NAME]) if "." in name}
+            own = {*setting_names(type(row.SETTINGS))} - of_other_forms
+            chosen = [one for one in assignments if one.partition("=")[0].strip() in own]
+            configs[row.NAME] = with_settings(row.SETTINGS, chosen)
+            refuse_other_row(row, configs[row.NAME])
     return configs

@@ -12,6 +12,8 @@ from fsrcache.models.weights import read_weights, write_weights
 from fsrcache.presets import TRAINING
 from fsrcache.rows import fsr, fsr_fer, fsr_fer_unweighted, fsr_fer_without_critic
 from fsrcache.rows.index import PAPER, rows_to_train
+from fsrcache.settings import differences
+from fsrcache.verbs.baselines import _settings as row_settings
 from fsrcache.verbs.baselines import baselines
 from fsrcache.verbs.evaluate import evaluate
 
@@ -59,6 +61,33 @@ def test_what_tells_them_apart():
     for name in (*terms, "sigma", "exponent", "learning_rate", "betas", "batch", "critic_steps"):
         assert getattr(fsr_fer.SETTINGS, name) == getattr(TRAINING["paper"], name)
     assert fsr.SETTINGS.perceptual_weight == fsr.SETTINGS.classification_weight == 0
+
+
+@pytest.mark.parametrize(
+    ("row", "setting"), [("fsr-fer-without-critic", "critic.filters=8"), ("fsr-fer-unweighted", "reweight=sr")]
+)
+def test_a_variant_is_what_its_name_says(workspace, row, setting):
+    name = setting.partition("=")[0].partition(".")[0]
+    for rows in ([row], [row, "fine-tuned"]):
+        with pytest.raises(RequestError, match=rf"The row {row} is fsr-fer with {name}=none, and {name} is set") as one:
+            baselines(workspace, rows=rows, settings=[setting], device="cpu")
+        assert one.value.remedy.endswith("`rows=['fsr-fer']` may have it.")
+    assert not (workspace.folder / "rows").exists()
+
+
+def test_a_setting_goes_to_the_rows_that_can_have_it():
+    rows = rows_to_train(["fsr-fer", "fsr-fer-without-critic", "fsr", "fine-tuned", "ridge"])
+
+    def differing(*assignments):
+        return {row.NAME: differences(config, row.SETTINGS) for row in rows
+                if (config := row_settings(rows, assignments)[row.NAME]) != row.SETTINGS}  # fmt: skip
+
+    assert differing("critic=none") == {"fsr-fer": ["critic=none"], "fsr": ["critic=none"]}
+    assert differing("critic.filters=4") == {"fsr-fer": ["critic.filters=4"], "fsr": ["critic.filters=4"]}
+    assert differing("generator.growth=4") == {
+        name: ["generator.growth=4"] for name in ("fsr-fer", "fsr-fer-without-critic")
+    }
+    assert set(differing("generator.form=mlp", "generator.width=8")) == {"fsr-fer", "fsr-fer-without-critic", "fsr"}
 
 
 def test_the_rows_of_the_paper_by_one_name():

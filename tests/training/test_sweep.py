@@ -7,7 +7,9 @@ import multiprocessing
 import os
 import signal
 import weakref
+from multiprocessing.connection import Connection
 from statistics import fmean, stdev
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -24,6 +26,7 @@ from fsrcache.settings import alternatives
 from fsrcache.training.data.memory import locate_cache
 from fsrcache.training.run import features
 from fsrcache.training.run.checkpoint import CHECKPOINT, previous, run_lock, run_record, under_way
+from fsrcache.training.sweep import processes
 from fsrcache.training.sweep.plan import plan_runs, run_name
 from fsrcache.training.sweep.processes import train_in_processes
 from fsrcache.training.sweep.progress import sweep_progress
@@ -422,6 +425,53 @@ def test_a_killed_process_is_said(workspace, store):
 
     with pytest.raises(FsrcacheError, match="ended with the exit code -9"):
         list(train_in_processes(runs, store, workspace.extractor_source, options, kill, jobs=1, threads=1))
+
+
+@pytest.mark.parametrize(("answers", "ends"), [(0, "unborn"), (0, "deaf"), (1, "unborn"), (2, "unborn")])
+def test_a_process_that_dies_early_is_said(store, monkeypatch, answers, ends):
+    runs, ending = planned("l2_weight=0,1"), []
+
+    class Process:
+        """One that answers some runs and ends: before it is sent any, or with them unread."""
+
+        exitcode = -9
+
+        def __init__(self, target, args, daemon):  # noqa: ARG002  # as of multiprocessing
+            self.connection = Connection(os.dup(args[0].fileno()))
+
+        def start(self):
+            for run in runs[:answers]:
+                self.connection.send((run, FsrcacheError("It failed.")))
+            if ends == "unborn":
+                self.connection.close()
+            ending.append(self.connection)
+
+        def join(self):
+            pass
+
+        terminate = join
+
+    def wait(connections):
+        while ending:
+            ending.pop().close()
+        return connections
+
+    context = SimpleNamespace(Pipe=multiprocessing.Pipe, Process=Process)
+    monkeypatch.setattr(processes, "get_context", lambda _: context)
+    monkeypatch.setattr(processes, "wait", wait)
+    results = []
+
+    def train():
+        for run, _ in train_in_processes(runs, store, None, None, print, jobs=1, threads=1):
+            results.append(run)
+
+    if answers == len(runs):
+        train()
+    else:
+        with pytest.raises(FsrcacheError, match=rf"exit code -9 before its run {runs[answers].name} did") as caught:
+            train()
+        assert caught.value.remedy.startswith("Run the same command again")
+    assert results == list(runs[:answers])
 
 
 def test_more_runs_than_anybody_trains_are_refused_at_once(tmp_path):

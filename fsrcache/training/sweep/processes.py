@@ -47,27 +47,35 @@ def train_in_processes(
     """
     context, waiting = get_context("spawn"), iter(runs)
     processes: dict[Connection, BaseProcess] = {}
+    under_way: dict[Connection, SweepRun | None] = {}
+
+    def send_next(connection: Connection) -> None:
+        """Send the next run, or None; whether the process is still there is seen when it is listened to."""
+        under_way[connection] = run = next(waiting, None)
+        with suppress(ConnectionError):
+            connection.send(run)
+
     try:
-        for run in (next(waiting) for _ in range(min(jobs, len(runs)))):
+        for _ in range(min(jobs, len(runs))):
             ours, theirs = context.Pipe()
             processes[ours] = context.Process(
                 target=_train_sent, args=(theirs, store, extractor, options, threads), daemon=True
             )
             processes[ours].start()
             theirs.close()
-            ours.send(run)
+            send_next(ours)
         while processes:
             for connection in wait(list(processes)):
                 assert isinstance(connection, Connection)
                 try:
                     run, sent = connection.recv()
-                except EOFError:
-                    _join(processes.pop(connection))
+                except (EOFError, ConnectionError):  # the latter of one that left unread what it was sent
+                    _join(processes.pop(connection), under_way[connection])
                     continue
                 if isinstance(sent, Progress):
                     on_progress(run, sent)
                     continue
-                connection.send(next(waiting, None))
+                send_next(connection)
                 yield run, sent
     finally:
         for process in processes.values():
@@ -75,11 +83,11 @@ def train_in_processes(
             process.join()
 
 
-def _join(process: BaseProcess) -> None:
+def _join(process: BaseProcess, run: SweepRun | None) -> None:
     process.join()
-    if process.exitcode:
+    if run is not None:
         raise FsrcacheError(
-            f"A process of the sweep ended with the exit code {process.exitcode} before its run did.",
+            f"A process of the sweep ended with the exit code {process.exitcode} before its run {run.name} did.",
             "Run the same command again to go on, with fewer jobs if the memory was short.",
         )
 

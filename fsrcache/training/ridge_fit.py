@@ -23,11 +23,11 @@ from fsrcache.training.run.checkpoint import (
     has_checkpoint,
     refuse_other_run,
     resume,
-    run_lock,
     save_checkpoint,
     threads_note,
 )
 from fsrcache.training.run.due import CheckpointDue, ReportDue
+from fsrcache.training.run.lock import run_lock
 from fsrcache.training.run.restart import discard_runs
 from fsrcache.training.run.spent import Spent, read_spent, write_spent
 

@@ -15,7 +15,8 @@ from fsrcache.presets import TRAINING, TrainConfig
 from fsrcache.records import Seed, value_from
 from fsrcache.settings import nearest_preset
 from fsrcache.store.reader import FeatureStore
-from fsrcache.training.run.checkpoint import CHECKPOINT, RunRecord, has_checkpoint, previous, run_record, under_way
+from fsrcache.training.run.checkpoint import CHECKPOINT, RunRecord, has_checkpoint, previous, run_record
+from fsrcache.training.run.lock import under_way
 from fsrcache.training.run.loop import TrainState, is_finished
 from fsrcache.workspace import Workspace, existing_workspace
 

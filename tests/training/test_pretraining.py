@@ -15,7 +15,7 @@ from fsrcache.models.weights import read_weights
 from fsrcache.presets import ExtractorConfig, PretrainConfig
 from fsrcache.training.classifier.fine_tuning import fine_tune
 from fsrcache.training.classifier.pretraining import pretrain_extractor
-from fsrcache.training.run.checkpoint import run_lock
+from fsrcache.training.run.lock import run_lock
 
 CPU = torch.device("cpu")
 EXTRACTOR = ExtractorConfig(side=24, stages=((8,), (12,)), spd_side=8, hidden=16, embedding=6)

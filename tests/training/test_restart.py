@@ -6,7 +6,8 @@ import pytest
 
 from fsrcache.errors import FsrcacheError, RequestError
 from fsrcache.models.weights import write_weights
-from fsrcache.training.run.checkpoint import CHECKPOINT, previous, run_lock
+from fsrcache.training.run.checkpoint import CHECKPOINT, previous
+from fsrcache.training.run.lock import run_lock
 from fsrcache.training.run.restart import discard_runs
 from fsrcache.verbs.train import estimate_train, train
 

@@ -1,7 +1,10 @@
 """What a run says, keeps and refuses: bad numbers, damaged checkpoints, patience, rates, the dry run, TensorBoard."""
 
+import fcntl
 import json
 import math
+import os
+import threading
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -23,8 +26,9 @@ from fsrcache.training.data.batches import plan_steps
 from fsrcache.training.data.loader import load_cache
 from fsrcache.training.data.memory import locate_cache, memory_errors
 from fsrcache.training.run import features, loop
-from fsrcache.training.run.checkpoint import previous, run_lock
+from fsrcache.training.run.checkpoint import previous
 from fsrcache.training.run.estimate import estimate_training
+from fsrcache.training.run.lock import run_lock, under_way
 from fsrcache.training.run.settings import run_settings
 from fsrcache.training.run.train import train_generator
 from fsrcache.training.step.updates import effective_share
@@ -205,6 +209,17 @@ def test_a_lack_of_memory_is_said(store, extractor, tmp_path, monkeypatch, error
     assert caught.value.remedy == "Set a smaller batch, or `cache='stream'`."
     with pytest.raises(RuntimeError, match="another"), memory_errors(4):
         raise RuntimeError("another")
+
+
+def test_a_look_at_a_folder_does_not_keep_a_training_from_it(tmp_path):
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)  # as of ``under_way``
+    assert not under_way(tmp_path)
+    looking = threading.Timer(0.2, os.close, [descriptor])
+    looking.start()
+    with run_lock(tmp_path):
+        assert under_way(tmp_path)
+    looking.join()
 
 
 def test_a_folder_has_one_training_at_a_time(store, extractor, tmp_path):

@@ -25,7 +25,8 @@ from fsrcache.progress import Progress
 from fsrcache.settings import alternatives
 from fsrcache.training.data.memory import locate_cache
 from fsrcache.training.run import features
-from fsrcache.training.run.checkpoint import CHECKPOINT, previous, run_lock, run_record, under_way
+from fsrcache.training.run.checkpoint import CHECKPOINT, previous, run_record
+from fsrcache.training.run.lock import run_lock, under_way
 from fsrcache.training.sweep import processes
 from fsrcache.training.sweep.plan import plan_runs, run_name
 from fsrcache.training.sweep.processes import train_in_processes

@@ -17,7 +17,7 @@ from fsrcache.extractors.covpool import CovPoolFER, save_covpool
 from fsrcache.faces.faces import usable_faces
 from fsrcache.faces.index import list_faces
 from fsrcache.presets import ExtractorConfig
-from fsrcache.training.run.checkpoint import run_lock
+from fsrcache.training.run.lock import run_lock
 from fsrcache.verbs.train import train
 from fsrcache.workspace import Workspace
 from studies.program import run

@@ -2,15 +2,13 @@
 
 The newest two are kept, ``checkpoint.safetensors`` and ``checkpoint.previous.safetensors``. Each appears whole or not
 at all and holds a digest of its record and its tensors; one that is damaged all the same is passed over for the one
-before. A folder has one training at a time.
+before.
 """
 
 import json
-import os
 import re
-import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypedDict, TypeVar
@@ -24,12 +22,8 @@ from fsrcache.files import sync_folder
 from fsrcache.models.weights import read_record, read_weights, write_weights
 from fsrcache.records import shortened, value_from
 
-if sys.platform != "win32":
-    import fcntl
-
 CHECKPOINT = "checkpoint.safetensors"  # in a run's folder
 KIND = "checkpoint"
-_LEFTOVERS = (".checkpoint.*.partial", ".history.*.partial")  # of a training that was killed
 _NAMED = 5  # settings that an error names
 _LENGTHS = ("config.steps", "schedule.epochs")  # settings that the learning rate's course depends on
 _GROUPS = ("config.", "schedule.")  # of settings that a user sets without this prefix
@@ -64,45 +58,6 @@ class _Record(TypedDict):
     settings: Mapping[str, Any]
     state: Mapping[str, Any]
     digest: str
-
-
-@contextmanager
-def run_lock(folder: Path) -> Iterator[None]:
-    """Hold a training's folder, which is made if it is not there; the system lets go of it when the holder dies.
-
-    Raises
-    ------
-    FsrcacheError
-        If another training holds it, or it can be no folder.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = -1 if sys.platform == "win32" else os.open(folder, os.O_RDONLY)
-    except OSError as error:
-        raise FsrcacheError(
-            f"{folder} can be no training's folder: {error.strerror}.", "Name another run or workspace."
-        ) from None
-    if sys.platform == "win32":  # no such lock: each checkpoint is whole all the same, two trainings waste time
-        yield
-        return
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise FsrcacheError(
-                f"Another process is training in {folder}.", "Wait for it or stop it, or name another run or workspace."
-            ) from None
-        except OSError as error:
-            raise FsrcacheError(
-                f"{folder} cannot be locked: {error.strerror}.", "Use a workspace on a file system with locks."
-            ) from None
-        for pattern in _LEFTOVERS:
-            for leftover in folder.glob(pattern):
-                with suppress(OSError):
-                    leftover.unlink()
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def save_checkpoint(
@@ -255,20 +210,6 @@ def previous(path: Path) -> Path:
 def has_checkpoint(folder: Path) -> bool:
     """Tell whether a folder has a checkpoint, readable or not."""
     return (folder / CHECKPOINT).exists() or previous(folder / CHECKPOINT).exists()
-
-
-def under_way(folder: Path) -> bool:
-    """Tell whether a process is training in a folder; False where the system has no locks."""
-    if sys.platform == "win32":
-        return False
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
 
 
 def threads_note(before: int, now: object) -> str:

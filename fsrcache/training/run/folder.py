@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fsrcache.errors import FsrcacheError
 from fsrcache.training.ranks import Ranks
-from fsrcache.training.run.checkpoint import run_lock
+from fsrcache.training.run.lock import run_lock
 from fsrcache.training.run.restart import discard_runs
 
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from fsrcache.errors import FsrcacheError
 from fsrcache.models.weights import read_record
-from fsrcache.training.run.checkpoint import CHECKPOINT, KIND, has_checkpoint, previous, run_lock
+from fsrcache.training.run.checkpoint import CHECKPOINT, KIND, has_checkpoint, previous
+from fsrcache.training.run.lock import run_lock
 from fsrcache.training.run.spent import TIME
 
 _OTHERS = ("history.jsonl", "result.json", TIME)

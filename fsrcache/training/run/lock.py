@@ -1,0 +1,82 @@
+"""The lock of a training's folder: a folder has one training at a time."""
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from fsrcache.errors import FsrcacheError
+
+if sys.platform != "win32":
+    import fcntl
+
+_LEFTOVERS = (".checkpoint.*.partial", ".history.*.partial")  # of a training that was killed
+_PATIENCE = 1.0  # seconds: whoever asks whether a training is under way has the lock for less
+
+
+@contextmanager
+def run_lock(folder: Path) -> Iterator[None]:
+    """Hold a training's folder, which is made if it is not there; the system lets go of it when the holder dies.
+
+    Raises
+    ------
+    FsrcacheError
+        If another training holds it, or it can be no folder.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = -1 if sys.platform == "win32" else os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise FsrcacheError(
+            f"{folder} can be no training's folder: {error.strerror}.", "Name another run or workspace."
+        ) from None
+    if sys.platform == "win32":  # no such lock: each checkpoint is whole all the same, two trainings waste time
+        yield
+        return
+    try:
+        try:
+            _lock(descriptor)
+        except BlockingIOError:
+            raise FsrcacheError(
+                f"Another process is training in {folder}.", "Wait for it or stop it, or name another run or workspace."
+            ) from None
+        except OSError as error:
+            raise FsrcacheError(
+                f"{folder} cannot be locked: {error.strerror}.", "Use a workspace on a file system with locks."
+            ) from None
+        for pattern in _LEFTOVERS:
+            for leftover in folder.glob(pattern):
+                with suppress(OSError):
+                    leftover.unlink()
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def under_way(folder: Path) -> bool:
+    """Tell whether a process is training in a folder; False where the system has no locks."""
+    if sys.platform == "win32":
+        return False
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _lock(descriptor: int) -> None:
+    """Lock an open folder; raise ``BlockingIOError`` if another process has it for longer than a moment."""
+    until = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.01)

@@ -63,7 +63,7 @@ def measured(workspace: Path, faces: int, device: str) -> tuple[dict[str, float]
     pictures = faces * len(scales)
     extraction = pictures / estimate_extract(workspace, scales=_SCALES, device=device).pictures_per_second
     extract(workspace, scales=_SCALES, device=device)
-    training = estimate_train(workspace, preset="best", device=device).seconds
+    training = estimate_train(workspace, preset="best", name="whole", device=device).seconds
     train(workspace, preset="best", steps=10, device=device)
     began = time.perf_counter()
     evaluate(workspace, device=device)

@@ -101,7 +101,9 @@ CALLS = {
     "info": ("fsr", lambda path, _: fsrcache.info(path)),
     "Workspace": ("fsr", lambda path, _: fsrcache.Workspace(path)),
     "evaluate": ("fsr", lambda path, _: fsrcache.evaluate(path, heads=["frozen"], device="cpu")),
-    "estimate_train": ("fsr", lambda path, _: estimate_train(path, settings=["generator.width=4"], device="cpu")),
+    "estimate_train": (
+        "fsr", lambda path, _: estimate_train(path, name="new", settings=["generator.width=4"], device="cpu")
+    ),
     "estimate_extract": ("fsr", lambda path, _: estimate_extract(path, scales=[2], device="cpu")),
     "train": ("fsr", lambda path, _: fsrcache.train(path, preset="tiny", steps=2, device="cpu")),
     "extract": ("fsr", lambda path, _: fsrcache.extract(path, scales=[2], device="cpu")),

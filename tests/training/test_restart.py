@@ -34,6 +34,11 @@ def test_more_steps_are_refused_with_the_two_ways_and_restart_begins_anew(finish
         "The learning rate follows the length: another length is another run. Use the same settings to go on, or begin "
         "anew: `restart=True`, or another name."
     )
+    with pytest.raises(FsrcacheError, match=r"settings: steps is 4 there and 6 here\."):
+        estimate_train(finished, preset="best", steps=6, settings=SETTINGS, device="cpu")
+    with pytest.raises(FsrcacheError, match="seed is 0 there and 1 here"):
+        estimate_train(finished, preset="best", steps=4, settings=SETTINGS, seed=1, device="cpu")
+    estimate_train(finished, preset="best", steps=4, settings=SETTINGS, cache="stream", device="cpu")
     estimate_train(finished, preset="best", steps=6, settings=SETTINGS, restart=True, cache="stream", device="cpu")
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
     again = trained(finished, 6, restart=True)

@@ -26,8 +26,9 @@ from fsrcache.training.data.loader import FeatureCache
 from fsrcache.training.data.memory import memory_errors
 from fsrcache.training.data.stream import STREAM_BYTES
 from fsrcache.training.run.features import TrainFeatures, choose_location, open_features, read_by, store_of_run
-from fsrcache.training.run.loop import status_steps
+from fsrcache.training.run.loop import has_ended, status_steps
 from fsrcache.training.run.networks import make_trainer, refuse_impossible_networks
+from fsrcache.training.run.settings import refuse_other_settings, run_settings
 from fsrcache.training.step.trainer import Trainer
 
 _UNMEASURED = 4  # first steps, which choose algorithms and capture
@@ -104,8 +105,11 @@ def estimate_training(
     refuse_other_extractor(store, extractor)
     refuse_impossible_networks(config, extractor.form, device=device, plain=plain)
     store = store_of_run(store, folder, scales=scales, extra=extra)
-    location = choose_location(read_by(store, config), cache, device=device, folder=folder)
+    going_on = None if folder is None or has_ended(folder, config) else folder
+    location = choose_location(read_by(store, config), cache, device=device, folder=going_on)
     on_progress(note(f"Cache: {location.mode} ({location.reason})."))
+    if folder is not None:
+        refuse_other_settings(folder, run_settings(store, config, seed=seed, device=device, plain=plain))
     with memory_errors(config.batch, streams=True), torch.random.fork_rng([device] if device.type == "cuda" else []):
         features = open_features(store, config, location=location, device=device, seed=seed, on_progress=on_progress)
         trainer = make_trainer(features, extractor, config, seed=seed, plain=plain, on_progress=on_progress)

@@ -133,8 +133,9 @@ def pretrain(
     if not ranks.first:
         return result
     workspace.remember(data)
-    write_result(workspace.pretraining, result)
-    if result.resumed_from == result.epochs:
+    had_ended = result.resumed_from == result.epochs
+    write_result(workspace.pretraining, result, had_ended=had_ended)
+    if had_ended:
         on_progress(note(f"Nothing to do: the pre-training had ended after {several(result.epochs, 'epoch')}."))
     return result
 

@@ -157,7 +157,7 @@ def sweep(
             if isinstance(result, TrainResult):
                 changes = tuple(differences(run.config, TRAINING[preset]))
                 result = replace(result, name=run.name, preset=preset, settings=changes)
-                write_result(run.folder, result)
+                write_result(run.folder, result, had_ended=result.resumed_from == result.steps)
             on_progress(note(_in_words(run, result)))
             results[run.name] = result
         ended = _of_all([_run_result(run, results[run.name]) for run in own], runs, ranks)

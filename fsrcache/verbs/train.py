@@ -116,8 +116,9 @@ def train(
     result = replace(result, name=name, preset=preset, settings=changes)
     if not ranks.first:
         return result
-    write_result(folder, result)
-    if result.resumed_from == result.steps:
+    had_ended = result.resumed_from == result.steps
+    write_result(folder, result, had_ended=had_ended)
+    if had_ended:
         on_progress(note(f"Nothing to do: run {name} had ended after {several(result.steps, 'step')}."))
     return result
 

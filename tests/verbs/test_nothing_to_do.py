@@ -1,6 +1,7 @@
 """A command that had come to its end says so, and gives its result again."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -40,6 +41,11 @@ def twice(work):
     return first, second, listener.notes[0]
 
 
+def is_recorded(result, folder):
+    """Tell whether a run's folder keeps this result."""
+    return json.loads((folder / "result.json").read_text()) == json.loads(json.dumps(asdict(result)))
+
+
 def test_extract_and_train_and_scales_in_numeric_order(store):
     listener = Listener()
     there = fsrcache.extract(scales=[2, 10], device="cpu", on_progress=listener)
@@ -53,6 +59,7 @@ def test_extract_and_train_and_scales_in_numeric_order(store):
     assert second == replace(
         first, resumed_from=4, seconds=second.seconds, samples_per_second=None, data_wait_share=None
     )
+    assert is_recorded(first, store / "fsr/runs/default")
     for result in (first, second):  # the second one's is read from a checkpoint
         assert list(result.held_out_accuracy) == ["1", "2", "10"]
 
@@ -69,6 +76,21 @@ def test_pretrain(tmp_path):
     first, second, said = twice(pretrain)
     assert said == "Nothing to do: the pre-training had ended after 2 epochs."
     assert second == replace(first, resumed_from=2, seconds=second.seconds)
+    assert is_recorded(first, tmp_path / "fsr/pretraining")
+
+
+def test_sweep(store):
+    def sweep(**options):
+        return fsrcache.sweep(preset="best", steps=4, settings=SETTINGS, device="cpu", **options)
+
+    swept = sweep()
+    file = store / "fsr/runs" / swept.runs[0].name / "result.json"
+    before = file.read_text()
+    assert sweep().rows == swept.rows
+    assert file.read_text() == before
+    file.unlink()
+    sweep()
+    assert json.loads(file.read_text())["resumed_from"] == 4  # better than none
 
 
 @pytest.mark.slow

@@ -36,7 +36,7 @@ from fsrcache.settings import preset_in_words
 from fsrcache.store.reader import FeatureStore
 from fsrcache.training.classifier.pictures import read_splits, split_rows
 from fsrcache.training.run.folder import begin_anew
-from fsrcache.training.run.spent import total_spent
+from fsrcache.training.run.spent import keep_with_weights, total_spent
 from fsrcache.training.super_resolution.enlarge import enlarge
 from fsrcache.training.super_resolution.fit import SuperResolverResult, fit_super_resolver
 from fsrcache.training.super_resolution.patches import TrainingPictures, read_tiles
@@ -99,6 +99,7 @@ def train_super_resolved(name: str, training: RowTraining, models: Sequence[Mode
     if training.ranks.first:
         for network, file in trained.items():
             file.replace(files[network])
+            keep_with_weights(file.parent)
     training.ranks.wait()
     scales = [scale for model in models for scale in model.used]
     super_resolver = open_super_resolver(folder, scales, degradation=training.degradation, device=context.device)

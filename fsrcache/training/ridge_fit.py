@@ -29,7 +29,7 @@ from fsrcache.training.run.checkpoint import (
 from fsrcache.training.run.due import CheckpointDue, ReportDue
 from fsrcache.training.run.lock import run_lock
 from fsrcache.training.run.restart import discard_runs
-from fsrcache.training.run.spent import Spent, read_spent, write_spent
+from fsrcache.training.run.spent import keep_with_weights
 
 MAP = "map.safetensors"  # in a map's folder
 _KIND = "ridge map"
@@ -142,10 +142,9 @@ def fit_maps(fit: RidgeFit, folders: Mapping[Path, Sequence[int]], *, restart: b
     clock = _Clock(fit, parts=sum(len(_parts(fit.store, scales)) for scales in missing.values()), maps=len(missing))
     for number, (folder, scales) in enumerate(missing.items(), 1):
         with run_lock(folder):
-            spent = _fit_map(fit, folder, scales, clock)
+            _fit_map(fit, folder, scales, clock)
+            keep_with_weights(folder)
         discard_runs(folder)
-        if spent is not None:
-            write_spent(folder, spent)
         for later in list(missing)[number:] if restart else ():
             (later / MAP).unlink(missing_ok=True)  # it may be of other settings, and no row with the new one
     return [read_map(folder / MAP)[1] for folder in folders], len(folders) - len(missing)
@@ -219,8 +218,8 @@ def _parts(store: FeatureStore, scales: Sequence[int]) -> list[tuple[int, slice]
     return [(scale, slice(start, min(start + _PART, rows))) for scale in scales for start in range(0, rows, _PART)]
 
 
-def _fit_map(fit: RidgeFit, folder: Path, scales: Sequence[int], clock: _Clock) -> Spent | None:
-    """Fit a map and write it; return the time of the fit."""
+def _fit_map(fit: RidgeFit, folder: Path, scales: Sequence[int], clock: _Clock) -> None:
+    """Fit a map and write it."""
     settings, store = _settings(fit, scales), fit.store
     moments = Moments(store.spec.widths["features"], fit.early).to(fit.device)
     modules = {"moments": moments}
@@ -253,7 +252,6 @@ def _fit_map(fit: RidgeFit, folder: Path, scales: Sequence[int], clock: _Clock) 
     }
     with due:
         write_weights(folder / MAP, maps[best].state_dict(), kind=_KIND, record=record)
-    return read_spent(folder)
 
 
 def _resumed(fit: RidgeFit, folder: Path, settings: dict[str, Any], modules: Mapping[str, nn.Module]) -> _State:

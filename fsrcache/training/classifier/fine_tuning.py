@@ -21,6 +21,7 @@ from fsrcache.records import Seed, check_value
 from fsrcache.training.classifier.distillation import Distillation, Teacher, distillation_loss
 from fsrcache.training.classifier.fit import ClassifierResult, Following, fit_classifier
 from fsrcache.training.ranks import ALONE, Ranks
+from fsrcache.training.run.spent import keep_with_weights
 
 
 def fine_tune(
@@ -111,4 +112,5 @@ def fine_tune(
         save_covpool(target, tuned.module, training=result.record)
     else:
         save_fine_tuned(target, tuned, training=result.record)
+    keep_with_weights(folder)
     return result

@@ -18,6 +18,7 @@ from fsrcache.records import Seed, check_value
 from fsrcache.training.classifier.fit import Following, fit_classifier
 from fsrcache.training.data.memory import refuse_too_large
 from fsrcache.training.ranks import ALONE, Ranks
+from fsrcache.training.run.spent import keep_with_weights
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,7 @@ def pretrain_extractor(
     )  # fmt: skip
     if ranks.first:
         save_covpool(target, model, training=result.record)
+        keep_with_weights(folder)
     return PretrainResult(
         extractor=str(target),
         schedule=schedule,

@@ -6,13 +6,13 @@ from fsrcache.errors import FsrcacheError
 from fsrcache.models.weights import read_record
 from fsrcache.training.run.checkpoint import CHECKPOINT, KIND, has_checkpoint, previous
 from fsrcache.training.run.lock import run_lock
-from fsrcache.training.run.spent import TIME
+from fsrcache.training.run.spent import SO_FAR
 
-_OTHERS = ("history.jsonl", "result.json", TIME)
+_OTHERS = ("history.jsonl", "result.json", SO_FAR)
 
 
 def discard_runs(*folders: Path) -> None:
-    """Remove the checkpoints, history, result and time of runs; weights stay until the new runs replace them.
+    """Remove the checkpoints of runs with their time, history and result; weights stay, with theirs, until replaced.
 
     Of runs that are trained one after another all are discarded before the first begins, so that what was interrupted
     goes on without discarding. Nothing is removed where there is no checkpoint.

@@ -1,6 +1,7 @@
-"""The time that a training took over all of its calls, in a file beside its checkpoint.
+"""The time that a training took over all of its calls, in a file beside what it made.
 
-Weights and checkpoints hold no times, so that their bytes depend on the training alone.
+Weights and checkpoints hold no times, so that their bytes depend on the training alone. The time so far belongs to the
+checkpoint, and becomes that of the weights when they are written: a run that is begun anew leaves both as they are.
 """
 
 import json
@@ -14,7 +15,8 @@ from fsrcache.files import read_regular, write_whole
 from fsrcache.records import Between, parse_json, value_from
 from fsrcache.training.run.checkpoint import has_checkpoint
 
-TIME = "time.json"  # in a training's folder
+TIME = "time.json"  # in a training's folder: of the weights that it made
+SO_FAR = "checkpoint.time.json"  # of the checkpoint
 _MOST_BYTES = 1 << 12
 _Seconds = Annotated[float, Between(0, 1e12)]
 
@@ -52,30 +54,45 @@ class Stopwatch:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.began = folder, _now()
-        self.before = read_spent(folder) if has_checkpoint(folder) else Spent()
+        self.before = _read(folder / SO_FAR) if has_checkpoint(folder) else Spent()
 
     def keep(self) -> None:
-        """Write the time so far."""
-        if self.before is not None:
-            now = _now()
-            call = Spent(now.seconds - self.began.seconds, now.cpu_seconds - self.began.cpu_seconds)
-            write_spent(self.folder, self.before + call)
+        """Write the time so far; where it is unknown, that of the weights to come will be."""
+        if self.before is None:
+            (self.folder / TIME).unlink(missing_ok=True)
+            return
+        now = _now()
+        call = Spent(now.seconds - self.began.seconds, now.cpu_seconds - self.began.cpu_seconds)
+        _write(self.folder / SO_FAR, self.before + call)
+
+
+def keep_with_weights(folder: Path) -> None:
+    """Have the time so far of a training that has ended be that of its weights, which were just written."""
+    if (folder / SO_FAR).exists():
+        (folder / SO_FAR).replace(folder / TIME)
 
 
 def write_spent(folder: Path, spent: Spent) -> None:
-    """Write the time of a training into its folder."""
-    write_whole(folder / TIME, (json.dumps(asdict(spent)) + "\n").encode())
+    """Write the time of a training that has ended into its folder."""
+    _write(folder / TIME, spent)
 
 
 def read_spent(folder: Path) -> Spent | None:
-    """Return the time of a training; None where it is unknown.
+    """Return the time of the training that a folder's weights came from; None where it is unknown.
 
     Raises
     ------
     FsrcacheError
         If the file is damaged.
     """
-    path = folder / TIME
+    return _read(folder / TIME)
+
+
+def _write(path: Path, spent: Spent) -> None:
+    write_whole(path, (json.dumps(asdict(spent)) + "\n").encode())
+
+
+def _read(path: Path) -> Spent | None:
     try:
         record = parse_json(read_regular(path, most=_MOST_BYTES), where=path, remedy="Remove it.")
     except FileNotFoundError:

@@ -34,6 +34,7 @@ from fsrcache.training.run.folder import held_folder
 from fsrcache.training.run.loop import has_ended, run_steps
 from fsrcache.training.run.networks import make_trainer, refuse_impossible_networks
 from fsrcache.training.run.settings import refuse_other_settings, run_settings
+from fsrcache.training.run.spent import keep_with_weights
 from fsrcache.training.run.trackers import Trackers
 
 
@@ -213,6 +214,7 @@ def train_generator(
     if ranks.first:
         form = replace(extractor.form, early=early_width(trainer.kept))
         save_generator(target, trainer.kept, features=form, training=training)
+        keep_with_weights(folder)
     return TrainResult(
         steps=state.step,
         resumed_from=result.resumed_from,

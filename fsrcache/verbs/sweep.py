@@ -96,7 +96,8 @@ def sweep(
     device
         ``cpu``, ``cuda``, ``cuda:1`` and so on; ``auto`` is the GPU if there is one.
     threads
-        Number of threads of a run; None for torch's, shared by the jobs.
+        Number of threads of a run; None for torch's, shared by the jobs, and for a run that was begun its own number.
+        Only where it is named may a run go on under another number than before; it ends in other bytes then.
     on_progress
         Callback, called at every status line and after every run.
 

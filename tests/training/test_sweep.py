@@ -212,6 +212,25 @@ def test_an_interrupted_sweep_goes_on(workspace, sweep, monkeypatch):
     assert notes[-1] == "Nothing to do: 2 runs had ended."
 
 
+def test_an_interrupted_run_goes_on_under_its_own_threads(workspace, sweep, stop_after, monkeypatch):
+    monkeypatch.setattr("fsrcache.training.run.due._CHECKPOINT_SECONDS", 0.0)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)  # as with one job on two cores
+        whole = sweep(name="whole", steps=40)
+        with pytest.raises(KeyboardInterrupt):
+            sweep(steps=40, on_progress=stop_after("run 1 of 1: training", 12))
+        torch.set_num_threads(1)  # as with two
+        one, other = sweep(steps=40, seeds=2).runs
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+    assert (one.error, other.error) == ("", "")
+    assert generator(workspace, one.name) == generator(workspace, whole.runs[0].name)
+    threads = [run_record(workspace.run(run.name) / CHECKPOINT)["settings"]["threads"] for run in (one, other)]
+    assert threads == [2, 1]
+
+
 def test_an_interrupted_restart_goes_on_without_it(workspace, sweep, stop_after):
     before = sweep("l2_weight=0.5,1", steps=4).runs
     kept = generator(workspace, before[1].name)

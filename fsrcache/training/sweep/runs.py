@@ -6,11 +6,13 @@ from functools import partial
 
 import torch
 
+from fsrcache.device import with_threads
 from fsrcache.errors import FsrcacheError
 from fsrcache.extractors.extractor import Extractor
 from fsrcache.progress import Progress
 from fsrcache.store.reader import FeatureStore
 from fsrcache.training.data.memory import CacheLocation, memory_errors
+from fsrcache.training.run.checkpoint import CHECKPOINT, run_record
 from fsrcache.training.run.features import (
     TrainFeatures,
     choose_location,
@@ -60,7 +62,8 @@ def train_runs(
 
     The features are read once, and again for a run that was begun with other scales or extra splits, or in another
     order of faces than the sweep's, where the cache is ``auto``, or that reads early features where the one before did
-    not. Streamed ones are not kept, and every run reads its own.
+    not. Streamed ones are not kept, and every run reads its own. A run that was begun goes on under its own number of
+    threads, unless it may go on under another.
     """
     features: TrainFeatures | None = None
     read: object = None
@@ -83,14 +86,22 @@ def train_runs(
                     features = open_features(
                         own, run.config, location=location, device=options.device, seed=run.seed, on_progress=report
                     )  # fmt: skip
-            result = train_generator(
-                store, extractor, run.config,
-                folder=run.folder, device=options.device, seed=run.seed, cache=location.mode,
-                features=features, log=options.log, other_threads=options.other_threads,
-                on_progress=report,
-            )  # fmt: skip
+            with with_threads(None if options.other_threads else _threads_of_run(run)):
+                result = train_generator(
+                    store, extractor, run.config,
+                    folder=run.folder, device=options.device, seed=run.seed, cache=location.mode,
+                    features=features, log=options.log, other_threads=options.other_threads,
+                    on_progress=report,
+                )  # fmt: skip
         except FsrcacheError as error:
             error.__context__ = None  # it and the traceback would keep what the run had in memory
             yield run, error.with_traceback(None)
         else:
             yield run, result
+
+
+def _threads_of_run(run: SweepRun) -> int | None:
+    """Return the number of threads that a run was begun under; None where there is none."""
+    record = run_record(run.folder / CHECKPOINT)
+    threads = None if record is None else record["settings"].get("threads")
+    return threads if isinstance(threads, int) and threads > 0 else None

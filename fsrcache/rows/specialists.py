@@ -122,15 +122,11 @@ def predictors(context: RowContext, runs: Sequence[str]) -> list[Predictor]:  # 
     """Return the trainings that are there, a seed each, at the scales that have a specialist.
 
     A seed is left out with a note where its specialists were trained in different ways, as while it is trained anew,
-    or in another way than the extractor.
+    or in another way than the extractor; so is a scale whose predictions are of other faces or of a specialist before.
     """
     ready = []
     for seed, folder in trained_seeds(context.workspace, NAME):
-        last = [name for name in context.store.splits if name != "train"]
-        there = [
-            scale for scale in context.store.scales
-            if scale > 1 and all((folder / f"x{scale}" / f"{split}.safetensors").exists() for split in last)
-        ]  # fmt: skip
+        there = [scale for scale in context.store.scales if scale > 1 and _is_ready(context, seed, folder, scale)]
         ways = {_way(folder / f"x{scale}" / _WEIGHTS) for scale in there}
         left_out = f"{NAME} with the seed {seed} is left out: its networks were trained "
         if len(ways) > 1:
@@ -156,10 +152,10 @@ def _predictor(
         one = folder / f"x{scale}"
         read = _read(store, one, scale, split, (len(split_labels(store, split)), shape))
         if read is None:
-            again = call("baselines", workspace=str(context.workspace.folder), rows=[NAME], seed=seed, restart=True)
+            again = call("baselines", workspace=str(context.workspace.folder), rows=[NAME], seed=seed)
             raise FsrcacheError(
                 f"{one} has no predictions of {split} for the faces of {store.name}.",
-                Remedy("Train it again: `{}`.", again),
+                Remedy("Have it predict again: `{}`.", again),
             )
         return read
 
@@ -179,6 +175,20 @@ def _predictor(
         networks=networks,
         spent=total_spent(folder / f"x{scale}" / _TRAINING for scale in scales),
     )
+
+
+def _is_ready(context: RowContext, seed: int, folder: Path, scale: int) -> bool:
+    """Tell whether a specialist's predictions of every split are there; say so where they are not its own."""
+    store, one = context.store, folder / f"x{scale}"
+    splits = [split for split in store.splits if split != "train"]
+    if not all((one / f"{split}.safetensors").exists() for split in splits):
+        return False
+    shapes = {split: (len(split_labels(store, split)), len(store.classes)) for split in splits}
+    own = all(_read(store, one, scale, split, shape) is not None for split, shape in shapes.items())
+    if not own:
+        what = "its predictions are of other faces, or of the network before the present one"
+        context.on_progress(note(f"{NAME} with the seed {seed} is left out at x{scale}: {what}."))
+    return own
 
 
 def _way(path: Path) -> _Way:

@@ -155,6 +155,32 @@ def test_those_of_another_extractor_are_left_out(pretrained, change):
     assert notes == ["specialists with the seed 0 is left out: its networks were trained as another extractor was."]
 
 
+def test_a_scale_whose_last_specialist_was_about_to_predict_is_left_out(pretrained, monkeypatch):
+    trained(pretrained, settings=["epochs=1"])
+    original = specialists._predict
+
+    def killed(source, store, folder, scale, on_progress):
+        if scale == 4:
+            raise KeyboardInterrupt
+        return original(source, store, folder, scale, on_progress)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(specialists, "_predict", killed)
+        with pytest.raises(KeyboardInterrupt):
+            trained(pretrained, restart=True)
+    notes = []
+    (ready,) = predictors(pretrained, on_progress=lambda one: notes.append(one.note))
+    assert (ready.scales, ready.facts["settings"]) == ((1, 2), "default")
+    assert notes == [
+        "specialists with the seed 0 is left out at x4: its predictions are of other faces, or of the network before "
+        "the present one."
+    ]
+    assert ready.probabilities("test", 2).shape[1] == 7
+    result = trained(pretrained)
+    assert (result.epochs, result.resumed_from, result.was_there) == (4, 4, False)
+    assert [one.scales for one in predictors(pretrained)] == [(1, 2, 4)]
+
+
 def test_they_are_scored_as_they_are_and_refused_if_they_do_not_belong(pretrained):
     trained(pretrained, settings=["epochs=1"])
     store, extractor, ready = (
@@ -174,7 +200,7 @@ def test_they_are_scored_as_they_are_and_refused_if_they_do_not_belong(pretraine
     (folder / "x2/test.safetensors").write_bytes((folder / "x2/val.safetensors").read_bytes())
     with pytest.raises(FsrcacheError, match="no predictions of test for the faces") as caught:
         ready[0].probabilities("test", 2)
-    assert "rows=['specialists'], seed=0, restart=True" in caught.value.remedy
+    assert caught.value.remedy.endswith("rows=['specialists'], seed=0)`.")
     (folder / "x4/extractor.safetensors").write_bytes(b"x")
     with pytest.raises(FsrcacheError, match="no predictions of val for the faces"):
         ready[0].probabilities("val", 4)

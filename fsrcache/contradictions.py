@@ -85,14 +85,16 @@ def refuse_contradictions(config: Any) -> None:
         With the settings and their values.
     """
     for unread in _UNREAD:
-        for name in unread.names if unread.holds(config) else ():
-            value, default = getattr(config, name), getattr(type(config), name)
-            if value and value != default:
-                neutral = "" if isinstance(default, tuple) else str(default).lower()
-                raise RequestError(
-                    f"TrainConfig.{name} is {repr(value)[:_SHOWN]}, and {unread.why}: it has no effect.",
-                    f"Set {name}={neutral}, or {unread.other}.",
-                )
+        values = {name: getattr(config, name) for name in unread.names if unread.holds(config)}
+        defaults = {name: getattr(type(config), name) for name in values}
+        odd = [name for name, value in values.items() if value and value != defaults[name]]
+        if odd:
+            shown = " and ".join(f"{name} is {repr(values[name])[:_SHOWN]}" for name in odd)
+            neutral = " and ".join(f"{name}={_as_set(defaults[name])}" for name in odd)
+            effect = "they have" if len(odd) > 1 else "it has"
+            raise RequestError(
+                f"TrainConfig.{shown}, and {unread.why}: {effect} no effect.", f"Set {neutral}, or {unread.other}."
+            )
     terms = ["perceptual_weight", "l2_weight", "classification_weight", "distillation_weight"]
     terms += [] if config.critic is None else ["adversarial_weight"]
     if not any(getattr(config, name) for name in terms):
@@ -109,3 +111,8 @@ def refuse_contradictions(config: Any) -> None:
             f"TrainConfig.batch is {config.batch}, and generator.members is {members}, each with a share of it.",
             "Set a batch of at least as many samples, or fewer members.",
         )
+
+
+def _as_set(default: Any) -> str:
+    """Return a default as ``--set`` takes it."""
+    return "" if isinstance(default, tuple) else str(default).lower()

@@ -291,7 +291,8 @@ def state_digest(module: nn.Module) -> str:
                 "a tensor.",
             )
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        values: Any = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+        digest.update(values)
     return digest.hexdigest()
 
 

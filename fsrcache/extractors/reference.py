@@ -122,7 +122,7 @@ def _preprocessing(module: nn.Module, name: str) -> str:
     if isinstance(text, str) and text:
         return text
     network: Any = type(module)
-    method: Any = None if "embed" in vars(module) else inspect.unwrap(getattr(network, "embed", None))
+    method: Any = None if "embed" in vars(module) else inspect.unwrap(network.embed)
     code = getattr(method, "__code__", None)
     try:
         source = inspect.getsource(method)

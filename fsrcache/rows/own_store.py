@@ -63,6 +63,12 @@ def write_own_store(
     return replace(part, blocks=blocks, resumed_from=resumed_from, complete=complete > 0)
 
 
+def discard_store(folder: Path) -> None:
+    """Remove the own store of a row's seed, before the networks that its features come from are replaced."""
+    if (folder / STORE).exists():
+        shutil.rmtree(folder / STORE)
+
+
 def _discard_other_store(path: Path, source: FaceSource) -> None:
     root = read_root(objects_at(path))
     wrote = None if source.super_resolver is None else source.super_resolver.digest

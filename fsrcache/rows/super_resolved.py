@@ -30,7 +30,14 @@ from fsrcache.models.super_resolution.presets import RCANConfig, SuperResolution
 from fsrcache.models.weights import file_digest
 from fsrcache.progress import ProgressCallback, counted, named
 from fsrcache.records import value_from
-from fsrcache.rows.own_store import STORE, ready_seeds, refuse_other_faces, train_again, write_own_store
+from fsrcache.rows.own_store import (
+    STORE,
+    discard_store,
+    ready_seeds,
+    refuse_other_faces,
+    train_again,
+    write_own_store,
+)
 from fsrcache.rows.row import RowContext, RowResult, RowTraining, rows_apart
 from fsrcache.settings import preset_in_words
 from fsrcache.store.reader import FeatureStore
@@ -97,6 +104,8 @@ def train_super_resolved(name: str, training: RowTraining, models: Sequence[Mode
             training, model, pictures, trained[model.name], start=trained[models[0].name], on_progress=on_progress
         )  # fmt: skip
     if training.ranks.first:
+        if any(not _is_same(file, files[network]) for network, file in trained.items()):
+            discard_store(folder)  # no features stand beside networks that are part old, part new
         for network, file in trained.items():
             file.replace(files[network])
             keep_with_weights(file.parent)
@@ -265,6 +274,11 @@ def _digest(files: Mapping[int, Path]) -> str:
     """Return the hexadecimal SHA-256 of all networks; one for all scales counts once."""
     paths = dict.fromkeys(files.values())
     return sha256(" ".join(f"{path.stem} {file_digest(path)}" for path in paths).encode()).hexdigest()
+
+
+def _is_same(new: Path, old: Path) -> bool:
+    """Tell whether a network is there already, byte for byte."""
+    return old.exists() and file_digest(old) == file_digest(new)
 
 
 def _to(network: nn.Module, device: torch.device) -> nn.Module:

@@ -143,6 +143,21 @@ def test_an_interrupted_restart_goes_on_without_it(super_resolved, stop_after):
     assert [line["step"] for line in result.history if line["network"] == "x4"] == [1, 2, 3, 4]
 
 
+def test_networks_of_which_one_alone_was_replaced_are_no_row(super_resolved, monkeypatch):
+    longer = {"rows": ["rcan"], "settings": ("steps=4", *QUICK[1:])}
+
+    def killed(_):
+        raise KeyboardInterrupt  # after the first network took its place
+
+    with monkeypatch.context() as patch:
+        patch.setattr(super_resolved_rows, "keep_with_weights", killed)
+        with pytest.raises(KeyboardInterrupt):
+            trained(super_resolved, **longer, restart=True)
+    assert "rcan" not in {one.row for one in table_of(super_resolved).rows}
+    assert [line["step"] for line in trained(super_resolved, **longer)[0].history][-1] == 4
+    assert "rcan" in {one.row for one in table_of(super_resolved).rows}
+
+
 def test_other_weights_beside_the_features_are_refused(super_resolved):
     folder = super_resolved.row("meta-sr", 0)
     other = super_resolved.row("meta-sr-retrained", 0) / "network.safetensors"

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import threading
+import time
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -220,6 +221,21 @@ def test_a_look_at_a_folder_does_not_keep_a_training_from_it(tmp_path):
     with run_lock(tmp_path):
         assert under_way(tmp_path)
     looking.join()
+
+
+def test_what_a_kill_left_behind_is_removed(tmp_path):
+    own = [".checkpoint.next.safetensors", ".checkpoint.time.json", ".history.jsonl", ".map.safetensors"]
+    weights = [".generator.safetensors", ".network.safetensors", ".result.json"]
+    left = [tmp_path / f"{name}.0a1b.partial" for name in (*own, *weights)]
+    kept = [tmp_path / "checkpoint.safetensors", tmp_path / "notes.partial"]
+    for file in (*left, *kept, tmp_path / "checkpoint.next.safetensors"):
+        file.write_bytes(b"x")
+    with run_lock(tmp_path):
+        assert {*tmp_path.iterdir()} == {*kept, *left[len(own) :]}  # whoever has just ended may still write these
+    for file in left[len(own) :]:
+        os.utime(file, (time.time() - 90,) * 2)
+    with run_lock(tmp_path):
+        assert {*tmp_path.iterdir()} == {*kept}
 
 
 def test_a_folder_has_one_training_at_a_time(store, extractor, tmp_path):

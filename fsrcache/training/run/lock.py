@@ -8,11 +8,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fsrcache.errors import FsrcacheError
+from fsrcache.files import PARTIAL
 
 if sys.platform != "win32":
     import fcntl
 
-_LEFTOVERS = (".checkpoint.*.partial", ".history.*.partial")  # of a training that was killed
+_OWN = ("checkpoint.next.", ".checkpoint.", ".history.", ".map.")  # what only the holder of the lock writes
+_WRITTEN = 60.0  # seconds after its last change in which any other file may still be written
 _PATIENCE = 1.0  # seconds: whoever asks whether a training is under way has the lock for less
 
 
@@ -46,10 +48,7 @@ def run_lock(folder: Path) -> Iterator[None]:
             raise FsrcacheError(
                 f"{folder} cannot be locked: {error.strerror}.", "Use a workspace on a file system with locks."
             ) from None
-        for pattern in _LEFTOVERS:
-            for leftover in folder.glob(pattern):
-                with suppress(OSError):
-                    leftover.unlink()
+        _remove_leftovers(folder)
         yield
     finally:
         os.close(descriptor)
@@ -80,3 +79,11 @@ def _lock(descriptor: int) -> None:
             if time.monotonic() > until:
                 raise
             time.sleep(0.01)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what trainings that were killed had begun to write; one that has just ended may still write weights."""
+    for file in (*folder.glob(f".*{PARTIAL}"), folder / "checkpoint.next.safetensors"):
+        with suppress(OSError):
+            if file.name.startswith(_OWN) or time.time() - file.stat().st_mtime > _WRITTEN:
+                file.unlink()

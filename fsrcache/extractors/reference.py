@@ -122,7 +122,8 @@ def _preprocessing(module: nn.Module, name: str) -> str:
     if isinstance(text, str) and text:
         return text
     network: Any = type(module)
-    method: Any = None if "embed" in vars(module) else inspect.unwrap(network.embed)
+    method: Any = None if "embed" in vars(module) else getattr(network, "embed", None)
+    method = method and inspect.unwrap(method)
     code = getattr(method, "__code__", None)
     try:
         source = inspect.getsource(method)

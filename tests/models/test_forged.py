@@ -19,6 +19,7 @@ from fsrcache.presets import TRAINING, ExtractorConfig, MLPConfig, RRDBConfig
 SHAPE = ExtractorConfig(side=16, stages=((6,), (8,)), spd_side=4, hidden=12, embedding=5)
 TRAINED = {
     "config": asdict(TRAINING["best"]), "seed": 0, "store": {"pictures": "0a"}, "scales": [1, 2],
+    "channels": 3, "degradation": None,
     "device": "cpu", "precision": "fp32", "threads": 1, "plain": False, "order": "drawn", "steps": 7,
 }  # fmt: skip
 FORM = FeatureForm(36, 8)

@@ -84,6 +84,7 @@ def test_it_is_written_and_read_again(tmp_path):
     generator = make_generator(config, form).eval()
     training = {
         "config": asdict(replace(SETTINGS, generator=config)), "seed": 0, "store": {}, "scales": [1, 2],
+        "channels": 1, "degradation": None,
         "device": "cpu", "precision": "fp32", "threads": 1, "plain": False, "order": "faces", "steps": 5,
     }  # fmt: skip
     save_generator(tmp_path / "g", generator, features=form, training=training)

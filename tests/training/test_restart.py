@@ -137,4 +137,4 @@ def test_the_checkpoint_before_the_newest_goes_too(finished):
     folder = finished.run("default")
     (folder / CHECKPOINT).rename(previous(folder / CHECKPOINT))
     discard_runs(folder)
-    assert sorted(file.name for file in folder.iterdir()) == ["generator.safetensors"]
+    assert sorted(file.name for file in folder.iterdir()) == ["generator.safetensors", "time.json"]

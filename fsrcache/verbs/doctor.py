@@ -107,8 +107,9 @@ def _extractor(workspace: Workspace) -> Iterator[Finding]:
         yield Finding("extractor", f"{source.reference}, Python code that is not imported here", remedy=foreign)
         return
     extractor = open_extractor(source)
+    early = f", early features of {extractor.form.early:,}" * bool(extractor.form.early)
     yield Finding("extractor", f"{extractor.name}: {len(extractor.classes)} classes, {extractor.side} pixels, features "
-                  f"of {extractor.form.length:,} numbers")  # fmt: skip
+                  f"of {extractor.form.length:,} numbers{early}")  # fmt: skip
 
 
 def _store(workspace: Workspace) -> Iterator[Finding]:

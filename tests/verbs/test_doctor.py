@@ -53,6 +53,7 @@ def test_a_workspace_in_order(trained, files):
     assert by_subject["store"]["remedy"].startswith("`fsrcache verify`")
     assert by_subject["runs"]["text"] == "default finished"
     assert files(trained) == before
+    assert by_subject["extractor"]["text"].endswith(" numbers, early features of 432")
 
 
 def test_a_damaged_workspace(tmp_path):

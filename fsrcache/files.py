@@ -3,12 +3,17 @@
 import os
 import secrets
 import stat
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from fsrcache.errors import FsrcacheError, RequestError
+
+if sys.platform != "win32":
+    import fcntl
 
 PARTIAL = ".partial"  # ends the name of a file while it is written
 _KEPT = 50  # characters of the file's name that the partial one begins with: a name has 255 bytes at most
@@ -182,6 +187,27 @@ def _create(name: str, folder: int | None) -> int:
         return stat.S_IMODE(os.fstat(descriptor).st_mode)
     finally:
         os.close(descriptor)
+
+
+def lock_within(descriptor: int, seconds: float) -> None:
+    """Lock an open folder for this process alone, on a system that has such locks.
+
+    Raises
+    ------
+    BlockingIOError
+        If another process has it for longer than so many seconds.
+    OSError
+        If its file system has no locks.
+    """
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.01)
 
 
 def _fill(name: str, data: bytes | bytearray, folder: int | None = None) -> None:

@@ -296,12 +296,9 @@ def state_digest(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _in_fp32(taps: Sequence[Tensor | None]) -> Taps:
-    features, embedding, logits, early = (None if tap is None else tap.float() for tap in (*taps, None)[:4])
-    assert features is not None
-    assert embedding is not None
-    assert logits is not None
-    return Taps(features, embedding, logits, early)
+def _in_fp32(taps: Sequence[Any]) -> Taps:
+    """Return what ``embed`` returned, three or four tensors, or None as the fourth, as fp32."""
+    return Taps(*(None if tap is None else tap.float() for tap in taps))
 
 
 def _check_attributes(module: nn.Module, name: str) -> None:

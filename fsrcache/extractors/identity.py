@@ -38,10 +38,7 @@ def refuse_other_extractor(store: FeatureStore, extractor: Extractor) -> None:
     if extractor.digest != store.spec.digests["weights"]:
         name = store.spec.recipe.get("extractor", "another extractor")
         other = f"other weights of {name}" if name == extractor.name else name
-    elif not _same_preprocessing(store, extractor) or store.spec.widths.get("early") not in (
-        None,
-        extractor.form.early,
-    ):
+    elif not _same_embed(store, extractor):
         other = f"another embed of {extractor.name}"
     else:
         return
@@ -51,7 +48,12 @@ def refuse_other_extractor(store: FeatureStore, extractor: Extractor) -> None:
     )
 
 
-def _same_preprocessing(store: FeatureStore, extractor: Extractor) -> bool:
-    """Tell whether an extractor does to the pixels what the store's did; of pixels that no record tells, it is so."""
+def _same_embed(store: FeatureStore, extractor: Extractor) -> bool:
+    """Tell whether an extractor does to the pixels what the store's did, and gives the early features that it has.
+
+    Of pixels that no record tells, it is so.
+    """
+    if store.spec.widths.get("early", extractor.form.early) != extractor.form.early:
+        return False
     degradation = degradation_of(store)
     return degradation is None or store.spec.digests["preprocessing"] == preprocessing_digest(extractor, degradation)

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fsrcache.errors import FsrcacheError, Remedy, arguments, call
+from fsrcache.files import lock_within
 from fsrcache.store.local import Odd, remove_at
 
 try:
@@ -95,19 +96,14 @@ def alone(folder: Path) -> Iterator[None]:
             "Use Linux or macOS; Windows has the former as WSL.",
         )
     descriptor = os.open(folder, os.O_RDONLY)
-    until = time.monotonic() + _PATIENCE
     try:
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > until:
-                    raise FsrcacheError(
-                        f"The folder {folder} has been locked by another process for {_PATIENCE:.0f} s.",
-                        "Another part may be completing the store: wait for it. Do not lock the folder by other means.",
-                    ) from None
-                time.sleep(0.01)
+        try:
+            lock_within(descriptor, _PATIENCE)
+        except BlockingIOError:
+            raise FsrcacheError(
+                f"The folder {folder} has been locked by another process for {_PATIENCE:.0f} s.",
+                "Another part may be completing the store: wait for it. Do not lock the folder by other means.",
+            ) from None
         yield
     finally:
         os.close(descriptor)

@@ -92,8 +92,8 @@ def test_a_specialist_a_scale_by_the_extractors_own_training(pretrained):
     np.testing.assert_array_equal(predictor.probabilities("test", 1), store.probabilities("test", 1)[:])
 
 
-def test_it_goes_on_at_the_scale_where_it_stopped(pretrained, monkeypatch):
-    trained(pretrained, seed=1, settings=["epochs=1"])
+def stop_at_the_last_scale(pretrained, monkeypatch, **options):
+    """Train, and stop as the specialist for x4 is about to predict."""
     original = specialists._predict
 
     def interrupted(source, store, folder, scale, on_progress):
@@ -104,7 +104,12 @@ def test_it_goes_on_at_the_scale_where_it_stopped(pretrained, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(specialists, "_predict", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            trained(pretrained, settings=["epochs=1"])
+            trained(pretrained, **options)
+
+
+def test_it_goes_on_at_the_scale_where_it_stopped(pretrained, monkeypatch):
+    trained(pretrained, seed=1, settings=["epochs=1"])
+    stop_at_the_last_scale(pretrained, monkeypatch, settings=["epochs=1"])
     assert [one.scales for one in predictors(pretrained)] == [(1, 2), (1, 2, 4)]
     result = trained(pretrained, settings=["epochs=1"])
     assert (result.epochs, result.resumed_from, result.was_there) == (2, 2, False)
@@ -157,17 +162,7 @@ def test_those_of_another_extractor_are_left_out(pretrained, change):
 
 def test_a_scale_whose_last_specialist_was_about_to_predict_is_left_out(pretrained, monkeypatch):
     trained(pretrained, settings=["epochs=1"])
-    original = specialists._predict
-
-    def killed(source, store, folder, scale, on_progress):
-        if scale == 4:
-            raise KeyboardInterrupt
-        return original(source, store, folder, scale, on_progress)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(specialists, "_predict", killed)
-        with pytest.raises(KeyboardInterrupt):
-            trained(pretrained, restart=True)
+    stop_at_the_last_scale(pretrained, monkeypatch, restart=True)
     notes = []
     (ready,) = predictors(pretrained, on_progress=lambda one: notes.append(one.note))
     assert (ready.scales, ready.facts["settings"]) == ((1, 2), "default")

@@ -3,6 +3,7 @@
 import shutil
 import signal
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -131,7 +132,9 @@ def test_two_parts_add_a_scale(tmp_path, example, more, files, at_once):
     assert files(tmp_path / "s") == at_once
 
 
-def test_scales_that_two_writers_add_at_one_time_are_both_there(example, more):
+@contextmanager
+def two_writers(example, more):
+    """Give a place with a store, and two writers of other scales that have all but finished."""
     place = MemoryStore()
     example.written(place)
     with (
@@ -140,6 +143,11 @@ def test_scales_that_two_writers_add_at_one_time_are_both_there(example, more):
     ):
         example.fill(one)
         example.fill(two)
+        yield place, one, two
+
+
+def test_scales_that_two_writers_add_at_one_time_are_both_there(example, more):
+    with two_writers(example, more) as (place, one, two):
         assert one.finish()
         assert two.finish()
     assert FeatureStore(place).scales == (1, 2, 4, 5)
@@ -147,14 +155,7 @@ def test_scales_that_two_writers_add_at_one_time_are_both_there(example, more):
 
 
 def test_scales_that_another_writer_completes_meanwhile_stay(example, more):
-    place = MemoryStore()
-    example.written(place)
-    with (
-        example.writer(place, spec=more) as one,
-        example.writer(place, spec=replace(more, scales=(1, 5))) as two,
-    ):
-        example.fill(one)
-        example.fill(two)
+    with two_writers(example, more) as (place, one, two):
         ends = iter([two.finish])
         assert one.finish(lambda _: next(ends, bool)())
     assert not [*ends]

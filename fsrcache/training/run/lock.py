@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fsrcache.errors import FsrcacheError
-from fsrcache.files import PARTIAL
+from fsrcache.files import PARTIAL, lock_within
 
 if sys.platform != "win32":
     import fcntl
@@ -39,7 +39,7 @@ def run_lock(folder: Path) -> Iterator[None]:
         return
     try:
         try:
-            _lock(descriptor)
+            lock_within(descriptor, _PATIENCE)
         except BlockingIOError:
             raise FsrcacheError(
                 f"Another process is training in {folder}.", "Wait for it or stop it, or name another run or workspace."
@@ -66,19 +66,6 @@ def under_way(folder: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
-
-
-def _lock(descriptor: int) -> None:
-    """Lock an open folder; raise ``BlockingIOError`` if another process has it for longer than a moment."""
-    until = time.monotonic() + _PATIENCE
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if time.monotonic() > until:
-                raise
-            time.sleep(0.01)
 
 
 def _remove_leftovers(folder: Path) -> None:

@@ -298,7 +298,9 @@ def state_digest(module: nn.Module) -> str:
 
 def _in_fp32(taps: Sequence[Any]) -> Taps:
     """Return what ``embed`` returned, three or four tensors, or None as the fourth, as fp32."""
-    return Taps(*(None if tap is None else tap.float() for tap in taps))
+    features, embedding, logits, *rest = taps
+    early = rest[0] if rest else None
+    return Taps(features.float(), embedding.float(), logits.float(), None if early is None else early.float())
 
 
 def _check_attributes(module: nn.Module, name: str) -> None:

@@ -18,14 +18,7 @@ from fsrcache.progress import Progress, ProgressCallback, note
 from fsrcache.records import Between, Threads, value_from
 from fsrcache.store.reader import FeatureStore
 from fsrcache.training.ridge import Moments, RidgeConfig, RidgeMap
-from fsrcache.training.run.checkpoint import (
-    CHECKPOINT,
-    has_checkpoint,
-    refuse_other_run,
-    resume,
-    save_checkpoint,
-    threads_note,
-)
+from fsrcache.training.run.checkpoint import CHECKPOINT, Checkpoints, has_checkpoint, refuse_other_run
 from fsrcache.training.run.due import CheckpointDue, ReportDue
 from fsrcache.training.run.lock import run_lock
 from fsrcache.training.run.restart import discard_runs
@@ -38,10 +31,9 @@ _REMEDY = Remedy("It is damaged or of another version: train the row again, `{}`
 
 
 class _State(TypedDict):
-    """How far the sums of a map are: parts that are in them, and numbers of threads before the last one."""
+    """How far the sums of a map are: parts that are in them."""
 
     parts: Annotated[int, Between(0, 10**9)]
-    earlier_threads: tuple[Threads, ...]
 
 
 class RidgeSettings(TypedDict):
@@ -222,20 +214,21 @@ def _fit_map(fit: RidgeFit, folder: Path, scales: Sequence[int], clock: _Clock) 
     """Fit a map and write it."""
     settings, store = _settings(fit, scales), fit.store
     moments = Moments(store.spec.widths["features"], fit.early).to(fit.device)
-    modules = {"moments": moments}
+    checkpoints = Checkpoints(
+        folder / CHECKPOINT, settings, modules={"moments": moments}, optimisers={}, anew="another seed"
+    )
     parts, due = _parts(store, scales), CheckpointDue(None, folder)
-    state = _resumed(fit, folder, settings, modules)
+    begun = _parts_added(fit, checkpoints)
     kept = ~store.held_out()
-    clock.skip(state["parts"])
-    for number in range(state["parts"], len(parts)):
+    clock.skip(begun)
+    for number in range(begun, len(parts)):
         scale, rows = parts[number]
         fine = torch.from_numpy(store.features("train", 1)[rows][kept[rows]]).to(fit.device)
         moments.add(torch.cat(fit.inputs(scale, rows, kept[rows]), 1), fine)
         clock.added()
-        state = {**state, "parts": number + 1}
         if due and number + 1 < len(parts):
             with due:
-                save_checkpoint(folder / CHECKPOINT, settings, state, modules=modules, optimisers={})
+                checkpoints.save({"parts": number + 1})
     maps = [_linear(moments, penalty) for penalty in fit.config.penalties]
     right = _right(fit, maps, scales)
     accuracy = 100 * right / int(store.held_out().sum())
@@ -245,7 +238,7 @@ def _fit_map(fit: RidgeFit, folder: Path, scales: Sequence[int], clock: _Clock) 
         "length": moments.y.numel(),
         "early": fit.early,
         "settings": settings,
-        "earlier_threads": state["earlier_threads"],
+        "earlier_threads": checkpoints.earlier_threads,
         "penalty": penalties[best],
         "tried": {f"{penalty:g}": float(mean) for penalty, mean in zip(penalties, means, strict=True)},
         "held_out": {f"x{scale}": float(one) for scale, one in zip(scales, accuracy[best], strict=True)},
@@ -254,25 +247,19 @@ def _fit_map(fit: RidgeFit, folder: Path, scales: Sequence[int], clock: _Clock) 
         write_weights(folder / MAP, maps[best].state_dict(), kind=_KIND, record=record)
 
 
-def _resumed(fit: RidgeFit, folder: Path, settings: dict[str, Any], modules: Mapping[str, nn.Module]) -> _State:
-    """Go back to the newest checkpoint, if any, and say what the user should know of it."""
+def _parts_added(fit: RidgeFit, checkpoints: Checkpoints) -> int:
+    """Go back to the newest checkpoint, if any; say what the user should know of it, return its number of parts."""
 
     def read(written: Mapping[str, Any], file: Path) -> _State:
         state: _State = value_from(_State, written, where=file, name="state")
         return state
 
-    resumed = resume(
-        folder / CHECKPOINT, settings, read,
-        modules=modules, optimisers={}, anew="another seed", other_threads=fit.other_threads,
-    )  # fmt: skip
+    resumed = checkpoints.resume(read, other_threads=fit.other_threads)
     if resumed is None:
-        return {"parts": 0, "earlier_threads": ()}
-    if resumed.fell_back:
-        fit.on_progress(note(resumed.fell_back))
-    if resumed.threads is None:
-        return resumed.state
-    fit.on_progress(note(threads_note(resumed.threads, settings["threads"])))
-    return {**resumed.state, "earlier_threads": (*resumed.state["earlier_threads"], resumed.threads)}
+        return 0
+    if resumed.note:
+        fit.on_progress(note(resumed.note))
+    return resumed.state["parts"]
 
 
 def _linear(moments: Moments, penalty: float) -> RidgeMap:

@@ -143,7 +143,7 @@ def _checkpointed(known: RunSummary, record: RunRecord, path: Path, *, finished:
     scored = state.held_out_accuracy.values()
     return replace(
         known, scales=scales, extra=tuple(extra), held_out_accuracy=fmean(scored) if scored else None,
-        earlier_threads=state.earlier_threads or (),
+        earlier_threads=record["earlier_threads"],
     )  # fmt: skip
 
 

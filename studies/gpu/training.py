@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from fsrcache.errors import FsrcacheError
 from fsrcache.presets import TRAINING, CriticConfig, MLPConfig, RRDBConfig, TrainConfig
-from fsrcache.training.run.checkpoint import resume, save_checkpoint
+from fsrcache.training.run.checkpoint import Checkpoints
 from fsrcache.training.step.trainer import Trainer
 from fsrcache.training.step.updates import TERMS
 from studies.gpu.checks import Check, Failure, Limited, Setting
@@ -210,8 +210,11 @@ def _resumed(setting: Setting, config: TrainConfig, name: str) -> Results:
             trainer.step(step)
     for step in range(steps):
         first.step(step)
-    save_checkpoint(path, {}, {}, modules=first.modules, optimisers=first.optimisers)
-    if resume(path, {}, lambda *_: None, modules=second.modules, optimisers=second.optimisers) is None:
+    written, read = (
+        Checkpoints(path, {}, modules=one.modules, optimisers=one.optimisers) for one in (first, second)
+    )  # fmt: skip
+    written.save({})
+    if read.resume(lambda *_: None) is None:
         yield "checkpoint", Failure("It was not found.")
     for step in range(steps, 2 * steps):
         second.step(step)

@@ -194,11 +194,10 @@ def test_reports_by_the_clock(fit, faces, steps, monkeypatch):
 def test_checkpoints_by_the_clock(fit, faces, steps, monkeypatch):
     kept = []
 
-    def save(*arguments, **_):
-        state = arguments[2]
+    def save(_, state):
         kept.append((len(state["history"]), state["step"]))
 
-    monkeypatch.setattr("fsrcache.training.classifier.fit.save_checkpoint", save)
+    monkeypatch.setattr("fsrcache.training.run.checkpoint.Checkpoints.save", save)
     clock(monkeypatch, step=0)
     epochs = [(epoch, 0) for epoch in range(1, SCHEDULE.epochs + 1)]
     fit(covpool(faces.classes), checkpoint_seconds=30.0)

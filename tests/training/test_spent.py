@@ -7,7 +7,7 @@ import pytest
 
 import fsrcache
 from fsrcache.errors import FsrcacheError
-from fsrcache.training.run.checkpoint import CHECKPOINT, save_checkpoint
+from fsrcache.training.run.checkpoint import CHECKPOINT, Checkpoints
 from fsrcache.training.run.due import CheckpointDue
 from fsrcache.training.run.restart import discard_runs
 from fsrcache.training.run.spent import (
@@ -27,7 +27,7 @@ def train(folder, seconds, *, to_its_end=True):
     due = CheckpointDue(None, folder)
     time.sleep(seconds)
     with due:
-        save_checkpoint(folder / CHECKPOINT, {}, {}, modules={}, optimisers={})
+        Checkpoints(folder / CHECKPOINT, {}, modules={}, optimisers={}).save({})
     if to_its_end:
         keep_with_weights(folder)
 

@@ -13,7 +13,7 @@ from fsrcache.presets import PretrainConfig
 from fsrcache.training.classifier.augment import augment
 from fsrcache.training.data.loader import FeatureCache, draw_pairs
 from fsrcache.training.data.mixing import mixed
-from fsrcache.training.run.checkpoint import previous, refuse_other_run, resume, save_checkpoint
+from fsrcache.training.run.checkpoint import Checkpoints, previous, refuse_other_run
 from fsrcache.training.run.history import append_history, cut_history
 from fsrcache.training.step.finite import FiniteCheck
 from fsrcache.training.step.schedules import halved, one_cycle
@@ -65,19 +65,19 @@ def test_a_checkpoint_goes_on_bit_for_bit(tmp_path):
 
     module, optimiser = fresh()
     trained(3, module, optimiser)
-    save_checkpoint(tmp_path / "c", {}, {"step": 3}, modules={"net": module}, optimisers={"a": optimiser})
+    Checkpoints(tmp_path / "c", {}, modules={"net": module}, optimisers={"a": optimiser}).save({"step": 3})
     again, its_optimiser = fresh()
-    resumed = resume(tmp_path / "c", {}, as_it_is, modules={"net": again}, optimisers={"a": its_optimiser})
-    assert resumed == ({"step": 3}, "", None, {})
+    resumed = Checkpoints(tmp_path / "c", {}, modules={"net": again}, optimisers={"a": its_optimiser}).resume(as_it_is)
+    assert resumed == ({"step": 3}, "", "")
     trained(2, module, optimiser)
     trained(2, again, its_optimiser)
     assert torch.equal(module.weight, again.weight)
 
 
 def test_a_checkpoint_of_another_network_is_refused(tmp_path):
-    save_checkpoint(tmp_path / "c", {}, {}, modules={"net": torch.nn.Linear(3, 2)}, optimisers={})
+    Checkpoints(tmp_path / "c", {}, modules={"net": torch.nn.Linear(3, 2)}, optimisers={}).save({})
     with pytest.raises(FsrcacheError, match="does not fit"):
-        resume(tmp_path / "c", {}, as_it_is, modules={"net": torch.nn.Linear(4, 2)}, optimisers={})
+        Checkpoints(tmp_path / "c", {}, modules={"net": torch.nn.Linear(4, 2)}, optimisers={}).resume(as_it_is)
 
 
 def cut(path):
@@ -97,27 +97,30 @@ def blank(path):
 @pytest.mark.parametrize("damage", [cut, flip, blank])
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, damage):
     path, module = tmp_path / "checkpoint.safetensors", torch.nn.Linear(3, 2)
-    assert resume(path, {}, as_it_is, modules={"net": module}, optimisers={}) is None
+    checkpoints = Checkpoints(path, {}, modules={"net": module}, optimisers={})
+    assert checkpoints.resume(as_it_is) is None
     for step in (1, 2, 3):
         torch.nn.init.constant_(module.weight, step)
-        save_checkpoint(path, {}, {"step": step}, modules={"net": module}, optimisers={})
+        checkpoints.save({"step": step})
     assert sorted(file.name for file in tmp_path.iterdir()) == ["checkpoint.previous.safetensors", path.name]
     damage(path)
-    resumed = resume(path, {}, as_it_is, modules={"net": module}, optimisers={})
+    resumed = checkpoints.resume(as_it_is)
     assert resumed.state["step"] == 2
     assert (module.weight == 2).all()
     assert str(path) in resumed.fell_back
     assert "The checkpoint before it is used" in resumed.fell_back
     damage(previous(path))
+    assert resumed.note == resumed.fell_back
     with pytest.raises(FsrcacheError, match="Remove the damaged files"):
-        resume(path, {}, as_it_is, modules={"net": module}, optimisers={})
+        checkpoints.resume(as_it_is)
 
 
 def test_a_kill_between_two_names_leaves_the_previous_checkpoint(tmp_path):
     path, module = tmp_path / "checkpoint.safetensors", torch.nn.Linear(3, 2)
-    save_checkpoint(path, {}, {"step": 1}, modules={"net": module}, optimisers={})
+    checkpoints = Checkpoints(path, {}, modules={"net": module}, optimisers={})
+    checkpoints.save({"step": 1})
     path.replace(previous(path))
-    assert resume(path, {}, as_it_is, modules={"net": module}, optimisers={}) == ({"step": 1}, "", None, {})
+    assert checkpoints.resume(as_it_is) == ({"step": 1}, "", "")
 
 
 def test_other_settings_are_named(tmp_path):

@@ -18,13 +18,13 @@ from fsrcache.faces.digest import content_digest
 from fsrcache.faces.faces import Faces
 from fsrcache.presets import PretrainConfig
 from fsrcache.progress import Progress, ProgressCallback, no_progress
-from fsrcache.records import Between, Threads, value_from
+from fsrcache.records import Between, value_from
 from fsrcache.training.classifier.distillation import Teacher
 from fsrcache.training.classifier.pictures import read_splits, split_rows
 from fsrcache.training.classifier.trainer import ClassifierTrainer, Views, accuracy, make_optimiser, scoring_seconds
 from fsrcache.training.data.memory import memory_errors
 from fsrcache.training.ranks import ALONE, Ranks
-from fsrcache.training.run.checkpoint import resume, save_checkpoint, threads_note
+from fsrcache.training.run.checkpoint import CHECKPOINT, Checkpoints
 from fsrcache.training.run.due import CheckpointDue, ReportDue
 from fsrcache.training.run.folder import held_folder, refuse_other_steps
 from fsrcache.training.run.history import check_history, write_history
@@ -56,15 +56,12 @@ class _ClassifierState:
         Steps taken in the epoch after those.
     loss, right
         Sum of the losses and number of right answers in these steps.
-    earlier_threads
-        Numbers of threads before the training went on under another; None where it did not.
     """
 
     history: tuple[_Line, ...] = ()
     step: _Count = 0
     loss: float = 0.0
     right: _Count = 0
-    earlier_threads: tuple[Threads, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -191,7 +188,7 @@ def fit_classifier(
         run = _Run(extractor, optimiser, schedule, folder, settings, phase, on_progress, checkpoint_seconds, ranks)
         note = run.resume(other_threads=other_threads)
         resumed_from, resumed_step = len(run.state.history), run.state.step
-        refuse_other_steps(run.checkpoint, ranks, resumed_from, resumed_step)
+        refuse_other_steps(run.checkpoints.path, ranks, resumed_from, resumed_step)
         splits = read_splits(faces, rows, on_progress=on_progress)
         trainer = ClassifierTrainer(
             extractor, optimiser, *splits.pop("train"), schedule, views=views, seed=seed, teacher=teacher, ranks=ranks
@@ -202,8 +199,8 @@ def fit_classifier(
         scores = {split: accuracy(extractor, *both, on_progress=on_progress) for split, both in splits.items()}
         extractor.module.eval()
     history = [dict(line) for line in run.state.history]
-    earlier = run.state.earlier_threads or ()
-    return ClassifierResult(history, resumed_from, resumed_step, scores, dict(run.settings), earlier)
+    settings, earlier = dict(run.checkpoints.settings), run.checkpoints.earlier_threads
+    return ClassifierResult(history, resumed_from, resumed_step, scores, settings, earlier)
 
 
 class _Run:
@@ -222,9 +219,10 @@ class _Run:
         ranks: Ranks,
     ) -> None:
         self.ranks = ranks
-        self.extractor, self.epochs, self.settings = extractor, schedule.epochs, settings
-        self.modules, self.optimisers = {"extractor": extractor.module}, {"adamw": optimiser}
-        self.checkpoint, self.history = folder / "checkpoint.safetensors", folder / "history.jsonl"
+        self.extractor, self.epochs, self.history = extractor, schedule.epochs, folder / "history.jsonl"
+        self.checkpoints = Checkpoints(
+            folder / CHECKPOINT, settings, modules={"extractor": extractor.module}, optimisers={"adamw": optimiser}
+        )
         self.phase, self.on_progress = phase, on_progress
         self.checkpoint_due, self.report_due = CheckpointDue(checkpoint_seconds, folder), ReportDue()
         self.state, self.resumed = _ClassifierState(), 0
@@ -232,20 +230,12 @@ class _Run:
     def resume(self, *, other_threads: bool) -> str:
         """Go back to the newest checkpoint, if any; return in words what the user should know of it."""
         check_history(self.history)
-        resumed = resume(
-            self.checkpoint, self.settings, self._read, modules=self.modules, optimisers=self.optimisers,
-            finished=self._is_finished, other_threads=other_threads,
-        )  # fmt: skip
+        resumed = self.checkpoints.resume(self._read, finished=self._is_finished, other_threads=other_threads)
         if resumed is None:
             return ""
-        self.state, before, threads = resumed.state, resumed.threads, ""
-        if before is not None and self._is_finished(self.state):  # nothing is computed under the new one
-            self.settings = {**self.settings, "threads": before}
-        elif before is not None:
-            self.state = replace(self.state, earlier_threads=(*(self.state.earlier_threads or ()), before))
-            threads = threads_note(before, self.settings["threads"])
+        self.state = resumed.state
         self._write_history()
-        return " ".join(filter(None, (resumed.fell_back, threads)))
+        return resumed.note
 
     def _is_finished(self, state: _ClassifierState) -> bool:
         return len(state.history) == self.epochs
@@ -278,8 +268,7 @@ class _Run:
             "train_accuracy": 100 * trainer.right.item() / (trainer.steps * trainer.batch),
             "held_out_accuracy": accuracy(self.extractor, *splits["held-out"], on_progress=self.on_progress),
         }
-        history, earlier = (*self.state.history, line), self.state.earlier_threads
-        self.keep(_ClassifierState(history, earlier_threads=earlier), trainer)
+        self.keep(_ClassifierState((*self.state.history, line)), trainer)
         self._write_history()
         values = {"epoch": epoch + 1, "loss": line["loss"], "held_out_accuracy": line["held_out_accuracy"]}
         self.report((epoch + 1) * trainer.steps, trainer, values)
@@ -324,9 +313,7 @@ class _Run:
             )
         if self.ranks.first:
             with self.checkpoint_due:
-                save_checkpoint(
-                    self.checkpoint, self.settings, asdict(state), modules=self.modules, optimisers=self.optimisers
-                )  # fmt: skip
+                self.checkpoints.save(asdict(state))
         self.state = state
 
     def _write_history(self) -> None:

@@ -20,7 +20,7 @@ from torch.optim import Optimizer
 from fsrcache.errors import FsrcacheError, Remedy, RequestError, arguments
 from fsrcache.files import sync_folder
 from fsrcache.models.weights import read_record, read_weights, write_weights
-from fsrcache.records import shortened, value_from
+from fsrcache.records import Threads, shortened, value_from
 
 CHECKPOINT = "checkpoint.safetensors"  # in a run's folder
 KIND = "checkpoint"
@@ -40,136 +40,163 @@ class Resumed(NamedTuple, Generic[TrainState]):
         The state.
     fell_back
         Reason why it is not the newest one; empty if it is.
-    threads
-        Number of threads that it was made under, where it is another than this call's; else None.
-    settings
-        Settings that it was made under.
+    note
+        What the user should know of it, in words, the reason among it; empty if there is nothing.
     """
 
     state: TrainState
     fell_back: str
-    threads: int | None
-    settings: Mapping[str, Any]
+    note: str
 
 
 class _Record(TypedDict):
     """The record of a checkpoint beside the tensors."""
 
     settings: Mapping[str, Any]
+    earlier_threads: tuple[Threads, ...]
     state: Mapping[str, Any]
     digest: str
 
 
-def save_checkpoint(
-    path: Path,
-    settings: Mapping[str, Any],
-    state: Mapping[str, Any],
-    *,
-    modules: Mapping[str, nn.Module],
-    optimisers: Mapping[str, Optimizer],
-) -> None:
-    """Write modules and the optimisers' moments; what was the newest before is kept as the previous one.
+class Checkpoints:
+    """The newest two checkpoints of a run.
 
-    Parameters
+    Attributes
     ----------
     path
-        The file.
+        The file of the newest one.
     settings
-        Settings of the run as JSON values.
-    state
-        Progress of the run as JSON values.
+        Settings of the run as JSON values, with the number of threads of its last step.
     modules, optimisers
         Modules and optimisers by name; the same names restore them. Learning rates are functions of the step, and not
         kept.
-    """
-    tensors: dict[str, Tensor] = {}
-    for name, module in modules.items():
-        tensors |= {f"{name}.{key}": tensor for key, tensor in module.state_dict().items()}
-    for name, optimiser in optimisers.items():
-        for index, moments in optimiser.state_dict()["state"].items():
-            tensors |= {f"{name}.{index}.{key}": torch.as_tensor(value) for key, value in moments.items()}
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    following = path.with_name(f"{path.stem}.next{path.suffix}")
-    record = {"settings": settings, "state": state}
-    write_weights(following, tensors, kind=KIND, record={**record, "digest": _digest(tensors, record)})
-    if path.exists():
-        path.replace(previous(path))
-    following.replace(path)
-    sync_folder(path.parent)
-
-
-def resume(
-    path: Path,
-    settings: Mapping[str, Any],
-    read: Callable[[Mapping[str, Any], Path], TrainState],
-    *,
-    modules: Mapping[str, nn.Module],
-    optimisers: Mapping[str, Optimizer],
-    finished: Callable[[TrainState], bool] = lambda _: False,
-    anew: str = "another workspace",
-    other_threads: bool = False,
-) -> Resumed[TrainState] | None:
-    """Restore modules and optimisers from the newest checkpoint that can be read; None where there is none at all.
-
-    Parameters
-    ----------
-    path, settings, modules, optimisers
-        As for ``save_checkpoint``.
-    read
-        Function of the state and, for its error, the file; it returns the state checked.
-    finished
-        Function of the state that tells whether nothing is left to compute; then neither the number of threads nor
-        ``settings["order"]`` matters.
     anew
-        What a run that begins anew may have, beside ``restart``, for the error.
-    other_threads
-        Whether ``settings["threads"]`` may be another than the checkpoint's.
-
-    Raises
-    ------
-    FsrcacheError
-        If the run was made under other ``settings``, each of which is named, or no checkpoint can be read.
+        What a run that begins anew may have, beside ``restart``, for an error.
+    earlier_threads
+        Numbers of threads before the run went on under another; empty where it did not.
     """
-    damage: list[FsrcacheError] = []
-    for file in (path, previous(path)):
-        if not file.exists():
-            continue
-        try:
-            tensors, record = read_weights(file, kind=KIND)
-            written = value_from(_Record, record, where=file)
-            intact = record.pop("digest") == _digest(tensors, record)
-        except FsrcacheError as error:
-            damage.append(error)
-            continue
-        if intact:
-            refuse_other_run(file, written["settings"], settings, anew=anew, other_threads=True, other_order=True)
-        try:
-            state = read(written["state"], file)
-            if not intact:
-                raise FsrcacheError(f"{file} is damaged: its tensors and record are not those that were written.")
-        except FsrcacheError as error:
-            damage.append(error)
-            continue
-        threads, ended = written["settings"].get("threads"), finished(state)
+
+    def __init__(
+        self,
+        path: Path,
+        settings: Mapping[str, Any],
+        *,
+        modules: Mapping[str, nn.Module],
+        optimisers: Mapping[str, Optimizer],
+        anew: str = "another workspace",
+    ) -> None:
+        self.path, self.settings, self.anew = path, settings, anew
+        self.modules, self.optimisers = modules, optimisers
+        self.earlier_threads: tuple[int, ...] = ()
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Write modules, the optimisers' moments and the progress of the run as JSON values.
+
+        What was the newest before is kept as the previous one.
+        """
+        tensors: dict[str, Tensor] = {}
+        for name, module in self.modules.items():
+            tensors |= {f"{name}.{key}": tensor for key, tensor in module.state_dict().items()}
+        for name, optimiser in self.optimisers.items():
+            for index, moments in optimiser.state_dict()["state"].items():
+                tensors |= {f"{name}.{index}.{key}": torch.as_tensor(value) for key, value in moments.items()}
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        following = self.path.with_name(f"{self.path.stem}.next{self.path.suffix}")
+        record = {"settings": self.settings, "earlier_threads": self.earlier_threads, "state": state}
+        write_weights(following, tensors, kind=KIND, record={**record, "digest": _digest(tensors, record)})
+        if self.path.exists():
+            self.path.replace(previous(self.path))
+        following.replace(self.path)
+        sync_folder(self.path.parent)
+
+    def resume(
+        self,
+        read: Callable[[Mapping[str, Any], Path], TrainState],
+        *,
+        finished: Callable[[TrainState], bool] = lambda _: False,
+        other_threads: bool = False,
+    ) -> Resumed[TrainState] | None:
+        """Restore modules and optimisers from the newest checkpoint that can be read; None where there is none at all.
+
+        Parameters
+        ----------
+        read
+            Function of the state and, for its error, the file; it returns the state checked.
+        finished
+            Function of the state that tells whether nothing is left to compute; then neither the number of threads nor
+            ``settings["order"]`` matters, and those of the checkpoint stay.
+        other_threads
+            Whether ``settings["threads"]`` may be another than the checkpoint's, which then is one of
+            ``earlier_threads``.
+
+        Raises
+        ------
+        FsrcacheError
+            If the run was made under other ``settings``, each of which is named, or no checkpoint can be read.
+        """
+        damage: list[FsrcacheError] = []
+        for file in (self.path, previous(self.path)):
+            if not file.exists():
+                continue
+            try:
+                tensors, record = read_weights(file, kind=KIND)
+                written = value_from(_Record, record, where=file)
+                intact = record.pop("digest") == _digest(tensors, record)
+            except FsrcacheError as error:
+                damage.append(error)
+                continue
+            if intact:
+                self._refuse_other(file, written, other_threads=True, other_order=True)
+            try:
+                state = read(written["state"], file)
+                if not intact:
+                    raise FsrcacheError(f"{file} is damaged: its tensors and record are not those that were written.")
+            except FsrcacheError as error:
+                damage.append(error)
+                continue
+            ended = finished(state)
+            threads = written["settings"].get("threads")
+            ending = ended and threads is not None
+            self._refuse_other(file, written, other_threads=other_threads or ending, other_order=ended)
+            _restore(file, tensors, modules=self.modules, optimisers=self.optimisers)
+            fell_back = f"{damage[0].what} The checkpoint before it is used." if damage else ""
+            note = " ".join(filter(None, (fell_back, self._go_on(written, ended=ended))))
+            return Resumed(state, fell_back, note)
+        if damage:
+            raise FsrcacheError(
+                " ".join(error.what for error in damage),
+                f"Remove the damaged files to begin again: {self.path.parent}.",
+            )
+        return None
+
+    def _refuse_other(self, file: Path, written: _Record, *, other_threads: bool, other_order: bool) -> None:
         refuse_other_run(
-            file, written["settings"], settings,
-            anew=anew, other_threads=other_threads or (ended and threads is not None), other_order=ended,
+            file, written["settings"], self.settings,
+            anew=self.anew, other_threads=other_threads, other_order=other_order,
         )  # fmt: skip
-        _restore(file, tensors, modules=modules, optimisers=optimisers)
-        fell_back = f"{damage[0].what} The checkpoint before it is used." if damage else ""
-        other = None if threads == settings.get("threads") else threads
-        return Resumed(state, fell_back, other, written["settings"])
-    if damage:
-        raise FsrcacheError(
-            " ".join(error.what for error in damage), f"Remove the damaged files to begin again: {path.parent}."
+
+    def _go_on(self, written: _Record, *, ended: bool) -> str:
+        """Take over the numbers of threads; return in words that the run goes on under another."""
+        self.earlier_threads = written["earlier_threads"]
+        if ended:  # nothing is computed under other threads, or in another order
+            kept = {key: written["settings"][key] for key in ("threads", "order") if key in written["settings"]}
+            self.settings = {**self.settings, **kept}
+            return ""
+        before, now = written["settings"].get("threads"), self.settings.get("threads")
+        if before is None or before == now:
+            return ""
+        self.earlier_threads = (*self.earlier_threads, before)
+        return (
+            f"The run goes on under another number of threads, {_threads(now)} after {_threads(before)}: it no longer "
+            "ends in the same bytes as an uninterrupted one."
         )
-    return None
 
 
 class RunRecord(TypedDict):
-    """Settings and state of a run as JSON values."""
+    """Settings and state of a run as JSON values, and the numbers of threads before it went on under another."""
 
     settings: Mapping[str, Any]
+    earlier_threads: tuple[Threads, ...]
     state: Mapping[str, Any]
 
 
@@ -190,7 +217,9 @@ def record_of(file: Path) -> RunRecord:
         If there is none, or it cannot be read.
     """
     record: _Record = value_from(_Record, read_record(file, kind=KIND), where=file)
-    return RunRecord(settings=record["settings"], state=record["state"])
+    return RunRecord(
+        settings=record["settings"], earlier_threads=record["earlier_threads"], state=record["state"]
+    )  # fmt: skip
 
 
 def is_intact(file: Path) -> bool:
@@ -210,14 +239,6 @@ def previous(path: Path) -> Path:
 def has_checkpoint(folder: Path) -> bool:
     """Tell whether a folder has a checkpoint, readable or not."""
     return (folder / CHECKPOINT).exists() or previous(folder / CHECKPOINT).exists()
-
-
-def threads_note(before: int, now: object) -> str:
-    """Return in words that a run goes on under another number of threads."""
-    return (
-        f"The run goes on under another number of threads, {_threads(now)} after {_threads(before)}: it no longer ends "
-        "in the same bytes as an uninterrupted one."
-    )
 
 
 def refuse_other_run(

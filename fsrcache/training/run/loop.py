@@ -17,9 +17,9 @@ from fsrcache.errors import FsrcacheError
 from fsrcache.models.generators.form import super_resolve
 from fsrcache.presets import TrainConfig
 from fsrcache.progress import Progress, ProgressCallback, counted, no_progress
-from fsrcache.records import Between, Threads, value_from
+from fsrcache.records import Between, value_from
 from fsrcache.training.data.loader import FeatureCache
-from fsrcache.training.run.checkpoint import CHECKPOINT, resume, run_record, save_checkpoint, threads_note
+from fsrcache.training.run.checkpoint import CHECKPOINT, Checkpoints, Resumed, run_record
 from fsrcache.training.run.due import CheckpointDue, ReportDue
 from fsrcache.training.run.folder import refuse_other_steps
 from fsrcache.training.run.history import append_history, cut_history
@@ -56,8 +56,6 @@ class TrainState:
         Step of the best scoring.
     worse
         Number of scorings after the best one.
-    earlier_threads
-        Numbers of threads before the run went on under another; None where it did not.
     """
 
     step: _Count = 0
@@ -66,7 +64,6 @@ class TrainState:
     best_accuracy: Annotated[float, Between(-1, 100)] = -1.0
     best_step: _Count = 0
     worse: _Count = 0
-    earlier_threads: tuple[Threads, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +76,8 @@ class LoopResult:
         State at the end.
     settings
         Settings of the run, with the number of threads of its last step.
+    earlier_threads
+        Numbers of threads before the run went on under another; empty where it did not.
     resumed_from
         Step of the checkpoint that the call went on from; 0 for a new run.
     fell_back
@@ -89,6 +88,7 @@ class LoopResult:
 
     state: TrainState
     settings: Mapping[str, Any]
+    earlier_threads: tuple[int, ...]
     resumed_from: int
     fell_back: str
     samples_per_second: float | None
@@ -148,8 +148,9 @@ def run_steps(
             if run.best is not None:
                 trainer.kept.load_state_dict(run.best.state_dict())
             return LoopResult(
-                state, run.settings, resumed_from, run.fell_back, run.clock.samples_per_second, run.clock.wait_share
-            )
+                state, run.checkpoints.settings, run.checkpoints.earlier_threads, resumed_from, run.fell_back,
+                run.clock.samples_per_second, run.clock.wait_share,
+            )  # fmt: skip
         if step == resumed_from or step % every == 0:
             run.clock.start()
             trainer.batches.prepare(step, min(every - step % every, steps - step))
@@ -197,37 +198,23 @@ class _Run:
     ) -> None:
         self.trainer, self.config, self.scales, self.ranks = trainer, trainer.config, scales, trainer.ranks
         self.held_out, self.every_held_out = held_out, every_held_out
-        self.settings, self.on_progress = settings, on_progress
-        self.checkpoint, self.history = folder / CHECKPOINT, folder / "history.jsonl"
-        self.modules = {**trainer.modules, "meters": trainer.meters}
-        self.best: nn.Module | None = None
-        if self.config.patience:
-            self.best = self.modules["best"] = copy.deepcopy(trainer.kept)
-        self.state, self.fell_back = TrainState(), ""
-        resumed = resume(
-            self.checkpoint, settings, self._read, modules=self.modules, optimisers=trainer.optimisers,
-            finished=lambda state: is_finished(state, self.config), anew=ANEW, other_threads=other_threads,
+        self.on_progress, self.history = on_progress, folder / "history.jsonl"
+        self.best = copy.deepcopy(trainer.kept) if self.config.patience else None
+        best = {} if self.best is None else {"best": self.best}
+        self.checkpoints = Checkpoints(
+            folder / CHECKPOINT, settings, anew=ANEW,
+            modules={**trainer.modules, "meters": trainer.meters, **best}, optimisers=trainer.optimisers,
         )  # fmt: skip
-        threads = ""
-        if resumed is not None:
-            self.state, self.fell_back = resumed.state, resumed.fell_back
-            if self.finished:  # nothing is computed under other threads, or in another order
-                self.settings = resumed.settings
-            else:
-                threads = self._note_threads(resumed.threads)
-        refuse_other_steps(self.checkpoint, self.ranks, self.state.step)
+        resumed = self.checkpoints.resume(
+            self._read, finished=lambda state: is_finished(state, self.config), other_threads=other_threads
+        ) or Resumed(TrainState(), "", "")
+        self.state, self.fell_back = resumed.state, resumed.fell_back
+        refuse_other_steps(self.checkpoints.path, self.ranks, self.state.step)
         left_out = cut_history(self.history, step=self.state.step) if self.ranks.first else ""
-        note = " ".join(filter(None, (self.fell_back, threads, left_out)))
+        note = " ".join(filter(None, (resumed.note, left_out)))
         on_progress(Progress("training", self.state.step, self.config.steps, "steps", note=note))
         self.clock, self.due, self.report_due = _Clock(trainer), CheckpointDue(checkpoint_seconds, folder), ReportDue()
         self.first_seconds = FirstSeconds()
-
-    def _note_threads(self, before: int | None) -> str:
-        """Keep the checkpoint's number of threads if it is another; return that the run goes on so, in words."""
-        if before is None:
-            return ""
-        self.state.earlier_threads = (*(self.state.earlier_threads or ()), before)
-        return threads_note(before, self.settings["threads"])
 
     def _read(self, written: Mapping[str, Any], file: Path) -> TrainState:
         """Return the state of a checkpoint, checked; it is not beyond the last step."""
@@ -312,10 +299,7 @@ class _Run:
     def save(self) -> None:
         check_weights(self.state.step, self.trainer.modules)
         with self.due:
-            save_checkpoint(
-                self.checkpoint, self.settings, asdict(self.state),
-                modules=self.modules, optimisers=self.trainer.optimisers,
-            )  # fmt: skip
+            self.checkpoints.save(asdict(self.state))
 
     def _compare(self) -> None:
         """Remember the weights that were scored best."""

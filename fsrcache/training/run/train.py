@@ -209,8 +209,8 @@ def train_generator(
     state, target = result.state, folder / "generator.safetensors"
     steps = state.best_step if config.patience else state.step
     training = {**result.settings, "steps": steps}
-    if state.earlier_threads:
-        training["earlier_threads"] = state.earlier_threads
+    if result.earlier_threads:
+        training["earlier_threads"] = result.earlier_threads
     if ranks.first:
         form = replace(extractor.form, early=early_width(trainer.kept))
         save_generator(target, trainer.kept, features=form, training=training)
@@ -227,5 +227,5 @@ def train_generator(
         data_wait_share=result.data_wait_share,
         generator=str(target),
         seed=seed,
-        earlier_threads=state.earlier_threads or (),
+        earlier_threads=result.earlier_threads,
     )

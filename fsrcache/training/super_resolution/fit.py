@@ -20,10 +20,10 @@ from fsrcache.faces.decode import Pictures
 from fsrcache.faces.degrade import Degradation
 from fsrcache.models.super_resolution.presets import SuperResolutionConfig
 from fsrcache.progress import Progress, ProgressCallback, no_progress
-from fsrcache.records import Between, Threads, value_from
+from fsrcache.records import Between, value_from
 from fsrcache.training.data.memory import memory_errors
 from fsrcache.training.ranks import ALONE, Ranks
-from fsrcache.training.run.checkpoint import resume, save_checkpoint, threads_note
+from fsrcache.training.run.checkpoint import CHECKPOINT, Checkpoints
 from fsrcache.training.run.due import CheckpointDue, ReportDue
 from fsrcache.training.run.folder import held_folder, refuse_other_steps
 from fsrcache.training.step.schedules import halved, set_rate
@@ -53,14 +53,11 @@ class _State:
         Sum of the losses since the last line of the history.
     history
         The lines.
-    earlier_threads
-        Numbers of threads before the training went on under another; None where it did not.
     """
 
     step: _Step = 0
     loss: float = 0.0
     history: tuple[_Line, ...] = ()
-    earlier_threads: tuple[Threads, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -151,13 +148,13 @@ def fit_super_resolver(
     with memory_errors(config.batch), held_folder(folder, ranks, restart=False):
         run = _Run(network, config, folder, settings, on_progress, checkpoint_seconds, ranks)
         note = run.resume(other_threads=other_threads)
-        refuse_other_steps(run.checkpoint, ranks, run.resumed_from)
+        refuse_other_steps(run.checkpoints.path, ranks, run.resumed_from)
         if not run.resumed_from:
             network.get_buffer("mean").copy_(torch.from_numpy(_mean(training.pictures)))
         run.train(training.pictures, scales, degradation, seed=seed, note=note)
-    earlier = {} if run.state.earlier_threads is None else {"earlier_threads": run.state.earlier_threads}
+    earlier = {"earlier_threads": run.checkpoints.earlier_threads} if run.checkpoints.earlier_threads else {}
     history = [dict(line) for line in run.state.history]
-    return SuperResolverResult(config.steps, run.resumed_from, history, {**run.settings, **earlier})
+    return SuperResolverResult(config.steps, run.resumed_from, history, {**run.checkpoints.settings, **earlier})
 
 
 class _Run:
@@ -173,31 +170,23 @@ class _Run:
         checkpoint_seconds: float | None,
         ranks: Ranks,
     ) -> None:
-        self.network, self.config, self.settings, self.ranks = network, config, settings, ranks
+        self.network, self.config, self.ranks = network, config, ranks
         self.optimiser = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
         self.device = next(network.parameters()).device
-        self.checkpoint = folder / "checkpoint.safetensors"
+        self.checkpoints = Checkpoints(
+            folder / CHECKPOINT, settings, modules={"network": network}, optimisers={"adam": self.optimiser}
+        )
         self.on_progress = on_progress if ranks.first else no_progress
-        self.parts: Any = {"modules": {"network": network}, "optimisers": {"adam": self.optimiser}}
         self.checkpoint_due, self.report_due = CheckpointDue(checkpoint_seconds, folder), ReportDue()
         self.state, self.resumed_from = _State(), 0
 
     def resume(self, *, other_threads: bool) -> str:
         """Go back to the newest checkpoint, if any; return in words what the user should know of it."""
-        resumed = resume(
-            self.checkpoint, self.settings, self._read, **self.parts, finished=self._is_finished,
-            other_threads=other_threads,
-        )  # fmt: skip
+        resumed = self.checkpoints.resume(self._read, finished=self._is_finished, other_threads=other_threads)
         if resumed is None:
             return ""
-        self.state, before, threads = resumed.state, resumed.threads, ""
-        self.resumed_from = self.state.step
-        if before is not None and self._is_finished(self.state):  # nothing is computed under the new one
-            self.settings = {**self.settings, "threads": before}
-        elif before is not None:
-            self.state = replace(self.state, earlier_threads=(*(self.state.earlier_threads or ()), before))
-            threads = threads_note(before, self.settings["threads"])
-        return " ".join(filter(None, (resumed.fell_back, threads)))
+        self.state, self.resumed_from = resumed.state, resumed.state.step
+        return resumed.note
 
     def train(
         self, pictures: Pictures, scales: Sequence[Fraction], degradation: Degradation, *, seed: int, note: str
@@ -282,7 +271,7 @@ class _Run:
             )
         self.state = replace(self.state, loss=loss)
         with self.checkpoint_due:
-            save_checkpoint(self.checkpoint, self.settings, asdict(self.state), **self.parts)
+            self.checkpoints.save(asdict(self.state))
 
     def _is_finished(self, state: _State) -> bool:
         return state.step == self.config.steps

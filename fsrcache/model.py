@@ -295,7 +295,9 @@ def _exported_model(folder: Path, run: str) -> Model:
     """Return the model of a folder that ``fsrcache.export`` wrote, on the CPU."""
     model = read_exported(folder / WEIGHTS)
     if run not in ("default", model.run):
-        raise RequestError(f"{folder} is the run {model.run!r}, exported, and has no run {run!r}.", "Leave out run=.")
+        raise RequestError(
+            f"{folder} is the run {model.run!r}, exported, and has no run {run!r}.", "Leave out the name of the run."
+        )
     return Model(model.extractor, model.generator, folder, model.run, model.training)
 
 

@@ -25,7 +25,7 @@ NARROW = "more than 8 bits holding values up to 255, which are kept as they are"
 FRAMES = "several frames, of which the first is kept"
 CLEAR = "transparent, laid over white"
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")  # none that runs another program
-_MAX_BYTES = 1 << 30  # of a file: the largest picture, uncompressed, has half as many
+MAX_BYTES = 1 << 30  # of a file: the largest picture, uncompressed, has half as many
 _DARKEST = 1 << 12  # of 16 bits; a picture with no value above is nearly black, or of 10 or 12 bits
 _PHOTOMETRIC, _SAMPLE_FORMAT = 262, 339  # tags of TIFF
 _WHITE_IS_ZERO, _SIGNED = 0, 2
@@ -80,7 +80,7 @@ def decode_noted(path: str | PathLike[str], *, most: int | None = None) -> tuple
         raise PictureError("not a regular file")
     if status.st_size == 0:
         raise PictureError("empty file")
-    if status.st_size > _MAX_BYTES:
+    if status.st_size > MAX_BYTES:
         raise PictureError(f"enormous: {status.st_size:,} bytes")
     try:
         with _QUIET, Image.open(path, formats=_FORMATS) as image:

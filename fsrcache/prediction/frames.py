@@ -4,12 +4,12 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from stat import S_ISREG
-from tempfile import NamedTemporaryFile
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import numpy as np
 
-from fsrcache.faces.decode import PictureError, Pictures, decode
+from fsrcache.faces.decode import MAX_BYTES, PictureError, Pictures, decode
 from fsrcache.prediction.answers import Failure
 from fsrcache.prediction.packages import opencv
 from fsrcache.prediction.sources import STANDARD_INPUT, mode_of
@@ -47,7 +47,7 @@ def read_frames(sources: Iterable[str | Failure], *, every: int = 1) -> Iterator
         if isinstance(source, Failure):
             yield source
             continue
-        if Path(source).suffix.lower() in VIDEO_SUFFIXES and S_ISREG(mode_of(source)):
+        if is_video(source):
             yield from _frames_of_video(source, every)
             continue
         try:
@@ -57,22 +57,33 @@ def read_frames(sources: Iterable[str | Failure], *, every: int = 1) -> Iterator
             yield Failure(source, str(error))
 
 
+def is_video(source: str) -> bool:
+    """Tell by its suffix whether a source is a video."""
+    return Path(source).suffix.lower() in VIDEO_SUFFIXES and S_ISREG(mode_of(source))
+
+
 def _from_standard_input() -> Pictures:
     if sys.stdin is None or sys.stdin.closed:
         raise PictureError("standard input is closed")
     try:
-        content = sys.stdin.buffer.read()
+        content = sys.stdin.buffer.read(MAX_BYTES + 1)  # a longer one is refused as a file
     except OSError as error:  # it is open for writing alone
         raise PictureError(f"standard input cannot be read: {error.strerror or error}") from None
-    with NamedTemporaryFile() as file:  # which a decoder may read twice
-        file.write(content)
-        file.flush()
-        return decode(file.name, most=_MOST_PIXELS)
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "picture"  # which a decoder may read twice
+        file.write_bytes(content)
+        return decode(file, most=_MOST_PIXELS)
 
 
 def _frames_of_video(source: str, every: int) -> Iterator[Frame | Failure]:
     cv2 = opencv()
-    video, number = cv2.VideoCapture(source), 0
+    try:
+        name = str(Path(source).absolute())  # FFmpeg takes what stands before a colon for a protocol
+        name.encode()
+    except UnicodeEncodeError:  # OpenCV crashes at it
+        yield Failure(source, "a video whose name is no UTF-8; rename it")
+        return
+    video, number = cv2.VideoCapture(name), 0
     count = int(video.get(cv2.CAP_PROP_FRAME_COUNT))  # as the file says, or its duration at a steady rate
     rate, seconds = video.get(cv2.CAP_PROP_FPS), 0.0
     try:

@@ -86,6 +86,11 @@ def _lines(path: Path) -> Iterator[tuple[str, Box]]:
         lines = csv.DictReader(StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
         columns = _columns(path, lines.fieldnames or ())
         for line in lines:
+            if None in line or None in line.values():
+                raise RequestError(
+                    f"{path}, line {lines.line_num}: it has another number of values than the header.",
+                    f"Put a value that contains {delimiter!r} in double quotes.",
+                )
             values = {name: line[column] for name, column in columns.items()}
             yield str(values["path"]).strip(), _box(values, f"{path}, line {lines.line_num}")
     except OSError as error:

@@ -27,7 +27,8 @@ from fsrcache.extractors.onnx_graph import open_session
 from fsrcache.faces.bicubic import imresize_batch
 from fsrcache.faces.decode import Pictures
 from fsrcache.faces.index import list_faces
-from fsrcache.files import as_path, read_regular, write_whole
+from fsrcache.faces.walk import foreign
+from fsrcache.files import PARTIAL, as_path, read_regular, write_whole
 from fsrcache.kernels.log_eig_products import RIDGE
 from fsrcache.model import Model, generator_in_words, load
 from fsrcache.models.weights import file_digest
@@ -201,7 +202,8 @@ def _refuse_workspace(folder: Path) -> None:
 
 
 def _refuse_others_files(folder: Path) -> None:
-    if folder.is_dir() and any(folder.iterdir()) and not is_exported(folder / WEIGHTS):
+    others = folder.is_dir() and any(foreign(path.name) is None for path in folder.iterdir())  # hidden ones aside
+    if others and not is_exported(folder / WEIGHTS):
         raise RequestError(
             f"{folder} holds other files, and no exported model.", "Name a new folder, which the model gets for itself."
         )
@@ -229,6 +231,8 @@ def _replace_model(folder: Path, written: Mapping[str, bytes]) -> None:
     """
     for name in _OWN.difference([WEIGHTS]):
         (folder / name).unlink(missing_ok=True)
+    for partial in folder.glob(f".*{PARTIAL}"):  # of an export that was killed
+        partial.unlink(missing_ok=True)
     for name, content in written.items():
         write_whole(folder / name, content)
 

@@ -9,9 +9,10 @@ from fsrcache.model import load
 from fsrcache.prediction.answers import Answer
 from fsrcache.prediction.crops import faces_in, largest, whole_picture
 from fsrcache.prediction.finders import AS_FOUND, CONFIDENCE, Framing, default_finder, find_faces, open_finder
-from fsrcache.prediction.frames import Frame, read_frames
+from fsrcache.prediction.frames import Frame, is_video, read_frames
 from fsrcache.prediction.framing import framing_of
 from fsrcache.prediction.known_boxes import KnownBoxes
+from fsrcache.prediction.packages import opencv
 from fsrcache.prediction.predict import Face, predict_frames
 from fsrcache.prediction.sources import list_sources, named
 from fsrcache.prediction.temperatures import temperatures_of
@@ -98,6 +99,8 @@ def predict(
     sources, opened = list_sources(paths), open_workspace(workspace)
     boxes_in = None if boxes is None else KnownBoxes(boxes)
     detect = None if crops or boxes_in else open_finder(finder or default_finder(), confidence=finder_confidence)
+    if any(isinstance(source, str) and is_video(source) for source in sources.files):
+        opencv()  # before the pictures in front of a video are done
     model = load(opened, name, device)
     framing = Framing(context or AS_FOUND.side)
     if detect is not None and context is None:

@@ -179,6 +179,16 @@ def test_a_picture_from_standard_input(monkeypatch, crowd):
     assert list(read_frames(["-"])) == [Failure("-", "empty file")]
 
 
+def test_no_more_is_read_of_standard_input_than_of_a_file(monkeypatch):
+    for module in ("prediction.frames", "faces.decode"):
+        monkeypatch.setattr(f"fsrcache.{module}.MAX_BYTES", 1000)
+    endless = io.BytesIO(bytes(10**6))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(endless))
+    (failure,) = read_frames(["-"])
+    assert "1,001" in failure.reason
+    assert endless.tell() == 1001
+
+
 def test_standard_input_that_is_closed_or_not_for_reading_fails_alone(monkeypatch):
     monkeypatch.setattr(sys, "stdin", None)  # as after <&-
     assert list(read_frames(["-"])) == [Failure("-", "standard input is closed")]
@@ -200,6 +210,20 @@ def test_every_so_many_frames_of_a_video_in_rgb(video):
     for frame, blue in zip(frames, (0, 50, 100), strict=True):
         np.testing.assert_allclose(frame.pixels[24, 32], [200, 0, blue], atol=6)
     assert len(list(read_frames([str(video)]))) == FRAMES
+
+
+def test_a_name_with_a_colon_is_no_protocol(tmp_path, monkeypatch):
+    writer = cv2.VideoWriter(str(tmp_path / "clip.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 10, (64, 48))
+    for _ in range(3):
+        writer.write(np.zeros((48, 64, 3), np.uint8))
+    writer.release()
+    monkeypatch.chdir((tmp_path / "clip.mp4").rename(tmp_path / "10:30.mp4").parent)
+    assert [frame.path for frame in read_frames(["10:30.mp4"], every=3)] == ["10:30.mp4#frame=0"]
+
+
+def test_a_video_whose_name_is_no_utf8_fails_alone(video):
+    path = str(video.rename(video.with_name(os.fsdecode(b"cl\xe9p.avi"))))  # OpenCV would crash
+    assert list(read_frames([path])) == [Failure(path, "a video whose name is no UTF-8; rename it")]
 
 
 @pytest.mark.parametrize("suffix", [".wmv", ".3gp", ".ts", ".flv", ".ogv", ".MP4"])
@@ -271,6 +295,12 @@ def test_a_video_needs_opencv(video, monkeypatch):
     monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(RequestError, match="OpenCV cannot be loaded"):
         list(read_frames([str(video)]))
+
+
+def test_opencv_is_missed_before_the_first_picture_is_done(folder, video, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    with pytest.raises(RequestError, match="OpenCV cannot be loaded"):
+        predict([video.parent, video], workspace=folder, crops=True)
 
 
 def test_the_frames_of_a_video_are_labelled(folder, video, tmp_path):

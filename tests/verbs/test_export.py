@@ -19,7 +19,7 @@ from fsrcache.drawn.face import draw_face
 from fsrcache.errors import FsrcacheError, RequestError
 from fsrcache.extractors.covpool import CovPoolFER, extractor_of
 from fsrcache.extractors.onnx_graph import open_session
-from fsrcache.files import write_whole
+from fsrcache.files import PARTIAL, write_whole
 from fsrcache.models.weights import file_digest
 from fsrcache.presets import EXTRACTORS
 from studies.program import run
@@ -120,6 +120,16 @@ def test_other_extractors_are_refused(workspace, tmp_path, monkeypatch):
         with pytest.raises(RequestError, match=text):
             fsrcache.export(tmp_path / "model", workspace)
     assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.slow
+def test_what_a_killed_export_leaves_is_in_nobodys_way(tmp_path, workspace):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for name in (f".model.safetensors.0123{PARTIAL}", ".DS_Store"):
+        (folder / name).write_bytes(b"-")
+    fsrcache.export(folder, workspace)
+    assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == [".DS_Store"]
 
 
 @pytest.mark.parametrize("kind", [None, "generator", "nothing"])

@@ -177,16 +177,18 @@ def _print_table(answers: Iterable[Answer], failed: list[Failure]) -> None:
         table.add_column(name, justify="right", no_wrap=True)
     for name in ("label", "confidence"):
         table.add_column(name, no_wrap=True)
-    for picture in _readable(answers, failed):
-        path = Text(visible(picture.path))
-        if not picture.faces:
-            table.add_row(path, "", "", "", "no face", "")
-        for face in picture.faces:
-            sure = f"{face.confidence:.0%}" + ", unsure" * face.unsure
-            box = " ".join(map(str, _position(face)))
-            table.add_row(path, box, str(face.size), f"x{face.scale}", Text(visible(face.label)), sure)
-    if table.row_count:
-        print_table(table, Console())
+    try:
+        for picture in _readable(answers, failed):
+            path = Text(visible(picture.path))
+            if not picture.faces:
+                table.add_row(path, "", "", "", "no face", "")
+            for face in picture.faces:
+                sure = f"{face.confidence:.0%}" + ", unsure" * face.unsure
+                box = " ".join(map(str, _position(face)))
+                table.add_row(path, box, str(face.size), f"x{face.scale}", Text(visible(face.label)), sure)
+    finally:  # what was answered before an error or Ctrl-C too
+        if table.row_count:
+            print_table(table, Console())
 
 
 def _position(face: FacePrediction) -> tuple[int, int, int, int]:

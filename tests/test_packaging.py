@@ -1,5 +1,6 @@
 """The wheel, in a fresh environment outside the checkout, is the whole program."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -43,3 +44,8 @@ def test_the_wheel_works_outside_the_checkout(tmp_path):
     assert json.loads(run(program, "data", "drawn:70", "--json", cwd=tmp_path))["layout"] == "drawn"
     where = run(python, "-c", "import fsrcache.cli as cli; print(cli.__file__)", cwd=tmp_path)
     assert str(tmp_path / "venv") in where
+
+
+def test_the_checkout_is_what_is_tested():
+    for name in ("fsrcache", "fsrcache.cli", "fsrcache.kernels", "fsrcache.benchmarks"):
+        assert Path(importlib.import_module(name).__file__).is_relative_to(ROOT), "make -B .venv/.ready"

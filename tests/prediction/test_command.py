@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from fsrcache.cli.main import main
+from fsrcache.prediction.predict import predict_frames
 
 
 @pytest.fixture
@@ -97,6 +98,19 @@ def test_no_face_is_an_answer(typed, tmp_path):
     assert (code, json.loads(out)) == (0, {"pictures": [{"path": "empty.png", "faces": []}], "failed": []})
     assert typed("empty.png", "--csv")[:2] == (0, "path,x,y,width,height,size,scale,label,confidence,unsure\n")
     assert typed("empty.png")[1].splitlines()[1].split() == ["empty.png", "no", "face"]
+
+
+@pytest.mark.usefixtures("photo")
+def test_the_table_of_what_was_answered_is_printed_at_ctrl_c(typed, boxes, monkeypatch):
+    def interrupted(*given, **settings):
+        yield from predict_frames(*given, **settings)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fsrcache.verbs.predict.predict_frames", interrupted)
+    code, out, err = typed("photo.png", "--boxes", boxes)
+    assert code == 130
+    assert [line.split()[0] for line in out.splitlines()] == ["picture", *["photo.png"] * 4]
+    assert "Interrupted" in err
 
 
 @pytest.mark.usefixtures("photo")

@@ -96,7 +96,7 @@ def _rivals(scores: _Scores, row: str, of_row: Sequence[Score]) -> list[str]:
     if leaders:
         return [f"Ahead of it: {'; '.join(leaders)}."]
     rivals = [label for label in others if label != _MAJORITY]
-    return [f"None of the other rows ({', '.join(rivals)}) is ahead of it at any scale."] if rivals else []
+    return [f"None of the other rows ({', '.join(rivals)}) is ahead of it at any coarse scale."] if rivals else []
 
 
 def _shares(values: Sequence[float | None]) -> str:

@@ -74,7 +74,7 @@ def test_gains_at_some_scales_name_them(table):
 def test_rivals_that_are_ahead_are_named(table):
     assert "Ahead of it: fine-tuned at x2 and x4." in answer(with_rival(table, 99.0), "FSR-FER").details
     behind = answer(with_rival(table, 1.0), "FSR-FER").details
-    assert "None of the other rows (fine-tuned) is ahead of it at any scale." in behind
+    assert "None of the other rows (fine-tuned) is ahead of it at any coarse scale." in behind
     assert len(answer(with_rival(table, 1.0, "majority"), "FSR-FER").details) == 1
     assert "Ahead of it: majority at x2 and x4." in answer(with_rival(table, 99.0, "majority"), "FSR-FER").details
 

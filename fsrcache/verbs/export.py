@@ -231,8 +231,9 @@ def _replace_model(folder: Path, written: Mapping[str, bytes]) -> None:
     """
     for name in _OWN.difference([WEIGHTS]):
         (folder / name).unlink(missing_ok=True)
-    for partial in folder.glob(f".*{PARTIAL}"):  # of an export that was killed
-        partial.unlink(missing_ok=True)
+    for name in _OWN:
+        for partial in folder.glob(f".{name}.*{PARTIAL}"):  # of an export that was killed
+            partial.unlink(missing_ok=True)
     for name, content in written.items():
         write_whole(folder / name, content)
 

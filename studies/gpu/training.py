@@ -210,11 +210,9 @@ def _resumed(setting: Setting, config: TrainConfig, name: str) -> Results:
             trainer.step(step)
     for step in range(steps):
         first.step(step)
-    written, read = (
-        Checkpoints(path, {}, modules=one.modules, optimisers=one.optimisers) for one in (first, second)
-    )  # fmt: skip
-    written.save({})
-    if read.resume(lambda *_: None) is None:
+    Checkpoints(path, {}, modules=first.modules, optimisers=first.optimisers).save({})
+    its = Checkpoints(path, {}, modules=second.modules, optimisers=second.optimisers)
+    if its.resume(lambda *_: None) is None:
         yield "checkpoint", Failure("It was not found.")
     for step in range(steps, 2 * steps):
         second.step(step)

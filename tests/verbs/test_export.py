@@ -126,10 +126,10 @@ def test_other_extractors_are_refused(workspace, tmp_path, monkeypatch):
 def test_what_a_killed_export_leaves_is_in_nobodys_way(tmp_path, workspace):
     folder = tmp_path / "model"
     folder.mkdir()
-    for name in (f".model.safetensors.0123{PARTIAL}", ".DS_Store"):
+    for name in (f".model.safetensors.0123{PARTIAL}", f".mine{PARTIAL}", ".DS_Store"):
         (folder / name).write_bytes(b"-")
     fsrcache.export(folder, workspace)
-    assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == [".DS_Store"]
+    assert {path.name for path in folder.iterdir() if path.name.startswith(".")} == {f".mine{PARTIAL}", ".DS_Store"}
 
 
 @pytest.mark.parametrize("kind", [None, "generator", "nothing"])

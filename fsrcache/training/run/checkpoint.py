@@ -155,9 +155,8 @@ class Checkpoints:
                 damage.append(error)
                 continue
             ended = finished(state)
-            threads = written["settings"].get("threads")
-            ending = ended and threads is not None
-            self._refuse_other(file, written, other_threads=other_threads or ending, other_order=ended)
+            threads_may_differ = other_threads or (ended and "threads" in written["settings"])
+            self._refuse_other(file, written, other_threads=threads_may_differ, other_order=ended)
             _restore(file, tensors, modules=self.modules, optimisers=self.optimisers)
             fell_back = f"{damage[0].what} The checkpoint before it is used." if damage else ""
             note = " ".join(filter(None, (fell_back, self._go_on(written, ended=ended))))
@@ -217,9 +216,7 @@ def record_of(file: Path) -> RunRecord:
         If there is none, or it cannot be read.
     """
     record: _Record = value_from(_Record, read_record(file, kind=KIND), where=file)
-    return RunRecord(
-        settings=record["settings"], earlier_threads=record["earlier_threads"], state=record["state"]
-    )  # fmt: skip
+    return RunRecord(settings=record["settings"], earlier_threads=record["earlier_threads"], state=record["state"])
 
 
 def is_intact(file: Path) -> bool:

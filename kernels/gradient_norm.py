@@ -50,7 +50,7 @@ def gradient_norm(g: Tensor, power: float) -> Tensor:
     """
     _check("gradient_norm", g, power)
     if transformed():
-        return gradient_norm_reference(g, power)
+        return _transformed(g, power)
     powers: Tensor = _gradient_norm(g, float(power))
     return powers
 
@@ -81,7 +81,8 @@ def penalty_direction(g: Tensor, weight: float, power: float) -> tuple[Tensor, T
     if not is_number(weight):
         raise FsrcacheError(f"penalty_direction got the weight {weight}.", "It should be a finite number.")
     if transformed():
-        return penalty_direction_reference(g, weight, power)
+        powers, share = _transformed(g, power), weight / max(len(g), 1)
+        return share * powers.sum(), _scaled(g, share * power * _transformed(g, power, less=2)), powers
     if g.device.type == "cpu" and not torch.compiler.is_compiling():  # an op's call costs 20 us, a small batch 60
         return penalty_direction_reference(g.detach(), weight, power)
     value, direction, powers = _penalty_direction(g.detach(), float(weight), float(power))
@@ -270,10 +271,28 @@ _gradient_norm.register_autograd(_backward, setup_context=_save)
 refuse_second_derivative(_gradient_norm_backward, "gradient_norm")
 
 
+@without_autocast
+def _transformed(g: Tensor, power: float, *, less: int = 0) -> Tensor:
+    """Return ``|g|^(p - less)`` [B] for the transforms of ``torch.func``: right where g is zero, in its derivatives too.
+
+    Those of ``vector_norm`` are not. There any power that is no whole one of the squares is constant.
+    """
+    squares = g.to(_accumulator(g, power)).square().flatten(1).sum(1)
+    half = (power - less) / 2
+    if half >= 0 and half == int(half):
+        return (squares**half).to(accumulator(g))
+    positive = torch.where(squares > 0, squares, 1)
+    return torch.where(squares > 0, positive**half, 0 * squares).to(accumulator(g))  # of a NaN a NaN
+
+
+def _accumulator(g: Tensor, power: float) -> torch.dtype:
+    """Return the dtype of norms: float64 where a square may leave fp32's range and its power not."""
+    return accumulator(g) if power >= 2 else torch.float64
+
+
 def _norms(g: Tensor, power: float) -> Tensor:
-    """Return the norm of every sample [B], in float64 where its square may leave fp32's range and itself not."""
-    dtype = accumulator(g) if power >= 2 else torch.float64
-    norms: Tensor = torch.linalg.vector_norm(g, dim=list(range(1, g.ndim)), dtype=dtype)
+    """Return the norm of every sample [B]."""
+    norms: Tensor = torch.linalg.vector_norm(g, dim=list(range(1, g.ndim)), dtype=_accumulator(g, power))
     return norms
 
 

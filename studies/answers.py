@@ -27,6 +27,22 @@ def training_identity(store: FeatureStore, extractor: Extractor, config: TrainCo
     return {**settings, "extractor": extractor.digest}
 
 
+def training_folder(folder: Path, name: str, identity: Mapping[str, Any]) -> Path:
+    """Return the folder of a training, which a digest tells from trainings of one name that are of something else.
+
+    Parameters
+    ----------
+    folder
+        Folder of the study.
+    name
+        Name of the training.
+    identity
+        What the training is of, as JSON values.
+    """
+    digest = sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    return folder / f"{name}-{digest[:_NAMED]}"
+
+
 def kept_answer(
     folder: Path, name: str, identity: Mapping[str, Any], make: Callable[[Path], dict[str, Any]]
 ) -> dict[str, Any]:
@@ -34,18 +50,13 @@ def kept_answer(
 
     Parameters
     ----------
-    folder
-        Folder of the study. Trainings of one name that are of something else lie beside each other in it.
-    name
-        Name of the training.
-    identity
-        What the answer depends on, as JSON values.
+    folder, name, identity
+        The training, as ``training_folder`` takes it; its answer depends on nothing else.
     make
         Function of the training's own folder that trains, or goes on with an interrupted training, and returns the
         answer as JSON values.
     """
-    digest = sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-    own = folder / f"{name}-{digest[:_NAMED]}"
+    own = training_folder(folder, name, identity)
     file = own / "answer.json"
     if not file.exists():
         own.mkdir(parents=True, exist_ok=True)

@@ -30,7 +30,6 @@ from torch import Tensor
 
 from fsrcache.benchmarks.harness import commit, machine
 from fsrcache.cli.progress import shown
-from fsrcache.errors import FsrcacheError
 from fsrcache.evaluation.heads import Logits, probabilities_of
 from fsrcache.extractors.extractor import Extractor
 from fsrcache.extractors.opening import open_extractor
@@ -42,10 +41,11 @@ from fsrcache.rows.mapped import mapped
 from fsrcache.settings import preset_in_words
 from fsrcache.spd import unvech, vech
 from fsrcache.store.reader import FeatureStore
-from fsrcache.training.data.loader import FeatureCache
+from fsrcache.training.data.loader import FeatureCache, trained_rows, true_probabilities
 from fsrcache.training.run.features import TrainFeatures, choose_location, open_features
 from fsrcache.training.run.train import train_generator
 from fsrcache.workspace import Workspace
+from studies.answers import training_folder, training_identity
 from studies.command import StudyCommand
 from studies.unseen import Inputs, unseen_features
 
@@ -86,6 +86,9 @@ def main(
     training = read_training(run)
     store = FeatureStore(files.store).with_extra(written.get("extra", {}))  # the run's own
     known = [scale for scale in training["scales"] if scale > 1]
+    if missing := [f"{scale:g}" for scale in trained_at or () if scale not in known]:
+        whole = ", ".join(map(str, known))
+        raise click.UsageError(f"--trained-at {missing[0]}: the run {name} was not trained there, but at {whole}.")
     config, seed = replace(training["config"], steps=steps or training["config"].steps), training["seed"]
     split = next(one for one in ("test", "val") if one in store.splits)
     labels = store.labels(split).astype(np.int64)
@@ -111,12 +114,12 @@ def main(
     }
     out.mkdir(parents=True, exist_ok=True)
     _write(record, out)
-    alone = {f"trained at x{int(scale)} alone": [int(scale)] for scale in trained_at or known}
+    alone = {f"trained at x{scale:g} alone": [int(scale)] for scale in trained_at or known}
     whole = {} if config == training["config"] else {f"trained for {config.steps:,} steps": known}
     for control, scales in {**whole, **alone, _LABELS: known, _TARGETS: known}.items():
         console.print(control, highlight=False)
-        folder = files.folder / "controls" / name / f"{config.steps}-{control.replace(' ', '-').replace(',', '')}"
         with shown(console) as on_progress:
+            folder = files.folder / "controls" / name
             path = _trained(control, store.at_scales(scales), extractor, config, folder, seed, on_progress)
         outputs = _generated(load_generator(path)[0], views)
         record["rows"].append({"name": control, "accuracy": _accuracy(extractor, outputs, labels)})
@@ -210,11 +213,26 @@ def other_faces(labels: NDArray[np.int64], random: np.random.Generator) -> tuple
     return alike, unlike
 
 
-def with_other_faces(cache: FeatureCache, control: str, random: np.random.Generator) -> FeatureCache:
-    """Return a cache in which every face has the label, or the fine feature, of a random face."""
+def with_other_labels(cache: FeatureCache, store: FeatureStore, random: np.random.Generator) -> FeatureCache:
+    """Return the cache of a training of a store in which every face has the label of a random face.
+
+    Probabilities are those of that label for the face itself: a sample's weight is what a wrong label makes of it.
+    """
+    labels = cache.labels.numpy()[random.permutation(len(cache.labels))]
+    rows = {split: np.flatnonzero(wanted) for split, wanted in trained_rows(store).items()}  # in the cache's order
+    parts = np.split(labels, np.cumsum([len(own) for own in rows.values()])[:-1])
+    probabilities = [
+        true_probabilities(store, split, rows=own, labels=part)
+        for (split, own), part in zip(rows.items(), parts, strict=True)
+    ]
+    return cache._replace(
+        labels=torch.from_numpy(labels), probabilities=torch.from_numpy(np.concatenate(probabilities, axis=1))
+    )
+
+
+def with_other_targets(cache: FeatureCache, random: np.random.Generator) -> FeatureCache:
+    """Return a cache in which every face has the fine feature of a random face, in place of its own."""
     order = torch.from_numpy(random.permutation(len(cache.labels)))
-    if control == _LABELS:
-        return cache._replace(labels=cache.labels[order], probabilities=cache.probabilities[:, order])
     cache.features[0] = cache.features[0][order]  # in place: a store may be as large as half of the memory
     cache.early[0] = cache.early[0][order]
     cache.probabilities[0] = cache.probabilities[0][order]
@@ -230,23 +248,23 @@ def _trained(
     seed: int,
     on_progress: ProgressCallback,
 ) -> Path:
-    """Train the generator of a control, or go on with it; return its file."""
-    path = folder / _GENERATOR
+    """Return the file of a control's generator, which is trained, or trained on, unless it is there."""
+    identity = {"control": control, **training_identity(store, extractor, config, seed=seed)}
+    own = training_folder(folder, f"{config.steps}-{control.replace(' ', '-').replace(',', '')}", identity)
+    path = own / _GENERATOR
     if path.exists():
-        there = read_training(path)
-        if (there["config"], there["seed"], there["store"]) != (config, seed, store.spec.content_digests):
-            raise FsrcacheError(f"{folder} has a training of other settings or of another store.", "Remove it.")
         return path
     features: TrainFeatures | None = None
     if control in (_LABELS, _TARGETS):
         location = choose_location(store, "ram", device=_CPU)
         features = open_features(store, config, location=location, device=_CPU, seed=seed, on_progress=on_progress)
-        assert isinstance(features.source, FeatureCache)
-        random = np.random.default_rng(seed)
-        features = replace(features, source=with_other_faces(features.source, control, random))
+        cache, random = features.source, np.random.default_rng(seed)
+        assert isinstance(cache, FeatureCache)
+        other = with_other_labels(cache, store, random) if control == _LABELS else with_other_targets(cache, random)
+        features = replace(features, source=other)
     train_generator(
         store, extractor, config,
-        folder=folder, device=_CPU, seed=seed, cache="ram", features=features, on_progress=on_progress,
+        folder=own, device=_CPU, seed=seed, cache="ram", features=features, on_progress=on_progress,
     )  # fmt: skip
     return path
 

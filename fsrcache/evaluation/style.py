@@ -27,7 +27,13 @@ def own_style() -> Iterator[None]:
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(
-            {"font.family": "DejaVu Sans", "font.size": 9.0, "svg.fonttype": "path", "svg.hashsalt": "fsrcache"}
+            {
+                "font.family": "DejaVu Sans",
+                "font.size": 9.0,
+                "svg.fonttype": "path",
+                "svg.hashsalt": "fsrcache",
+                "text.parse_math": False,  # a name may hold a $
+            }
         )
         yield
 

@@ -1,7 +1,7 @@
 """What a report is made from: the table, probabilities, features, faces and trainings of one workspace."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,8 @@ class Training:
         The run's name, its settings and its random seed.
     scales, extra
         Scales, and names of the extra splits, that batches were drawn from.
+    store
+        Digests of the store's content by name.
     history
         The lines of its history.
     """
@@ -34,7 +36,16 @@ class Training:
     seed: int
     scales: tuple[int, ...] = ()
     extra: tuple[str, ...] = ()
+    store: Mapping[str, str] = field(default_factory=dict)
     history: Sequence[Mapping[str, Any]]
+
+    def differs_in_weights_alone(self, other: "Training") -> bool:
+        """Tell whether another training is of other weights of the samples, and of the same in all else."""
+        fixed, theirs = (
+            (replace(one.config, reweight="none"), one.seed, one.scales, {*one.extra}, one.store)
+            for one in (self, other)
+        )
+        return fixed == theirs and self.config.reweight != other.config.reweight
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

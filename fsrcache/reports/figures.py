@@ -57,30 +57,34 @@ def movement_figure(moved: Movement, labels: Sequence[int], classes: Sequence[st
     across, up = moved.fine[:_POINTS].T
     panel.scatter(across, up, s=5, c=colours, alpha=0.3, linewidths=0)
     means = zip(moved.classes, moved.starts, moved.ends, moved.goals, strict=True)
+    crosses = []  # whose names the legend is given: it drops labels of lines that begin with _
     for label, start, end, goal in means:
         colour = _CLASSES[label % len(_CLASSES)]
         arrow = {"arrowstyle": "-|>", "color": colour, "linewidth": 1.8, "shrinkA": 0, "shrinkB": 0}
         panel.annotate("", end, start, arrowprops=arrow)
         panel.plot(*start, marker="o", markersize=6, markerfacecolor="none", markeredgecolor=colour)
-        panel.plot(*goal, "x", markersize=7, markeredgewidth=1.8, color=colour, label=classes[label])
+        crosses += panel.plot(*goal, "x", markersize=7, markeredgewidth=1.8, color=colour)
     _dress(panel, "first principal axis", "second principal axis")
     panel.set(xticks=[], yticks=[])
-    figure.legend(loc="outside lower center", ncols=4, frameon=False)
+    names = [classes[label] for label in moved.classes]
+    figure.legend(crosses, names, loc="outside lower center", ncols=4, frameon=False)
     return figure
 
 
 @own_style()
 def held_out_figure(trainings: Sequence[Training]) -> Figure | None:
-    """Draw held-out accuracy, the mean over the coarse scales, against the step; None where nothing was scored."""
+    """Draw held-out accuracy against the step, the mean over the coarse scales that every curve has; None without."""
     figure, panel = _panel("step", "held-out accuracy, %")
-    for number, training in enumerate(trainings):
-        points = [
-            (line["step"], fmean(scores))
-            for line in training.history
-            if (scores := [value for scale, value in line.get("held_out_accuracy", {}).items() if scale != "1"])
-        ]
-        if points:
-            _draw_training(panel, number, training, points)
+    scored = {
+        number: lines
+        for number, training in enumerate(trainings)
+        if (lines := [line for line in training.history if line.get("held_out_accuracy")])
+    }
+    scales = [{*lines[0]["held_out_accuracy"]} - {"1"} for lines in scored.values()]
+    if shared := set[str].intersection(*scales) if scales else set():
+        for number, lines in scored.items():
+            points = [(line["step"], fmean(line["held_out_accuracy"][scale] for scale in shared)) for line in lines]
+            _draw_training(panel, number, trainings[number], points)
     return _finished(figure, panel)
 
 

@@ -173,8 +173,9 @@ def _convergence(data: ReportData) -> Content | None:
         for name, figure in drawn.items()
         if figure is not None
     ]
-    reweighted = {one.config.reweight == "none" for one in data.trainings}
-    return {"figures": figures, "both": len(reweighted) == 2, "faces": SCORED_FACES} if figures else None
+    first, *others = data.trainings or [None]
+    both = bool(others) and all(first is not None and first.differs_in_weights_alone(other) for other in others)
+    return {"figures": figures, "both": both, "faces": SCORED_FACES} if figures else None
 
 
 def _calibration(data: ReportData) -> Content | None:

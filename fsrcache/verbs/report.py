@@ -247,8 +247,7 @@ def _otherwise_weighted(context: RowContext, first: Training, *, leaving_out: Se
         except FsrcacheError as error:
             context.on_progress(note(f"The run {name} is left out: {error.what}"))
             continue
-        same = replace(other.config, reweight=first.config.reweight) == first.config
-        if same and other.config != first.config and other.seed == first.seed:
+        if first.differs_in_weights_alone(other):
             yield other
 
 
@@ -260,6 +259,7 @@ def _training(folder: Path) -> Training:
         seed=record["seed"],
         scales=record["scales"],
         extra=tuple(record.get("extra", {})),
+        store=record["store"],
         history=read_history(folder / _HISTORY),
     )
 

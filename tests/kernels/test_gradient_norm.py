@@ -65,6 +65,25 @@ def test_gradient():
     assert zero.grad.tolist() == [[0.0] * 3] * 2
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # of torch.func itself
+@pytest.mark.parametrize("power", [0.5, 1.0, 2.0, 2.5, 4.0, 6.0])
+def test_transforms_at_a_zero_gradient(power):
+    g = gradients((2, 3))
+    g[0] = 0
+    by_func = torch.func.grad(lambda g: gradient_norm(g, power).sum())(g)
+    (by_autograd,) = torch.autograd.grad(gradient_norm(g.requires_grad_(), power).sum(), g)
+    torch.testing.assert_close(by_func, by_autograd)
+    g = g.detach()
+    assert torch.func.jvp(lambda g: gradient_norm(g, power), (g,), (torch.ones_like(g),))[1][0] == 0
+    curvature = torch.func.hessian(lambda row: gradient_norm(row[None], power)[0])(g[0])
+    assert torch.equal(curvature, 2 * torch.eye(3, dtype=torch.float64) if power == 2 else torch.zeros_like(curvature))
+    value, direction, _ = torch.func.vmap(lambda g: penalty_direction(g, 2.0, power))(g[None])
+    expected = penalty_direction(g, 2.0, power)
+    torch.testing.assert_close((value[0], direction[0]), expected[:2])
+    slope = torch.func.grad(lambda g: penalty_direction(g, 2.0, power)[0])(g)
+    torch.testing.assert_close(slope, expected[1])
+
+
 def test_none_and_nan():
     assert gradient_norm(torch.zeros(0, 4), 6.0).shape == (0,)
     value, direction, powers = penalty_direction(torch.zeros(0, 4), 2.0, 6.0)

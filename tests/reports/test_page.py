@@ -152,8 +152,10 @@ def test_calibration_errors_stand_before_and_after_the_temperature(data, html):
 def test_with_and_without_reweighting_is_said(data, html):
     text = "The same settings with and without re-weighting."
     assert text in html
-    one = replace(data, trainings=data.trainings[:1])
-    assert text not in page(one, sections(one))
+    first, other = data.trainings
+    for trainings in ([first], [first, replace(other, seed=1)], [first, other, replace(other, scales=(1, 4))]):
+        changed = replace(data, trainings=trainings)
+        assert text not in page(changed, sections(changed))
 
 
 def test_the_faces_that_a_training_scores_on_its_way_are_said(html):

@@ -14,7 +14,7 @@ from fsrcache.faces.degrade import SCALE_FORM, low_resolution_view
 from fsrcache.models.generators.forms import read_training
 from fsrcache.spd import vech
 from fsrcache.store.reader import FeatureStore
-from fsrcache.training.data.loader import load_cache
+from fsrcache.training.data.loader import load_cache, trained_rows
 from fsrcache.verbs.train import train
 from fsrcache.workspace import Data, Workspace
 from studies import controls
@@ -53,20 +53,26 @@ def test_other_faces():
     assert (labels[unlike] != labels).all()
 
 
-def test_labels_of_other_faces(cache):
-    shuffled = controls.with_other_faces(cache, controls._LABELS, np.random.default_rng(0))
-    order = np.random.default_rng(0).permutation(40)
-    assert torch.equal(shuffled.features, cache.features)
-    assert torch.equal(shuffled.labels, cache.labels[order])
-    assert not torch.equal(shuffled.labels, cache.labels)
-    assert torch.equal(shuffled.probabilities, cache.probabilities[:, order])
+def test_labels_of_other_faces(store):
+    store = store.at_scales([4])
+    rows = np.flatnonzero(trained_rows(store)["train"])
+    cache = load_cache(store, "train", rows=rows, device=torch.device("cpu"))
+    other = controls.with_other_labels(cache, store, np.random.default_rng(0))
+    order = np.random.default_rng(0).permutation(len(rows))
+    assert torch.equal(other.features, cache.features)
+    assert torch.equal(other.labels, cache.labels[order])
+    assert not torch.equal(other.labels, cache.labels)
+    for at, scale in enumerate((1, 4)):  # of the face itself, for the other's label
+        stored = store.probabilities("train", scale)[:][rows, other.labels]
+        assert np.array_equal(other.probabilities[at], stored)
+        assert not np.array_equal(other.probabilities[at], cache.probabilities[at][order])
 
 
 def test_fine_features_of_other_faces(cache):
     before = cache._replace(
         features=cache.features.clone(), early=cache.early.clone(), probabilities=cache.probabilities.clone()
     )
-    shuffled = controls.with_other_faces(cache, controls._TARGETS, np.random.default_rng(0))
+    shuffled = controls.with_other_targets(cache, np.random.default_rng(0))
     order = np.random.default_rng(0).permutation(40)
     for name in ("features", "early", "probabilities"):
         values, old = getattr(shuffled, name), getattr(before, name)
@@ -188,7 +194,7 @@ def test_the_study_goes_on(workspace, tmp_path):
     assert names[-3:] == ["trained at x4 alone", controls._LABELS, controls._TARGETS]
     assert all(list(row["accuracy"]) == ["HR", "x2", "x4", "x2.5", "x9"] for row in record["rows"])
     folder = workspace / "controls/default"
-    alone = folder / "2-trained-at-x4-alone/generator.safetensors"
+    (alone,) = folder.glob("2-trained-at-x4-alone-*/generator.safetensors")
     assert read_training(alone)["scales"] == (1, 4)
     assert len({path.read_bytes() for path in folder.glob("*/generator.safetensors")}) == 3
     changed = alone.stat().st_mtime_ns
@@ -200,8 +206,17 @@ def test_the_study_goes_on(workspace, tmp_path):
     lines = (tmp_path / "controls.md").read_text().splitlines()
     assert all(line.count("|") == 7 for line in lines[: 2 + len(longer["rows"])])
     assert "x2.5, x9 were in no training" in lines[-1]
-    train(files, preset="best", steps=2, settings=SETTINGS, device="cpu", seed=1, restart=True)
-    words = ["--workspace", str(workspace), "--out", str(tmp_path), "--unseen", "9", "--trained-at", "2"]
+    train(files, preset="best", steps=2, settings=SETTINGS, device="cpu", scales=[4], restart=True)  # nothing else new
+    run("--trained-at", "4")
+    targets = [*folder.glob("2-trained-towards-the-fine-features-of-other-faces-*/generator.safetensors")]
+    assert sorted(read_training(path)["scales"] for path in targets) == [(1, 2, 4), (1, 4)]
+
+
+def test_a_scale_that_the_run_was_not_trained_at(workspace, tmp_path):
+    files = Workspace(workspace)
+    files.remember(Data("drawn:280"))
+    train(files, preset="best", steps=1, settings=SETTINGS, device="cpu", name="short")
+    words = ["--workspace", str(workspace), "--out", str(tmp_path), "--name", "short", "--trained-at", "2.5"]
     done = CliRunner().invoke(controls.main, words)
-    assert done.exit_code == 1
-    assert "x2-alone has a training of other settings" in done.output
+    assert done.exit_code == 2
+    assert "--trained-at 2.5: the run short was not trained there, but at 2, 4." in done.output

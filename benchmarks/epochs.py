@@ -35,7 +35,8 @@ def epoch_cases(store: FeatureStore, folder: Path, *, memory: int, zarr_batches:
     memory
         Bytes of our buffers; the peers' shuffle buffers hold as many rows as are resident here.
     zarr_batches
-        Number of batches that zarr reads; its time is extrapolated to an epoch.
+        Number of batches that zarr reads, warm alone: its time is extrapolated to an epoch, and what its first batches
+        read cold the later ones find in memory.
     """
     array = store.features("train")
     rows = ShuffledRows([array], batch=BATCH, seed=0, memory=memory)
@@ -44,7 +45,7 @@ def epoch_cases(store: FeatureStore, folder: Path, *, memory: int, zarr_batches:
     buffered = rows.resident * array.chunk
     every = len(array)
     some = min(every, zarr_batches * BATCH)
-    works: dict[str, Work] = {_ZARR: partial(_read_rows, lambda: _zarr(store, some), some)}
+    works: dict[str, Work] = {}
     if installed("webdataset"):
         write_webdataset(folder / "webdataset", features)
         works[f"webdataset, buffer of {buffered:,}"] = partial(_read_rows, lambda: _webdataset(folder, buffered), every)
@@ -57,14 +58,15 @@ def epoch_cases(store: FeatureStore, folder: Path, *, memory: int, zarr_batches:
         forget(Path(store.name))
         forget(folder)
 
-    for state, before in (("warm", None), ("cold", cold)):
+    by_zarr: Work = partial(_read_rows, lambda: _zarr(store, some), some)
+    for state, before, alternatives in (("warm", None, {_ZARR: by_zarr, **works}), ("cold", cold, works)):
         yield Case(
             name=f"shuffled epoch, {state}: {every:,} rows of {array.shape[1]:,}, B {BATCH}",
             candidate=f"ShuffledRows, {rows.resident} chunks resident",
             work=partial(_read_rows, lambda: rows.epoch(0), every),
             reference=lambda: (0, []),
             error=0.0,
-            alternatives=works,
+            alternatives=alternatives,
             bytes=array.nbytes,
             samples=every,
             parts={_ZARR: some / every},

@@ -20,6 +20,7 @@ import torch
 import zarr
 from numpy.typing import NDArray
 from torch import Tensor
+from zarr.buffer.cpu import NDBuffer
 
 from fsrcache.benchmarks.epochs import epoch_cases, installed
 from fsrcache.benchmarks.harness import Case, Work
@@ -57,16 +58,10 @@ def store_not_run() -> list[str]:
 
 
 def _whole(store: FeatureStore) -> Iterator[Case]:
+    """Yield reading into new arrays, which the system has to make room for first, then into buffers that are kept."""
     array, unchecked = store.features("train"), FeatureStore(store.name, check=False).features("train")
-    layout = outputs(store.spec, "train", scale=1)["features"]
-    paths = [Path(store.name) / key for key in layout.keys]
+    theirs = _zarr_arrays(store)
     name = f"{array.nbytes / 1e6:.0f} MB read whole, warm, fp16 [{array.shape[0]:,}, {array.shape[1]:,}]"
-    alternatives: dict[str, Work] = {"zarr": partial(_by_zarr, store, slice(None))}
-    if installed("zarrs"):
-        alternatives["zarr with zarrs' pipeline"] = partial(_by_zarr, store, slice(None), pipeline=_ZARRS)
-    for threads in (1, 2):
-        plain = _plain(layout, paths, np.empty(array.shape, np.float16), threads=threads)
-        alternatives[f"preadv of as many bytes, {threads} thread{'s' * (threads > 1)}"] = plain
     checksum = float(crc32c(array[:]))
 
     def to_tensors(result: Any) -> Tensor:
@@ -74,19 +69,27 @@ def _whole(store: FeatureStore) -> Iterator[Case]:
             return torch.tensor([result, checksum], dtype=torch.float64)
         return torch.tensor([result.nbytes, crc32c(result)], dtype=torch.float64)
 
-    for state, read in (("checksums looked at", array), ("checksums not looked at", unchecked)):
-        out = np.empty(array.shape, array.dtype)
-        yield Case(name=f"{name}, {state}", candidate="read_into", work=partial(_into, read, out), error=0.0,
-                   reference=partial(_by_zarr, store, slice(None)), alternatives=alternatives, bytes=array.nbytes,
-                   to_tensors=to_tensors)  # fmt: skip
+    checked = "checksums looked at"
+    new: dict[str, Work] = {words: partial(_rows, one) for words, one in theirs.items()}
+    yield Case(name=f"{name}, into a new array, {checked}", candidate="features[:]", work=partial(_rows, array),
+               error=0.0, reference=new["zarr"], alternatives=new, bytes=array.nbytes,
+               to_tensors=to_tensors)  # fmt: skip
+    kept: dict[str, Work] = {words: partial(_into_by_zarr, one, _buffer(array)) for words, one in theirs.items()}
+    layout = outputs(store.spec, "train", scale=1)["features"]
+    paths = [Path(store.name) / key for key in layout.keys]
+    for threads in (1, 2):
+        words = f"preadv of as many bytes, {threads} thread{'s' * (threads > 1)}"
+        kept[words] = _plain(layout, paths, _buffer(array), threads=threads)
+    for state, read in ((checked, array), ("checksums not looked at", unchecked)):
+        yield Case(name=f"{name}, into a buffer, {state}", candidate="read_into",
+                   work=partial(_into, read, _buffer(array)), error=0.0, reference=new["zarr"], alternatives=kept,
+                   bytes=array.nbytes, to_tensors=to_tensors)  # fmt: skip
 
 
 def _random_rows(store: FeatureStore) -> Case:
     array = store.features("train")
     rows = np.random.default_rng(0).permutation(len(array))[:128]
-    works = {"zarr, oindex": partial(_by_zarr, store, rows)}
-    if installed("zarrs"):
-        works["zarr with zarrs' pipeline, oindex"] = partial(_by_zarr, store, rows, pipeline=_ZARRS)
+    works = {f"{words}, oindex": partial(_rows, one.oindex, rows) for words, one in _zarr_arrays(store).items()}
     return Case(name="128 random rows by an integer array, warm", candidate="features[rows]", work=lambda: array[rows],
                 reference=works["zarr, oindex"], error=0.0, alternatives=works, samples=len(rows),
                 to_tensors=torch.from_numpy)  # fmt: skip
@@ -110,17 +113,36 @@ def _process(*words: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run([sys.executable, "-c", *words], capture_output=True, text=True, check=True)
 
 
+def _zarr_arrays(store: FeatureStore) -> dict[str, Any]:
+    """Return the features as zarr's arrays, by its own codecs and by zarrs' where they are installed."""
+    pipelines: dict[str, dict[str, str]] = {"zarr": {}}
+    if installed("zarrs"):
+        pipelines["zarr with zarrs' pipeline"] = {"codec_pipeline.path": _ZARRS}
+    arrays_ = {}
+    for words, settings in pipelines.items():
+        with zarr.config.set(settings):
+            arrays_[words] = zarr.open_array(Path(store.name) / "train/x1/features", mode="r")
+    return arrays_
+
+
+def _buffer(array: Any) -> NDArray[Any]:
+    """Return a buffer for all rows, every page of it touched."""
+    return np.ones(array.shape, array.dtype)
+
+
+def _rows(array: Any, rows: Any = slice(None)) -> NDArray[Any]:
+    values: NDArray[Any] = array[rows]
+    return values
+
+
 def _into(array: Any, out: NDArray[Any]) -> NDArray[Any]:
     array.read_into(out)
     return out
 
 
-def _by_zarr(store: FeatureStore, rows: Any, *, pipeline: str | None = None) -> NDArray[Any]:
-    settings = {"codec_pipeline.path": pipeline} if pipeline else {}
-    with zarr.config.set(settings):
-        array = zarr.open_array(Path(store.name) / "train/x1/features", mode="r")
-        values: NDArray[Any] = array[rows] if isinstance(rows, slice) else array.oindex[rows]  # type: ignore[assignment]
-    return values
+def _into_by_zarr(array: Any, out: NDArray[Any]) -> NDArray[Any]:
+    array.get_basic_selection(slice(None), out=NDBuffer.from_numpy_array(out))
+    return out
 
 
 def _plain(array: ArrayLayout, paths: list[Path], out: NDArray[Any], *, threads: int) -> Work:

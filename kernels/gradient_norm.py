@@ -273,9 +273,9 @@ refuse_second_derivative(_gradient_norm_backward, "gradient_norm")
 
 @without_autocast
 def _transformed(g: Tensor, power: float, *, less: int = 0) -> Tensor:
-    """Return ``|g|^(p - less)`` [B] for the transforms of ``torch.func``: right where g is zero, in its derivatives too.
+    """Return ``|g|^(p - less)`` [B] for the transforms of ``torch.func``, with right derivatives where g is zero.
 
-    Those of ``vector_norm`` are not. There any power that is no whole one of the squares is constant.
+    Those of ``vector_norm`` are not right there. A power that is no whole one of the squares is constant there.
     """
     squares = g.to(_accumulator(g, power)).square().flatten(1).sum(1)
     half = (power - less) / 2

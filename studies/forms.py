@@ -3,6 +3,7 @@
 All generators return their input at the beginning and work on the standardised feature, as ``MLPGenerator`` does.
 """
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -175,8 +176,14 @@ def train_form(
     *,
     seed: int,
     on_progress: ProgressCallback = no_progress,
-) -> Callable[[FeatureCache], dict[str, float]]:
-    """Train a form; return a function that scores it on a cache, as ``score`` does."""
+) -> tuple[Callable[[FeatureCache], dict[str, float]], float]:
+    """Train a form, which reads no early features.
+
+    Returns
+    -------
+    tuple
+        A function that scores it on a cache, as ``score`` does, and the seconds of its steps.
+    """
     store = store.without_early()
     length, scales = store.spec.widths["features"], len(store.scales)
     rows = np.flatnonzero(~store.held_out())
@@ -197,13 +204,15 @@ def train_form(
     trainer = kind(networks, batches, replace(config, critic=None))
     if isinstance(trainer, _OnEmbeddings):
         trainer.weight = ON_EMBEDDINGS[name]
+    start = time.perf_counter()
     for step in range(config.steps):
         if step % _AHEAD == 0:
             batches.prepare(step, min(_AHEAD, config.steps - step))
             on_progress(Progress("training", step, config.steps, "steps"))
         trainer.step(step)
     trainer.finite.check()
-    return lambda cache: score(generator, head, _with_scales(cache) if with_scale else cache, store.scales)
+    seconds = time.perf_counter() - start
+    return lambda cache: score(generator, head, _with_scales(cache) if with_scale else cache, store.scales), seconds
 
 
 def _with_scales(cache: FeatureCache) -> FeatureCache:

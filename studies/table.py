@@ -17,6 +17,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
+from itertools import takewhile
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -83,6 +84,7 @@ def main(
     out.mkdir(parents=True, exist_ok=True)
     features = list(features_commands(side=side, views=views, mixed=mixed, extractor=extractor))
     trainings = list(training_commands(rivals, seeds=seeds, seeds_of=counts))
+    refuse_other_features(answers, features, trainings)
     threads = max(1, usable_cores() // at_once)
     where = ("--workspace", str(workspace), "--json")
     stopped = Event()
@@ -149,6 +151,21 @@ def features_commands(
     else:
         yield "pretrain", pretrain
     yield "extract", extract
+
+
+def refuse_other_features(
+    answers: Path, features: Sequence[tuple[str, Command]], trainings: Sequence[tuple[str, Command]]
+) -> None:
+    """Raise ``UsageError`` where kept trainings are of a store that other commands made: of other views, say."""
+    kept = [name for name, _ in trainings if (answers / f"{name}.json").exists()]
+    for name, command in features:
+        file = answers / f"{name}.json"
+        words = json.loads(file.read_text())["words"] if file.exists() else []
+        if kept and tuple(takewhile(lambda word: word not in ("--data", "--workspace"), words)) != command:
+            raise click.UsageError(
+                f"{kept[0]} in {answers.parent} was not trained on the features of `fsrcache {' '.join(command)}`. "
+                "Use a workspace of its own for these options."
+            )
 
 
 def training_commands(rivals: list[str], *, seeds: int, seeds_of: Mapping[str, int]) -> Iterator[tuple[str, Command]]:

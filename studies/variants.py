@@ -1,6 +1,7 @@
 """One thing changed at a time: what each form of generator, loss, weight and critic is worth.
 
-All but ``best`` change a base, which is ``best`` with one network instead of several, at B 128 and without its noise.
+All but ``best`` change a base, which is ``best`` with one network instead of several, at B 128 and without its noise;
+the rows of ``studies.forms`` read no early features, so that what they change shows beside "no early features".
 Run as ``python -m studies.variants --workspace DIR --out benchmarks/results`` on a workspace that has a
 store. All variants are trained with the first seed, then with the next; ``variants-STEPS.json`` and
 ``variants-STEPS.md`` are written after every training, and the same command goes on; after a change of settings, store
@@ -9,7 +10,6 @@ picture chooses anything, and beside it on a tenth of those that were trained on
 """
 
 import json
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -166,11 +166,9 @@ def _train(
     seed: int,
     on_progress: ProgressCallback,
 ) -> tuple[Callable[[FeatureCache], dict[str, float]], float]:
-    """Return a function that scores the trained variant on a cache, and the seconds of its training."""
+    """Return a function that scores the trained variant on a cache, and the seconds of its steps."""
     if name in FORMS:
-        start = time.perf_counter()
-        scored = train_form(name, store, extractor, config, seed=seed, on_progress=on_progress)
-        return scored, time.perf_counter() - start
+        return train_form(name, store, extractor, config, seed=seed, on_progress=on_progress)
     trained = train_generator(
         store, extractor, config,
         folder=folder, device=_CPU, seed=seed, extra=[*store.spec.extra], on_progress=on_progress,
@@ -194,8 +192,10 @@ def _table(record: dict[str, Any]) -> str:
     table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
     caption = f"Accuracy of the frozen head in percent on {record['faces']:,} faces held out of training, and on "
     caption += f"{record['seen']:,} that were trained on"
+    without_early = [name for name in by_variant if name in FORMS]
+    left_out = f" {', '.join(without_early)}: without early features." if without_early else ""
     processor = f"{record['machine']['processor']}, {record['machine']['cores']} cores"
-    return f"{table}\n{caption}, after {record['steps']:,} steps. {record['data']}; {processor}.\n"
+    return f"{table}\n{caption}, after {record['steps']:,} steps.{left_out} {record['data']}; {processor}.\n"
 
 
 def _line(name: str, runs: list[dict[str, Any]], scales: list[str]) -> list[str]:

@@ -57,3 +57,22 @@ def test_the_default_is_no_error_where_specialists_are_not_trained(trained, tmp_
     assert names == ["train-seed-0", "train-seed-1"]
     commands = [one["command"] for one in json.loads((tmp_path / "out/t.json").read_text())["commands"]]
     assert "--name seed-0 --name seed-1" in commands[-1]
+
+
+def test_trainings_of_other_features_are_not_kept(trained, tmp_path):
+    answers = tmp_path / "fsr/answers"
+    answers.mkdir(parents=True)
+    pretrain = ["pretrain", "--data", "faces", "--workspace", "fsr", "--json"]
+    extract = ["extract", "--scales", "1..8", "--views", "3", "--workspace", "fsr", "--json"]
+    for name, words in {"pretrain": pretrain, "extract": extract, "train-seed-0": ["train"]}.items():
+        (answers / f"{name}.json").write_text(json.dumps({"words": words, "answer": {}}))
+    words = ("--rows", "none", "--seeds", 1)
+    done, names = trained(*words)
+    assert done.exit_code == 2
+    assert "train-seed-0 in" in done.output
+    assert "of `fsrcache extract --scales 1..8`." in " ".join(done.output.split())
+    assert not names
+    assert trained(*words, "--views", 3)[0].exit_code == 0
+    assert trained(*words, "--views", 3, "--side", 64)[0].exit_code == 2
+    (answers / "train-seed-0.json").unlink()
+    assert trained(*words)[0].exit_code == 0

@@ -21,3 +21,6 @@ def test_the_mean_is_over_the_coarse_scales_that_there_are(scales, title):
     column = head.index(title) - len(head)
     coarse = [100 / scale for scale in scales[1:]]
     assert lines[1][column] == f"{sum(coarse) / len(coarse):.2f}"
+    assert "without early features" not in _table(record)
+    record["runs"].append({**record["runs"][0], "variant": "generator told the scale"})
+    assert "generator told the scale: without early features." in _table(record)

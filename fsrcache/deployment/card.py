@@ -10,6 +10,7 @@ _TERMS = {  # of data, by the beginning of their title
     "AffectNet": "AffectNet is for non-commercial research, under its own terms.",
     "ExpW": "ExpW is for non-commercial research, under its own terms.",
 }
+_OTHERS = "The terms of {} are not known to this program: ask whoever published them."
 _UNKNOWN = "Their terms are not known to this program: ask whoever published them."
 
 
@@ -20,7 +21,11 @@ class Card:
     Attributes
     ----------
     extractor, generator, data
-        One line on each network, and the title of the training data; ``data`` is empty where it is unknown.
+        One line on each network, and the title of the generator's training data, empty where it is unknown.
+    extractor_known
+        Whether the extractor was trained on the same data; else its data are not known.
+    unlabelled
+        Whether the generator was trained on faces without labels too.
     scales
         Scales that the generator was trained at.
     classes, side
@@ -41,6 +46,8 @@ class Card:
     extractor: str
     generator: str
     data: str
+    extractor_known: bool
+    unlabelled: bool
     scales: tuple[int, ...]
     classes: tuple[str, ...]
     side: int
@@ -56,12 +63,16 @@ class Card:
 def model_card(card: Card) -> str:
     """Return a model card as Markdown."""
     terms = next((text for title, text in _TERMS.items() if card.data.startswith(title)), _UNKNOWN)
+    data = (card.data or "unknown, as the workspace had no store") + ", and faces without labels" * card.unlabelled
+    others = [] if card.extractor_known else ["the extractor's own training data"]
+    others += ["the faces without labels"] * card.unlabelled
     digests = "\n".join(f"- {name}: `{digest}`" for name, digest in card.digests.items())
     return _CARD.format(
         extractor=card.extractor,
         generator=card.generator,
-        data=card.data or "unknown, as the workspace had no store",
-        terms=terms,
+        data=data,
+        extractor_data=card.data * card.extractor_known or "not known to this program",
+        terms=" ".join([terms, *(_OTHERS.format(what) for what in others)]),
         scales=", ".join(map(str, card.scales)),
         classes=", ".join(card.classes),
         names=list(card.classes),
@@ -97,7 +108,8 @@ ground for a decision about a person. Nothing here identifies anyone, and it mus
 
 - extractor: {extractor}
 - generator: {generator}
-- training data: {data}
+- training data of the extractor: {extractor_data}
+- training data of the generator: {data}
 - scales: {scales} (1 is full resolution, {side} x {side} pixels)
 - classes, in the order of the probabilities: {classes}
 

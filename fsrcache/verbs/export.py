@@ -22,7 +22,7 @@ from fsrcache.deployment.weights import WEIGHTS, ExportedModel, is_exported, wri
 from fsrcache.drawn.face import draw_face
 from fsrcache.errors import Blank, FsrcacheError, Remedy, RequestError, arguments, call
 from fsrcache.evaluation.tables import SHOWN_DIGITS
-from fsrcache.extractors.covpool import CovPoolFER
+from fsrcache.extractors.covpool import CovPoolFER, trained_on
 from fsrcache.extractors.onnx_graph import open_session
 from fsrcache.faces.bicubic import imresize_batch
 from fsrcache.faces.decode import Pictures
@@ -37,6 +37,8 @@ from fsrcache.progress import Progress, ProgressCallback, no_progress, note
 from fsrcache.records import check_value
 from fsrcache.rows.generated import GENERATOR
 from fsrcache.store.reader import FeatureStore
+from fsrcache.store.spec import UNLABELLED
+from fsrcache.training.run.checkpoint import CHECKPOINT, run_record
 from fsrcache.workspace import Workspace, existing_workspace
 
 Precision = Literal["fp32", "fp16", "int8"]
@@ -124,6 +126,8 @@ def export(
     _refuse_workspace(target)
     _refuse_others_files(target)
     import_exporter()
+    if onnxruntime_web is not None and not web:
+        raise RequestError("onnxruntime-web is for a web page.", Remedy("Ask for one: `{}`.", arguments(web=True)))
     runtime = runtime_files(onnxruntime_web) if web else None
     workspace = existing_workspace(workspace)
     model = load(workspace, name)
@@ -171,6 +175,8 @@ def export(
         extractor=model.extractor.summary,
         generator=generator_in_words(model.training),
         data=FeatureStore(workspace.store).spec.data if workspace.store.exists() else "",
+        extractor_known=_has_own_extractor(workspace),
+        unlabelled=UNLABELLED in model.training.get("extra", {}),
         scales=model.scales,
         classes=model.classes,
         side=model.extractor.side,
@@ -207,6 +213,13 @@ def _refuse_others_files(folder: Path) -> None:
         raise RequestError(
             f"{folder} holds other files, and no exported model.", "Name a new folder, which the model gets for itself."
         )
+
+
+def _has_own_extractor(workspace: Workspace) -> bool:
+    """Tell whether the extractor was pre-trained in the workspace, and so on the workspace's data."""
+    run = run_record(workspace.pretraining / CHECKPOINT)
+    data = trained_on(workspace.extractor)
+    return run is not None and data is not None and data == run["settings"].get("data")
 
 
 def _weights(model: ExportedModel) -> bytes:

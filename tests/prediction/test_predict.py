@@ -231,6 +231,12 @@ def test_a_box_that_shows_no_face_fails_alone(folder, photo, tmp_path):
         ({"finder_confidence": 101}, "finder_confidence is 101"),
         ({"finder": "eyes"}, "The finder is 'eyes'"),
         ({"crops": True, "boxes": "boxes.csv"}, "have no boxes"),
+        ({"crops": True, "finder": "eyes"}, r"No face is searched for where pictures are crops.\nLeave out `finder="),
+        (
+            {"boxes": "boxes.csv", "context": 2.0, "finder_confidence": 20},
+            r"where boxes are known\.\nLeave out `finder_confidence=20, context=2.0`",
+        ),
+        ({"finder": "haar", "finder_confidence": 20}, "The finder haar has no confidence"),
         ({"boxes": "nowhere.csv"}, "nowhere.csv cannot be read"),
         ({"name": "other"}, "no trained run 'other'"),
         ({"workspace": "nowhere"}, "There is no workspace at"),

@@ -93,6 +93,7 @@ def test_the_lines_of_the_card_run(workspace, tmp_path):
         ({"workspace": "nowhere"}, "no workspace at"),
         ({"folder": "fsr"}, "is a workspace"),
         ({"web": True, "onnxruntime_web": "nowhere"}, "npm package onnxruntime-web"),
+        ({"onnxruntime_web": "nowhere"}, "onnxruntime-web is for a web page"),
     ],
 )
 def test_wrong_requests_are_refused_before_anything_is_written(change, text, workspace, tmp_path, monkeypatch):
@@ -181,6 +182,19 @@ def test_framing_and_temperatures_go_along_without_the_path_of_the_data(tmp_path
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+def test_the_card_knows_whose_data_the_extractor_saw(workspace, tmp_path):
+    def card():
+        fsrcache.export(tmp_path / "model", workspace)
+        return (tmp_path / "model/README.md").read_text()
+
+    assert "of the extractor: drawn faces" in card()
+    assert "not known to this program" not in card()
+    shutil.rmtree(workspace / "pretraining")  # as after extract --extractor FILE
+    assert "of the extractor: not known" in card()
+    assert "The terms of the extractor's own training data are not known" in card()
+
+
 def test_the_table_of_another_generator_is_not_on_the_card(tmp_path, workspace):
     assert fsrcache.evaluate(workspace, heads=["frozen"]).context.digests.count(";") == 2
     with pytest.raises(SystemExit):

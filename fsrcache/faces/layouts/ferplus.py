@@ -24,7 +24,7 @@ _DIGITS = 9  # of a vote
 
 def recognises(path: Path) -> bool:
     """Return whether a path is FER2013's CSV with the file of votes beside it, or that file."""
-    return _files(path) is not None
+    return files_of(path) is not None
 
 
 def read(path: Path, *, votes: str) -> Listing:
@@ -33,7 +33,7 @@ def read(path: Path, *, votes: str) -> Listing:
     ``majority`` is the expression with more than half of all votes; ``argmax`` the one with the most, if it is alone
     and beats unknown and NF; ``soft`` lists the same pictures, with the shares of votes as soft labels.
     """
-    files = _files(path)
+    files = files_of(path)
     if files is None:
         raise FsrcacheError(
             f"{path} is not FER2013's CSV with {_VOTES_FILE} beside it.", "Put both files into one folder."
@@ -100,7 +100,7 @@ def _read_votes(path: Path) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
     return np.array(counts, np.int64).reshape(-1, len(names)), np.frombuffer(bytes(splits), np.uint8)
 
 
-def _files(path: Path) -> tuple[Path, Path] | None:
+def files_of(path: Path) -> tuple[Path, Path] | None:
     """Return the CSV of pixels and the file of votes, or None."""
     has_votes = path.name.lower() in [_VOTES_FILE + packed for packed in PACKED]
     pixels = fer2013.csv_of(path.parent if has_votes else path)

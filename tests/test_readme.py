@@ -104,6 +104,12 @@ def test_links_lead_somewhere(page):
         assert not anchor or anchor in anchors(path.read_text()), target
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_lines_are_as_wide_as_those_of_the_code(page):
+    text = re.sub(r"```.*?```", "", PAGES[page], flags=re.DOTALL)
+    assert [line for line in text.splitlines() if len(line) > 120 and not line.startswith("|")] == []
+
+
 def test_every_page_is_in_the_navigation():
     linked = set(re.findall(r"^- \[[^]]+\]\(([\w-]+\.md)\)", PAGES["docs/index.md"], re.MULTILINE))
     assert linked == {path.name for path in ROOT.glob("docs/*.md")} - {"index.md"}

@@ -21,16 +21,9 @@ def typed(folder, capsys, monkeypatch, tmp_path):
 
     def run(*words, terminal=False):
         monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+        where = [] if "--model" in words else ["--workspace", str(folder)]
         with pytest.raises(SystemExit) as left:
-            main(
-                [
-                    "predict",
-                    "--device",
-                    "cpu",
-                    *([] if "--model" in words else ["--workspace", str(folder)]),
-                    *map(str, words),
-                ]
-            )
+            main(["predict", *map(str, words), *where, "--device", "cpu"])
         shown = capsys.readouterr()
         return left.value.code, shown.out, shown.err
 

@@ -7,6 +7,7 @@ import pytest
 from fsrcache.errors import FsrcacheError, RequestError
 from fsrcache.models.weights import write_weights
 from fsrcache.training.run.checkpoint import CHECKPOINT, previous
+from fsrcache.training.run.features import open_features
 from fsrcache.training.run.lock import run_lock
 from fsrcache.training.run.restart import discard_runs
 from fsrcache.verbs.train import estimate_train, train
@@ -52,6 +53,32 @@ def test_more_steps_are_refused_with_the_two_ways_and_restart_begins_anew(finish
     assert elsewhere.resumed_from == 0
     one, other = (finished.run(name) / "generator.safetensors" for name in ("default", "other"))
     assert one.read_bytes() == other.read_bytes()
+
+
+def test_an_ended_run_reads_no_features_unless_its_generator_is_missing_or_another_s(finished, monkeypatch):
+    opened = []
+
+    def counting(*arguments, **options):
+        opened.append(1)
+        return open_features(*arguments, **options)
+
+    monkeypatch.setattr("fsrcache.training.run.train.open_features", counting)
+    folder = finished.run("default")
+    generator, checkpoint = folder / "generator.safetensors", folder / CHECKPOINT
+    first = generator.read_bytes()
+    assert (trained(finished, 4).resumed_from, len(opened)) == (4, 0)
+    generator.unlink()
+    assert (trained(finished, 4).resumed_from, len(opened)) == (4, 1)
+    assert generator.read_bytes() == first
+    trained(finished, 6, name="other")
+    generator.write_bytes((finished.run("other") / generator.name).read_bytes())  # as killed after a restart
+    assert (trained(finished, 4).resumed_from, len(opened)) == (4, 3)
+    assert generator.read_bytes() == first
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-1] + b"?")
+    again = trained(finished, 4)
+    assert again.fell_back
+    assert len(opened) == 4
+    assert generator.read_bytes() == first
 
 
 def test_fewer_steps_than_were_taken_are_other_settings_and_no_damage(finished):

@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -164,16 +165,26 @@ def is_finished(state: TrainState, config: TrainConfig) -> bool:
     return state.step == config.steps or bool(config.patience and state.worse >= config.patience)
 
 
+def read_state(written: Mapping[str, Any], where: Path, *, steps: int) -> TrainState:
+    """Return the state of a checkpoint, checked; it is not beyond the last step."""
+    state: TrainState = value_from(TrainState, written, where=where, name="state")
+    for name, most in (("step", steps), ("best_step", state.step), ("worse", state.step)):
+        if getattr(state, name) > most:
+            raise FsrcacheError(f"{where}: state.{name} is {getattr(state, name):,}, beyond {most:,}.")
+    by_scale = sorted(state.held_out_accuracy.items(), key=lambda pair: (len(pair[0]), pair[0]))
+    state.held_out_accuracy = dict(by_scale)  # the file's order is that of texts
+    return state
+
+
 def has_ended(folder: Path, config: TrainConfig) -> bool:
     """Tell whether a folder holds a training of some settings that has ended, as its newest checkpoint says."""
     record = run_record(folder / CHECKPOINT)
     if record is None:
         return False
     try:
-        state: TrainState = value_from(TrainState, record["state"], where=folder, name="state")
+        return is_finished(read_state(record["state"], folder, steps=config.steps), config)
     except FsrcacheError:
         return False
-    return is_finished(state, config)
 
 
 def status_steps(steps: int) -> int:
@@ -206,7 +217,9 @@ class _Run:
             modules={**trainer.modules, "meters": trainer.meters, **best}, optimisers=trainer.optimisers,
         )  # fmt: skip
         resumed = self.checkpoints.resume(
-            self._read, finished=lambda state: is_finished(state, self.config), other_threads=other_threads
+            partial(read_state, steps=self.config.steps),
+            finished=lambda state: is_finished(state, self.config),
+            other_threads=other_threads,
         ) or Resumed(TrainState(), "", "")
         self.state, self.fell_back = resumed.state, resumed.fell_back
         refuse_other_steps(self.checkpoints.path, self.ranks, self.state.step)
@@ -215,16 +228,6 @@ class _Run:
         on_progress(Progress("training", self.state.step, self.config.steps, "steps", note=note))
         self.clock, self.due, self.report_due = _Clock(trainer), CheckpointDue(checkpoint_seconds, folder), ReportDue()
         self.first_seconds = FirstSeconds()
-
-    def _read(self, written: Mapping[str, Any], file: Path) -> TrainState:
-        """Return the state of a checkpoint, checked; it is not beyond the last step."""
-        state: TrainState = value_from(TrainState, written, where=file, name="state")
-        for name, most in (("step", self.config.steps), ("best_step", state.step), ("worse", state.step)):
-            if getattr(state, name) > most:
-                raise FsrcacheError(f"{file}: state.{name} is {getattr(state, name):,}, beyond {most:,}.")
-        by_scale = sorted(state.held_out_accuracy.items(), key=lambda pair: (len(pair[0]), pair[0]))
-        state.held_out_accuracy = dict(by_scale)  # the file's order is that of texts
-        return state
 
     @property
     def finished(self) -> bool:

@@ -22,6 +22,7 @@ from fsrcache.records import Seed, check_value
 from fsrcache.store.reader import FeatureStore
 from fsrcache.training.data.memory import memory_errors
 from fsrcache.training.ranks import ALONE, Ranks
+from fsrcache.training.run.ended import ended_run, training_of
 from fsrcache.training.run.features import (
     TrainFeatures,
     choose_location,
@@ -182,6 +183,7 @@ def train_generator(
     going_on = None if restart or has_ended(folder, config) else folder
     location = choose_location(read_by(store, config), cache, device=device, folder=going_on, ranks=ranks)
     on_progress(note(f"Cache: {location.mode} ({location.reason})."))
+    target = folder / "generator.safetensors"
     settings = run_settings(store, config, seed=seed, device=device, plain=plain)
     trackers = Trackers(log, folder=folder, settings={"seed": seed, **asdict(config)}, on_progress=on_progress)
     with (
@@ -190,31 +192,29 @@ def train_generator(
         torch.random.fork_rng([device] if device.type == "cuda" else []),
     ):
         refuse_other_settings(folder, settings)
-        if features is None:
-            features = open_features(
-                store, config, location=location, device=device, seed=seed, on_progress=on_progress
-            )
-        trainer = make_trainer(
-            features, extractor, config,
-            seed=seed, plain=plain, measured=bool(log), ranks=ranks, on_progress=on_progress,
-        )  # fmt: skip
-        settings["order"] = features.order
-        with closing(trainer.batches), closing(trackers):
-            result = run_steps(
-                trainer, features.held_out, store.scales,
-                every_held_out=partial(held_out_parts, read_by(store, config), device=device), folder=folder,
-                settings=settings, on_progress=on_progress, log=trackers.begin if log else None,
-                checkpoint_seconds=checkpoint_seconds, other_threads=other_threads,
+        result = ended_run(folder, config, target) if ranks.size == 1 else None
+        if result is None:
+            if features is None:
+                features = open_features(
+                    store, config, location=location, device=device, seed=seed, on_progress=on_progress
+                )
+            trainer = make_trainer(
+                features, extractor, config,
+                seed=seed, plain=plain, measured=bool(log), ranks=ranks, on_progress=on_progress,
             )  # fmt: skip
-    state, target = result.state, folder / "generator.safetensors"
-    steps = state.best_step if config.patience else state.step
-    training = {**result.settings, "steps": steps}
-    if result.earlier_threads:
-        training["earlier_threads"] = result.earlier_threads
-    if ranks.first:
-        form = replace(extractor.form, early=early_width(trainer.kept))
-        save_generator(target, trainer.kept, features=form, training=training)
-        keep_with_weights(folder)
+            settings["order"] = features.order
+            with closing(trainer.batches), closing(trackers):
+                result = run_steps(
+                    trainer, features.held_out, store.scales,
+                    every_held_out=partial(held_out_parts, read_by(store, config), device=device), folder=folder,
+                    settings=settings, on_progress=on_progress, log=trackers.begin if log else None,
+                    checkpoint_seconds=checkpoint_seconds, other_threads=other_threads,
+                )  # fmt: skip
+            if ranks.first:
+                form = replace(extractor.form, early=early_width(trainer.kept))
+                save_generator(target, trainer.kept, features=form, training=training_of(result, config))
+                keep_with_weights(folder)
+    state = result.state
     return TrainResult(
         steps=state.step,
         resumed_from=result.resumed_from,

@@ -129,11 +129,13 @@ def seeds_of_rows(pairs: Sequence[tuple[str, int]], rivals: Sequence[str]) -> di
     Raises
     ------
     click.UsageError
-        If a row is none of those that are trained.
+        If a row is none of those that are trained, or no seed changes it.
     """
     for row, _ in pairs:
         if row not in (NAME, *rivals):
             raise click.UsageError(f"--seeds-of {row}: no such row is trained; those are {', '.join((NAME, *rivals))}.")
+        if row in _NO_SEED:
+            raise click.UsageError(f"--seeds-of {row}: it is solved in closed form, and no seed changes it.")
     return dict(pairs)
 
 

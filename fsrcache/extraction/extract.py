@@ -16,7 +16,7 @@ from fsrcache.extraction.batches import batch_features, picture_batches
 from fsrcache.extraction.blocks import Extracted, WriteBlock, extract_blocks, pictures_of
 from fsrcache.extraction.features import SIDE_BY_SIDE
 from fsrcache.extraction.on_ray import RayCluster, extract_on_ray
-from fsrcache.extraction.room import name_bytes, refuse_full_disk
+from fsrcache.extraction.room import bytes_of_names, refuse_full_disk
 from fsrcache.extraction.source import FaceSource, face_source, store_spec
 from fsrcache.extractors.extractor import Extractor
 from fsrcache.extractors.identity import BATCH
@@ -198,7 +198,7 @@ def estimate_extraction(
         scales=tuple(spec.scales),
         blocks=sum(map(spec.blocks, spec.every_split)) * len(spec.scales),
         objects=1 + len(documents(spec)) + sum(len(array.keys) for array in every),
-        bytes=sum(array.nbytes for array in every) + name_bytes(source, spec.every_split),
+        bytes=sum(array.nbytes for array in every) + bytes_of_names(source, spec.every_split),
         missing=len(missing),
         pictures=total,
         pictures_per_second=rate,

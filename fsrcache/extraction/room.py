@@ -11,6 +11,7 @@ from fsrcache.extraction.source import FaceSource
 from fsrcache.store.inventory import AGAIN
 from fsrcache.store.layout import columns, outputs
 from fsrcache.store.objects import objects_at, storage_errors
+from fsrcache.store.shard import name_bytes
 from fsrcache.store.spec import StoreSpec
 from fsrcache.store.writer import unwritten
 
@@ -67,12 +68,12 @@ def missing_bytes(location: "str | PathLike[str] | Store", spec: StoreSpec, sour
     with storage_errors(f"The store {objects.name} cannot be read", objects, remedy=AGAIN):
         unbegun = [split for split in splits if objects.read(columns(spec, split)["labels"].key(0), length=1) is None]
     total += sum(array.nbytes for split in unbegun for array in columns(spec, split).values())
-    return total + name_bytes(source, unbegun)
+    return total + bytes_of_names(source, unbegun)
 
 
-def name_bytes(source: FaceSource, splits: Iterable[str]) -> int:
+def bytes_of_names(source: FaceSource, splits: Iterable[str]) -> int:
     """Return how many bytes the names of the pictures of some splits take in a store."""
-    return sum(len(str(name)) + _NAME_BYTES for split in splits for name in source.ids(split))
+    return sum(len(name_bytes(name)) + _NAME_BYTES for split in splits for name in source.ids(split))
 
 
 def _existing(folder: Path) -> Path:

@@ -9,7 +9,7 @@ import torch
 
 from fsrcache.errors import FsrcacheError
 from fsrcache.extraction.extract import estimate_extraction, extract_features
-from fsrcache.extraction.room import missing_bytes, refuse_full_disk
+from fsrcache.extraction.room import bytes_of_names, missing_bytes, refuse_full_disk
 from fsrcache.extraction.source import face_source, store_spec
 from fsrcache.extractors.covpool import CovPoolFER, extractor_of
 from fsrcache.faces.faces import usable_faces
@@ -35,6 +35,11 @@ def with_free(monkeypatch, free):
     asked = []
     monkeypatch.setattr(shutil, "disk_usage", lambda path: asked.append(path) or SimpleNamespace(free=free))
     return asked
+
+
+def test_a_name_takes_as_many_bytes_as_it_has_in_utf_8():
+    names = SimpleNamespace(ids={"train": ["é.png", "a\udce9.png"], "val": ["b"]}.get)
+    assert bytes_of_names(names, ["train"]) == (6 + 4) + (len("a\\udce9.png") + 4)
 
 
 def test_what_is_missing_is_what_will_be_written(source, tmp_path, files, stop_after):

@@ -51,6 +51,13 @@ def test_seeds_of_a_row_that_is_not_trained_are_refused(row, trained, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_seeds_of_a_row_that_none_changes_are_refused(trained):
+    done, names = trained("--rows", "ridge", "--seeds-of", "ridge", 2)
+    assert done.exit_code == 2
+    assert "--seeds-of ridge: it is solved in closed form, and no seed changes it." in " ".join(done.output.split())
+    assert not names
+
+
 def test_the_default_is_no_error_where_specialists_are_not_trained(trained, tmp_path):
     done, names = trained("--rows", "none", "--seeds", 2)
     assert done.exit_code == 0, done.output

@@ -29,7 +29,8 @@ from fsrcache.evaluation.tables import (
 from fsrcache.evaluation.temperature import with_calibration
 from fsrcache.evaluation.twins import twins
 from fsrcache.extractors.extractor import Extractor
-from fsrcache.extractors.identity import refuse_other_extractor
+from fsrcache.extractors.identity import degradation_of, refuse_other_extractor
+from fsrcache.faces.degrade import Degradation
 from fsrcache.files import as_path
 from fsrcache.memory import free_memory, gigabytes
 from fsrcache.progress import Progress, ProgressCallback, no_progress
@@ -110,20 +111,22 @@ def evaluate_predictors(
     refuse_other_extractor(store, extractor)
     _refuse_other_settings(predictors)
     split = reported_split(store, split)
-    notes = [*notes, *_split_notes(predictors, split)]
+    without_train = "train" not in store.splits and {*heads} != {FROZEN}
+    notes = [*notes, *["No re-fitted heads: the store has no train."] * without_train, *_split_notes(predictors, split)]
     predictors = [one for one in predictors if one.has(split)]
     ensembles = ensembles_of(predictors)
     refuse_unknown_row(against, ensembles)
     near: NDArray[np.float32] | None = None
     if distances:
         near = distances_to_training(store, split, device=device, folder=folder, on_progress=on_progress)
-    work = [(one, head) for one in predictors for head in heads if head == FROZEN or _refits(one)]
+    work = [(one, head) for one in predictors for head in heads if head == FROZEN or _refits(store, one)]
     kept: dict[tuple[str, str], Probabilities | None] = {}
     for predictor, head in work:
         scoring = Scoring(store, predictor, split, seed, device, folder, on_progress)
         kept[predictor.name, head] = scoring.kept(head)
     missing = [(predictor, head) for predictor, head in work if kept[predictor.name, head] is None]
-    _refuse_short_memory(store, missing)
+    _refuse_short_memory(store, missing, split=split)
+    _refuse_heads_that_stay(missing)
     announce_scoring(store, missing, split=split, device=device, on_progress=on_progress)
     outputs: dict[Key, NDArray[np.float32]] = {}
     current: Scoring | None = None
@@ -206,24 +209,36 @@ def reported_split(store: FeatureStore, split: str | None) -> str:
     return split or reported[0]
 
 
-def _refits(predictor: Predictor) -> bool:
+def _refits(store: FeatureStore, predictor: Predictor) -> bool:
     """Tell whether heads can be re-fitted on a predictor's training features."""
-    return predictor.features is not None and predictor.has("train")
+    return "train" in store.splits and predictor.features is not None and predictor.has("train")
 
 
-def _refuse_short_memory(store: FeatureStore, missing: Sequence[tuple[Predictor, str]]) -> None:
-    """Raise if a head is to be re-fitted on more training features than the free memory takes."""
+def _refuse_short_memory(store: FeatureStore, missing: Sequence[tuple[Predictor, str]], *, split: str) -> None:
+    """Raise if a head is to be re-fitted on more training features than the free memory takes.
+
+    Beside them it holds the scored ones, and while they are read a scale of the whole training split.
+    """
     scales = [len(known_scales(store, one)) for one, head in missing if head != FROZEN]
     if not scales:
         return
     of_face = store.spec.widths["features"] * np.dtype(store.spec.dtype).itemsize
-    needed = max(scales) * int((~store.held_out()).sum()) * of_face
+    trained = ~store.held_out()
+    needed = (max(scales) * (int(trained.sum()) + len(store.labels(split))) + len(trained)) * of_face
     if 0 < (free := free_memory()) < needed:
         raise FsrcacheError(
             f"A head is re-fitted with {gigabytes(needed)} of training features in memory, and {gigabytes(free)} are "
             "free.",
             Remedy("Score the frozen head alone: `{}`.", arguments(heads=[FROZEN])),
         )
+
+
+def _refuse_heads_that_stay(missing: Sequence[tuple[Predictor, str]]) -> None:
+    """Raise if a head whose architecture is to be re-trained cannot be made anew."""
+    extractors = {one.extractor.digest: one.extractor for one, head in missing if head == "refit-mlp" and one.extractor}
+    with torch.random.fork_rng(devices=[]):
+        for extractor in extractors.values():
+            extractor.fresh_head()
 
 
 def _split_notes(predictors: Sequence[Predictor], split: str) -> list[str]:
@@ -259,8 +274,6 @@ def _context(
     """Return the answers to a reviewer."""
     spec = store.spec
     held_out = int(store.held_out().sum()) if "train" in store.splits else 0
-    degradation = spec.recipe.get("degradation", {})
-    jpeg = degradation.get("jpeg")
     seeds: dict[str, list[str]] = {}
     for one in predictors:
         if one.seed is not None and not one.part:
@@ -269,8 +282,7 @@ def _context(
     return Context(
         data=f"{spec.data}; trained on {spec.rows.get('train', 0) - held_out:,} pictures of its training split "
         f"({held_out:,} held out), reported on {spec.rows[split]:,} of {split}",
-        degradation=f"MATLAB bicubic down and up, {degradation.get('form')} form, border "
-        f"{degradation.get('border')}, {'no JPEG' if jpeg is None else f'JPEG {jpeg}'} in between",
+        degradation=_in_words(degradation_of(store)),
         extractor=extractor.summary,
         generator=_facts(predictors, "generator") or "none",
         checkpoint=_facts(predictors, "checkpoint") or "none",
@@ -280,6 +292,14 @@ def _context(
         rows={one.row: one.note for one in predictors if one.note},
         notes=(*notes, *_scale_notes(store, predictors)),
     )
+
+
+def _in_words(degradation: Degradation | None) -> str:
+    """Return how faces were made coarse."""
+    if degradation is None:
+        return "unknown, the store does not say"
+    jpeg = "no JPEG" if degradation.jpeg is None else f"JPEG {degradation.jpeg}"
+    return f"MATLAB bicubic down and up, {degradation.form} form, border {degradation.border}, {jpeg} in between"
 
 
 def _digests(store: FeatureStore, extractor: Extractor, predictors: Iterable[Predictor]) -> str:

@@ -1,6 +1,7 @@
 """The table as text that other programs read: JSON-ready dicts, CSV and Markdown."""
 
 import csv
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from io import StringIO
@@ -140,9 +141,8 @@ def _number(cell: Cell) -> str:
 
 
 def _escaped(text: str) -> str:
-    for mark in "\\|*<~`":
-        text = text.replace(mark, "\\" + mark)
-    return _one_line(text)
+    """Return a text whose marks Markdown shows as they are; ``_`` within a word is none."""
+    return _one_line(re.sub(r"[\\|*<~`\[&$]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", text))
 
 
 def _one_line(text: str) -> str:

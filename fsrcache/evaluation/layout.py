@@ -155,7 +155,7 @@ def blocks(table: Table, *, measures: Sequence[str] = FIRST_LOOK, paper: bool = 
                 _size_block(table) if measure == NATIVE_SIZE else _block(table, table.rows, measure, paper=paper)
             )
     if table.pictures_with_twins and table.rows_without_twins:
-        left = f", without {several(table.pictures_with_twins, 'picture')} with a twin in training"
+        left = f", without {several(table.pictures_with_twins, 'picture')} with a twin in the training split"
         first = [measure for measure in measures[:1] if measure in MEASURES]
         lists += [_block(table, table.rows_without_twins, measure, suffix=left) for measure in first]
     return [block for block in lists if block.lines]

@@ -60,7 +60,8 @@ class Score:
         a bicubic row or without a gap.
     ceiling_reached
         (accuracy - bicubic) / (specialists - bicubic) at the same scale with the frozen head, likewise; the specialists
-        are one network a scale, mean over their seeds. None with other heads, which specialists do not have.
+        are one network a scale, mean over their seeds. None with other heads, which specialists do not have, and at
+        full resolution, where they are the extractor.
     mcnemar_p
         The exact paired test against another row, the largest over the seeds of both; None for that row itself, and
         where it has no predictions.
@@ -137,7 +138,7 @@ def score_trainings(
         rivals = _Rivals(
             bicubic=predictions(BICUBIC, head, scale),
             hr=predictions(BICUBIC, head, 1),
-            specialists=predictions(SPECIALISTS, head, scale),
+            specialists=predictions(SPECIALISTS, head, scale) if scale > 1 else [],
             against=[] if label == against else predictions(against, head, scale),
         )
         ensemble = ensembles.get(label, Ensemble(label))

@@ -81,7 +81,8 @@ class Table:
     Attributes
     ----------
     split, pictures, pictures_with_twins
-        The split, the number of its pictures, and of those with a pixel-identical twin in training.
+        The split, the number of its pictures, and of those with a pixel-identical twin in the training split, its
+        held-out tenth too.
     context
         The answers to a reviewer.
     rows, rows_without_twins
@@ -236,7 +237,7 @@ def score_table(
         classes=tuple(classes),
         confusions=_confusions(trainings, labels, classes, networks),
         side=side,
-        examples=first_examples(labels, answers),
+        examples=first_examples(labels, answers) if answers else (),
         by_size=() if sizes is None else score_sizes(trainings, labels, sizes, ensembles=networks),
         by_distance=() if distances is None else score_distances(trainings, labels, distances, ensembles=networks),
     )
@@ -260,7 +261,7 @@ def footnotes(table: Table) -> dict[str, str]:
     """Return {subject: sentence}: the table's context, its pictures, heads and statistics."""
     check_value(Table, table, name="table")
     context = table.context
-    left_out = f"{table.pictures_with_twins:,} with a pixel-identical twin in training"
+    left_out = f"{table.pictures_with_twins:,} with a pixel-identical twin in the training split"
     heads = dict.fromkeys(score.head for score in table.rows)
     labels = [score.label for score in table.rows if score.label != score.row]
     statistics = (

@@ -22,10 +22,12 @@ from fsrcache.evaluation.ensembles import mean_probabilities
 from fsrcache.evaluation.predictor import Predictor
 from fsrcache.evaluation.scores import FROZEN, MAJORITY, Ensemble
 from fsrcache.evaluation.scoring import Scoring
-from fsrcache.evaluation.splits import HELD_OUT, split_labels
+from fsrcache.evaluation.splits import HELD_OUT, split_labels, stored_rows
 from fsrcache.evaluation.tables import Key, Table
+from fsrcache.evaluation.twins import twins
 from fsrcache.progress import ProgressCallback, counted
 from fsrcache.store.reader import FeatureStore
+from fsrcache.store.spec import UNLABELLED
 
 MOST_FACES = 2000  # of a fit: one number is fitted
 _WHERE = {"val": "of val", HELD_OUT: "of the held-out tenth of train"}
@@ -51,7 +53,7 @@ class Calibration:
 def fit_split(store: FeatureStore, *, scored: str | None = None) -> str | None:
     """Return the split that temperatures are fitted on: val, unless it is scored, else the held-out tenth of train.
 
-    The extractor and the rows were trained on none of these faces. None where the store has none of them.
+    None where the store has no faces of either.
 
     Parameters
     ----------
@@ -65,9 +67,25 @@ def fit_split(store: FeatureStore, *, scored: str | None = None) -> str | None:
     return HELD_OUT if "train" in store.splits and store.held_out().any() else None
 
 
-def fit_rows(count: int) -> slice:
-    """Return which of so many faces a temperature is fitted on: at most 2,000, evenly spaced."""
-    return slice(None, None, max(1, -(-count // MOST_FACES)))
+def fit_rows(store: FeatureStore, split: str, *, scored: str | None = None) -> NDArray[np.int64]:
+    """Return which rows of a split temperatures are fitted on, int [m]: at most 2,000, evenly spaced.
+
+    None of their pictures, pixel for pixel, was trained on or is scored.
+
+    Parameters
+    ----------
+    store, split, scored
+        The features, the split, and the one that is scored, as for ``fit_split``.
+    """
+    name, rows = stored_rows(store, split)
+    hashes = store.hashes(name)[rows]
+    others = [] if scored is None else [store.hashes(scored)]
+    if "train" in store.splits:
+        others.append(store.hashes("train")[~store.held_out()])
+    if UNLABELLED in store.spec.extra:
+        others.append(store.hashes(UNLABELLED))
+    apart = np.flatnonzero(~twins(hashes, np.concatenate(others))) if others else np.arange(len(hashes))
+    return apart[:: max(1, -(-len(apart) // MOST_FACES))]
 
 
 def calibrate(
@@ -83,13 +101,12 @@ def calibrate(
     probabilities, labels
         [n, K] and int [n], of the faces that the error is measured on.
     fit
-        [m, K] and int [m], of those that the temperature is fitted on; None where there are none.
+        [m, K] and int [m], of those that the temperature is fitted on; None or none of them where there are none.
     """
     error = calibration_error(probabilities, labels)
-    if fit is None:
+    if fit is None or not len(fit[1]):
         return Calibration(error=error)
-    rows = fit_rows(len(fit[1]))
-    temperature = fit_temperature(fit[0][rows], fit[1][rows])
+    temperature = fit_temperature(*fit)
     after = calibration_error(with_temperature(probabilities, temperature), labels)
     return Calibration(error=error, error_after=after, temperature=temperature)
 
@@ -119,34 +136,38 @@ def with_calibration(
     device, folder, on_progress
         As for ``evaluate_predictors``.
     """
+    if all(head != FROZEN for _, head, *_ in outputs):
+        return replace(table, calibration="the frozen head was not scored")
     split, labels = fit_split(store, scored=table.split), store.labels(table.split).astype(np.int64)
     fitted: dict[Key, NDArray[np.float32]] = {}
     fit_labels = labels[:0]
     if split is not None:
-        fit_labels = split_labels(store, split).astype(np.int64)
+        rows = fit_rows(store, split, scored=table.split)
+        fit_labels = split_labels(store, split)[rows].astype(np.int64)
         known = [one for one in predictors if one.has(split) and one.row != MAJORITY]
         for predictor in counted(known, "calibrating", "rows", on_progress):
             scoring = Scoring(store, predictor, split, 0, device, folder, on_progress)
             there = scoring.kept(FROZEN)
             for scale, values in (scoring.compute(FROZEN) if there is None else there).items():
-                fitted[predictor.row, FROZEN, scale, predictor.seed] = values
+                fitted[predictor.row, FROZEN, scale, predictor.seed] = values[rows]
         fitted |= mean_probabilities(fitted, ensembles)
     measured: dict[tuple[str, str, int], list[Calibration]] = {}
     for key, values in outputs.items():
         if key[1] == FROZEN and key[0] != MAJORITY:
             fit = (fitted[key], fit_labels) if key in fitted else None
             measured.setdefault(key[:3], []).append(calibrate(values, labels, fit=fit))
-    rows = tuple(
+    scores = tuple(
         replace(score, **_means(measured.get((score.label, score.head, score.scale), []))) for score in table.rows
     )
     temperatures = [
         one.temperature for of_label in measured.values() for one in of_label if one.temperature is not None
     ]
-    used = len(range(len(fit_labels))[fit_rows(len(fit_labels))])
-    where = "" if split is None else f"temperatures fitted on {used:,} faces {_WHERE[split]}, none of them scored"
+    where = ""
+    if split is not None and len(fit_labels):
+        where = f"temperatures fitted on {len(fit_labels):,} faces {_WHERE[split]}, none of them trained on or scored"
     if ends := sum(map(at_bound, temperatures)):
         where += f"; {ends} of {len(temperatures)} are at a bound of the fit, 1/20 or 20: better ones may lie beyond"
-    return replace(table, rows=rows, calibration=where or "no faces to fit temperatures on")
+    return replace(table, rows=scores, calibration=where or "no faces to fit temperatures on")
 
 
 def _means(seeds: Sequence[Calibration]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol, Self
 import torch
 from torch import Tensor, nn
 
-from fsrcache.errors import FsrcacheError, RequestError
+from fsrcache.errors import FsrcacheError, Remedy, RequestError, arguments
 from fsrcache.models.form import FeatureForm
 from fsrcache.presets import PretrainConfig, Side
 from fsrcache.records import check_value, shortened
@@ -189,12 +189,31 @@ class Extractor:
         return _in_fp32(taps)
 
     def fresh_head(self) -> nn.Module:
-        """Return an untrained copy of the head, its weights drawn from torch's global random state."""
+        """Return an untrained copy of the head, its weights drawn from torch's global random state.
+
+        Raises
+        ------
+        RequestError
+            If a weight of it stays as it was trained, or it has no parameters at all.
+        """
         head = copy.deepcopy(self.head)
         for module in head.modules():
-            reset = getattr(module, "reset_parameters", None)
+            reset = getattr(
+                module, "reset_parameters", getattr(module, "_reset_parameters", None)
+            )  # _: torch's attention
             if callable(reset):
                 reset()
+        trained = dict(self.head.named_parameters())
+        kept = [name for name, weight in head.named_parameters() if _is_as_trained(weight, trained[name])]
+        if kept or not trained:
+            what = f"{kept[0]} stays as it was trained" if kept else "it has no parameters"
+            raise RequestError(
+                f"The head of {self.name} cannot be re-fitted: {what}.",
+                Remedy(
+                    "Give its modules a method reset_parameters that draws every weight, or leave that head out: `{}`.",
+                    arguments(heads=["frozen", "refit-linear"]),
+                ),
+            )
         if not any(weight.requires_grad for weight in head.parameters()):  # of a network that is frozen itself
             head.requires_grad_(True)
         return head.train()
@@ -356,3 +375,8 @@ _INTERFACE = (
     "An extractor has classes, side, channels, embed(pictures uint8 [B, channels, side, side]) -> (features, "
     "embedding, logits) or (features, embedding, logits, early), and head: features -> (embedding, logits)."
 )
+
+
+def _is_as_trained(weight: Tensor, trained: Tensor) -> bool:
+    """Tell whether a weight that was reset is the trained one; what is the same number everywhere may be both."""
+    return bool(torch.equal(weight, trained) and (weight != weight.flatten()[:1]).any())

@@ -100,9 +100,11 @@ def _fitted(model: Model, store: FeatureStore, scale: int, on_progress: Progress
     split = fit_split(store)
     if split is None or scale not in store.scales:
         return None
-    labels = split_labels(store, split).astype(np.int64)
-    rows = fit_rows(len(labels))
-    labels, arrays = labels[rows], [read[rows] for read in split_inputs(model.generator, store, split, scale)]
+    rows = fit_rows(store, split)
+    if not len(rows):
+        return None
+    labels = split_labels(store, split)[rows].astype(np.int64)
+    arrays = [read[rows] for read in split_inputs(model.generator, store, split, scale)]
     probabilities = _probabilities(model, arrays, f"calibrating x{scale}", on_progress)
     fitted = calibrate(probabilities, labels, fit=(probabilities, labels))
     assert fitted.temperature is not None

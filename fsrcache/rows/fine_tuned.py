@@ -18,7 +18,7 @@ from fsrcache.extractors.opening import open_extractor
 from fsrcache.models.weights import kind_of, read_record
 from fsrcache.presets import FINE_TUNING, PretrainConfig
 from fsrcache.records import value_from
-from fsrcache.rows.own_store import STORE, ready_seeds, refuse_other_faces, train_again, write_own_store
+from fsrcache.rows.own_store import STORE, leave_out, ready_seeds, refuse_other_faces, train_again, write_own_store
 from fsrcache.rows.row import RowContext, RowResult, RowTraining, changes_in_words, rows_apart
 from fsrcache.settings import differences
 from fsrcache.store.reader import FeatureStore
@@ -85,12 +85,19 @@ def predictors(context: RowContext, runs: Sequence[str]) -> list[Predictor]:  # 
 
 def tuned_predictors(name: str, note: str, context: RowContext, find_changes: Changes) -> list[Predictor]:
     """Return the trainings of a row whose features are there; ``find_changes`` returns ``Predictor.changes`` of one."""
-    ready = [_predictor(name, note, context, seed, folder, find_changes) for seed, folder in ready_seeds(context, name)]
+    ready = []
+    for seed, folder in ready_seeds(context, name):
+        tuned = open_extractor(folder / _WEIGHTS, device=context.device, base=context.extractor)
+        if FeatureStore(folder / STORE).spec.digests["weights"] != tuned.digest:
+            leave_out(context, name, seed)  # its features are of the weights before
+        else:
+            ready.append(_predictor(name, note, context, seed, folder, tuned, find_changes))
     return rows_apart(name, ready)
 
 
-def _predictor(name: str, note: str, context: RowContext, seed: int, folder: Path, find_changes: Changes) -> Predictor:
-    tuned = open_extractor(folder / _WEIGHTS, device=context.device, base=context.extractor)
+def _predictor(
+    name: str, note: str, context: RowContext, seed: int, folder: Path, tuned: Extractor, find_changes: Changes
+) -> Predictor:
     store = FeatureStore(folder / STORE)
     refuse_other_extractor(store, tuned)
     refuse_other_faces(store, context, name, seed=seed)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +25,7 @@ from fsrcache.models.weights import file_digest
 from fsrcache.presets import TRAINING, TrainConfig
 from fsrcache.progress import named
 from fsrcache.rows.mapped import generated_features
-from fsrcache.rows.row import RowContext, no_obstacle
+from fsrcache.rows.row import RowContext, no_obstacle, refuse_replaced
 from fsrcache.settings import preset_in_words
 from fsrcache.training.run.checkpoint import has_checkpoint
 from fsrcache.training.run.features import read_by
@@ -157,11 +157,12 @@ def generator_predictor(
     settings
         Settings of the training in words.
     """
-    config, generator = training["config"], cache(lambda: load_generator(path)[0])
+    config, digest = training["config"], file_digest(path)
+    generator = cache(partial(_load, path, digest))
     return Predictor(
         row=row,
         name=name,
-        source={"generator": file_digest(path)},
+        source={"generator": digest},
         seed=training["seed"],
         extractor=context.extractor,
         features=_features(context, generator, name),
@@ -179,12 +180,19 @@ def generator_predictor(
     )
 
 
+def _load(path: Path, digest: str) -> torch.nn.Module:
+    """Return the generator of a file that has a digest."""
+    generator = load_generator(path)[0]
+    refuse_replaced(path, digest)
+    return generator
+
+
 def _one_of(context: RowContext, whole: Predictor, path: Path) -> Predictor:
     """Return the predictor of a generator's first network alone."""
 
     @cache
     def first() -> torch.nn.Module:
-        generator = load_generator(path)[0]
+        generator = _load(path, whole.source["generator"])
         assert isinstance(generator, MLPGenerator)
         generator.keep(0)
         return generator

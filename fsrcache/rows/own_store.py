@@ -15,7 +15,7 @@ from fsrcache.store.objects import objects_at
 from fsrcache.store.reader import FeatureStore
 
 STORE = "features.zarr"  # in the folder of a seed
-_SAME = ("pictures", "labels", "order")  # digests that it shares with the workspace's
+_SAME = ("pictures", "labels", "order", "preprocessing")  # digests that it shares with the workspace's
 
 
 def ready_seeds(context: RowContext, name: str) -> Iterator[tuple[int, Path]]:
@@ -25,7 +25,12 @@ def ready_seeds(context: RowContext, name: str) -> Iterator[tuple[int, Path]]:
         if root is not None and root.complete and any(folder.glob("*.safetensors")):
             yield seed, folder
         else:
-            context.on_progress(note(f"{name} with the seed {seed} is left out: its training did not come to its end."))
+            leave_out(context, name, seed)
+
+
+def leave_out(context: RowContext, name: str, seed: int) -> None:
+    """Note that a seed of a row is left out."""
+    context.on_progress(note(f"{name} with the seed {seed} is left out: its training did not come to its end."))
 
 
 def write_own_store(
@@ -89,7 +94,8 @@ def refuse_other_faces(store: FeatureStore, context: RowContext, name: str, *, s
     other = [one for one in _SAME if store.spec.digests[one] != context.store.spec.digests[one]]
     if other:
         raise FsrcacheError(
-            f"{store.name} is of other faces than {context.store.name}: their {', '.join(other)} differ.",
+            f"{store.name} is of other faces than {context.store.name}, or of others made coarse: "
+            f"their {', '.join(other)} differ.",
             train_again(context, name, seed=seed),
         )
 

@@ -23,6 +23,7 @@ from fsrcache.rows.row import (
     RowTraining,
     changes_in_words,
     no_obstacle,
+    refuse_replaced,
     rows_apart,
     trained_seeds,
 )
@@ -99,9 +100,13 @@ def _predictor(name: str, note: str, context: RowContext, seed: int, files: Sequ
         _refuse_other_store(name, context, seed, file, record)
     by_scale = {scale: file for file, record in records.items() for scale in record["settings"]["scales"]}
 
+    digests = {file: file_digest(file) for file in files}
+
     @cache
     def linear(file: Path) -> nn.Module:
-        return read_map(file)[0].to(context.device)
+        module = read_map(file)[0].to(context.device)
+        refuse_replaced(file, digests[file])
+        return module
 
     def networks(scale: int) -> Networks:
         return Networks(extractor=context.extractor, generator=linear(by_scale[scale]) if scale in by_scale else None)
@@ -110,14 +115,15 @@ def _predictor(name: str, note: str, context: RowContext, seed: int, files: Sequ
         if scale not in by_scale:
             return split_features(store, split, scale)
         on_progress = named(context.on_progress, f"{name}/seed-{seed}")
-        own = read_map(by_scale[scale])[0].to(context.device)
-        return generated_features(own, store, split, scale, device=context.device, on_progress=on_progress)
+        return generated_features(
+            linear(by_scale[scale]), store, split, scale, device=context.device, on_progress=on_progress
+        )
 
     changes = tuple(differences(next(iter(records.values()))["settings"]["config"], RIDGE))
     return Predictor(
         row=name,
         name=f"{name}/seed-{seed}",
-        source={"maps": [file_digest(file) for file in files]},
+        source={"maps": list(digests.values())},
         seed=seed,
         extractor=context.extractor,
         features=features,

@@ -7,10 +7,12 @@ from typing import Any, Protocol
 
 import torch
 
+from fsrcache.errors import FsrcacheError
 from fsrcache.evaluation.predictor import Predictor
 from fsrcache.extractors.extractor import Extractor
 from fsrcache.faces.degrade import Degradation
 from fsrcache.faces.faces import Faces
+from fsrcache.models.weights import file_digest
 from fsrcache.progress import ProgressCallback
 from fsrcache.store.reader import FeatureStore
 from fsrcache.training.ranks import ALONE, Ranks
@@ -176,6 +178,20 @@ def trained_seeds(workspace: Workspace, name: str) -> list[tuple[int, Path]]:
         if text.isdecimal() and folder == workspace.row(name, int(text)):
             found[int(text)] = folder
     return sorted(found.items())
+
+
+def refuse_replaced(path: Path, digest: str) -> None:
+    """Raise if a file whose network was just read has another digest than when its row was listed.
+
+    Its answers would be kept as those of the network before.
+
+    Raises
+    ------
+    FsrcacheError
+        With the file.
+    """
+    if file_digest(path) != digest:
+        raise FsrcacheError(f"{path} was trained anew while it was scored.", "Evaluate again.")
 
 
 def changes_in_words(changes: Sequence[str] | None) -> str:

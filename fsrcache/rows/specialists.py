@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from fsrcache.announce import announce, several
 from fsrcache.device import in_words
 from fsrcache.errors import Blank, FsrcacheError, Remedy, call
+from fsrcache.evaluation.heads import Logits, probabilities_of
 from fsrcache.evaluation.networks import Networks
 from fsrcache.evaluation.predictions import read_predictions, write_predictions
 from fsrcache.evaluation.predictor import Predictor
-from fsrcache.evaluation.splits import HELD_OUT, split_labels, stored_rows
+from fsrcache.evaluation.splits import HELD_OUT, split_features, split_labels
 from fsrcache.extraction.batches import batch_features, picture_batches
 from fsrcache.extraction.source import FaceSource, face_source
 from fsrcache.extractors.covpool import COVPOOL, ExtractorTraining
@@ -142,13 +143,13 @@ def _predictor(
     context: RowContext, seed: int, folder: Path, scales: Sequence[int], schedule: PretrainConfig
 ) -> Predictor:
     store, shape = context.store, len(context.store.classes)
+    extractor = Logits(context.extractor.frozen_head()).to(context.device)
     config = SpecialistConfig(epochs=0 if schedule == context.extractor.schedule else schedule.epochs)
     changes = tuple(differences(config, SETTINGS))
 
     def probabilities(split: str, scale: int) -> NDArray[np.floating[Any]]:
         if scale == 1:
-            name, rows = stored_rows(store, split)
-            return np.asarray(store.probabilities(name, 1)[rows])
+            return probabilities_of(extractor, split_features(store, split, 1))
         one = folder / f"x{scale}"
         read = _read(store, one, scale, split, (len(split_labels(store, split)), shape))
         if read is None:

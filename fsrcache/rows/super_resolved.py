@@ -17,6 +17,7 @@ from fsrcache.errors import FsrcacheError, RequestError
 from fsrcache.evaluation.networks import Enlarger, Networks
 from fsrcache.evaluation.predictor import Predictor
 from fsrcache.evaluation.splits import split_features
+from fsrcache.evaluation.tables import SHOWN_DIGITS
 from fsrcache.extraction.source import SuperResolver, face_source
 from fsrcache.faces.decode import Pictures
 from fsrcache.faces.degrade import Degradation, coarse_pictures, low_resolution_view
@@ -145,6 +146,7 @@ def super_resolved_predictors(
                 train_again(context, name, seed=seed),
             )
         _, trained = load_super_resolver(next(iter(files.values())))
+        elsewhere = f"{_ELSEWHERE} ({trained['data'][:SHOWN_DIGITS]})" if trained["pictures"] else ""
         ready.append(
             Predictor(
                 row=name,
@@ -155,7 +157,7 @@ def super_resolved_predictors(
                 features=partial(split_features, store),
                 scales=store.scales,
                 note=note,
-                facts={"settings": preset_in_words(trained["config"], presets) + _ELSEWHERE * trained["pictures"]},
+                facts={"settings": preset_in_words(trained["config"], presets) + elsewhere},
                 networks=_networks(context, files),
                 spent=total_spent(dict.fromkeys(map(_training_folder, files.values()))),
             )

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from fsrcache.errors import RequestError
-from fsrcache.evaluation.formats import to_csv, to_json, to_markdown
+from fsrcache.evaluation.formats import _escaped, to_csv, to_json, to_markdown
 from fsrcache.evaluation.layout import MEASURES, blocks
 from fsrcache.evaluation.paper import TABLE_1, TEST_PICTURES
 from fsrcache.evaluation.tables import footnotes, score_table
@@ -60,12 +60,27 @@ def test_markdown_round_trip(table):
     assert r"- extractor: CovPoolFER, \*HR only\*" in text
 
 
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("l2_weight", "l2_weight"),
+        ("_other_", r"\_other\_"),
+        ("__a__", r"\_\_a\_\_"),
+        ("[x](http://y)", r"\[x](http://y)"),
+        ("&lt;b&gt;", r"\&lt;b\&gt;"),
+        ("$a$ | *b*", r"\$a\$ \| \*b\*"),
+    ],
+)
+def test_markdown_shows_names_as_they_are(name, written):
+    assert _escaped(name) == written
+
+
 def test_terminal_fits_and_says_what_was_measured_but_no_definitions(table):
     text = printed(table)
     assert max(map(len, text.splitlines())) <= 80
     assert "frozen       bicubic 80.0  60.0  30.0" in text
     assert "             FSR-FER 85.0~ 70.0~ 65.0" in text
-    assert "without 4 pictures with a twin in training" in text
+    assert "without 4 pictures with a twin in the training split" in text
     said = footnotes(table)
     for subject in ("data", "split", "extractor", "generator", "seeds", "notes"):
         assert subject in text

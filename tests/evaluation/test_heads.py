@@ -9,6 +9,7 @@ from torch import nn
 
 from fsrcache.errors import FsrcacheError, RequestError
 from fsrcache.evaluation.heads import Fit, Logits, probabilities_of, refit_linear, refit_mlp
+from fsrcache.extractors.extractor import make_extractor
 
 FIT = Fit(epochs=6, batch=64, learning_rate=1e-2, weight_decay=1e-2, label_smoothing=0.0)
 
@@ -99,6 +100,56 @@ def test_probabilities_are_the_softmax_of_the_logits():
     found = probabilities_of(Logits(Head()), features)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+class Head(nn.Module):
+    """A head whose weights are of one kind."""
+
+    def __init__(self, kind):
+        super().__init__()
+        last = nn.Linear(16, 3)
+        self.last = nn.utils.parametrizations.weight_norm(last) if kind == "weight_norm" else last
+        if kind in ("parameter", "buffer"):
+            del self.last
+            self.weights = nn.Parameter(torch.randn(16, 3)) if kind == "parameter" else nn.Buffer(torch.randn(16, 3))
+        self.attention = nn.MultiheadAttention(16, 2, batch_first=True) if kind == "attention" else None
+
+    def forward(self, features):
+        if self.attention is not None:
+            features = self.attention(*3 * [features[:, None]])[0][:, 0]
+        return features, self.last(features) if hasattr(self, "last") else features @ self.weights
+
+
+def somebodys(kind):
+    """Return the extractor of a network with such a head."""
+
+    class Network(nn.Module):
+        classes, side, channels, preprocessing = ("a", "b", "c"), 8, 1, "none"
+
+        def __init__(self):
+            super().__init__()
+            self.body, self.head = nn.Linear(64, 16), Head(kind)
+
+        def embed(self, pictures):
+            features = self.body(pictures.flatten(1).float())
+            return features, *self.head(features)
+
+    return make_extractor(Network(), name="n", digest="0", preprocessing="none", trainable=True)
+
+
+@pytest.mark.parametrize("kind", ["parameter", "buffer", "weight_norm"])
+def test_a_head_that_stays_as_it_was_trained_is_not_called_re_fitted(kind):
+    why = "it has no parameters" if kind == "buffer" else ".* stays as it was trained"
+    with pytest.raises(RequestError, match=f"The head of n cannot be re-fitted: {why}"):
+        somebodys(kind).fresh_head()
+
+
+def test_a_head_of_attention_is_made_anew():
+    extractor = somebodys("attention")
+    fresh = dict(extractor.fresh_head().named_parameters())
+    weights = [name for name, weight in extractor.head.named_parameters() if weight.unique().numel() > 1]
+    assert len(weights) == 4
+    assert not any(torch.equal(extractor.head.get_parameter(name), fresh[name]) for name in weights)
 
 
 def test_errors_say_what_and_what_to_do():

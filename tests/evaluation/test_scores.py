@@ -49,6 +49,12 @@ def test_the_share_of_the_ceiling_by_hand(scored):
     assert "one network a scale" in footnotes(table)["ceiling reached"]
 
 
+def test_there_is_no_ceiling_at_full_resolution_whatever_the_specialists_answer(rivals, context):
+    other = {("specialists", "frozen", 1, seed): right(17) for seed in (0, 1)}  # one more, by another rounding
+    table = score_table({**rivals, **other}, LABELS, split="val", context=context)
+    assert {score.ceiling_reached for score in table.rows if score.scale == 1} == {None}
+
+
 def test_without_specialists_there_is_no_ceiling(table):
     assert {score.ceiling_reached for score in table.rows} == {None}
     assert "ceiling reached" not in footnotes(table)

@@ -72,7 +72,7 @@ def test_nothing_known_of_twins_is_no_twins(predictions, context):
 
 def test_context_answers_the_reviewer(table):
     said = footnotes(table)
-    assert said["split"] == "val: 20 pictures, 4 with a pixel-identical twin in training"
+    assert said["split"] == "val: 20 pictures, 4 with a pixel-identical twin in the training split"
     assert {"data", "resize", "extractor", "generator", "checkpoint", "seeds", "statistics", "notes"} <= set(said)
     assert {subject for subject in said if subject.startswith("head ")} == {"head frozen", "head refit-linear"}
 

@@ -20,6 +20,7 @@ from fsrcache.extraction.extract import extract_features
 from fsrcache.extraction.source import face_source
 from fsrcache.extractors.covpool import load_covpool, save_covpool
 from fsrcache.extractors.opening import open_extractor
+from fsrcache.faces.degrade import Degradation
 from fsrcache.faces.faces import usable_faces
 from fsrcache.faces.index import list_faces
 from fsrcache.models.weights import read_record
@@ -77,6 +78,27 @@ def test_a_seed_whose_features_are_not_complete_is_left_out(tuned):
     table = evaluate(tuned, names=["a"], heads=["frozen"], device="cpu", on_progress=lambda one: notes.append(one.note))
     assert {score.row for score in table.rows} == {"majority", "bicubic", "FSR-FER", "FSR-FER, one of 2"}
     assert any("fine-tuned with the seed 0 is left out" in note for note in notes)
+
+
+def test_a_seed_that_was_trained_anew_and_has_the_features_of_before_is_left_out(tuned):
+    weights = tuned.row("fine-tuned", 0) / "extractor.safetensors"
+    model, training = load_covpool(weights), read_record(weights, kind="extractor")["training"]
+    with torch.no_grad():
+        next(model.parameters()).mul_(1.5)
+    save_covpool(weights, model, training=training)
+    notes = []
+    table = evaluate(tuned, names=["a"], heads=["frozen"], device="cpu", on_progress=lambda one: notes.append(one.note))
+    assert "fine-tuned" not in {score.row for score in table.rows}
+    assert any("fine-tuned with the seed 0 is left out" in note for note in notes)
+
+
+def test_a_row_of_faces_that_were_made_coarse_otherwise_is_refused(tuned):
+    faces = usable_faces(list_faces(Path("drawn:140")), side=16)
+    source = face_source(faces, tuned.extractor, device=torch.device("cpu"), degradation=Degradation(jpeg=5))
+    extract_features(source, store=tuned.folder / "other.zarr", scales=[2, 4], data="drawn faces")
+    with pytest.raises(FsrcacheError, match=r"or of others made coarse: their preprocessing differ") as caught:
+        evaluate(tuned, store=tuned.folder / "other.zarr", device="cpu")
+    assert "baselines" in caught.value.remedy
 
 
 def test_settings_are_checked(tuned):

@@ -32,7 +32,7 @@ def test_bicubic_is_calibrated_by_faces_that_are_not_scored(workspace, split):
     count = len(store.labels(fit)[rows])
     where = "of val" if split == "test" else "of the held-out tenth of train"
     sentence, end = table.calibration.split("; ")  # the extractor is untrained
-    assert sentence == f"temperatures fitted on {count} faces {where}, none of them scored"
+    assert sentence == f"temperatures fitted on {count} faces {where}, none of them trained on or scored"
     assert end.endswith(" are at a bound of the fit, 1/20 or 20: better ones may lie beyond")
     for scale in (1, 2, 4):
         temperature = fit_temperature(store.probabilities(fit, scale)[:][rows], store.labels(fit)[rows])

@@ -25,6 +25,7 @@ from fsrcache.faces.faces import usable_faces
 from fsrcache.faces.index import list_faces
 from fsrcache.models.generators.forms import load_generator
 from fsrcache.models.weights import read_weights, write_weights
+from fsrcache.rows import generated
 from fsrcache.store.reader import FeatureStore
 from fsrcache.training.run.train import train_generator
 from fsrcache.verbs.evaluate import evaluate
@@ -370,6 +371,34 @@ def test_heads_are_not_re_fitted_on_more_features_than_the_memory_takes(workspac
     assert "heads=['frozen']" in refused.value.remedy
     assert computed == []
     assert {score.head for score in evaluate(workspace, names=["a"], heads=["frozen"], device="cpu").rows} == {"frozen"}
+
+
+def test_without_the_frozen_head_no_face_is_an_example_and_nothing_is_calibrated(workspace):
+    table = evaluate(workspace, heads=["refit-linear"], calibration=True, device="cpu")
+    assert table.examples == ()
+    assert table.calibration == "the frozen head was not scored"
+
+
+def test_a_store_without_train_has_the_frozen_head_alone(workspace, monkeypatch):
+    for path in (workspace.folder / "runs", workspace.predictions):
+        shutil.rmtree(path, ignore_errors=True)
+    monkeypatch.setattr(FeatureStore, "splits", ("test",))
+    table = evaluate(workspace, device="cpu")
+    assert {score.head for score in table.rows} == {"frozen"}
+    assert "No re-fitted heads: the store has no train." in table.context.notes
+
+
+def test_a_generator_that_is_replaced_while_it_is_scored_is_refused(workspace, monkeypatch):
+    path = workspace.run("a") / "generator.safetensors"
+
+    def replacing(*arguments, **options):
+        path.write_bytes((workspace.run("b") / path.name).read_bytes())
+        return load_generator(*arguments, **options)
+
+    monkeypatch.setattr(generated, "load_generator", replacing)
+    with pytest.raises(FsrcacheError, match="was trained anew while it was scored"):
+        evaluate(workspace, names=["a"], heads=["frozen"], device="cpu")
+    assert not list(workspace.predictions.glob("FSR-FER/*"))
 
 
 def test_predictions_that_do_not_fit_the_split_are_refused(workspace):

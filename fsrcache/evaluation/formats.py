@@ -44,7 +44,8 @@ def to_csv(table: Table) -> str:
     """Return a table as CSV: a line per score, numbers in full, None as nothing, the context in ``#`` lines below.
 
     The first column, ``twins``, says which list a score is of: ``with`` all pictures or ``without`` those that have
-    a twin in training; ``seeds`` stand with spaces between them. ``pandas.read_csv(..., comment="#")`` reads it.
+    a twin in the training split; ``seeds`` stand with spaces between them. ``pandas.read_csv(..., comment="#")`` reads
+    it.
     """
     context = footnotes(table)
     names = [field.name for field in fields(Score)]

@@ -101,6 +101,11 @@ def refuse_contradictions(config: Any) -> None:
         raise RequestError(
             f"TrainConfig has only weights of 0 for the generator: {', '.join(terms)}.", "Set one of them above 0."
         )
+    if config.critic is not None and not config.adversarial_weight:
+        raise RequestError(
+            "TrainConfig.adversarial_weight is 0 and there is a critic: it would be trained and reach nothing.",
+            "Set critic=none, or adversarial_weight above 0.",
+        )
     if config.l2_steps and not config.l2_weight:
         raise RequestError(
             f"TrainConfig.l2_steps is {config.l2_steps:,} and l2_weight is 0: nothing is learnt in these steps.",

@@ -288,7 +288,7 @@ class TrainConfig:
     critic: CriticConfig | None
     steps: Annotated[int, Between(1, 10**8)]
     batch: _Width = 32
-    critic_steps: Annotated[int, Between(0, 1000)] = 1
+    critic_steps: Annotated[int, Between(1, 1000)] = 1
     generator_steps: _Times = 1
     full_resolution: _Share = 0.0
     mixing: _Share = 0.0

@@ -237,6 +237,9 @@ def test_unions(name, text, value):
         (BEST, ["l2_weight=0", "perceptual_weight=0", "distillation_weight=0"],
          "TrainConfig has only weights of 0 for the generator: perceptual_weight, l2_weight, "),
         (TRAINING["authors"], ["l2_weight=0"], "TrainConfig.l2_steps is 40,000 and l2_weight is 0: nothing is learnt"),
+        (PAPER, ["adversarial_weight=0"], "TrainConfig.adversarial_weight is 0 and there is a critic: it would be "
+         "trained and reach nothing.\nSet critic=none, or adversarial_weight above 0."),
+        (PAPER, ["critic_steps=0"], "critic_steps is 0.\nIt should be a whole number from 1 to 1,000."),
         (BEST, ["optimiser=adam"], "TrainConfig.weight_decay is 0.01, and optimiser is 'adam', which decays nothing: "
          "it has no effect.\nSet weight_decay=0.0, or optimiser=adamw."),
         (BEST, ["batch=2"], "TrainConfig.batch is 2, and generator.members is 3, each with a share of it.\n"),
@@ -282,7 +285,7 @@ def test_a_setting_without_effect_is_refused_unless_it_is_its_default(assignment
     assert dict(resolved(with_settings(BEST, [assignment, *read])))[name] != dict(resolved(BEST))[name]
     neutral = re.search(r"Set (\S+), or ", str(refused.value))[1]
     with_settings(BEST, [neutral, *unread])
-    if name not in ("penalty_norm", "penalty_power", "sigma"):  # those have no 0
+    if name not in ("penalty_norm", "penalty_power", "sigma", "critic_steps"):  # those have no 0
         with_settings(BEST, [f"{name}={'' if name == 'milestones' else 0}", *unread])
 
 

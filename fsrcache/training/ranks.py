@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from secrets import token_hex
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.distributed_c10d import PrefixStore, Store, _get_default_store
-from torch.distributed.nn.functional import all_reduce  # now: imported later it keeps the group alive for ever
 from torch.distributed.rendezvous import rendezvous
 
 from fsrcache.errors import FsrcacheError, RequestError
@@ -124,8 +124,7 @@ class Ranks:
         """Return the mean of values over the ranks, to be differentiated by each rank's own."""
         if self.size == 1:
             return values
-        with _exchange():
-            total: Tensor = all_reduce(values.contiguous())  # type: ignore[no-untyped-call]
+        total: Tensor = _Sum.apply(values)  # type: ignore[no-untyped-call]
         return total / self.size
 
     def gathered(self, *numbers: float) -> list[tuple[float, ...]]:
@@ -168,6 +167,25 @@ class Ranks:
             return int(self.store.add("failed", 1)) == 1
         except RuntimeError:  # the launcher has gone
             return True
+
+
+class _Sum(torch.autograd.Function):
+    """The sum of values over the ranks; its gradient is the sum of theirs."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:  # noqa: ARG004  # nothing is kept
+        return _summed(values)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # noqa: ARG004
+        return _summed(gradient)
+
+
+def _summed(values: Tensor) -> Tensor:
+    total = values.detach().clone(memory_format=torch.contiguous_format)
+    with _exchange():
+        dist.all_reduce(total)
+    return total
 
 
 ALONE = Ranks()

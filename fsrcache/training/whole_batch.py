@@ -11,13 +11,16 @@ from torch.overrides import TorchFunctionMode
 
 from fsrcache.training.ranks import Ranks
 
+_DROPOUTS = (functional.dropout, functional.dropout1d, functional.dropout2d, functional.dropout3d)
+
 
 def whole_batch(ranks: Ranks) -> AbstractContextManager[object]:
     """Return a context in which networks compute on a rank's samples what they would on the whole batch.
 
-    Inside, ``dropout`` and ``randn_like`` draw for the whole batch, as one process does from the same random state, and
-    give each sample its own. ``batch_norm`` has the statistics of the whole batch, and the same running ones on every
-    rank. The first dimension is that of the samples.
+    Inside, ``dropout``, of channels too, and ``randn_like`` draw for the whole batch, as one process does from the same
+    random state, and give each sample its own; what else a network draws is the same on every rank. ``batch_norm`` has
+    the statistics of the whole batch, and the same running ones on every rank. The first dimension is that of the
+    samples.
     """
     return nullcontext() if ranks.size == 1 else _WholeBatch(ranks)
 
@@ -39,8 +42,8 @@ class _WholeBatch(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is torch.randn_like:
             return self.ranks.share(torch.randn_like(self._ones(args[0]), **kwargs))
-        if func is functional.dropout:
-            return args[0] * self.ranks.share(functional.dropout(self._ones(args[0]), *args[1:], **kwargs))
+        if func in _DROPOUTS:
+            return args[0] * self.ranks.share(func(self._ones(args[0]), *args[1:], **kwargs))
         if func is functional.batch_norm and kwargs["training"]:
             return self._batch_norm(*args, **kwargs)
         return func(*args, **kwargs)

@@ -44,7 +44,7 @@ schedule = PretrainConfig(epochs=2, batch=16, rotation=10.0, zoom=0.1)
 trainer.computes_bf16 = lambda device: False
 with joined() as ranks:
     torch.manual_seed(0)
-    network = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.Dropout(0.4), nn.Flatten(), nn.Linear(12, 5),
+    network = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.Dropout2d(0.4), nn.Flatten(), nn.Linear(12, 5),
                             nn.BatchNorm1d(5), nn.GELU(), nn.Dropout(0.2), nn.BatchNorm1d(5, affine=False)).double()
     pictures = torch.rand(8, 2, 4, 4, dtype=torch.float64)
     for one, other in zip(take(copy.deepcopy(network), pictures, ALONE), take(network, pictures, ranks), strict=True):
@@ -97,3 +97,15 @@ def test_a_rank_draws_for_the_whole_batch_and_keeps_its_samples():
             assert torch.equal(torch.randn_like(own), ranks.share(noise))
             assert torch.equal(torch.nn.Dropout(0.3)(own), ranks.share(dropped))
             assert torch.equal(torch.nn.Dropout(0.3).eval()(own), own)
+
+
+@pytest.mark.parametrize(("kind", "shape"), [("1d", (6, 4, 5)), ("2d", (6, 4, 3, 3)), ("3d", (6, 4, 2, 2, 2))])
+def test_dropout_of_channels_is_drawn_for_the_whole_batch(kind, shape):
+    whole, dropout = torch.rand(shape), getattr(torch.nn, f"Dropout{kind}")(0.5)
+    torch.manual_seed(0)
+    dropped = dropout(whole)
+    for rank in range(2):
+        torch.manual_seed(0)
+        ranks = Ranks(rank, 2)
+        with whole_batch(ranks):
+            assert torch.equal(dropout(ranks.share(whole)), ranks.share(dropped))

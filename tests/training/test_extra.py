@@ -195,6 +195,29 @@ def test_the_classification_term_leaves_them_out_and_no_other_does():
         assert every[0][name] == terms[0][0][name]
 
 
+class Curved(torch.nn.Module):
+    """A head whose logits are no linear function of the feature, nor of the embedding."""
+
+    def forward(self, features):
+        return features[:, :4].square(), self.logits_of(features[:, :4].square())
+
+    def logits_of(self, embeddings):
+        return embeddings.square()
+
+
+def test_a_mixed_sample_is_distilled_towards_what_the_head_makes_of_its_feature():
+    torch.manual_seed(0)
+    one = batch([1.0, 1.0, 1.0])
+    one = one._replace(hr_embeddings=one.hr_features[:, :4].square())
+    got = mixed(one, 1.0, classes=2)
+    config = replace(CONFIG, mixing=1.0, classification_weight=0.0)
+    terms, _ = generator_terms(got, got.hr_features, Networks(Curved(), None, Curved()), config, l2_alone=False)
+    assert terms["distillation"].item() == pytest.approx(0, abs=1e-6)
+    unmixed = replace(config, mixing=0.0)
+    terms, _ = generator_terms(one, one.hr_features, Networks(Curved(), None, Curved()), unmixed, l2_alone=False)
+    assert terms["distillation"].item() == pytest.approx(0, abs=1e-6)
+
+
 def test_a_mixture_is_labelled_if_both_samples_are():
     torch.manual_seed(0)
     got = mixed(batch([1.0, 0.0, 1.0]), 1.0, classes=2)

@@ -3,12 +3,15 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from fsrcache.errors import FsrcacheError
 from fsrcache.extractors.covpool import CovPoolFER, load_covpool, save_covpool
 from fsrcache.presets import TRAINING, CriticConfig, MLPConfig, RRDBConfig, TrainConfig
+from fsrcache.store.reader import FeatureStore
+from fsrcache.training.run.features import choose_location, open_features
 from fsrcache.training.run.train import train_generator
 
 CPU = torch.device("cpu")
@@ -100,3 +103,10 @@ def test_training_with_other_weights_is_refused(extractor, store, tmp_path):
     save_covpool(tmp_path / "e", other, training={})
     with pytest.raises(FsrcacheError, match="was written with other weights"):
         train_generator(store, tmp_path / "e", MLP, folder=tmp_path / "run", device=CPU)
+
+
+def test_a_store_of_which_no_face_is_held_out_is_refused_in_words(store, monkeypatch):
+    monkeypatch.setattr(FeatureStore, "held_out", lambda self, split="train": np.zeros(self.spec.count(split), bool))
+    location = choose_location(store, "ram", device=CPU)
+    with pytest.raises(FsrcacheError, match=r"None of the \d+ training faces of .* is of the held-out tenth"):
+        open_features(store, TRAINING["best"], location=location, device=CPU, seed=0)

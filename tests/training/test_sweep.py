@@ -208,6 +208,7 @@ def test_an_interrupted_sweep_goes_on(workspace, sweep, monkeypatch):
     assert [run.held_out_accuracy for run in result.runs] == [run.held_out_accuracy for run in whole.runs]
     for one, other in zip(result.runs, whole.runs, strict=True):
         assert generator(workspace, one.name) == generator(workspace, other.name)
+    monkeypatch.setattr("fsrcache.training.sweep.runs.open_features", None)  # nor are features read
     sweep("l2_weight=0.5,1", steps=40, on_progress=lambda progress: notes.append(progress.note))
     assert notes[-1] == "Nothing to do: 2 runs had ended."
 
@@ -353,6 +354,18 @@ def test_the_time_of_the_whole_is_said_once(monkeypatch):
     assert "for 4 runs with 96,000 steps to go, 2 at once, by the first 10." in said
     report(runs[1], Progress("", 0, 0, "", note="Cache: ram"))
     assert len(list(filter(None, notes))) == 1
+
+
+def test_the_time_is_of_the_runs_that_have_not_ended(monkeypatch):
+    clock = iter(range(0, 1000, 10))
+    monkeypatch.setattr("fsrcache.announce.time.perf_counter", lambda: next(clock))
+    runs, notes = planned("l2_weight=0,1", "patience=3", seeds=2), []
+    monkeypatch.setattr("fsrcache.training.sweep.progress.has_ended", lambda folder, _: folder == runs[0].folder)
+    report = sweep_progress(runs, lambda progress: notes.append(progress.note), jobs=1)
+    for done in range(0, 80, 10):
+        report(runs[1], Progress("training", done, BEST.steps, "steps", note=""))
+    (said,) = filter(None, notes)
+    assert "for 3 runs with at most 72,000 steps to go, by the first 10." in said
 
 
 def words(workspace, *more):

@@ -306,7 +306,7 @@ class _Run:
         """
         loss = trainer.loss.item()
         if not math.isfinite(loss) or not trainer.finite_weights():
-            what = "Weights stopped being finite" if math.isfinite(loss) else f"The cross-entropy became {loss}"
+            what = "Weights stopped being finite" if math.isfinite(loss) else f"The loss became {loss}"
             raise FsrcacheError(
                 f"{what} in epoch {trainer.epoch + 1} of the {self.phase}.",
                 "A checkpoint, if there is one, is from before; take a lower learning rate or look at the pictures.",

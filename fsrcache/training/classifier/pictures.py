@@ -44,14 +44,15 @@ def read_splits(
     due, total, done = ReportDue(), sum(map(len, rows.values())), 0
     splits = {}
     for split, chosen in rows.items():
-        parts = []
+        pictures = np.empty((len(chosen), faces.side, faces.side, 1 if faces.grey else 3), np.uint8)
         for start in range(0, len(chosen), _READ):
             if due:
                 on_progress(Progress("reading pictures", done, total, "pictures"))
-            parts.append(faces.batch(chosen[start : start + _READ]))
-            done += len(parts[-1])
+            part = faces.batch(chosen[start : start + _READ])
+            pictures[start : start + len(part)] = part
+            done += len(part)
         labels = torch.from_numpy(faces.labels[chosen].astype(np.int64))
-        splits[split] = torch.from_numpy(np.concatenate(parts)).permute(0, 3, 1, 2), labels
+        splits[split] = torch.from_numpy(pictures).permute(0, 3, 1, 2), labels
     return splits
 
 

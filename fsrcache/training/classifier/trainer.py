@@ -104,6 +104,13 @@ class ClassifierTrainer:
         self.teacher, self.ranks = teacher, ranks
         self.device = extractor.device
         self.batch = min(schedule.batch, len(labels))
+        if self.batch < schedule.batch and self.batch % ranks.size:
+            most = self.batch - self.batch % ranks.size
+            raise RequestError(
+                f"There are {self.batch:,} faces to train on, fewer than a batch of {schedule.batch:,}, for "
+                f"{ranks.size} processes.",
+                f"Set a batch of {most:,}, or start another number of processes." if most else "Start fewer processes.",
+            )
         ranks.refuse_uneven(self.batch)
         self.steps = len(labels) // self.batch
         self.begin(0)

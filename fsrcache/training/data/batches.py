@@ -57,7 +57,7 @@ def plan_steps(shape: tuple[int, int], config: TrainConfig, *, seed: int, first:
 
 def draws(config: TrainConfig) -> int:
     """Return how many batches a step needs: the critic's last one is the generator's first."""
-    return config.generator_steps + (0 if config.critic is None else max(config.critic_steps - 1, 0))
+    return config.generator_steps + (0 if config.critic is None else config.critic_steps - 1)
 
 
 class Batches:

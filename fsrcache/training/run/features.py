@@ -211,6 +211,11 @@ def open_features(
     """
     store = read_by(store, config)
     left_out, trained = store.held_out(), trained_rows(store)
+    if not left_out.any():
+        raise FsrcacheError(
+            f"None of the {len(left_out):,} training faces of {store.name} is of the held-out tenth, which is scored.",
+            "Extract more faces.",
+        )
     near = device if location.mode == "device" else torch.device("cpu")
     pinned = near.type == "cpu" and device.type == "cuda"
     source: FeatureCache | Stream

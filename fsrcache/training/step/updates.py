@@ -128,7 +128,7 @@ def generator_terms(
         embeddings, logits = (output.to(sr_features.dtype) for output in networks.head(sr_features))
     weights = _weights(batch, logits, config)
     terms: dict[str, Tensor] = {}
-    if networks.critic is not None and config.adversarial_weight:
+    if networks.critic is not None:
         scores = networks.critic(_pictures(generated))
         terms["adversarial"] = config.adversarial_weight * adversarial_loss(scores, weights=weights)
     if config.perceptual_weight:
@@ -142,7 +142,8 @@ def generator_terms(
         loss = classification_loss(logits, batch.labels, weights=known, smoothing=config.label_smoothing)
         terms["classification"] = config.classification_weight * loss
     if config.distillation_weight:
-        loss = distillation_loss(logits, _hr_logits(batch, networks.head), weights=weights)
+        target = _hr_logits(batch, networks.head, mixed=config.mixing > 0)
+        loss = distillation_loss(logits, target, weights=weights)
         terms["distillation"] = config.distillation_weight * loss
     return terms, weights
 
@@ -153,9 +154,12 @@ def _products(config: TrainConfig, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=reduced, cache_enabled=False)  # captures allow no cache
 
 
-def _hr_logits(batch: FeatureBatch, head: nn.Module) -> Tensor:
-    """Return the head's logits [B, K] at full resolution, from the cached embedding if it has ``logits_of``."""
-    logits_of = getattr(head, "logits_of", None)
+def _hr_logits(batch: FeatureBatch, head: nn.Module, *, mixed: bool) -> Tensor:
+    """Return the head's logits [B, K] at full resolution, from the cached embedding if it has ``logits_of``.
+
+    The embedding of a mixed sample is a mean, and not that of its feature: the head is not linear.
+    """
+    logits_of = None if mixed else getattr(head, "logits_of", None)
     with torch.no_grad():
         logits: Tensor = head(_vectors(batch.hr_features))[1] if logits_of is None else logits_of(batch.hr_embeddings)
     return logits

@@ -232,7 +232,7 @@ class _Run:
             for part in draw_patches(pictures, self.config, scale, degradation=degradation, random=random)
         )
         side = large.shape[-1]
-        milestones = [self.config.steps * fifth // 5 for fifth in range(1, 5)]
+        milestones = [-(-self.config.steps * fifth // 5) for fifth in range(1, 5)]
         set_rate(self.optimiser, halved(self.state.step, milestones=milestones, top=self.config.learning_rate))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=computes_bf16(self.device)):
             enlarged = self.network(small, exact_scale(scale, side, small.shape[-1], degradation), side)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from fsrcache.announce import FirstSeconds, announce, several
 from fsrcache.progress import Progress, ProgressCallback
 from fsrcache.training.run.checkpoint import CHECKPOINT, run_record
+from fsrcache.training.run.loop import has_ended
 from fsrcache.training.sweep.plan import SweepRun
 from fsrcache.training.sweep.runs import RunProgress
 
@@ -25,7 +26,9 @@ def sweep_progress(runs: Sequence[SweepRun], on_progress: ProgressCallback, *, j
         Number of runs at once.
     """
     numbers = {run.name: number for number, run in enumerate(runs, 1)}
-    steps = sum(run.config.steps - _steps_taken(run) for run in runs)
+    to_go = [run for run in runs if not has_ended(run.folder, run.config)]
+    steps = sum(run.config.steps - _steps_taken(run) for run in to_go)
+    most = "at most " if any(run.config.patience for run in to_go) else ""
     begun: dict[str, tuple[FirstSeconds, int]] = {}
     announced = False
 
@@ -41,7 +44,7 @@ def sweep_progress(runs: Sequence[SweepRun], on_progress: ProgressCallback, *, j
         if pace is not None:
             announced = True
             at_once = f", {jobs} at once" if jobs > 1 else ""
-            work = f"{several(len(runs), 'run')} with {several(steps, 'step')} to go{at_once}"
+            work = f"{several(len(to_go), 'run')} with {most}{several(steps, 'step')} to go{at_once}"
             announce(on_progress, pace.seconds_each * steps / jobs, work, by=f"the first {pace.pieces:,}")
 
     return report

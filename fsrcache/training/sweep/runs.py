@@ -60,10 +60,10 @@ def train_runs(
 ) -> Iterator[Outcome]:
     """Train runs and yield each with its result, or with the error that ended it; the next one begins all the same.
 
-    The features are read once, and again for a run that was begun with other scales or extra splits, or in another
-    order of faces than the sweep's, where the cache is ``auto``, or that reads early features where the one before did
-    not. Streamed ones are not kept, and every run reads its own. A run that was begun goes on under its own number of
-    threads, unless it may go on under another.
+    The features are read once, by the first run that has not ended, and again for a run that was begun with other
+    scales or extra splits, or in another order of faces than the sweep's, where the cache is ``auto``, or that reads
+    early features where the one before did not. Streamed ones are not kept, and every run reads its own. A run that was
+    begun goes on under its own number of threads, unless it may go on under another.
     """
     features: TrainFeatures | None = None
     read: object = None
@@ -71,7 +71,8 @@ def train_runs(
         report = partial(on_progress, run)
         try:
             own = read_by(store_of_run(store, run.folder), run.config)
-            order = None if has_ended(run.folder, run.config) else order_of_run(run.folder)
+            ended = has_ended(run.folder, run.config)
+            order = None if ended else order_of_run(run.folder)
             location = options.location
             if not goes_on_from(location, order):
                 if features is not None and goes_on_from(features.location, order):
@@ -80,7 +81,7 @@ def train_runs(
                     location = choose_location(own, options.cache, device=options.device, folder=run.folder)
             if location.mode == "stream" or read != (own.scales, own.spec.extra, own.spec.widths):
                 features = None
-            if location.mode != "stream" and features is None:
+            if location.mode != "stream" and features is None and not ended:
                 read = own.scales, own.spec.extra, own.spec.widths
                 with memory_errors(run.config.batch, streams=True):
                     features = open_features(

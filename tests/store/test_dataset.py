@@ -16,6 +16,7 @@ from fsrcache.store.dataset import Pair
 from fsrcache.store.reader import FeatureStore
 
 FORKED = pytest.mark.filterwarnings("default:.*fork:DeprecationWarning")  # Python 3.12's
+MORE_THAN_CORES = pytest.mark.filterwarnings("ignore:This DataLoader will create 2 worker")  # where there is one core
 METHODS = [pytest.param("fork", marks=FORKED), pytest.param("spawn", marks=pytest.mark.slow)]
 
 
@@ -75,6 +76,7 @@ def batches(dataset, **options):
     return Pair(*map(torch.cat, zip(*DataLoader(dataset, batch_size=5, **options), strict=True)))
 
 
+@MORE_THAN_CORES
 @pytest.mark.parametrize("method", METHODS)
 def test_a_loader_with_workers_yields_every_pair(store, expected, method, monkeypatch):
     monkeypatch.chdir(store.parent)
@@ -113,6 +115,7 @@ def test_it_pickles_closed_and_without_rows(dataset, expected):
     assert_same(pickle.loads(data)[:], expected)
 
 
+@MORE_THAN_CORES
 @pytest.mark.parametrize(
     ("location", "method"),
     [

@@ -111,8 +111,7 @@ def evaluate_predictors(
     refuse_other_extractor(store, extractor)
     _refuse_other_settings(predictors)
     split = reported_split(store, split)
-    without_train = "train" not in store.splits and {*heads} != {FROZEN}
-    notes = [*notes, *["No re-fitted heads: the store has no train."] * without_train, *_split_notes(predictors, split)]
+    notes = [*notes, *_split_notes(store, predictors, split, heads)]
     predictors = [one for one in predictors if one.has(split)]
     ensembles = ensembles_of(predictors)
     refuse_unknown_row(against, ensembles)
@@ -241,11 +240,13 @@ def _refuse_heads_that_stay(missing: Sequence[tuple[Predictor, str]]) -> None:
             extractor.fresh_head()
 
 
-def _split_notes(predictors: Sequence[Predictor], split: str) -> list[str]:
-    """Return a sentence on every row without outputs of a split that is needed."""
+def _split_notes(store: FeatureStore, predictors: Sequence[Predictor], split: str, heads: Sequence[str]) -> list[str]:
+    """Return a sentence on every row without outputs of a split that is needed, and on a store without train."""
     lacking = [one.row for one in predictors if not one.has(split)]
     frozen = [one.row for one in predictors if one.has(split) and one.features is not None and not one.has("train")]
+    no_heads = "train" not in store.splits and {*heads} != {FROZEN}
     return [
+        *["No re-fitted heads: the store has no train."] * no_heads,
         *(f"No row {row}: it has no faces of {split}." for row in dict.fromkeys(lacking)),
         *(f"{row} has no faces of train, and so no re-fitted heads." for row in dict.fromkeys(frozen)),
     ]

@@ -198,11 +198,9 @@ class Extractor:
         """
         head = copy.deepcopy(self.head)
         for module in head.modules():
-            reset = getattr(
-                module, "reset_parameters", getattr(module, "_reset_parameters", None)
-            )  # _: torch's attention
-            if callable(reset):
-                reset()
+            for name in ("reset_parameters", "_reset_parameters"):  # the second is that of torch's attention
+                if callable(reset := getattr(module, name, None)):
+                    reset()
         trained = dict(self.head.named_parameters())
         kept = [name for name, weight in head.named_parameters() if _is_as_trained(weight, trained[name])]
         if kept or not trained:
@@ -371,12 +369,12 @@ def _tensors(module: nn.Module) -> Iterator[Tensor]:
     yield from module.buffers()
 
 
+def _is_as_trained(weight: Tensor, trained: Tensor) -> bool:
+    """Tell whether a weight that was reset is the trained one; what is the same number everywhere may be both."""
+    return bool(torch.equal(weight, trained) and (weight != weight.flatten()[:1]).any())
+
+
 _INTERFACE = (
     "An extractor has classes, side, channels, embed(pictures uint8 [B, channels, side, side]) -> (features, "
     "embedding, logits) or (features, embedding, logits, early), and head: features -> (embedding, logits)."
 )
-
-
-def _is_as_trained(weight: Tensor, trained: Tensor) -> bool:
-    """Tell whether a weight that was reset is the trained one; what is the same number everywhere may be both."""
-    return bool(torch.equal(weight, trained) and (weight != weight.flatten()[:1]).any())

@@ -1,9 +1,15 @@
 """Processes that torchrun starts train an extractor as one does: batch norms, dropout, augmentation, teachers."""
 
+from functools import partial
+from types import SimpleNamespace
+
 import pytest
 import torch
 
+from fsrcache.errors import FsrcacheError, RequestError
 from fsrcache.models.weights import read_weights
+from fsrcache.presets import PretrainConfig
+from fsrcache.training.classifier.trainer import ClassifierTrainer
 from fsrcache.training.ranks import ALONE, Ranks
 from fsrcache.training.whole_batch import whole_batch
 from studies.program import run_ranks
@@ -109,3 +115,27 @@ def test_dropout_of_channels_is_drawn_for_the_whole_batch(kind, shape):
         ranks = Ranks(rank, 2)
         with whole_batch(ranks):
             assert torch.equal(dropout(ranks.share(whole)), ranks.share(dropped))
+
+
+def test_fewer_faces_than_a_batch_are_said_with_a_batch_that_can_be_shared():
+    extractor = SimpleNamespace(device=torch.device("cpu"))
+    made = partial(ClassifierTrainer, extractor, None, torch.zeros(101, 1, 4, 4), torch.zeros(101), views=None, seed=0)
+    with pytest.raises(RequestError, match="There are 101 faces to train on, fewer than a batch of 128,") as refused:
+        made(schedule=PretrainConfig(epochs=1), ranks=Ranks(0, 2))
+    assert refused.value.remedy == "Set a batch of 100, or start another number of processes."
+    with pytest.raises(RequestError, match="A batch of 99 cannot be shared"):
+        made(schedule=PretrainConfig(epochs=1, batch=99), ranks=Ranks(0, 2))
+
+
+def test_a_process_that_ends_during_the_backward_pass_of_another_is_said(monkeypatch):
+    mean = torch.rand(3, requires_grad=True)
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda values: values.mul_(2))
+    total = Ranks(0, 2).mean_with_gradient(mean)
+    assert torch.equal(total, mean)
+
+    def gone(values):  # noqa: ARG001  # as torch's
+        raise RuntimeError("Connection closed by peer")
+
+    monkeypatch.setattr(torch.distributed, "all_reduce", gone)
+    with pytest.raises(FsrcacheError, match="Another process of this training has ended"):
+        total.sum().backward()

@@ -16,7 +16,7 @@ from fsrcache.training.data.mixing import mixed
 from fsrcache.training.run.checkpoint import Checkpoints, previous, refuse_other_run
 from fsrcache.training.run.history import append_history, cut_history
 from fsrcache.training.step.finite import FiniteCheck
-from fsrcache.training.step.schedules import halved, one_cycle
+from fsrcache.training.step.schedules import halved, halved_by_fifths, one_cycle
 
 
 def test_one_cycle_is_torchs_without_momentum():
@@ -31,6 +31,14 @@ def test_one_cycle_is_torchs_without_momentum():
 
 def test_milestones_halve():
     assert [halved(step, milestones=(10, 20), top=1.0) for step in (0, 9, 10, 19, 20)] == [1, 1, 0.5, 0.5, 0.25]
+
+
+@pytest.mark.parametrize(
+    ("steps", "halvings"), [(1, [0]), (3, [0, 1, 3]), (5, [0, 1, 2, 3, 4]), (10, [0, 0, 1, 1, 2, 2, 3, 3, 4, 4])]
+)
+def test_the_rate_is_halved_after_every_fifth(steps, halvings):
+    rates = [halved_by_fifths(step, steps=steps, top=1.0) for step in range(steps)]
+    assert rates == [0.5**number for number in halvings]
 
 
 def test_augmentation_mirrors_and_shifts_whole_pixels():

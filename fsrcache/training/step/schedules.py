@@ -24,6 +24,11 @@ def halved(step: int, *, milestones: Sequence[int], top: float) -> float:
     return float(top * 0.5 ** bisect_right(milestones, step))
 
 
+def halved_by_fifths(step: int, *, steps: int, top: float) -> float:
+    """Return the rate that is halved after every fifth of the steps, the last aside; a part of a step counts whole."""
+    return halved(step, milestones=[-(-steps * fifth // 5) for fifth in range(1, 5)], top=top)
+
+
 def set_rate(optimiser: Optimizer, rate: float) -> None:
     """Give every group of an optimiser a learning rate, in the same tensor where it is one."""
     for group in optimiser.param_groups:

@@ -26,7 +26,7 @@ from fsrcache.training.ranks import ALONE, Ranks
 from fsrcache.training.run.checkpoint import CHECKPOINT, Checkpoints
 from fsrcache.training.run.due import CheckpointDue, ReportDue
 from fsrcache.training.run.folder import held_folder, refuse_other_steps
-from fsrcache.training.step.schedules import halved, set_rate
+from fsrcache.training.step.schedules import halved_by_fifths, set_rate
 from fsrcache.training.super_resolution.enlarge import exact_scale
 from fsrcache.training.super_resolution.patches import TrainingPictures, draw_patches
 
@@ -232,8 +232,8 @@ class _Run:
             for part in draw_patches(pictures, self.config, scale, degradation=degradation, random=random)
         )
         side = large.shape[-1]
-        milestones = [-(-self.config.steps * fifth // 5) for fifth in range(1, 5)]
-        set_rate(self.optimiser, halved(self.state.step, milestones=milestones, top=self.config.learning_rate))
+        rate = halved_by_fifths(self.state.step, steps=self.config.steps, top=self.config.learning_rate)
+        set_rate(self.optimiser, rate)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=computes_bf16(self.device)):
             enlarged = self.network(small, exact_scale(scale, side, small.shape[-1], degradation), side)
         loss = l1_loss(enlarged, large)

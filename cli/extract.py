@@ -76,8 +76,8 @@ def _part_by_rank() -> tuple[int, int]:
               help="2..8, 2,4,8 or 1..8; full resolution is always written.  "
               "[default: those of the store, else 2..8]")  # fmt: skip
 @click.option("--views", type=WholeNumber(0, MOST_VIEWS), default=0, show_default=True, metavar="K",
-              help="Views of every training face, mirrored or shifted by up to two pixels, that train draws from "
-              "too.")  # fmt: skip
+              help="Views of every training face that train draws from too: mirrored, shifted, from the fourth on "
+              "turned.")  # fmt: skip
 @click.option("--unlabelled", metavar="PATH", callback=_path, shell_complete=complete_path,
               help="A folder or file of faces without labels that train draws from too; labels are ignored.  "
               "[default: those of the store]")  # fmt: skip

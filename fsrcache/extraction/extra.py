@@ -10,7 +10,7 @@ from fsrcache.errors import FsrcacheError
 from fsrcache.extraction.inputs import luma
 from fsrcache.faces.decode import Pictures
 from fsrcache.faces.faces import Faces
-from fsrcache.faces.views import RECIPE, view_of_face
+from fsrcache.faces.views import recipe, view_of_face
 from fsrcache.store.columns import NO_LABEL
 from fsrcache.store.order import row_order
 from fsrcache.store.spec import view_split
@@ -59,7 +59,11 @@ def views_of(faces: Faces, order: NDArray[np.int64], *, views: int) -> dict[str,
     pictures = faces.hashes[order].tobytes()
     return {
         view_split(number): ExtraFaces(
-            faces, order, faces.labels[order], sha256(f"{RECIPE} {number} ".encode() + pictures).hexdigest(), number
+            faces,
+            order,
+            faces.labels[order],
+            sha256(f"{recipe(number)} {number} ".encode() + pictures).hexdigest(),
+            number,
         )
         for number in range(1, views + 1)
     }

@@ -23,10 +23,13 @@ class RidgeConfig:
         tenth of the training split chooses, and of equals the larger one.
     early
         Whether the maps read the early features beside the feature, where the store has them.
+    extra
+        Whether the maps are fitted to the store's extra splits too: views, and faces without labels.
     """
 
     penalties: tuple[Annotated[float, Between(1e-9, 1e6)], ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
     early: bool = True
+    extra: bool = True
 
     def __post_init__(self) -> None:
         check_fields(self)

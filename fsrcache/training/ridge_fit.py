@@ -1,7 +1,8 @@
-"""Fits ridge maps to a store's training split: streamed in parts, resumed where it stopped, the penalty chosen."""
+"""Fits ridge maps to a store's faces to train on: streamed in parts, resumed where it stopped, the penalty chosen."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
@@ -27,6 +28,7 @@ from fsrcache.training.run.spent import keep_with_weights
 MAP = "map.safetensors"  # in a map's folder
 _KIND = "ridge map"
 _PART = 1024  # rows of a split at a time
+_SplitRows = tuple[str, slice]  # name of a split, and rows of it
 _REMEDY = Remedy("It is damaged or of another version: train the row again, `{}`.", arguments(restart=True))
 
 
@@ -42,6 +44,7 @@ class RidgeSettings(TypedDict):
     config: RidgeConfig
     scales: tuple[int, ...]
     store: Mapping[str, str]
+    extra: Mapping[str, str]
     device: str
     threads: Threads
 
@@ -94,15 +97,21 @@ class RidgeFit:
         """Q, the number of early features that the maps read; 0 where they read none."""
         return self.store.spec.widths.get("early", 0) if self.config.early else 0
 
-    def inputs(self, scale: int, rows: slice, chosen: NDArray[np.bool_]) -> list[Tensor]:
-        """Return what a map reads of the chosen ones of some rows: features [n, P], perhaps early features [n, Q]."""
-        arrays = [self.store.features("train", scale), *([self.store.early("train", scale)] if self.early else [])]
+    @property
+    def splits(self) -> list[str]:
+        """Names of the splits that the maps are fitted to."""
+        return ["train", *(self.store.spec.extra if self.config.extra else ())]
+
+    def inputs(self, scale: int, part: _SplitRows, chosen: NDArray[np.bool_]) -> list[Tensor]:
+        """Return what a map reads of the chosen rows of a part: features [n, P], perhaps early features [n, Q]."""
+        split, rows = part
+        arrays = [self.store.features(split, scale), *([self.store.early(split, scale)] if self.early else [])]
         return [torch.from_numpy(array[rows][chosen]).to(self.device) for array in arrays]
 
 
 @fp32_precision(tf32=False)
 def fit_maps(fit: RidgeFit, folders: Mapping[Path, Sequence[int]], *, restart: bool) -> tuple[list[RidgeRecord], int]:
-    """Fit a map for every folder that has none to the training split without its held-out tenth, and write it.
+    """Fit a map for every folder that has none to the faces that are trained on, none held out, and write it.
 
     Parameters
     ----------
@@ -131,7 +140,7 @@ def fit_maps(fit: RidgeFit, folders: Mapping[Path, Sequence[int]], *, restart: b
     if restart:
         discard_runs(*folders)
     missing = {folder: scales for folder, scales in folders.items() if restart or not _is_there(fit, folder, scales)}
-    clock = _Clock(fit, parts=sum(len(_parts(fit.store, scales)) for scales in missing.values()), maps=len(missing))
+    clock = _Clock(fit, parts=sum(len(_parts(fit, scales)) for scales in missing.values()), maps=len(missing))
     for number, (folder, scales) in enumerate(missing.items(), 1):
         with run_lock(folder):
             _fit_map(fit, folder, scales, clock)
@@ -190,6 +199,7 @@ def _settings(fit: RidgeFit, scales: Sequence[int]) -> dict[str, Any]:
         "config": asdict(fit.config),
         "scales": list(scales),
         "store": fit.store.spec.content_digests,
+        "extra": {split: fit.store.spec.extra[split]["digest"] for split in fit.splits[1:]},
         "device": fit.device.type,
         "threads": torch_threads(fit.device),
     }
@@ -205,9 +215,14 @@ def _is_there(fit: RidgeFit, folder: Path, scales: Sequence[int]) -> bool:
     return True
 
 
-def _parts(store: FeatureStore, scales: Sequence[int]) -> list[tuple[int, slice]]:
-    rows = store.spec.rows["train"]
-    return [(scale, slice(start, min(start + _PART, rows))) for scale in scales for start in range(0, rows, _PART)]
+def _parts(fit: RidgeFit, scales: Sequence[int]) -> list[tuple[int, _SplitRows]]:
+    """Return all parts of the splits that are fitted to, by scale."""
+    return [(scale, part) for scale in scales for split in fit.splits for part in _parts_of_split(fit.store, split)]
+
+
+def _parts_of_split(store: FeatureStore, split: str) -> list[_SplitRows]:
+    rows = store.spec.count(split)
+    return [(split, slice(start, min(start + _PART, rows))) for start in range(0, rows, _PART)]
 
 
 def _fit_map(fit: RidgeFit, folder: Path, scales: Sequence[int], clock: _Clock) -> None:
@@ -217,14 +232,15 @@ def _fit_map(fit: RidgeFit, folder: Path, scales: Sequence[int], clock: _Clock) 
     checkpoints = Checkpoints(
         folder / CHECKPOINT, settings, modules={"moments": moments}, optimisers={}, anew="another seed"
     )
-    parts, due = _parts(store, scales), CheckpointDue(None, folder)
+    parts, due = _parts(fit, scales), CheckpointDue(None, folder)
     begun = _parts_added(fit, checkpoints)
-    kept = ~store.held_out()
+    kept = {split: ~store.held_out(split) for split in fit.splits}
     clock.skip(begun)
     for number in range(begun, len(parts)):
-        scale, rows = parts[number]
-        fine = torch.from_numpy(store.features("train", 1)[rows][kept[rows]]).to(fit.device)
-        moments.add(torch.cat(fit.inputs(scale, rows, kept[rows]), 1), fine)
+        scale, (split, rows) = parts[number]
+        chosen = kept[split][rows]
+        fine = torch.from_numpy(store.features(split, 1)[rows][chosen]).to(fit.device)
+        moments.add(torch.cat(fit.inputs(scale, (split, rows), chosen), 1), fine)
         clock.added()
         if due and number + 1 < len(parts):
             with due:
@@ -277,11 +293,12 @@ def _right(fit: RidgeFit, maps: Sequence[nn.Module], scales: Sequence[int]) -> "
     """Return how many held-out pictures the frozen head gets right, int [maps, scales]."""
     store, held_out, labels = fit.store, fit.store.held_out(), fit.store.labels("train").astype(np.int64)
     right = np.zeros((len(maps), len(scales)), np.int64)
-    for scale, rows in _parts(store, scales):
+    for scale, part in product(scales, _parts_of_split(store, "train")):
+        rows = part[1]
         chosen = held_out[rows]
         if not chosen.any():
             continue
-        read = fit.inputs(scale, rows, chosen)
+        read = fit.inputs(scale, part, chosen)
         wanted = torch.from_numpy(labels[rows][chosen]).to(fit.device)
         for number, one in enumerate(maps):
             generated = one(*(values.float() for values in read)).to(read[0].dtype)

@@ -89,6 +89,32 @@ def test_both_rows_are_least_squares_and_in_the_table(workspace, early):
     assert "ridge-per-scale: the penalty x2 0.01, x4 0.01, " in table.context.checkpoint
 
 
+def test_views_and_faces_without_labels_are_fitted_to_as_well(workspace):
+    extract(workspace, views=2, unlabelled="drawn:200", device="cpu")
+    store, kept = FeatureStore(workspace.store), {}
+    for split in ("train", "view-1", "view-2", "unlabelled"):
+        kept[split] = ~store.held_out(split)
+    splits = [["train"], list(kept)]
+    for seed, settings in enumerate(["extra=false", "extra=true"]):
+        (alone,) = fitted(workspace, rows=["ridge-per-scale"], settings=(*ONE, settings), seed=seed)
+        assert set(alone.held_out) == {"x2", "x4"}
+        pairs = [(read(store, one, 4)[kept[one]], store.features(one)[:][kept[one]]) for one in splits[seed]]
+        by_hand = naive(*map(np.concatenate, zip(*pairs, strict=True)), 0.01)
+        function, _ = read_map(workspace.row("ridge-per-scale", seed) / "x4/map.safetensors")
+        seen = read(store, "test", 4)
+        np.testing.assert_allclose(applied(function, store, seen).numpy(), by_hand(seen), rtol=1e-4, atol=1e-4)
+    table = evaluate(workspace, names=["a"], heads=["frozen"], device="cpu")
+    assert "early features read, 2 views of every face, faces without labels;" in table.context.generator
+    assert len({score.row for score in table.rows if score.row.startswith("ridge-per-scale")}) == 2
+
+
+def test_views_that_came_later_are_said_to_differ(workspace):
+    fitted(workspace, rows=["ridge"])
+    extract(workspace, views=1, device="cpu")
+    with pytest.raises(FsrcacheError, match="it draws from view-1 here alone"):
+        fitted(workspace, rows=["ridge"])
+
+
 @pytest.mark.parametrize(("right", "best"), [([[3, 0, 0], [2, 2, 0], [1, 0, 2]], 0.1), ([[1, 2, 0]] * 3, 100.0)])
 def test_the_mean_over_scales_of_the_held_out_tenth_chooses_the_penalty(workspace, monkeypatch, right, best):
     held_out = int(FeatureStore(workspace.store).held_out().sum())

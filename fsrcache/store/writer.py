@@ -104,7 +104,8 @@ class FeatureWriter:
                 self._blocks = blocks_of_part(self.spec, part)
                 self.resumed_from = len(self._blocks) - len(self.missing())
                 begin_store(self._inventory, self.spec, root=root, blocks=self._blocks, alone=part == (1, 1))
-            self._digests = write_columns(self._inventory, self.spec, columns)
+            write_columns(self._inventory, self.spec, columns)
+            self._columns = columns
             self._held, self._closed = held.pop_all(), False
 
     def __enter__(self) -> Self:
@@ -208,7 +209,8 @@ class FeatureWriter:
             objects.write(ROOT, root.document())
         if not self._inventory.holds(spec):
             return False
-        digests = self._digests | shard_seals(self._inventory, spec, on_progress)
+        written = write_columns(self._inventory, self.spec, self._columns)  # another part may have named its ids last
+        digests = written | shard_seals(self._inventory, spec, on_progress)
         if root.complete:
             refuse_other_files(self._inventory, root, digests)
         self._inventory.remove_partials()

@@ -9,11 +9,12 @@ from itertools import permutations
 import pytest
 
 from fsrcache.errors import FsrcacheError
-from fsrcache.store import existing
+from fsrcache.store import existing, writer
 from fsrcache.store.existing import read_root
 from fsrcache.store.lock import writer_lock
 from fsrcache.store.reader import FeatureStore
 from fsrcache.store.verify import verify
+from fsrcache.store.writer import FeatureWriter
 
 HOLD = """
 import sys, time
@@ -62,6 +63,27 @@ def test_a_store_that_another_part_begins_meanwhile_is_taken_up(tmp_path, exampl
     monkeypatch.setattr(existing, "read_root", lambda objects: next(answers, read_root(objects)))
     assert example.write(tmp_path / "s", part=(2, 2))
     assert files(tmp_path / "s") == whole
+
+
+def test_parts_that_name_the_pictures_otherwise_and_begin_together(tmp_path, example, monkeypatch):
+    columns = example.columns()
+    others = {**columns, "ids": {split: [f"b/{name}" for name in names] for split, names in columns["ids"].items()}}
+    write, begun = writer.write_columns, []
+
+    def write_after_the_other(*arguments):
+        if not begun:
+            begun.append(None)
+            begun[0] = FeatureWriter(tmp_path / "s", example.spec, **others, part=(2, 2))
+        return write(*arguments)
+
+    monkeypatch.setattr(writer, "write_columns", write_after_the_other)
+    with example.writer(tmp_path / "s", part=(1, 2)) as one, begun[0] as two:
+        example.fill(one)
+        assert not one.finish()
+        example.fill(two)
+        assert two.finish()
+    assert set(FeatureStore(tmp_path / "s").ids("train")) == set(columns["ids"]["train"])
+    assert verify(tmp_path / "s").ok
 
 
 def test_scales_that_another_part_adds_meanwhile_are_not_forgotten(tmp_path, example):

@@ -43,6 +43,32 @@ def test_labels_and_splits_of_a_layout_are_ignored(tmp_path):
     assert listing.load(1).tolist() == [[5, 6], [7, 8]]
 
 
+def test_a_table_needs_paths_alone(tmp_path):
+    for name in ("a.png", "b.png"):
+        picture(tmp_path / name)
+    for number, text in enumerate(["path\nb.png\na.png\n", "path,label\nb.png,unknown\na.png,\n",
+                                   "path,label,split\nb.png,happy,extra\na.png,sad,train\n"]):  # fmt: skip
+        (tmp_path / f"{number}.csv").write_text(text)
+        listing = list_unlabelled(tmp_path / f"{number}.csv")
+        assert names(listing) == ["b.png", "a.png"]
+        assert listing.load(0).tolist() == [[5] * 4] * 4
+
+
+def test_votes_leave_no_face_out(tmp_path):
+    (tmp_path / "fer2013.csv").write_text("emotion,pixels,Usage\n3,1 2 3 4,Training\n0,5 6 7 8,PublicTest\n")
+    columns = "neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
+    rows = ["Training,a.png,0,10,0,0,0,0,0,0,0,0", "PublicTest,b.png,0,0,0,0,0,0,0,0,10,0"]
+    (tmp_path / "fer2013new.csv").write_text("\n".join([f"Usage,Image name,{columns}", *rows, ""]))
+    assert list_faces(tmp_path / "fer2013.csv").layout == "ferplus"
+    for path in (tmp_path, tmp_path / "fer2013.csv", tmp_path / "fer2013new.csv"):
+        assert names(list_unlabelled(path)) == ["row-000001", "row-000002"]
+
+
+def test_what_cannot_be_read_is_said(tmp_path):
+    with pytest.raises(FsrcacheError, match="cannot be read: File name too long"):
+        list_unlabelled(tmp_path / ("a" * 300))
+
+
 def test_a_table_crops_and_orders_as_ever(tmp_path):
     for name in ("a.png", "b.png"):
         picture(tmp_path / name)

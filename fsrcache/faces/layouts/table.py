@@ -17,10 +17,20 @@ _LABEL = ("label", "class", "class name", "emotion", "expression")
 
 def recognises(path: Path) -> bool:
     """Return whether a file is a CSV or TSV with columns for path and label."""
-    if not (path.is_file() and is_table(path)):
-        return False
+    return has_paths(path) and open_table(path).column(*_LABEL) is not None
+
+
+def has_paths(path: Path) -> bool:
+    """Return whether a file is a CSV or TSV with a column for the path."""
+    return path.is_file() and is_table(path) and open_table(path).column(*_PATH) is not None
+
+
+def paths(path: Path) -> Iterator[str]:
+    """Yield the paths of a table's rows, whatever its other columns say."""
     table = open_table(path)
-    return table.column(*_PATH) is not None and table.column(*_LABEL) is not None
+    column = _needed(table, "path", _PATH)
+    for _, row in table.rows():
+        yield row[column]
 
 
 def read(path: Path, *, votes: str) -> Listing:  # noqa: ARG001  # a layout's signature

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fsrcache.errors import Blank, FsrcacheError, Remedy, RequestError, arguments, call
-from fsrcache.files import read_regular, write_whole
+from fsrcache.files import as_path, read_regular, write_whole
 from fsrcache.records import Limit, check_fields, parse_json, shortened, value_from
 
 _MOST_BYTES = 1 << 16  # of data.json, of extractor.json
@@ -92,10 +92,7 @@ class Workspace:
     folder: Path
 
     def __post_init__(self) -> None:
-        try:
-            object.__setattr__(self, "folder", Path(self.folder).expanduser().absolute())
-        except (TypeError, RuntimeError) as error:  # no path, or a user without a home
-            raise RequestError(f"{shortened(self.folder)} is no workspace: {error}.", "Name a folder.") from None
+        object.__setattr__(self, "folder", as_path(self.folder, name="workspace").absolute())
 
     @property
     def extractor(self) -> Path:

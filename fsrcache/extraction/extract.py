@@ -208,15 +208,24 @@ def estimate_extraction(
 
 
 def following_extraction(
-    faces: Faces, *, scales: Sequence[int], degradation: Degradation, on_progress: ProgressCallback = no_progress
+    faces: Faces,
+    *,
+    scales: Sequence[int],
+    degradation: Degradation,
+    views: int = 0,
+    unlabelled: Faces | None = None,
+    on_progress: ProgressCallback = no_progress,
 ) -> Callable[[Extractor], tuple[float, str]]:
     """Return a function of an extractor that estimates its extraction of faces, in seconds and in words."""
     whole = sorted({1, *scales})
 
     def estimate(extractor: Extractor) -> tuple[float, str]:
         extractor.module.eval()
-        source = face_source(faces, extractor, device=extractor.device, degradation=degradation)
-        pictures = len(faces.rows) * len(whole)
+        source = face_source(
+            faces, extractor, device=extractor.device, degradation=degradation, views=views, unlabelled=unlabelled
+        )
+        extra = sum(len(one.order) for one in source.extra.values())
+        pictures = (len(faces.rows) + extra) * len(whole)
         return pictures / _sample(source, whole, on_progress)[1], f"the extraction of {pictures:,} pictures"
 
     return estimate

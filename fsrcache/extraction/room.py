@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from fsrcache.errors import FsrcacheError
 from fsrcache.extraction.source import FaceSource
-from fsrcache.store.inventory import AGAIN
+from fsrcache.store.beginning import other_additions
+from fsrcache.store.existing import read_root
+from fsrcache.store.inventory import AGAIN, Inventory
 from fsrcache.store.layout import columns, outputs
 from fsrcache.store.objects import objects_at, storage_errors
 from fsrcache.store.shard import name_bytes
@@ -46,7 +48,10 @@ def refuse_full_disk(location: "str | PathLike[str] | Store", spec: StoreSpec, s
     if not needed:
         return
     needed += max(_LEAST_MARGIN, int(_MARGIN * needed))
-    free = shutil.disk_usage(_existing(objects.folder)).free
+    with storage_errors(f"The store {objects.name} cannot be read", objects, remedy=AGAIN):
+        removed = other_additions(Inventory(objects), spec, root=read_root(objects))  # before anything is written
+        room = sum((objects.folder / key).lstat().st_size for keys in removed.values() for key in keys)
+    free = shutil.disk_usage(_existing(objects.folder)).free + room
     if free < needed:
         raise FsrcacheError(
             f"The store {objects.name} needs {_size(needed)} more, and its disk has {_size(free)} free.",

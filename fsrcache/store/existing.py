@@ -9,7 +9,8 @@ from fsrcache.store.root import Root, identity, parse_root
 from fsrcache.store.spec import SPLITS, StoreSpec
 from fsrcache.workspace import Workspace
 
-APART = "Write into another workspace or store, or remove this store to write it again."
+_APART = "write into another workspace or store, or remove this store to write it again."
+APART = _APART.capitalize()
 
 
 def read_root(objects: Objects) -> Root | None:
@@ -61,7 +62,10 @@ def existing_store(objects: Objects, spec: StoreSpec) -> Root | None:
 def refuse_other_content(root: Root, spec: StoreSpec, *, store: str) -> None:
     """Raise a RequestError if a store of this name and root is of other content than a spec says."""
     if changes := content_differences(root.spec, spec):
-        raise RequestError(f"The store {store} is of other content: {'; '.join(changes)}.", APART)
+        there, here = (one.recipe.get("degradation") for one in (root.spec, spec))
+        again = f"Repeat the options that it was made with (form, border, JPEG), or {_APART}"
+        remedy = APART if there == here else again
+        raise RequestError(f"The store {store} is of other content: {'; '.join(changes)}.", remedy)
 
 
 def _passing(key: str) -> bool:

@@ -21,7 +21,7 @@ except ImportError:  # on Windows
     fcntl = None  # type: ignore[assignment]
 
 LOCK_NAME = re.compile(r"\.writer-(\d+)-of-(\d+)")
-_PATIENCE = 60.0  # seconds
+_PATIENCE = 600.0  # seconds; whoever completes a large store on a slow disk reads the end of every file
 
 
 @contextmanager

@@ -19,7 +19,7 @@ DIGESTS = ("pictures", "labels", "order", "weights", "preprocessing")
 OUTPUTS = ("probabilities", "embeddings", "early", "features")  # in order of writing: the features last
 DTYPES = ("float16", "float32")
 
-MOST_SCALES, LARGEST_SCALE = 1000, 1 << 16
+MOST_SCALES, LARGEST_SCALE = 1000, 1 << 14  # what imresize takes
 _MOST_CLASSES = 1 << 16  # that labels of two bytes tell apart
 _MOST_ROWS, _MOST_FILES, _MOST_CHUNKS_A_FILE = 1 << 36, 1 << 20, 1 << 16
 _WIDEST, _MOST_CHUNK_BYTES = 1 << 31, 1 << 36

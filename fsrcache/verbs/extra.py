@@ -55,7 +55,7 @@ def choose_extra(
         raise RequestError(f"The faces without labels are {shortened(unlabelled)}.", "Name a folder or a file.")
     root = read_root(objects_at(store or workspace.store))
     there = [] if root is None else [*root.spec.extra]
-    if unlabelled is None and UNLABELLED in there:
+    if unlabelled is None and UNLABELLED in there and store is None:  # of one elsewhere nothing is remembered
         unlabelled = _remembered(workspace)
     if isinstance(unlabelled, str | PathLike):
         unlabelled = Data(fspath(unlabelled), on_error=data.on_error, limit=data.limit)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from os import PathLike
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 
@@ -26,10 +26,11 @@ from fsrcache.faces.degrade import SCALE_FORM, Degradation
 from fsrcache.faces.faces import Faces
 from fsrcache.presets import EXTRACTORS, PRETRAINING
 from fsrcache.progress import ProgressCallback, no_progress, note
-from fsrcache.records import check_value, shortened
+from fsrcache.records import Between, check_value, shortened
 from fsrcache.store.existing import read_root
 from fsrcache.store.objects import objects_at
 from fsrcache.store.reader import FeatureStore
+from fsrcache.store.spec import LARGEST_SCALE
 from fsrcache.store.writer import unwritten
 from fsrcache.training.classifier.estimate import estimate_pretraining
 from fsrcache.training.classifier.fit import Following
@@ -126,7 +127,9 @@ def extract(
     if chosen is None:
         workspace.remember(data)
         on_progress(note("There is no extractor yet: pre-training a tiny one on the drawn faces."))
-        following = following_extraction(faces, scales=scales, degradation=degradation, on_progress=on_progress)
+        following = following_extraction(
+            faces, scales=scales, degradation=degradation, views=views, unlabelled=others, on_progress=on_progress
+        )
         _pretrain_tiny(workspace, faces, target, following, on_progress)
         source = face_source(faces, workspace.extractor, **seen)
     else:
@@ -146,6 +149,8 @@ def extract(
         source, store=store or workspace.store, scales=scales, data=title, part=part, cluster=cluster,
         on_begin=partial(_remember_unlabelled, workspace, None if store else unlabelled), on_progress=on_progress,
     )  # fmt: skip
+    if views and not result.rows.get("train"):
+        on_progress(note("There is no train, and views are of its faces: none was written."))
     if not set(REPORTED) & set(result.rows):
         on_progress(note("There is no val and no test: a generator can be trained, and nothing be evaluated."))
     if store is None:  # one elsewhere may be of other data
@@ -228,6 +233,8 @@ def _remember_unlabelled(workspace: Workspace, unlabelled: Data | None) -> None:
 def _choose_scales(store: str | PathLike[str], scales: Sequence[int] | None) -> Sequence[int]:
     """Return the scales that were named, else those of the store, complete or not, else 2 to 8."""
     if scales is not None:
+        named = tuple(scales) if isinstance(scales, Sequence) else scales
+        check_value(tuple[Annotated[int, Between(1, LARGEST_SCALE)], ...], named, name="scales")
         return scales
     root = read_root(objects_at(store))
     return _SCALES if root is None else root.spec.scales

@@ -8,12 +8,14 @@ import pytest
 import torch
 
 from fsrcache.errors import FsrcacheError
-from fsrcache.extraction.extract import estimate_extraction, extract_features
+from fsrcache.extraction.extract import estimate_extraction, extract_features, following_extraction
 from fsrcache.extraction.room import bytes_of_names, missing_bytes, refuse_full_disk
 from fsrcache.extraction.source import face_source, store_spec
 from fsrcache.extractors.covpool import CovPoolFER, extractor_of
+from fsrcache.faces.degrade import SCALE_FORM
 from fsrcache.faces.faces import usable_faces
 from fsrcache.faces.index import list_faces
+from fsrcache.faces.unlabelled import list_unlabelled
 from fsrcache.presets import ExtractorConfig
 
 SHAPE = ExtractorConfig(side=16, stages=((4,), (6,)), spd_side=4, hidden=8, embedding=4)
@@ -73,6 +75,32 @@ def test_a_disk_without_room_is_named_with_both_sizes_and_nothing_is_written(sou
     assert extract(source, store).complete
     with_free(monkeypatch, 0)
     assert extract(source, store).complete  # it needs no room any more
+
+
+def test_an_announced_extraction_counts_views_and_faces_without_labels(source):
+    unlabelled = usable_faces(list_unlabelled("drawn:100"), side=16)
+    options = {"scales": [2, 4], "degradation": SCALE_FORM, "views": 3, "unlabelled": unlabelled}
+    _, words = following_extraction(source.faces, **options)(source.extractor)
+    assert words == f"the extraction of {(70 + 3 * 49 + 30) * 3:,} pictures"
+
+
+def test_what_is_removed_before_makes_room(source, tmp_path, monkeypatch, stop_after):
+    store = tmp_path / "s"
+    extract(source, store)
+    others = [usable_faces(list_unlabelled(f"drawn:{count}"), side=16) for count in (100, 130)]
+    first, second = (
+        face_source(source.faces, source.extractor, device=torch.device("cpu"), unlabelled=one) for one in others
+    )
+    with pytest.raises(KeyboardInterrupt):
+        extract(first, store, on_progress=stop_after("extracting", 30))
+    begun = sum(path.stat().st_size for path in (store / "unlabelled").rglob("*") if path.is_file())
+    assert begun > 1000
+    needed = missing_bytes(store, store_spec(second, scales=[2, 4], data="drawn faces"), second) + MARGIN
+    with_free(monkeypatch, needed - begun - 1)
+    with pytest.raises(FsrcacheError, match="disk has"):
+        extract(second, store)
+    with_free(monkeypatch, needed - begun)
+    assert extract(second, store).complete
 
 
 def test_the_other_parts_of_a_store_need_room_too(source, tmp_path, monkeypatch):

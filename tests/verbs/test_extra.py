@@ -11,6 +11,7 @@ from PIL import Image
 import fsrcache
 from fsrcache.cli.main import group
 from fsrcache.errors import FsrcacheError, RequestError
+from fsrcache.faces.degrade import Degradation
 from fsrcache.verbs.extract import estimate_extract
 from fsrcache.workspace import Data, Workspace
 from studies.program import run
@@ -79,6 +80,27 @@ def test_what_cannot_be_is_refused_before_anything_is_read():
             fsrcache.extract(data="drawn:70", extractor=EXTRACTOR, scales=[2], **options)
     with pytest.raises(RequestError, match="nothing at"):
         fsrcache.extract(data="drawn:70", extractor=EXTRACTOR, scales=[2], unlabelled="nowhere")
+    for scales in (4, "2..8", ["2"], [0], [20_000]):
+        for command in (fsrcache.extract, estimate_extract):
+            with pytest.raises(RequestError, match=r"^scales(\[0\])? is "):
+                command(data="drawn:70", extractor=EXTRACTOR, scales=scales)
+
+
+def test_of_a_store_elsewhere_no_faces_without_labels_are_remembered(extracted):
+    elsewhere = {"store": extracted / "elsewhere", "scales": [2]}
+    fsrcache.extract(views=1, unlabelled="drawn:84", **elsewhere)
+    with pytest.raises(FsrcacheError, match="unlabelled are not among what is to be written") as refused:
+        fsrcache.extract(**elsewhere)
+    assert "unlabelled=" in refused.value.remedy
+    assert Workspace("fsr").unlabelled() == Data("drawn:77")
+
+
+@pytest.mark.usefixtures("networks")
+def test_other_coarse_faces_are_refused_with_what_to_repeat():
+    fsrcache.extract(data="drawn:70", extractor=EXTRACTOR, scales=[2], degradation=Degradation(jpeg=50))
+    with pytest.raises(RequestError, match="its degradation jpeg is 50 there and none here") as refused:
+        fsrcache.extract(views=1)
+    assert refused.value.remedy.startswith("Repeat the options that it was made with (form, border, JPEG), or write")
 
 
 @pytest.mark.usefixtures("networks")

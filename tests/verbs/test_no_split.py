@@ -1,11 +1,27 @@
 """Faces without val and test: extraction and doctor say that nothing can be evaluated, and the table what to do."""
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import fsrcache
 from fsrcache.errors import FsrcacheError
 
 EXTRACTOR = {"extractor": "somebodys:vectors", "scales": [2], "device": "cpu"}
+
+
+@pytest.mark.usefixtures("networks")
+def test_that_there_are_no_views_without_train_is_said(tmp_path):
+    notes = []
+    folder = tmp_path / "faces/test"
+    for name in ("happy", "sad"):
+        (folder / name).mkdir(parents=True)
+        Image.fromarray(np.full((16, 16), len(name), np.uint8)).save(folder / name / "a.png")
+    result = fsrcache.extract(
+        data=tmp_path / "faces", views=2, on_progress=lambda progress: notes.append(progress.note), **EXTRACTOR
+    )
+    assert result.rows == {"test": 2}
+    assert "There is no train, and views are of its faces: none was written." in notes
 
 
 @pytest.mark.usefixtures("networks")

@@ -1,8 +1,8 @@
 """fsrcache: feature super-resolution for facial expression recognition, from cached features.
 
 ``pretrain``, ``extract``, ``train``, ``sweep``, ``runs``, ``baselines``, ``evaluate``, ``report``, ``predict``,
-``export``, ``info``, ``verify`` and ``doctor`` are the commands of the same names as functions; ``load`` opens what
-they made as one model.
+``export``, ``degrade``, ``info``, ``verify`` and ``doctor`` are the commands of the same names as functions; ``load``
+opens what they made as one model.
 """
 
 from typing import TYPE_CHECKING

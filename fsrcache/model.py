@@ -31,10 +31,11 @@ from fsrcache.models.generators.forms import (
     extra_in_words,
     load_generator,
     refuse_other_content,
+    training_of,
 )
 from fsrcache.models.weights import read_record
 from fsrcache.presets import TRAINING
-from fsrcache.records import check_value, shortened, value_from
+from fsrcache.records import check_value, shortened
 from fsrcache.settings import preset_in_words
 from fsrcache.store.reader import FeatureStore
 from fsrcache.workspace import Workspace, existing_workspace, open_workspace
@@ -321,7 +322,7 @@ def _workspace_model(workspace: Workspace, run: str) -> Model:
             "Name one of these runs." if names else Remedy("Train one first: `{}`.", call("train", workspace=here)),
         )
     generator, written = load_generator(path)
-    training: GeneratorTraining = value_from(GeneratorTraining, written, where=path, name="training")
+    training = training_of(written, path)
     extractor, record = open_extractor(workspace.extractor_source), read_record(path, kind=KIND)
     for name, what in (("length", "features"), ("early", "early features")):
         if record[name] not in (0, there := getattr(extractor.form, name)):

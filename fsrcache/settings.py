@@ -217,6 +217,8 @@ def _assigned(assignments: Sequence[str], names: Sequence[str], *, example: str)
     refuse_text(assignments)
     texts: dict[str, str] = {}
     for assignment in assignments:
+        if not isinstance(assignment, str):
+            raise RequestError(f"The setting {shortened(assignment)} is no text.", f"An example is {example}.")
         name, equals, text = _split(assignment)
         if not (name and equals):
             raise RequestError(f"The setting {shortened(assignment)} is not NAME=VALUE.", f"An example is {example}.")

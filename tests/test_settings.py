@@ -199,6 +199,7 @@ def test_unions(name, text, value):
     ("base", "assignments", "message"),
     [
         (BEST, ["l2_weight"], "The setting 'l2_weight' is not NAME=VALUE.\nAn example is generator.form=mlp."),
+        (BEST, [5], "The setting 5 is no text.\nAn example is generator.form=mlp."),
         (BEST, ["=1"], "The setting '=1' is not NAME=VALUE."),
         (BEST, [""], "The setting '' is not NAME=VALUE."),
         (BEST, ["l2_weigth=1"], "The setting 'l2_weigth' is unknown.\nDid you mean l2_weight or "),

@@ -24,7 +24,7 @@ _APART = 30  # pixels between the colour channels in one field of noise: far eno
 
 def drawn_expression(seed: int, index: int) -> int:
     """Return the index in ``EXPRESSIONS`` of a face: any 7 k faces in a row hold k of each."""
-    return (seed + index) % len(EXPRESSIONS)
+    return (int(seed) + int(index)) % len(EXPRESSIONS)
 
 
 def draw_face(

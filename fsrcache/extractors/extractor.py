@@ -242,7 +242,7 @@ def make_extractor(module: nn.Module, *, name: str, digest: str, preprocessing: 
     pictures = torch.randint(0, 256, (_PROBED, channels, side, side), generator=random, dtype=torch.uint8)
     pictures = pictures.to(next(_tensors(module)).device)
     names = ("features", "embedding", "logits", "early")
-    with torch.inference_mode():
+    with torch.no_grad():  # what a network keeps of its first call can take part in a gradient later
         taps, repeated = ([one.float() for one in _call(module, "embed", pictures, names=names, name=name, least=3)]
                           for _ in range(2))  # fmt: skip
         length, embedding = taps[0].shape[1], taps[1].shape[1]
@@ -307,8 +307,14 @@ def state_digest(module: nn.Module) -> str:
                 "Take the network as it was before it was quantised, or an ONNX file of it; let get_extra_state return "
                 "a tensor.",
             )
-        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
-        values: Any = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+        try:
+            digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+            values: Any = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+        except (RuntimeError, NotImplementedError, TypeError) as error:  # lazy, sparse, or on the device meta
+            raise RequestError(
+                f"{name} in the state of the network has no bytes of its own: {str(error).splitlines()[0]}",
+                "Let the factory return dense tensors with values; call a network of lazy layers once in it.",
+            ) from None
         digest.update(values)
     return digest.hexdigest()
 

@@ -111,7 +111,7 @@ def _of_file(path: Path, base: Extractor | str | None) -> Extractor:
             "If you trust that module, open it in Python: open_extractor(FILE, base='package.module:factory'). For a "
             "workspace, return its `module` from a factory of your own.",
         )
-    extractor = open_extractor(base)
+    extractor = base if isinstance(base, Extractor) else open_extractor(base)  # the caller's stays where it is
     module = copy.deepcopy(extractor.module)  # a factory may return the same network every time
     try:
         module.load_state_dict(tensors)

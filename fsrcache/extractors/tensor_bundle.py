@@ -20,11 +20,13 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from fsrcache.errors import FsrcacheError
+from fsrcache.errors import FsrcacheError, RequestError
 from fsrcache.files import as_path, open_regular, read_regular
+from fsrcache.records import shortened
 from fsrcache.store.shard import crc32c
 
 _MOST_BYTES = 1 << 26  # of an index: a name and some numbers for each tensor
+_LONGEST_NAME, _LARGEST_AXIS = 4096, 1 << 31
 _FOOTER, _MAGIC = 48, 0xDB4775248B80FB57
 _TRAILER = 5  # of a block: its compression and its checksum
 _FLOAT = 1  # DT_FLOAT
@@ -119,8 +121,10 @@ def read_tensor(prefix: str | PathLike[str], name: str, tensor: BundleTensor) ->
     _check_form(prefix, name, tensor)
     path = _data(prefix)
     with _opened(path) as file:
-        file.seek(tensor.offset)
-        data = file.read(tensor.size) if tensor.offset + tensor.size <= os.fstat(file.fileno()).st_size else b""
+        there = tensor.offset + tensor.size <= os.fstat(file.fileno()).st_size
+        if there:
+            file.seek(tensor.offset)
+        data = file.read(tensor.size) if there else b""
     if len(data) != tensor.size or _masked(crc32c(data)) != tensor.checksum:
         raise FsrcacheError(
             f"{path} is damaged: the bytes of {name} are not those that were written.", "Copy it again."
@@ -129,7 +133,8 @@ def read_tensor(prefix: str | PathLike[str], name: str, tensor: BundleTensor) ->
 
 
 def _check_form(prefix: str | PathLike[str], name: str, tensor: BundleTensor) -> None:
-    if tensor.dtype != _FLOAT or tensor.size != 4 * math.prod(tensor.shape):
+    whole = tensor.size == 4 * math.prod(tensor.shape) and max(tensor.shape, default=0) <= _LARGEST_AXIS
+    if tensor.dtype != _FLOAT or not whole:
         raise FsrcacheError(
             f"{name} in {_data(prefix)} is no fp32 tensor of shape {list(tensor.shape)}.", "Name another file."
         )
@@ -148,6 +153,8 @@ def _opened(path: Path) -> IO[bytes]:
 
 def _index(prefix: str | PathLike[str]) -> Path:
     path = as_path(prefix, name="prefix")
+    if not path.name:
+        raise RequestError(f"prefix is {shortened(str(path))}.", "Name it without .index, such as model.ckpt-1000.")
     return path.with_name(f"{path.name.removesuffix('.index')}.index")
 
 
@@ -183,6 +190,8 @@ def _block(data: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]
         (shared, at), (rest, at), (length, at) = _varints(block, at)
         if shared > len(key) or at + rest + length > end:
             raise _DamagedError("an entry is beyond its block")
+        if shared + rest > _LONGEST_NAME:  # an entry of some bytes repeats all of the name before it
+            raise _DamagedError(f"a name has more than {_LONGEST_NAME:,} bytes")
         key = key[:shared] + block[at : at + rest]
         yield key, block[at + rest : at + rest + length]
         at += rest + length

@@ -17,7 +17,7 @@ from fsrcache.records import shortened
 
 def vech_length(side: int) -> int:
     """Return P = D(D + 1) / 2 for a matrix of side D; ``RequestError`` if D is none."""
-    _check_count(side, "side")
+    side = _count(side, "side")
     return side * (side + 1) // 2
 
 
@@ -29,7 +29,7 @@ def vech_side(length: int) -> int:
     FsrcacheError
         If no symmetric matrix has that many numbers.
     """
-    _check_count(length, "length")
+    length = _count(length, "length")
     side = (math.isqrt(8 * length + 1) - 1) // 2
     if length < 1 or vech_length(side) != length:
         raise FsrcacheError(f"No symmetric matrix is a vector of {length} numbers.", "The length is D(D + 1) / 2.")
@@ -95,9 +95,11 @@ class _Triangle(torch.autograd.Function):
         return tangent[..., rows, columns]
 
 
-def _check_count(value: Any, name: str) -> None:
+def _count(value: Any, name: str) -> Any:
+    """Return a whole number; NumPy's become Python's, which do not overflow."""
     if not isinstance(value, int | np.integer | torch.SymInt) or value < 0:
         raise RequestError(f"{name} is {shortened(value)}.", "It should be a whole number, 0 or more.")
+    return int(value) if isinstance(value, np.integer) else value
 
 
 def _check_tensor(value: Tensor, name: str) -> None:

@@ -91,6 +91,10 @@ def test_any_seven_k_faces_hold_k_of_each_expression(seed: int, start: int) -> N
     assert counts.tolist() == [3] * len(EXPRESSIONS)
 
 
+def test_numbers_of_numpy_are_the_same_face() -> None:
+    assert drawn_expression(np.uint8(200), np.uint8(100)) == drawn_expression(200, 100)
+
+
 def test_a_face_shows_its_own_expression() -> None:
     for index in range(7):
         own = EXPRESSIONS[drawn_expression(4, index)]

@@ -1,7 +1,9 @@
 """A TensorFlow checkpoint, written here byte by byte, becomes the extractor that NumPy computes from its numbers."""
 
 import json
+import math
 import struct
+from dataclasses import replace
 from math import sqrt
 
 import numpy as np
@@ -248,6 +250,34 @@ def test_compressed_and_other_tables_are_refused(tensors, tmp_path):
         bundle_tensors(bundle(tmp_path / "model", tensors, compression=1))
     with pytest.raises(FsrcacheError, match="no fp32 tensor"):
         import_tf(bundle(tmp_path / "half", tensors, dtype=19), classes=CLASSES, out=tmp_path / "out.safetensors")
+
+
+def test_names_that_repeat_each_other_take_no_memory(tmp_path):
+    """Entries of five bytes, each the whole name before it and a letter more."""
+    name = b"a" * 4000
+    entries = [(name + b"b" * count, b"") for count in range(1000)]
+    index = tmp_path / "model.index"
+    index.write_bytes(table([(b"", field(1, 1)), *entries], of_block=2000, interval=5000))
+    assert index.stat().st_size < 20_000
+    with pytest.raises(FsrcacheError, match="a name has more than 4,096 bytes"):
+        bundle_tensors(tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"), [({"offset": 2**64}, "are not those"), ({"shape": (0, 2**70)}, "no fp32")]
+)
+def test_numbers_beyond_those_of_the_machine_are_damage(tensors, tmp_path, change, words):
+    prefix = bundle(tmp_path / "model", tensors)
+    tensor = replace(bundle_tensors(prefix)["Logits/biases"], **{"size": 0, "checksum": masked(b""), **change})
+    tensor = replace(tensor, size=4 * math.prod(tensor.shape))
+    with pytest.raises(FsrcacheError, match=words):
+        read_tensor(prefix, "Logits/biases", tensor)
+
+
+@pytest.mark.parametrize("prefix", [".", "/"])
+def test_a_folder_is_no_prefix(prefix):
+    with pytest.raises(RequestError, match="prefix is"):
+        bundle_tensors(prefix)
 
 
 def test_the_command(tensors, tmp_path):

@@ -55,6 +55,15 @@ class Extra(nn.Linear):
         return self.state
 
 
+@pytest.mark.filterwarnings("ignore:Lazy modules are a new feature:UserWarning")
+def test_a_tensor_without_bytes_is_named():
+    sparse = nn.Module()
+    sparse.register_buffer("adjacency", torch.eye(3).to_sparse())
+    for module, name in ((nn.LazyLinear(2), "bias"), (sparse, "adjacency"), (nn.Linear(2, 2, device="meta"), "bias")):
+        with pytest.raises(RequestError, match=f"^{name} in the state of the network has no bytes of its own: "):
+            state_digest(module)
+
+
 def test_a_state_that_is_no_tensor_is_named():
     assert state_digest(nn.Sequential(Extra(torch.ones(1)))) != state_digest(nn.Sequential(Extra(torch.zeros(1))))
     with pytest.raises(RequestError, match=r"^0\._extra_state in the state of the network is a dict and no tensor"):

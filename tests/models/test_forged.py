@@ -12,7 +12,7 @@ import torch
 from fsrcache.errors import FsrcacheError
 from fsrcache.extractors.covpool import CovPoolFER, load_covpool, save_covpool
 from fsrcache.models.form import FeatureForm
-from fsrcache.models.generators.forms import load_generator, make_generator, save_generator
+from fsrcache.models.generators.forms import load_generator, make_generator, read_training, save_generator
 from fsrcache.models.weights import read_weights, write_weights
 from fsrcache.presets import TRAINING, ExtractorConfig, MLPConfig, RRDBConfig
 
@@ -153,6 +153,14 @@ def test_a_length_beyond_the_tensors_is_refused(files, tmp_path):
         FsrcacheError, match=r"tensors are not those of its record: deviation is F32 .36. there and F32"
     ):
         load(tmp_path / "file")
+
+
+def test_a_training_at_no_scale_is_refused(files, tmp_path):
+    tensors, record = read_weights(files / "mlp", kind="generator")
+    record["training"]["scales"] = []
+    write_weights(tmp_path / "f", tensors, kind="generator", record=record)
+    with pytest.raises(FsrcacheError, match=r"f: training\.scales has no scale"):
+        read_training(tmp_path / "f")
 
 
 def test_a_record_nested_deep_is_refused(files, tmp_path):

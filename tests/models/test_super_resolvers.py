@@ -105,3 +105,8 @@ def test_a_file_gives_the_network_back(tmp_path, name, scale):
     save_super_resolver(path, network, training=wider)
     with pytest.raises(FsrcacheError, match="its tensors are not those of its record"):
         load_super_resolver(path)
+    if scale is not None:
+        network.scale = None
+        save_super_resolver(path, network, training=record)
+        with pytest.raises(FsrcacheError, match=r"network\.safetensors.*without a scale"):
+            load_super_resolver(path)

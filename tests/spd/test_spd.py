@@ -22,6 +22,11 @@ def test_vech_is_numpys_triangle_and_keeps_lengths(side):
     assert vech_side(vech_length(side)) == side
 
 
+def test_small_whole_numbers_of_numpy_do_not_overflow():
+    assert vech_length(np.uint8(20)) == 210
+    assert vech_side(np.uint8(36)) == 8
+
+
 class Operations(TorchDispatchMode):
     """Counts by name what is done."""
 

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 import fsrcache
 from fsrcache.errors import FsrcacheError, RequestError
 from fsrcache.extractors.covpool import CovPoolFER, save_covpool
-from fsrcache.extractors.extractor import state_digest
+from fsrcache.extractors.extractor import Extractor, state_digest
 from fsrcache.models.weights import read_record, write_weights
 from fsrcache.presets import ExtractorConfig
 from fsrcache.workspace import Data, Workspace
@@ -313,6 +313,26 @@ def test_a_network_that_a_factory_shares_keeps_its_weights_when_it_is_fine_tuned
     assert tuned.digest != frozen.digest
     assert state_digest(frozen.module) == frozen.digest
     assert state_digest(tuned.module) != frozen.digest
+
+
+@pytest.mark.usefixtures("networks")
+def test_opening_a_fine_tuned_network_leaves_its_base_on_its_device(monkeypatch):
+    fsrcache.extract(extractor="somebodys:vectors", data="drawn:70", scales=[2])
+    result = fsrcache.baselines(settings=["epochs=1"], device="cpu").rows[0]
+    base, moved, to = fsrcache.open_extractor("somebodys:vectors"), [], Extractor.to
+    monkeypatch.setattr(Extractor, "to", lambda self, device: moved.append(self) or to(self, device))
+    tuned = fsrcache.open_extractor(Path(result.extractor), base=base)
+    assert moved
+    assert all(one.module is not base.module for one in moved)
+    assert tuned.module is not base.module
+
+
+@pytest.mark.usefixtures("networks")
+def test_what_a_network_keeps_of_its_first_call_takes_part_in_gradients():
+    extractor = fsrcache.open_extractor("somebodys:keeps_a_grid")
+    features = torch.randn(50, extractor.form.length, requires_grad=True)
+    extractor.head(features)[1].sum().backward()
+    assert features.grad.abs().sum() > 0
 
 
 @pytest.mark.usefixtures("networks")

@@ -167,9 +167,14 @@ def load_generator(path: str | PathLike[str]) -> tuple[nn.Module, dict[str, Any]
 def read_training(path: str | PathLike[str]) -> GeneratorTraining:
     """Read how a generator was trained, and none of its weights; the errors are those of ``load_generator``."""
     path = as_path(path)
-    training: GeneratorTraining = value_from(
-        GeneratorTraining, read_record(path, kind=KIND).get("training"), where=path, name="training", remedy=_REMEDY
-    )
+    return training_of(read_record(path, kind=KIND).get("training"), path)
+
+
+def training_of(written: object, path: Path) -> GeneratorTraining:
+    """Return a generator's training from its JSON; a ``FsrcacheError`` says what is wrong with it."""
+    training: GeneratorTraining = value_from(GeneratorTraining, written, where=path, name="training", remedy=_REMEDY)
+    if not training["scales"]:
+        raise FsrcacheError(f"{path}: training.scales has no scale.", _REMEDY)
     return training
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, TypedDict
 import torch
 from torch import nn
 
+from fsrcache.errors import RequestError
 from fsrcache.models.super_resolution.meta_sr import MetaSR
 from fsrcache.models.super_resolution.presets import MetaSRConfig, RCANConfig, SuperResolutionConfig
 from fsrcache.models.super_resolution.rcan import RCAN
@@ -79,7 +80,8 @@ def make_super_resolver(
         torch.manual_seed(seed)
         if isinstance(config, MetaSRConfig):
             return MetaSR(config, channels)
-        assert scale is not None
+        if scale is None:
+            raise RequestError("An RCAN without a scale was asked for.", "It enlarges by one factor: name it.")
         return RCAN(config, channels, scale=scale)
 
 

@@ -29,7 +29,7 @@ from fsrcache.extractors.onnx_options import OnnxOptions
 from fsrcache.faces.degrade import Degradation
 from fsrcache.records import shortened
 from fsrcache.settings import values_from_texts
-from fsrcache.store.spec import MOST_VIEWS
+from fsrcache.split_names import MOST_VIEWS
 from fsrcache.workspace import Workspace
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ import click
 from fsrcache.cli.help import Command
 from fsrcache.cli.main import to_json
 from fsrcache.cli.paths import json_option, workspace_option
+from fsrcache.split_names import splits_in_words
 from fsrcache.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def _line(run: "RunSummary") -> tuple[str, ...]:
     seed = "–" if run.seed is None else str(run.seed)
     threads = ["(went on under another number of threads)"] * bool(run.earlier_threads)
     coarse = ",".join(str(scale) for scale in run.scales if scale > 1)
-    data = [f"--scales {coarse}"] * bool(coarse) + [f"--extra {','.join(run.extra)}"] * bool(run.extra)
+    data = [f"--scales {coarse}"] * bool(coarse) + [f"--extra {splits_in_words(run.extra)}"] * bool(run.extra)
     preset = " ".join((run.preset, *run.settings, *data, *threads))
     return run.name, run.state, steps, accuracy, seed, _age(run.age), preset
 

@@ -22,6 +22,7 @@ from fsrcache.cli.paths import json_option, store_option, workspace_option
 from fsrcache.cli.progress import clock, shown
 from fsrcache.cli.ranks import one_voice, refuse_measuring
 from fsrcache.presets import CACHES, LOGS, TRAINING
+from fsrcache.split_names import splits_of_words
 from fsrcache.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -33,11 +34,13 @@ def _splits(ctx: click.Context, param: click.Parameter, value: str | None) -> li
     """Return the names in a list, or none of them for the word ``none``."""
     if value is None:
         return None
-    names = [name.strip() for name in value.split(",")]
+    names = splits_of_words(value)
     if names == ["none"]:
         return []
-    if "none" in names or "" in names:
-        raise click.BadParameter(f"{value!r} is no list of splits; write view-1,unlabelled, or none alone.", ctx, param)
+    if "none" in names or "" in names or not names:
+        raise click.BadParameter(
+            f"{value!r} is no list of splits; write view-1..3,unlabelled, or none alone.", ctx, param
+        )
     return names
 
 
@@ -52,7 +55,7 @@ def _splits(ctx: click.Context, param: click.Parameter, value: str | None) -> li
 @click.option("--steps", type=click.IntRange(1), help="Steps of the generator.  [default: the preset's]")
 @set_option
 @click.option("--extra", metavar="SPLITS", callback=_splits, help="Extra splits of the store to draw from beside "
-              "train, such as view-1,unlabelled, or none.  [default: all; a run goes on with its own]")  # fmt: skip
+              "train, such as view-1..3,unlabelled, or none.  [default: all; a run goes on with its own]")  # fmt: skip
 @click.option(
     "--cache",
     type=click.Choice(CACHES),

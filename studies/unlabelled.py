@@ -30,8 +30,8 @@ from fsrcache.extractors.opening import open_extractor
 from fsrcache.models.generators.forms import load_generator
 from fsrcache.presets import TRAINING, TrainConfig
 from fsrcache.progress import ProgressCallback
+from fsrcache.split_names import view_split
 from fsrcache.store.reader import FeatureStore
-from fsrcache.store.spec import view_split
 from fsrcache.training.data.loader import FeatureCache, load_cache, load_splits, own_answers, true_probabilities
 from fsrcache.training.data.memory import CacheLocation
 from fsrcache.training.run.features import TrainFeatures

@@ -29,8 +29,8 @@ from fsrcache.extractors.opening import open_extractor
 from fsrcache.models.generators.forms import load_generator
 from fsrcache.presets import TRAINING, CriticConfig, MLPConfig, RRDBConfig, TrainConfig
 from fsrcache.progress import ProgressCallback
+from fsrcache.split_names import view_split
 from fsrcache.store.reader import FeatureStore
-from fsrcache.store.spec import view_split
 from fsrcache.training.data.loader import FeatureCache, load_cache
 from fsrcache.training.run.loop import score
 from fsrcache.training.run.train import train_generator

@@ -22,6 +22,7 @@ LAYERS = {
     "fsrcache.errors": 0,
     "fsrcache.files": 1,
     "fsrcache.records": 1,
+    "fsrcache.split_names": 1,
     "fsrcache.contradictions": 1,
     "fsrcache.threads": 1,
     "fsrcache.memory": 1,

@@ -11,8 +11,9 @@ from torch import Tensor
 from fsrcache.errors import FsrcacheError
 from fsrcache.evaluation.predictions import read_predictions, write_predictions
 from fsrcache.progress import ProgressCallback, counted
+from fsrcache.split_names import view_split
 from fsrcache.store.reader import FeatureStore
-from fsrcache.store.spec import UNLABELLED, view_split
+from fsrcache.store.spec import UNLABELLED
 
 _PART = 1024  # trained faces at a time
 _EXTRA = (view_split(1), UNLABELLED)  # the first is mirrored; what is shifted alone is near the face itself

@@ -11,9 +11,9 @@ from fsrcache.extraction.inputs import luma
 from fsrcache.faces.decode import Pictures
 from fsrcache.faces.faces import Faces
 from fsrcache.faces.views import recipe, view_of_face
+from fsrcache.split_names import view_split
 from fsrcache.store.columns import NO_LABEL
 from fsrcache.store.order import row_order
-from fsrcache.store.spec import view_split
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,6 +10,7 @@ from fsrcache.evaluation.tables import HEADS, Table
 from fsrcache.presets import EXTRACTORS, PRETRAINING, TRAINING, ExtractorConfig, PretrainConfig
 from fsrcache.reports.data import Training
 from fsrcache.settings import differences, nearest_preset
+from fsrcache.split_names import splits_in_words
 from fsrcache.store.spec import UNLABELLED
 from fsrcache.workspace import Data
 
@@ -183,7 +184,7 @@ def _training(training: Training, extraction: Extraction) -> Iterator[str]:
     if set(training.scales) != set(extraction.scales):
         yield from _scales(training.scales)
     if set(training.extra) != set(extraction.extra):
-        yield from ("--extra", ",".join(training.extra) or "none")
+        yield from ("--extra", splits_in_words(training.extra) or "none")
     for change in changes:
         yield from ("--set", change)
 

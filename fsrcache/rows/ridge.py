@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fsrcache.announce import several
 from fsrcache.errors import FsrcacheError, Remedy, call
 from fsrcache.evaluation.networks import Networks
 from fsrcache.evaluation.predictor import Predictor
@@ -29,7 +28,7 @@ from fsrcache.rows.row import (
     trained_seeds,
 )
 from fsrcache.settings import differences
-from fsrcache.store.spec import UNLABELLED
+from fsrcache.split_names import splits_in_words
 from fsrcache.training.ridge import RIDGE
 from fsrcache.training.ridge_fit import MAP, RidgeFit, RidgeRecord, fit_maps, read_map
 from fsrcache.training.run.spent import total_spent
@@ -156,10 +155,8 @@ def _refuse_other_store(name: str, context: RowContext, seed: int, file: Path, r
 
 def _reading(records: Sequence[RidgeRecord]) -> str:
     maps = "a linear map for each scale" if len(records) > 1 else "a linear map"
-    extra = records[0]["settings"]["extra"]
-    views, unlabelled = len(extra.keys() - {UNLABELLED}), UNLABELLED in extra
-    drawn = [f"{several(views, 'view')} of every face"] * bool(views) + ["faces without labels"] * unlabelled
-    return maps + ", early features read" * bool(records[0]["early"]) + ", ".join(["", *drawn])
+    extra = splits_in_words(records[0]["settings"]["extra"])
+    return maps + ", early features read" * bool(records[0]["early"]) + f", fitted to train,{extra}" * bool(extra)
 
 
 def _penalties(records: Sequence[RidgeRecord]) -> str:

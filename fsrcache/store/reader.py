@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from fsrcache.errors import Blank, FsrcacheError, Remedy, RequestError, arguments, call
 from fsrcache.held_out import held_out
 from fsrcache.records import shortened
+from fsrcache.split_names import view_number
 from fsrcache.store.dataset import PairDataset
 from fsrcache.store.existing import missing_store, read_root
 from fsrcache.store.fetch import Checksums, fetch_rows
@@ -23,7 +24,7 @@ from fsrcache.store.metadata import MOST_BYTES
 from fsrcache.store.objects import location_of, objects_at, storage_errors
 from fsrcache.store.remote import ZarrObjects, client_errors
 from fsrcache.store.shard import DamagedError, decode
-from fsrcache.store.spec import UNLABELLED, view_number
+from fsrcache.store.spec import UNLABELLED
 from fsrcache.store.stored import StoredArray
 
 if TYPE_CHECKING:

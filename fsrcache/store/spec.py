@@ -10,11 +10,11 @@ from typing import Any, Self
 
 from fsrcache.errors import FsrcacheError
 from fsrcache.records import parse_json, shortened
+from fsrcache.split_names import MOST_VIEWS, view_number
 
 VERSION = 5
 SPLITS = ("train", "val", "test")
 UNLABELLED = "unlabelled"  # the split of faces without labels
-MOST_VIEWS = 100
 DIGESTS = ("pictures", "labels", "order", "weights", "preprocessing")
 OUTPUTS = ("probabilities", "embeddings", "early", "features")  # in order of writing: the features last
 DTYPES = ("float16", "float32")
@@ -325,17 +325,6 @@ def _scales(value: object) -> bool:
         return False
     whole = all(_whole(scale, LARGEST_SCALE) for scale in value)
     return whole and 1 in value and list(value) == sorted(set(value))
-
-
-def view_split(number: int) -> str:
-    """Return the name of the split of the training faces' views of a number, from 1."""
-    return f"view-{number}"
-
-
-def view_number(split: str) -> int | None:
-    """Return the number of a split of views, the inverse of ``view_split``; None for any other split."""
-    match = re.fullmatch("view-([1-9][0-9]{0,2})", split)
-    return int(match[1]) if match and int(match[1]) <= MOST_VIEWS else None
 
 
 def _extra(value: object) -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from fsrcache.announce import FirstSeconds, announce, several
 from fsrcache.errors import FsrcacheError
 from fsrcache.progress import Progress, ProgressCallback, no_progress
+from fsrcache.split_names import view_number
 from fsrcache.store.layout import ROOT, ArrayLayout, arrays
 from fsrcache.store.local import Entry, IrregularError, Odd
 from fsrcache.store.lock import LOCK_NAME, alone, remove_odd_locks, writer_lock
@@ -18,7 +19,7 @@ from fsrcache.store.metadata import MOST_BYTES, documents
 from fsrcache.store.objects import PARTIAL, Objects, location_of, objects_at, storage_errors
 from fsrcache.store.root import Root, identity, is_of_other_version, parse_root
 from fsrcache.store.shard import Damage, DamagedError, decode, digest_of
-from fsrcache.store.spec import LARGEST_SCALE, SPLITS, UNLABELLED, StoreSpec, view_number
+from fsrcache.store.spec import LARGEST_SCALE, SPLITS, UNLABELLED, StoreSpec
 from fsrcache.threads import usable_threads
 
 if TYPE_CHECKING:

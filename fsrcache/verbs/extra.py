@@ -10,9 +10,10 @@ from fsrcache.faces.limit import limited
 from fsrcache.faces.unlabelled import list_unlabelled
 from fsrcache.progress import ProgressCallback, note
 from fsrcache.records import Between, check_value, shortened
+from fsrcache.split_names import MOST_VIEWS
 from fsrcache.store.existing import read_root
 from fsrcache.store.objects import objects_at
-from fsrcache.store.spec import MOST_VIEWS, UNLABELLED
+from fsrcache.store.spec import UNLABELLED
 from fsrcache.verbs.data import absolute_path, faces_of_listing, is_gone
 from fsrcache.workspace import Data, Workspace
 

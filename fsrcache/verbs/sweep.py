@@ -19,6 +19,7 @@ from fsrcache.presets import TRAINING
 from fsrcache.progress import ProgressCallback, no_progress, note
 from fsrcache.records import Between, check_value, parse_json, value_from
 from fsrcache.settings import differences
+from fsrcache.split_names import splits_in_words
 from fsrcache.store.reader import FeatureStore
 from fsrcache.training.data.loader import cache_bytes, trained_count
 from fsrcache.training.data.memory import locate_cache
@@ -178,7 +179,7 @@ def _refuse_other_settings(runs: Sequence[SweepRun], store: FeatureStore, *, dev
         for run in runs:
             own = store_of_run(store, run.folder)
             refuse_other_settings(run.folder, run_settings(own, run.config, seed=run.seed, device=device, plain=False))
-            extra = f", extra splits {', '.join(own.spec.extra)}" if own.spec.extra else ""
+            extra = f", extra splits {splits_in_words(own.spec.extra)}" if own.spec.extra else ""
             parts.setdefault(f"scales {', '.join(map(str, own.scales))}{extra}", run)
         if len(parts) > 1:
             each = "; ".join(f"{run.name} has {words}" for words, run in parts.items())

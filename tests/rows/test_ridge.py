@@ -104,7 +104,7 @@ def test_views_and_faces_without_labels_are_fitted_to_as_well(workspace):
         seen = read(store, "test", 4)
         np.testing.assert_allclose(applied(function, store, seen).numpy(), by_hand(seen), rtol=1e-4, atol=1e-4)
     table = evaluate(workspace, names=["a"], heads=["frozen"], device="cpu")
-    assert "early features read, 2 views of every face, faces without labels;" in table.context.generator
+    assert "early features read, fitted to train,view-1,view-2,unlabelled;" in table.context.generator
     assert len({score.row for score in table.rows if score.row.startswith("ridge-per-scale")}) == 2
 
 

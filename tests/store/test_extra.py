@@ -7,10 +7,11 @@ import pytest
 from zarr.storage import MemoryStore
 
 from fsrcache.errors import FsrcacheError, RequestError
+from fsrcache.split_names import view_number
 from fsrcache.store.differences import content_differences
 from fsrcache.store.joined import joined, joined_rows
 from fsrcache.store.reader import FeatureStore
-from fsrcache.store.spec import StoreSpec, view_number
+from fsrcache.store.spec import StoreSpec
 from fsrcache.store.verify import repair, verify
 from fsrcache.store.writer import FeatureWriter, unwritten
 from fsrcache.verbs.info import info

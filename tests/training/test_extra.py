@@ -159,7 +159,7 @@ def test_a_sweep_draws_from_them_and_goes_on_without(store, extended, extractor,
         )  # fmt: skip
     location = Path(extended.name)
     options = {"store": location, "settings": settings, "preset": "best", "device": "cpu"}
-    with pytest.raises(RequestError, match=r"seed-0 has scales 1, 2, 4; .*1, 2, 4, extra splits view-1, unlabelled\."):
+    with pytest.raises(RequestError, match=r"seed-0 has scales 1, 2, 4; .*1, 2, 4, extra splits view-1,unlabelled\."):
         fsrcache.sweep(workspace, seeds=2, **options)
     swept = *fsrcache.sweep(workspace, **options).runs, *fsrcache.sweep(workspace, name="new", **options).runs
     generators = [workspace.run(one.name) / "generator.safetensors" for one in swept]

@@ -17,6 +17,7 @@ from fsrcache.models.generators.form import GeneratorForm
 from fsrcache.models.weights import read_module, read_record, write_weights
 from fsrcache.presets import GeneratorConfig, Side, TrainConfig
 from fsrcache.records import Between, Seed, Threads, shortened, value_from
+from fsrcache.split_names import splits_in_words
 
 FORMS: tuple[GeneratorForm, ...] = (rrdb.FORM, mlp.FORM, fsr.FORM)
 KIND = "generator"
@@ -77,7 +78,7 @@ class _Record(TypedDict):
 def extra_in_words(training: GeneratorTraining) -> str:
     """Return which splits a training drew from, to follow its settings; empty where it was ``train`` alone."""
     extra = training.get("extra", {})
-    return f", drawn from {', '.join(('train', *extra))}" if extra else ""
+    return f", drawn from train,{splits_in_words(extra)}" if extra else ""
 
 
 def configs() -> tuple[type[Any], ...]:

@@ -45,8 +45,12 @@ _BATCH, _PART = 128, 1024  # faces that are extracted, and rows that are added, 
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder of the results.")
 @click.option("--title", required=True, help="Name of the data in the names of the files.")
-@click.option("--scales", multiple=True, type=int, default=(3, 4, 6), show_default=True, help="Repeatable.")
-@click.option("--parts", multiple=True, type=int, default=(0, 3, 4, 6, 8), show_default=True, help="Repeatable.")
+@click.option(
+    "--scales", multiple=True, type=click.IntRange(2), default=(3, 4, 6), show_default=True, help="Repeatable."
+)
+@click.option(
+    "--parts", multiple=True, type=click.IntRange(0), default=(0, 3, 4, 6, 8), show_default=True, help="Repeatable."
+)
 def main(workspace: Path, out: Path, title: str, scales: tuple[int, ...], parts: tuple[int, ...]) -> None:
     """Fit the maps and record their accuracy."""
     files = Workspace(workspace)

@@ -57,15 +57,11 @@ class ExtraFaces:
 def views_of(faces: Faces, order: NDArray[np.int64], *, views: int) -> dict[str, ExtraFaces]:
     """Return so many splits of views of faces; row i of each is a view of the face in row i of the order."""
     pictures = faces.hashes[order].tobytes()
+    numbers = range(1, views + 1)
+    digests = [sha256(f"{recipe(number)} {number} ".encode() + pictures).hexdigest() for number in numbers]
     return {
-        view_split(number): ExtraFaces(
-            faces,
-            order,
-            faces.labels[order],
-            sha256(f"{recipe(number)} {number} ".encode() + pictures).hexdigest(),
-            number,
-        )
-        for number in range(1, views + 1)
+        view_split(number): ExtraFaces(faces, order, faces.labels[order], digest, number)
+        for number, digest in zip(numbers, digests, strict=True)
     }
 
 

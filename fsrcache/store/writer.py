@@ -86,7 +86,7 @@ class FeatureWriter:
         columns: dict[str, Mapping[str, Any]] = {"labels": labels, "ids": ids, "hashes": hashes}
         check_columns(spec, columns)
         objects = objects_at(location, storage_options=storage_options)
-        self._objects, self._ids = objects, ids
+        self._objects, self._columns = objects, columns
         self.name, self.part = objects.name, part
         with ExitStack() as held, storage_errors(f"The store {self.name} cannot be written", objects, remedy=AGAIN):
             root = existing_store(objects, spec)  # refused before anything is made
@@ -105,7 +105,6 @@ class FeatureWriter:
                 self.resumed_from = len(self._blocks) - len(self.missing())
                 begin_store(self._inventory, self.spec, root=root, blocks=self._blocks, alone=part == (1, 1))
             write_columns(self._inventory, self.spec, columns)
-            self._columns = columns
             self._held, self._closed = held.pop_all(), False
 
     def __enter__(self) -> Self:
@@ -157,7 +156,7 @@ class FeatureWriter:
         if self._closed:
             raise FsrcacheError(f"The writer of the store {self.name} is closed.", "Write inside its `with`.")
         values = {"features": features, "embeddings": embeddings, "probabilities": probabilities, "early": early}
-        write_block(self._inventory, self.spec, (split, scale, block), values, ids=self._ids)
+        write_block(self._inventory, self.spec, (split, scale, block), values, ids=self._columns["ids"])
 
     def finish(self, on_progress: ProgressCallback = no_progress) -> bool:
         """Mark the store as complete if all parts are written, and return whether it is.

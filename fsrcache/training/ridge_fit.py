@@ -140,7 +140,7 @@ def fit_maps(fit: RidgeFit, folders: Mapping[Path, Sequence[int]], *, restart: b
     if restart:
         discard_runs(*folders)
     missing = {folder: scales for folder, scales in folders.items() if restart or not _is_there(fit, folder, scales)}
-    clock = _Clock(fit, parts=sum(len(_parts(fit, scales)) for scales in missing.values()), maps=len(missing))
+    clock = _Clock(fit, list(missing.values()))
     for number, (folder, scales) in enumerate(missing.items(), 1):
         with run_lock(folder):
             _fit_map(fit, folder, scales, clock)
@@ -170,8 +170,11 @@ def read_map(path: Path) -> tuple[nn.Module, RidgeRecord]:
 class _Clock:
     """The reports of all maps' fits, and what is left of them."""
 
-    def __init__(self, fit: RidgeFit, *, parts: int, maps: int) -> None:
-        self.fit, self.parts, self.maps = fit, parts, maps
+    def __init__(self, fit: RidgeFit, maps: Sequence[Sequence[int]]) -> None:
+        """Begin; ``maps`` has the scales of each."""
+        self.fit, self.maps = fit, len(maps)
+        self.parts = sum(len(_parts(fit, scales)) for scales in maps)
+        self.scored = sum(map(len, maps)) * len(_parts_of_split(fit.store, "train"))
         self.done, self.before, self.due, self.first_seconds = 0, 0, ReportDue(), FirstSeconds()
 
     def skip(self, parts: int) -> None:
@@ -188,7 +191,7 @@ class _Clock:
             penalties = len(self.fit.config.penalties)
             length = self.fit.store.spec.widths["features"] + self.fit.early
             solving = self.maps * penalties * 0.6 * length / _PART  # parts of as many multiplications: 7/3 P^3 each
-            scoring = 0.025 * penalties * self.parts  # a tenth of the rows, half as many bits
+            scoring = 0.025 * penalties * self.scored  # a tenth of the rows, half as many bits
             seconds = pace.seconds_each * (self.parts - self.done + solving + scoring)
             work = f"{several(self.maps, 'ridge map')} on {in_words(self.fit.device)}"
             announce(self.fit.on_progress, seconds, work, by=f"the first {several(pace.pieces, 'part')}")

@@ -10,7 +10,7 @@ from fsrcache.faces.decode import Pictures
 
 _SHARP = 3  # first views, which are moved by whole pixels alone
 _SHIFT = 2  # pixels each way, at most
-_TURN, _ZOOM, _FAR = 10.0, 0.1, 4.0  # degrees, share, pixels: what the extractor's pre-training changes by, at most
+_TURN, _ZOOM, _FAR = 10.0, 0.1, 4.0  # degrees, share, pixels, at most, as in the pre-training of `small`
 
 
 def recipe(number: int) -> str:

@@ -75,6 +75,11 @@ def make_super_resolver(
         Factor of an RCAN's enlargement; None for a Meta-SR.
     seed
         Random seed of the weights.
+
+    Raises
+    ------
+    RequestError
+        If an RCAN is to have no scale.
     """
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
